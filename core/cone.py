@@ -1,0 +1,318 @@
+"""The cone of a centre neuron: at each layer the interval of positions it depends on, and the forward pass over them.
+
+Maps are square, so one interval serves both axes. Positions are counted from the start of the *unclipped* cone of their
+layer. In that frame output i of a convolution reads inputs i * stride to i * stride + kernel - 1 whatever the size of
+the map, so one pass can serve images that the network sees at different sizes (a random scale without a crop): only
+where the map ends differs between them, and that is a mask. Zero padding is added only where the cone leaves the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.errors import UsageError
+from core.stream import branch, residual_blocks
+
+Read = Literal["in", "block", "pre", "aliased"]
+"""What a cone ends in. `aliased` is the tensor that an uncopied hook on the last BN holds: relu(pre) (section 3)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window: a convolution's or a pool's geometry. Sizes in positions of its input map."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def outputs(self, size: int) -> int:
+        """Side of the output map for an input map of side `size`."""
+        return (size + 2 * self.padding - self.kernel) // self.stride + 1
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Interval of input positions that output positions start to stop - 1 read, unclipped."""
+        return start * self.stride - self.padding, (stop - 1) * self.stride - self.padding + self.kernel
+
+
+@dataclass(frozen=True)
+class FoldedConv:
+    """A convolution with its BN folded in: weight (out, in / groups, k, k) and bias (out,)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    window: Window
+    dilation: int
+    groups: int
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Valid convolution: whatever padding is needed is already in `x`."""
+        return F.conv2d(x, self.weight, self.bias, self.window.stride, 0, self.dilation, self.groups)
+
+
+@dataclass(frozen=True)
+class FoldedBlock:
+    name: str
+    convs: tuple[FoldedConv, ...]
+    shortcut: FoldedConv | None
+
+
+@dataclass(frozen=True)
+class FoldedNetwork:
+    """A ResNet ready for cones: frozen weights, each BN folded into its convolution (in float64)."""
+
+    stem: FoldedConv
+    pool: Window | None
+    blocks: tuple[FoldedBlock, ...]
+
+    @property
+    def device(self) -> torch.device:
+        return self.stem.weight.device
+
+
+def fold_network(module: nn.Module, device: torch.device | str = "cpu") -> FoldedNetwork:
+    """Folds a torchvision-style ResNet in eval mode. The module itself is left alone."""
+    pool = module.maxpool
+    blocks = []
+    for name, block in residual_blocks(module):
+        convs = tuple(_fold(conv, bn, device) for conv, bn in branch(block))
+        shortcut = None if block.downsample is None else _fold(*block.downsample, device)  # type: ignore[misc]
+        blocks.append(FoldedBlock(name, convs, shortcut))
+    window = Window(pool.kernel_size, pool.stride, pool.padding) if isinstance(pool, nn.MaxPool2d) else None  # type: ignore[arg-type]
+    return FoldedNetwork(_fold(module.conv1, module.bn1, device), window, tuple(blocks))  # type: ignore[arg-type]
+
+
+def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d, device: torch.device | str) -> FoldedConv:
+    with torch.no_grad():
+        gain = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)  # type: ignore[union-attr]
+        weight = (conv.weight.double() * gain[:, None, None, None]).float()
+        bias = bn.bias.double() - bn.running_mean.double() * gain  # type: ignore[union-attr]
+        if conv.bias is not None:
+            bias = bias + conv.bias.double() * gain
+    dilation = conv.dilation[0]
+    window = Window(dilation * (conv.kernel_size[0] - 1) + 1, conv.stride[0], int(conv.padding[0]))
+    # Channels-last is what the CPU and tensor-core convolutions are fastest in.
+    weight = weight.to(device).contiguous(memory_format=torch.channels_last)
+    return FoldedConv(weight, bias.float().to(device), window, dilation, conv.groups)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The positions of one map that a cone needs.
+
+    `start` and `stop` bound them in the frame of the unclipped cone; `starts` is where that frame begins in the map of
+    each input size; `mask` (sizes, stop - start) is 1 inside the map of each size, or None where all are inside.
+    """
+
+    start: int
+    stop: int
+    starts: tuple[int, ...]
+    mask: torch.Tensor | None
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
+def _interval(needed: tuple[int, int], starts: Sequence[int], sides: Sequence[int], device: torch.device) -> Interval:
+    ends = [(-first, side - first) for first, side in zip(starts, sides, strict=True)]
+    start = max(needed[0], min(first for first, _ in ends))
+    stop = min(needed[1], max(last for _, last in ends))
+    positions = torch.arange(start, stop)
+    inside = torch.stack([(positions >= first) & (positions < last) for first, last in ends])
+    mask = None if bool(inside.all()) else inside.float().to(device)
+    return Interval(start, stop, tuple(starts), mask)
+
+
+def _fit(x: torch.Tensor, have: Interval, start: int, stop: int) -> torch.Tensor:
+    """Crops or zero-pads both axes of `x`, which holds interval `have`, to positions start to stop - 1."""
+    if (start, stop) == (have.start, have.stop):
+        return x
+    left, right = have.start - start, stop - have.stop
+    if left <= 0 and right <= 0:
+        x = x[:, :, -left : x.shape[2] + right, -left : x.shape[3] + right]
+        return x.contiguous(memory_format=torch.channels_last)
+    return F.pad(x, (left, right, left, right))
+
+
+class Cone:
+    """Forward pass over the cone of the centre neurons of one tensor of one block.
+
+    `sizes` lists the sides, in px, of the images that the network may be shown; a pass says of each image which of them
+    it is. The patch that the pass reads is `patch.length` px wide and begins at `origin(i)` in an image of `sizes[i]`.
+    """
+
+    def __init__(self, network: FoldedNetwork, block: str, read: Read, sizes: Sequence[int]) -> None:
+        names = [b.name for b in network.blocks]
+        if block not in names:
+            raise UsageError(f"unknown block {block!r}; this network has {', '.join(names)}")
+        self.network = network
+        self.read = read
+        self.sizes = tuple(sizes)
+        last = names.index(block)
+        self._blocks = network.blocks[: last + 1]
+        sides = self._map_sides()
+        outer = self._blocks[-1].shortcut if read == "in" else None
+        if read == "in" and outer is None:
+            self._blocks, self._final = network.blocks[:last], None
+        else:
+            self._final = self._blocks[-1]
+            self._blocks = self._blocks[:-1]
+        centre_sides = sides[last + 2] if self._final is not None else sides[last + 1]
+        self._plan(sides, [side // 2 for side in centre_sides])
+
+    def _map_sides(self) -> list[list[int]]:
+        """Map side for each input size: after the stem, after the pool, after each block."""
+        stem = [self.network.stem.window.outputs(s) for s in self.sizes]
+        sides = [stem, stem if self.network.pool is None else [self.network.pool.outputs(s) for s in stem]]
+        for block in self._blocks:
+            current = sides[-1]
+            for conv in block.convs:
+                current = [conv.window.outputs(s) for s in current]
+            sides.append(current)
+        return sides
+
+    def _plan(self, sides: list[list[int]], centres: list[int]) -> None:
+        """Walks from the centre neuron back to the image, noting the interval needed before each layer."""
+        device = self.network.device
+        interval = Interval(0, 1, tuple(centres), None)
+        self._output = interval
+        self._steps: list[_BlockStep] = []
+        blocks = [*self._blocks, *([self._final] if self._final is not None else [])]
+        for index in range(len(blocks) - 1, -1, -1):
+            only_shortcut = self.read == "in" and index == len(blocks) - 1 and self._final is not None
+            step = _BlockStep(blocks[index], interval, sides[index + 1], only_shortcut, device)
+            self._steps.insert(0, step)
+            interval = step.input
+        self._pooled = interval
+        if self.network.pool is not None:
+            interval = _back(self.network.pool, interval, sides[0], device)
+        self._stemmed = interval
+        self.patch = _back(self.network.stem.window, interval, list(self.sizes), device)
+
+    def origin(self, size_index: int = 0) -> int:
+        """First row and column of the patch in an image of `sizes[size_index]`; may be negative when sizes differ."""
+        return self.patch.starts[size_index] + self.patch.start
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the unclipped receptive field in px."""
+        length = 1
+        for step in reversed(self._steps):
+            length = step.unclipped(length)
+        for window in (self.network.pool, self.network.stem.window):
+            if window is not None:
+                length = (length - 1) * window.stride + window.kernel
+        return length
+
+    def __call__(self, patch: torch.Tensor, size_index: torch.Tensor | None = None) -> torch.Tensor:
+        """Centre activations (n, channels) for normalised patches (n, 3, patch.length, patch.length).
+
+        `size_index` (n,) says which of `sizes` each image was seen at; it may be left out when there is one size.
+        Pixels outside an image's own map must be zero, as the network's padding is.
+        """
+        x = self._to_last(patch, size_index)
+        if self._final is None:
+            return x[:, :, 0, 0]
+        bypass, own = self._steps[-1](x, size_index)
+        if self.read == "in":
+            return bypass[:, :, 0, 0]
+        if self.read == "block":
+            return own[:, :, 0, 0]
+        pre = (bypass + own)[:, :, 0, 0]
+        return torch.relu(pre) if self.read == "aliased" else pre
+
+    def all_tensors(self, patch: torch.Tensor) -> torch.Tensor:
+        """Centre activations (n, 3, channels) of `in`, `block` and `pre` in one pass; needs a cone that reads `pre`."""
+        bypass, own = self._steps[-1](self._to_last(patch, None), None)
+        return torch.stack([bypass, own, bypass + own], dim=1)[:, :, :, 0, 0]
+
+    def _to_last(self, patch: torch.Tensor, size_index: torch.Tensor | None) -> torch.Tensor:
+        window = self.network.stem.window
+        x = patch.contiguous(memory_format=torch.channels_last)
+        needed = window_inputs(window, self._stemmed)
+        x = torch.relu(self.network.stem(_fit(x, self.patch, *needed)))
+        x = masked(x, self._stemmed, size_index)
+        if self.network.pool is not None:
+            # The pool pads with -inf, but after a ReLU zeros give the same maximum.
+            x = _fit(x, self._stemmed, *window_inputs(self.network.pool, self._pooled))
+            x = F.max_pool2d(x, self.network.pool.kernel, self.network.pool.stride)
+            x = masked(x, self._pooled, size_index)
+        steps = self._steps[:-1] if self._final is not None else self._steps
+        for step in steps:
+            bypass, own = step(x, size_index)
+            x = masked(torch.relu(bypass + own), step.output, size_index)
+        return x
+
+
+def window_inputs(window: Window, output: Interval) -> tuple[int, int]:
+    """Input positions, in the input's own frame, that the positions of `output` read."""
+    return output.start * window.stride, (output.stop - 1) * window.stride + window.kernel
+
+
+def masked(x: torch.Tensor, interval: Interval, size_index: torch.Tensor | None) -> torch.Tensor:
+    """Zeroes what lies outside the map of each image's size."""
+    if interval.mask is None:
+        return x
+    inside = interval.mask[0].expand(x.shape[0], -1) if size_index is None else interval.mask[size_index]
+    return x * (inside[:, None, :, None] * inside[:, None, None, :])
+
+
+def _back(window: Window, output: Interval, sides: Sequence[int], device: torch.device) -> Interval:
+    starts = [window.inputs(start, start + 1)[0] for start in output.starts]
+    return _interval(window_inputs(window, output), starts, sides, device)
+
+
+class _BlockStep:
+    """One residual block over its cone: from the positions `input` to (bypass, own) at the positions `output`."""
+
+    def __init__(
+        self, block: FoldedBlock, output: Interval, sides: Sequence[int], only_shortcut: bool, device: torch.device
+    ) -> None:
+        self.block, self.output = block, output
+        self._convs = () if only_shortcut else block.convs
+        maps = [list(sides)]
+        for conv in self._convs:
+            maps.append([conv.window.outputs(side) for side in maps[-1]])
+        # Intervals before each convolution, found from the last to the first.
+        chain = [output]
+        for conv, before in zip(reversed(self._convs), reversed(maps[:-1]), strict=True):
+            chain.insert(0, _back(conv.window, chain[0], before, device))
+        self._chain = chain
+        bypass = block.shortcut.window if block.shortcut is not None else Window(1, 1, 0)
+        first = bypass.inputs(output.starts[0], output.starts[0] + 1)[0]
+        shortcut = _back(bypass, output, sides, device)
+        if not self._convs:
+            self.input, self._offset = shortcut, 0
+            return
+        own = chain[0]
+        self._offset = first - own.starts[0]
+        start = min(own.start, shortcut.start + self._offset)
+        stop = max(own.stop, shortcut.stop + self._offset)
+        self.input = _interval((start, stop), own.starts, sides, device)
+
+    def unclipped(self, length: int) -> int:
+        convs = self._convs or (self.block.shortcut,)
+        for conv in reversed(convs):
+            length = (length - 1) * conv.window.stride + conv.window.kernel  # type: ignore[union-attr]
+        return length
+
+    def __call__(self, x: torch.Tensor, size_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        window = self.block.shortcut.window if self.block.shortcut is not None else Window(1, 1, 0)
+        start, stop = window_inputs(window, self.output)
+        bypass = _fit(x, self.input, start + self._offset, stop + self._offset)
+        if self.block.shortcut is not None:
+            bypass = self.block.shortcut(bypass)
+        own, have = x, self.input
+        for index, conv in enumerate(self._convs):
+            after = self._chain[index + 1]
+            own = conv(_fit(own, have, *window_inputs(conv.window, after)))
+            if index < len(self._convs) - 1:
+                own = masked(torch.relu(own), after, size_index)
+            have = after
+        return bypass, own

@@ -1,0 +1,248 @@
+"""What is inside a batch folder: FZs as PNG with their traces, or the activations measured on them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from core.blocks import READ
+from core.errors import StoreError
+from core.measures import late_rise
+from core.store.layout import encode, from_number, number, read_checked, read_sums
+
+RECORD = "batch.json"
+TRACE = "trace.npy"
+ACTIVATIONS = "activations.safetensors"
+SAMPLES = 32
+"""Samples of each activation over the optimisation (design, section 4)."""
+FLAGS = ("", "no gradient", "non-finite", "never positive")
+PNG_LEVEL = 4
+"""FZs are close to noise: level 9 saves 1% over 4 and takes several times as long."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FZRecord:
+    """One FZ. `activation` is that of the stored 8-bit image; `flag` says what was wrong with its optimisation."""
+
+    channel: int
+    path: Path
+    activation: float
+    flag: str
+    late_rise: float
+    seed: int
+    device: str
+    dtype: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class FZBatch:
+    """A committed batch of FZs, without images and traces."""
+
+    path: Path
+    created: float
+    sums: dict[str, str]
+    records: tuple[FZRecord, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredBatch:
+    """A committed batch of measures; `own` and `own_scaled` (n, 3) are each channel's own activation only."""
+
+    path: Path
+    created: float
+    sums: dict[str, str]
+    channels: NDArray[np.int64]
+    own: Floats
+    own_scaled: Floats | None
+
+
+def batch_name(channels: Sequence[int]) -> str:
+    """`0000-0031-1a2b3c4d`: the same channels give the same name everywhere."""
+    ordered = sorted(channels)
+    if len(set(ordered)) != len(ordered) or not ordered or ordered[0] < 0:
+        raise ValueError(f"channels of a batch must be different, 0 or more and at least one: {list(channels)}")
+    digest = hashlib.sha256(",".join(map(str, ordered)).encode()).hexdigest()[:8]
+    return f"{ordered[0]:04d}-{ordered[-1]:04d}-{digest}"
+
+
+def image_name(channel: int) -> str:
+    return f"{channel:04d}.png"
+
+
+def encode_fzs(
+    header: Mapping[str, Any],
+    channels: Sequence[int],
+    images: NDArray[np.uint8],
+    activation: ArrayLike,
+    trace: ArrayLike,
+    flags: Sequence[str],
+    provenance: Mapping[str, Any],
+) -> dict[str, bytes]:
+    """Files of an FZ batch: images (n, H, W, 3) uint8, activation (n,), trace (n, 32). Raises ValueError on other shapes."""
+    count = len(channels)
+    activations = np.asarray(activation, dtype=np.float32)
+    traces = np.asarray(trace, dtype=np.float32)
+    _expect("images", images.shape, (count, *images.shape[1:3], 3))
+    _expect("activation", activations.shape, (count,))
+    _expect("trace", traces.shape, (count, SAMPLES))
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, not {images.dtype}")
+    if len(flags) != count or set(flags) - set(FLAGS):
+        raise ValueError(f"flags must be {count} of {FLAGS}, not {list(flags)}")
+    rises = late_rise(traces)
+    fzs = [
+        {
+            "channel": int(channel),
+            "file": image_name(channel),
+            "activation": number(activations[row]),
+            "flag": flags[row],
+            "late_rise": number(rises[row]),
+            "trace_row": row,
+        }
+        for row, channel in enumerate(channels)
+    ]
+    files = {image_name(channel): _png(images[row]) for row, channel in enumerate(channels)}
+    files[TRACE] = _npy(traces)
+    files[RECORD] = encode({**header, "created": time.time(), "provenance": dict(provenance), "fzs": fzs})
+    return files
+
+
+def read_fzs(folder: Path, seed: int) -> FZBatch:
+    """Raises OSError, or StoreError when the batch is damaged. `seed` is the one meant where provenance names none."""
+    sums, data = _read_record(folder)
+    with _damage_of(folder):
+        provenance = data["provenance"]
+        records = tuple(
+            FZRecord(
+                channel=int(fz["channel"]),
+                path=folder / fz["file"],
+                activation=from_number(fz["activation"]),
+                flag=str(fz["flag"]),
+                late_rise=from_number(fz["late_rise"]),
+                seed=int(provenance.get("seed", seed)),
+                device=str(provenance.get("device", "")),
+                dtype=str(provenance.get("dtype", "")),
+                engine=str(provenance.get("engine", "")),
+            )
+            for fz in data["fzs"]
+        )
+        return FZBatch(folder, float(data["created"]), sums, records)
+
+
+def read_image(batch: FZBatch, channel: int) -> NDArray[np.uint8]:
+    """(H, W, 3). Raises OSError, StoreError."""
+    name = image_name(channel)
+    content = read_checked(batch.path, name, batch.sums)
+    with _damage_of(batch.path / name), Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_trace(batch: FZBatch, channel: int) -> Floats:
+    """(32,). Raises OSError, StoreError."""
+    content = read_checked(batch.path, TRACE, batch.sums)
+    row = [record.channel for record in batch.records].index(channel)
+    with _damage_of(batch.path / TRACE):
+        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False)[row], dtype=np.float32)
+
+
+def encode_measures(
+    header: Mapping[str, Any], channels: Sequence[int], plain: ArrayLike, scaled: ArrayLike | None, width: int
+) -> dict[str, bytes]:
+    """Files of a batch of measures: plain and scaled (n, 3, width). Raises ValueError on other shapes."""
+    arrays = {"plain": np.ascontiguousarray(plain, dtype=np.float32)}
+    if scaled is not None:
+        arrays["scaled"] = np.ascontiguousarray(scaled, dtype=np.float32)
+    for name, array in arrays.items():
+        _expect(name, array.shape, (len(channels), len(READ), width))
+    own = [
+        {
+            "channel": int(channel),
+            **{name: [number(x) for x in array[row, :, channel]] for name, array in arrays.items()},
+        }
+        for row, channel in enumerate(channels)
+    ]
+    content = safetensors.numpy.save({"channels": np.asarray(channels, dtype=np.int64), **arrays})
+    # Each channel's own activations are all that the table shows: here too, so that it need not read the large file.
+    return {
+        ACTIVATIONS: content,
+        RECORD: encode({**header, "created": time.time(), "read": READ, "own": own}),
+    }
+
+
+def read_measures(folder: Path) -> MeasuredBatch:
+    """Raises OSError, or StoreError when the batch is damaged."""
+    sums, data = _read_record(folder)
+    with _damage_of(folder):
+        own = data["own"]
+        scaled = [[from_number(x) for x in row["scaled"]] for row in own if "scaled" in row]
+        return MeasuredBatch(
+            folder,
+            float(data["created"]),
+            sums,
+            np.asarray([row["channel"] for row in own], dtype=np.int64),
+            np.asarray([[from_number(x) for x in row["plain"]] for row in own], dtype=np.float32),
+            np.asarray(scaled, dtype=np.float32) if scaled else None,
+        )
+
+
+def read_activations(batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+    """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
+    content = read_checked(batch.path, ACTIVATIONS, batch.sums)
+    with _damage_of(batch.path / ACTIVATIONS):
+        arrays = safetensors.numpy.load(content)
+        return arrays["plain"], arrays.get("scaled")
+
+
+class _damage_of:  # noqa: N801
+    """Turns what malformed content makes decoders raise into one clear line about `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        # Checksums were right: such a file was written by something else, and decoders raise as they please.
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
+            raise StoreError(
+                f"{self.path} is damaged ({type(error).__name__}: {error}); run 'streamscope cache verify'"
+            ) from error
+
+
+def _read_record(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    sums = read_sums(folder)
+    content = read_checked(folder, RECORD, sums)
+    with _damage_of(folder / RECORD):
+        return sums, json.loads(content)
+
+
+def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if shape != wanted:
+        raise ValueError(f"{name} must have shape {wanted}, not {shape}")
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def _npy(array: Floats) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()

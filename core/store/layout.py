@@ -1,0 +1,274 @@
+"""How files get into the store: written beside their place, flushed to disk, then renamed, so nobody reads half of one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from core.errors import DiskFullError, StoreError
+from core.store.owner import temporary_name
+
+SUMS = "SHA256SUMS"
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an OSError of the block into one clear line about `path`: DiskFullError for a full disk or quota, else StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"no space left to write {path}; free some ('streamscope cache prune') or use --cache DIR on another disk, "
+            "then run the same command again: what was finished is kept"
+        )
+    return StoreError(f"cannot write {path}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, with the two that puzzle people said plainly."""
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"a file or a dangling link is in the way of a folder ({error.filename})"
+    return error.strerror or str(error)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def number(value: float) -> float | str | None:
+    """A float as strict JSON can hold it: None for NaN, "inf" or "-inf" for the infinities. `from_number` reads it back."""
+    value = float(value)
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)
+
+
+def from_number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def encode(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()
+
+
+def make_folder(path: Path) -> None:
+    """Makes `path` and its parents, each one on disk before the next. Raises StoreError, DiskFullError."""
+    with writing(path):
+        _make_folder(path)
+
+
+def _make_folder(path: Path) -> None:
+    if path.is_dir():
+        return
+    if path.parent != path:
+        _make_folder(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        # Another writer was quicker, or something else bears the name.
+        if not path.is_dir():
+            raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network and FUSE file systems cannot flush a folder; they write names through at once.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_new(path: Path, content: bytes, durable: bool = True) -> None:
+    """Writes a file that does not exist yet. Raises OSError."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def write_file(path: Path, content: bytes, durable: bool = True) -> None:
+    """Writes or replaces `path` in one step. Raises StoreError, DiskFullError; then the old content stands.
+
+    `durable=False` skips the flush, for what need not outlive a power cut.
+    """
+    temporary = path.parent / temporary_name()
+    with writing(path):
+        try:
+            write_new(temporary, content, durable)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        if durable:
+            sync_folder(path.parent)
+
+
+def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
+    """Commits `files` and their SHA256SUMS as the folder `final`, all or nothing.
+
+    Returns False when an intact `final` is there already (the same work, done elsewhere) and ours was discarded; a
+    damaged one is replaced. Raises StoreError, DiskFullError; then nothing of ours is left.
+    """
+    make_folder(final.parent)
+    temporary = final.parent / temporary_name()
+    with writing(final):
+        try:
+            temporary.mkdir()
+            for name, content in files.items():
+                write_new(temporary / name, content)
+            write_new(temporary / SUMS, sums_text({name: sha256(content) for name, content in files.items()}))
+            sync_folder(temporary)
+            committed = _rename_folder(temporary, final)
+        except BaseException:
+            discard(temporary)
+            raise
+        sync_folder(final.parent)
+    if not committed:
+        discard(temporary)
+    return committed
+
+
+def _rename_folder(temporary: Path, final: Path) -> bool:
+    try:
+        os.rename(temporary, final)
+        return True
+    except OSError:
+        # A rename that an NFS server carried out may be reported as failed when it is sent twice: `temporary` is gone then.
+        if final.is_dir() and not temporary.exists():
+            return True
+        if not os.path.lexists(final):
+            raise
+    if not folder_damage(final):
+        return False
+    aside = final.parent / temporary_name()
+    os.rename(final, aside)
+    try:
+        os.rename(temporary, final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        return False
+    finally:
+        discard(aside)
+    return True
+
+
+def discard(path: Path) -> None:
+    """Removes a file, a link or a folder as far as it can; never raises for what it cannot."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder (or whatever bears its name) in one step as readers see it. Raises StoreError."""
+    aside = path.parent / temporary_name()
+    with writing(path):
+        try:
+            os.rename(path, aside)
+            sync_folder(path.parent)
+        except FileNotFoundError:
+            return
+    discard(aside)
+
+
+def sums_text(sums: Mapping[str, str]) -> bytes:
+    """What `sha256sum` prints for the files, in order of name."""
+    return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Checksums by file name. Raises OSError, or StoreError when the file is malformed."""
+    path = folder / SUMS
+    sums: dict[str, str] = {}
+    for line in path.read_bytes().decode(errors="replace").splitlines():
+        match = _SUM_LINE.fullmatch(line)
+        if not match:
+            raise StoreError(f"{path} is damaged; run 'streamscope cache verify'")
+        sums[match[2]] = match[1]
+    return sums
+
+
+def read_checked(folder: Path, name: str, sums: Mapping[str, str]) -> bytes:
+    """One file of a committed folder. Raises OSError, or StoreError when it is not what was written."""
+    content = (folder / name).read_bytes()
+    if sums.get(name) != sha256(content):
+        raise StoreError(f"{folder / name} is damaged (its checksum differs); run 'streamscope cache verify'")
+    return content
+
+
+def folder_damage(folder: Path) -> list[tuple[Path, str]]:
+    """All that is wrong with a committed folder: (path, what). Reads every byte; empty when it is intact."""
+    if not folder.is_dir():
+        return [(folder, "is a dangling link" if folder.is_symlink() else "is a file where a folder should be")]
+    try:
+        sums = read_sums(folder)
+        # A file that is deleted while open lives on as .nfs… until it is closed.
+        present = {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".nfs")} - {SUMS}
+    except StoreError:
+        return [(folder / SUMS, "is malformed")]
+    except OSError as error:
+        return [(folder / SUMS, "is missing" if isinstance(error, FileNotFoundError) else reason(error))]
+    damage = [(folder / name, "is missing") for name in sorted(sums.keys() - present)]
+    damage += [(folder / name, "does not belong here") for name in sorted(present - sums.keys())]
+    for name in sorted(present & sums.keys()):
+        try:
+            if sha256((folder / name).read_bytes()) != sums[name]:
+                damage.append((folder / name, "differs from its checksum"))
+        except OSError as error:
+            damage.append((folder / name, reason(error)))
+    if not damage and (folder / SUMS).read_bytes() != sums_text(sums):
+        damage.append((folder / SUMS, "is malformed"))
+    return damage
+
+
+def write_document(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes a JSON object that carries its own checksum as `sha256`."""
+    write_file(path, encode({**data, "sha256": sha256(encode(data))}))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Inverse of `write_document`. Raises OSError, or StoreError for a damaged one: one flipped byte anywhere is found."""
+    content = path.read_bytes()
+    try:
+        data = json.loads(content)
+        stored = data.pop("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StoreError(f"{path} is damaged; run 'streamscope cache verify'") from None
+    # The whole text is made again, so that a flipped byte in white space is found too.
+    if stored != sha256(encode(data)) or content != encode({**data, "sha256": stored}):
+        raise StoreError(f"{path} is damaged (its checksum differs); run 'streamscope cache verify'")
+    return data
+
+
+def free_bytes(root: Path) -> int:
+    """Bytes that this user may still write at `root`, or at the nearest folder above it that exists."""
+    folder = root.absolute()
+    while not folder.is_dir() and folder.parent != folder:
+        folder = folder.parent
+    with writing(folder):
+        return shutil.disk_usage(folder).free

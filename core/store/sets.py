@@ -1,0 +1,317 @@
+"""One stored set: the FZs of one model by one recipe, seed and capture, and what was measured on them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from core import __version__
+from core.blocks import ModelInfo, Target, Tensor
+from core.errors import StoreError
+from core.recipe import SetKey
+from core.store.batches import (
+    Floats,
+    FZBatch,
+    FZRecord,
+    MeasuredBatch,
+    batch_name,
+    encode_fzs,
+    encode_measures,
+    read_activations,
+    read_fzs,
+    read_image,
+    read_measures,
+    read_trace,
+)
+from core.store.layout import make_folder, read_document, reason, write_document, write_folder
+from core.store.listing import Listings, Names, Problems
+
+SET = "set.json"
+COMPLETED = "completed.json"
+KEPT_BYTES = 256 * 2**20
+"""Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
+
+Batch = TypeVar("Batch", FZBatch, MeasuredBatch)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Centre activations on the FZs of one tensor: plain and scaled (n, 3, C), axis 1 = READ, axis 2 = channel read."""
+
+    channels: NDArray[np.int64]
+    plain: Floats
+    scaled: Floats | None
+
+
+@dataclass(frozen=True)
+class Own:
+    """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ."""
+
+    channels: NDArray[np.int64]
+    plain: Floats
+    scaled: Floats | None
+
+
+class FZSet:
+    """Reads and commits FZs and measures. Cheap to ask again and again: folders are read only when they changed."""
+
+    def __init__(self, info: ModelInfo, key: SetKey, path: Path, problems: Problems | None = None) -> None:
+        self.info = info
+        self.key = key
+        self.path = path
+        self._problems = problems or Problems()
+        self._listings = Listings(self._problems)
+        self._batches: dict[Path, dict[tuple[str, int], Any]] = {}
+        self._merged: dict[Path, tuple[Names, dict[int, FZRecord], dict[int, FZBatch]]] = {}
+        self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
+
+    def __repr__(self) -> str:
+        return f"FZSet({self.info.name}, {self.key})"
+
+    def create(self) -> None:
+        """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
+        path = self.path / SET
+        try:
+            read_document(path)
+        except (OSError, StoreError):
+            make_folder(self.path)
+            created = {"engine": __version__, "created": time.time(), "model": self.info.name}
+            write_document(path, {**self._header(), **created})
+
+    def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
+        """The FZs stored of a target, by channel; of two of one channel the one committed first. Do not change the dict."""
+        return self._fzs(self._fz_folder(target, retry), retry)[0]
+
+    def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
+        return self._read_one(target, channel, retry, read_image)
+
+    def trace(self, target: Target, channel: int, retry: int = 0) -> Floats:
+        """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
+        return self._read_one(target, channel, retry, read_trace)
+
+    def commit_fzs(
+        self,
+        target: Target,
+        channels: Sequence[int],
+        images: NDArray[np.uint8],
+        activation: ArrayLike,
+        trace: ArrayLike,
+        flags: Sequence[str],
+        provenance: Mapping[str, Any],
+        retry: int = 0,
+    ) -> bool:
+        """Stores FZs: images (n, H, W, 3) uint8, activation (n,), trace (n, 32); all of them or none.
+
+        `provenance` should give device, dtype, engine, torch and the seed really used. False when an intact batch of
+        these channels is there already: it stays. Raises StoreError, DiskFullError.
+        """
+        folder = self._fz_folder(target, retry)
+        self._check_channels(target.block, channels)
+        used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
+        header = {"kind": "fzs", "model": self.info.name, "target": str(target), "retry": retry, **self._header()}
+        files = encode_fzs(header, channels, images, activation, trace, flags, used)
+        self.create()
+        return write_folder(folder / batch_name(channels), files)
+
+    def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
+        """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
+        rows: dict[int, tuple[Floats, Floats | None]] = {}
+        for batch in self._measured_batches(block, tensor, retry):
+            try:
+                plain, scaled = self._activations(batch)
+                self._problems.clear(batch.path / "activations")
+            except (OSError, StoreError) as error:
+                self._report(batch.path / "activations", error)
+                continue
+            for row, channel in enumerate(batch.channels.tolist()):
+                rows.setdefault(channel, (plain[row], None if scaled is None else scaled[row]))
+        stacked = _stack(rows)
+        return None if stacked is None else Measured(*stacked)
+
+    def own(self, block: str, tensor: Tensor, retry: int = 0) -> Own | None:
+        """As `measured`, each FZ's own channel only: what the table needs, without reading the large files."""
+        rows: dict[int, tuple[Floats, Floats | None]] = {}
+        for batch in self._measured_batches(block, tensor, retry):
+            for row, channel in enumerate(batch.channels.tolist()):
+                rows.setdefault(channel, (batch.own[row], None if batch.own_scaled is None else batch.own_scaled[row]))
+        stacked = _stack(rows)
+        return None if stacked is None else Own(*stacked)
+
+    def commit_measures(
+        self,
+        block: str,
+        tensor: Tensor,
+        channels: Sequence[int],
+        plain: ArrayLike,
+        scaled: ArrayLike | None,
+        retry: int = 0,
+    ) -> bool:
+        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled; all or none, as `commit_fzs`."""
+        if (scaled is None) != (tensor == "out"):
+            raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
+        self._check_channels(block, channels)
+        header = {"kind": "measures", "model": self.info.name, "block": block, "on": tensor, "retry": retry}
+        files = encode_measures({**header, **self._header()}, channels, plain, scaled, self.info.block(block).channels)
+        self.create()
+        return write_folder(self._measures_folder(block, tensor, retry) / batch_name(channels), files)
+
+    def mark_completed(self, job: str) -> None:
+        """Says that nothing a job was asked for is missing any more. Raises StoreError."""
+        self.create()
+        write_document(self.path / COMPLETED, {"time": time.time(), "job": job})
+
+    def completed_at(self) -> float | None:
+        """Seconds since 1970; None when no job was completed."""
+        return self._document(COMPLETED, "time")
+
+    def created_at(self) -> float | None:
+        """Seconds since 1970; None for a set that is not on disk."""
+        return self._document(SET, "created")
+
+    def signature(self) -> Hashable:
+        """Differs whenever something was committed or removed; costs a `stat` a folder."""
+        try:
+            state = os.stat(self.path / COMPLETED)
+            completed = (state.st_mtime_ns, state.st_ino)
+        except OSError:
+            completed = (0, 0)
+        bases = [self.path, *(self.path / "retries" / n for n, _ in self._listings.names(self.path / "retries"))]
+        found: list[tuple[str, Names]] = []
+        for base in bases:
+            folders = [base / "fzs" / name for name, _ in self._listings.names(base / "fzs")]
+            for block, _ in self._listings.names(base / "measures"):
+                inside = base / "measures" / block
+                folders += [inside / name for name, _ in self._listings.names(inside)]
+            found += [(str(folder), self._listings.names(folder)) for folder in folders]
+        return completed, tuple(found)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.info.fingerprint,
+            "recipe": self.key.recipe.to_json(),
+            "seed": self.key.seed,
+            "capture": self.key.capture,
+        }
+
+    def _base(self, retry: int) -> Path:
+        return self.path / "retries" / str(retry) if retry else self.path
+
+    def _fz_folder(self, target: Target, retry: int) -> Path:
+        return self._base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
+
+    def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
+        return self._base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
+
+    def _check_channels(self, block: str, channels: Sequence[int]) -> None:
+        count = self.info.block(block).channels
+        if any(not 0 <= channel < count for channel in channels):
+            raise ValueError(f"channels of block {block} are 0-{count - 1}, not {list(channels)}")
+
+    def _document(self, name: str, field: str) -> float | None:
+        path = self.path / name
+        try:
+            value = float(read_document(path)[field])
+            self._problems.clear(path)
+            return value
+        except FileNotFoundError:
+            self._problems.clear(path)
+        except (OSError, StoreError, KeyError, TypeError, ValueError) as error:
+            self._report(path, error)
+        return None
+
+    def _fzs(self, folder: Path, retry: int) -> tuple[dict[int, FZRecord], dict[int, FZBatch]]:
+        names = self._listings.names(folder)
+        known = self._merged.get(folder)
+        if known is not None and known[0] == names:
+            return known[1], known[2]
+        batches = self._read_batches(folder, names, lambda path: read_fzs(path, self.key.seed + retry))
+        records: dict[int, FZRecord] = {}
+        sources: dict[int, FZBatch] = {}
+        for batch in batches:
+            for record in batch.records:
+                if record.channel not in records:
+                    records[record.channel] = record
+                    sources[record.channel] = batch
+        records = dict(sorted(records.items()))
+        # What could not be read is tried again next time: a network disk may have hiccuped.
+        if len(batches) == len(names):
+            self._merged[folder] = (names, records, sources)
+        return records, sources
+
+    def _measured_batches(self, block: str, tensor: Tensor, retry: int) -> list[MeasuredBatch]:
+        folder = self._measures_folder(block, tensor, retry)
+        return self._read_batches(folder, self._listings.names(folder), read_measures)
+
+    def _read_batches(self, folder: Path, names: Names, read: Callable[[Path], Batch]) -> list[Batch]:
+        """In order of commit, so that a later batch never changes what an earlier one said of a channel."""
+        before = self._batches.get(folder, {})
+        after: dict[tuple[str, int], Batch] = {}
+        for entry in names:
+            path = folder / entry[0]
+            try:
+                after[entry] = before[entry] if entry in before else read(path)
+                self._problems.clear(path)
+            except (OSError, StoreError) as error:
+                self._report(path, error)
+        for name, _ in before.keys() - after.keys():
+            if not os.path.lexists(folder / name):
+                self._problems.clear(folder / name)
+        self._batches[folder] = after
+        return sorted(after.values(), key=lambda batch: (batch.created, batch.path.name))
+
+    def _read_one(
+        self, target: Target, channel: int, retry: int, read: Callable[[FZBatch, int], NDArray[Any]]
+    ) -> NDArray[Any]:
+        batch = self._fzs(self._fz_folder(target, retry), retry)[1].get(channel)
+        if batch is None:
+            raise StoreError(
+                f"no FZ of channel {channel} in {target} is stored ({self.key}); run 'streamscope compute'"
+            )
+        try:
+            return read(batch, channel)
+        except OSError as error:
+            raise StoreError(f"cannot read an FZ in {batch.path}: {reason(error)}") from error
+
+    def _activations(self, batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+        known = self._kept.get(batch.path)
+        if known is not None and known[0] == batch.created:
+            return known[1:]
+        plain, scaled = read_activations(batch)
+        size = sum(array.nbytes for _, *arrays in self._kept.values() for array in arrays if array is not None)
+        if size + 2 * plain.nbytes > KEPT_BYTES:
+            self._kept.clear()
+        self._kept[batch.path] = (batch.created, plain, scaled)
+        return plain, scaled
+
+    def _report(self, path: Path, error: Exception) -> None:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+            # Removed by someone between listing and reading.
+            self._problems.clear(path)
+        elif isinstance(error, FileNotFoundError) and path.is_symlink():
+            self._problems.report(path, f"cannot read {path}: is a dangling link")
+        elif isinstance(error, OSError):
+            self._problems.report(path, f"cannot read {error.filename or path}: {reason(error)}")
+        else:
+            self._problems.report(path, str(error))
+
+
+def _stack(
+    rows: dict[int, tuple[Floats, Floats | None]],
+) -> tuple[NDArray[np.int64], Floats, Floats | None] | None:
+    if not rows:
+        return None
+    channels = sorted(rows)
+    scaled = [part for c in channels if (part := rows[c][1]) is not None]
+    return (
+        np.asarray(channels, dtype=np.int64),
+        np.stack([rows[c][0] for c in channels]),
+        np.stack(scaled) if len(scaled) == len(channels) else None,
+    )

@@ -1,0 +1,215 @@
+"""The store: a folder that commands, jobs and the app meet in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from core import __version__
+from core.blocks import ModelInfo
+from core.errors import StoreError, UsageError
+from core.recipe import Capture, Recipe, SetKey
+from core.store.layout import encode, make_folder, read_document, reason, sha256, write_document, write_file
+from core.store.listing import Listings, Problems
+from core.store.sets import SET, FZSet
+
+FORMAT = 1
+SHORT = 12
+"""Hex digits of a fingerprint in a folder's name."""
+
+
+class Store:
+    """Reads and makes what is under `root`. Nothing is created before something is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._problems = Problems()
+        self._listings = Listings(self._problems)
+        self._infos: dict[Path, tuple[tuple[int, int, int], ModelInfo]] = {}
+        self._sets: dict[Path, FZSet] = {}
+
+    @classmethod
+    def open(cls, root: Path, create: bool = False) -> Store:
+        """The store at `root`; a folder that is not there, or empty, is an empty store.
+
+        Raises StoreError when another version wrote it, it cannot be read, or (with `create`) cannot be made.
+        """
+        path = root / "store.json"
+        if os.path.lexists(root) and not root.is_dir():
+            what = "a dangling link" if root.is_symlink() else "a file"
+            raise StoreError(f"the cache {root} is {what}, not a folder; use --cache DIR with another one")
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            if create:
+                make_folder(root)
+                write_file(path, encode({"format": FORMAT, "by": f"streamscope {__version__}"}))
+        except OSError as error:
+            raise StoreError(
+                f"cannot read the cache {root}: {reason(error)}; use --cache DIR with another one"
+            ) from error
+        else:
+            _check_format(path, content)
+        return cls(root)
+
+    @property
+    def problems(self) -> list[str]:
+        """One clear line per damaged or unreadable thing met while reading; reading went on without it."""
+        return self._problems.lines()
+
+    def register(self, info: ModelInfo) -> None:
+        """Keeps a model's description, so that nobody need load its weights to show what is stored. Raises StoreError."""
+        folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
+        if self._read_info(folder) != info:
+            make_folder(folder)
+            write_document(folder / "model.json", info.to_json())
+
+    def models(self) -> list[ModelInfo]:
+        """Every model that was registered, by name; damaged ones are skipped and go to `problems`."""
+        folders = [self.root / "models" / name for name, _ in self._listings.names(self.root / "models")]
+        infos = [info for folder in folders if (info := self._read_info(folder))]
+        return sorted(infos, key=lambda info: (info.name, info.fingerprint))
+
+    def model(self, fingerprint: str) -> ModelInfo | None:
+        folder = self._folder(fingerprint)
+        info = self._read_info(folder) if folder else None
+        return info if info and info.fingerprint == fingerprint else None
+
+    def remember(self, spec: str, fingerprint: str) -> None:
+        """Notes which model `spec` (a name, a weights file with its size and date) stands for. Raises StoreError."""
+        path = self._alias(spec)
+        try:
+            if read_document(path).get("fingerprint") == fingerprint:
+                return
+        except (OSError, StoreError):
+            pass
+        make_folder(path.parent)
+        write_document(path, {"spec": spec, "fingerprint": fingerprint})
+
+    def recall(self, spec: str) -> ModelInfo | None:
+        """The model that `spec` stood for; None when that is not known."""
+        try:
+            data = read_document(self._alias(spec))
+        except (OSError, StoreError):
+            return None
+        return self.model(str(data.get("fingerprint"))) if data.get("spec") == spec else None
+
+    def sets(self, info: ModelInfo) -> list[FZSet]:
+        """The sets on disk, oldest first; unreadable ones are skipped and go to `problems`."""
+        folder = self._folder(info.fingerprint)
+        if folder is None:
+            return []
+        found = []
+        for name, _ in self._listings.names(folder / "sets"):
+            path = folder / "sets" / name
+            fzset = self._sets.get(path) or self._read_set(info, path)
+            if fzset is not None and (path / SET).is_file():
+                self._sets[path] = fzset
+                found.append(fzset)
+        return sorted(found, key=lambda s: (s.created_at() or 0.0, s.path.name))
+
+    def set(self, info: ModelInfo, key: SetKey, create: bool = False) -> FZSet:
+        """The set of `key`, which need not be on disk; with `create` it is after. Raises StoreError."""
+        if create:
+            self.register(info)
+        folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
+        path = folder / "sets" / key.folder
+        fzset = self._sets.setdefault(path, FZSet(info, key, path, self._problems))
+        if create:
+            fzset.create()
+        return fzset
+
+    def choose_set(
+        self, info: ModelInfo, *, steps: int | None = None, seed: int | None = None, capture: Capture | None = None
+    ) -> FZSet | None:
+        """The stored set that fits what was given: the only one, else the last completed, else the newest; None if none fits."""
+        fitting = [
+            fzset
+            for fzset in self.sets(info)
+            if (steps is None or fzset.key.recipe.steps == steps)
+            and (seed is None or fzset.key.seed == seed)
+            and (capture is None or fzset.key.capture == capture)
+        ]
+        # `sets` is oldest first, and max keeps the first of equals.
+        return max(reversed(fitting), key=lambda s: s.completed_at() or 0.0, default=None)
+
+    def signature(self, info: ModelInfo | None = None) -> Hashable:
+        """Differs whenever a model or (of `info`) a set came or went; cheap, for polling."""
+        models = self._listings.names(self.root / "models")
+        folder = self._folder(info.fingerprint) if info else None
+        return models, self._listings.names(folder / "sets") if folder else ()
+
+    def _folder(self, fingerprint: str) -> Path | None:
+        """A model's folder is found by fingerprint: the same weights under two names are one model."""
+        ending = f"-{fingerprint[:SHORT]}"
+        names = [name for name, _ in self._listings.names(self.root / "models") if name.endswith(ending)]
+        return self.root / "models" / names[0] if names else None
+
+    def _alias(self, spec: str) -> Path:
+        return self.root / "aliases" / f"{sha256(spec.encode(errors='surrogateescape'))}.json"
+
+    def _read_info(self, folder: Path) -> ModelInfo | None:
+        path = folder / "model.json"
+        try:
+            state = path.stat()
+            stamp = (state.st_mtime_ns, state.st_ino, state.st_size)
+            known = self._infos.get(path)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            info = ModelInfo.from_json(read_document(path))
+        except (OSError, StoreError) as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
+                self._problems.clear(path)
+            else:
+                self._problems.report(path, _line(path, error))
+            return None
+        self._infos[path] = (stamp, info)
+        self._problems.clear(path)
+        return info
+
+    def _read_set(self, info: ModelInfo, path: Path) -> FZSet | None:
+        try:
+            key = read_key(path)
+        except (OSError, StoreError) as error:
+            self._problems.report(path / SET, _line(path / SET, error))
+            return None
+        self._problems.clear(path / SET)
+        return FZSet(info, key, path, self._problems)
+
+
+def read_key(path: Path) -> SetKey:
+    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
+    data: dict[str, Any] = read_document(path / SET)
+    try:
+        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"])
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
+    if key.folder != path.name:
+        raise StoreError(f"{path / SET} describes another set ({key.folder}); run 'streamscope cache verify'")
+    return key
+
+
+def _check_format(path: Path, content: bytes) -> None:
+    try:
+        found = json.loads(content)["format"]
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(
+            f"{path} is damaged; if this version of streamscope wrote the cache, delete that file, else use --cache DIR"
+        ) from None
+    if found != FORMAT:
+        raise StoreError(
+            f"{path.parent} was written by another version (format {found}; this one reads {FORMAT}); "
+            "use --cache DIR with a new folder or the streamscope that wrote it"
+        )
+
+
+def _folder_name(info: ModelInfo) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.fingerprint[:SHORT]}"
+
+
+def _line(path: Path, error: Exception) -> str:
+    return f"cannot read {path}: {reason(error)}" if isinstance(error, OSError) else str(error)

@@ -1,0 +1,233 @@
+"""The paper recipe's random transforms, applied only where a cone will look.
+
+In Lucent's words the whole is `pad(j, reflect), jitter(j), random_scale, random_rotate, jitter(j/2), centre crop,
+normalize`; without jitter only scale, rotate and normalize. Everything before the rotation is separable, so it is one
+matrix an axis; the rotation is a bilinear grid; the last jitter is a whole shift, which the grid takes in, and a
+fraction, which is a blend of neighbours.
+
+The fraction exists because Lucent's jitter is kornia 0.4's `translate`, which moves a map of side w by t * w / (w - 1)
+px for a shift of t. The transforms here agree with Lucent's pixel by pixel, so they do the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from core.cone import Cone, FoldedNetwork, Read
+from core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random choices for n images in one step: indices into the recipe's scales and degrees, and shifts in px."""
+
+    scale: np.ndarray
+    angle: np.ndarray
+    first: np.ndarray
+    """(n, 2) first jitter, rows and columns, 0 to j - 1."""
+    second: np.ndarray
+    """(n, 2) second jitter, 0 to j // 2 - 1."""
+
+    @classmethod
+    def draw(cls, recipe: Recipe, jitter: int, steps: int, generator: np.random.Generator) -> np.ndarray:
+        """Choices of one image for `steps` steps, (steps, 6); a longer run begins with a shorter one's choices."""
+        first, second = max(1, jitter), max(1, jitter // 2)
+        highs = [len(recipe.scales), len(recipe.degrees), first, first, second, second]
+        return generator.integers(0, highs, size=(steps, 6))
+
+    @classmethod
+    def at(cls, choices: np.ndarray) -> Draws:
+        """Of choices (n, 6), one row an image."""
+        return cls(choices[:, 0], choices[:, 1], choices[:, 2:4], choices[:, 4:6])
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """One random scale: sides in px of the map it makes, and how a network position maps back into that map."""
+
+    content: int
+    """Side after resizing, before the zero padding."""
+    pad: int
+    side: int
+    """Side after the zero padding: the map that is rotated."""
+    crop: int
+    """First row of the centre crop in it."""
+    network_side: int
+
+
+class ConeTransform:
+    """From an image patch, by random transforms, to the normalised patch that a cone reads.
+
+    `cone` is built for the map sides that the recipe can make. `start` and `stop` bound the pixels of the
+    `size` px image that any of its draws can reach.
+    """
+
+    def __init__(
+        self,
+        network: FoldedNetwork,
+        block: str,
+        read: Read,
+        recipe: Recipe,
+        jitter: int,
+        size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        device = network.device
+        self.jitter = jitter
+        padded = size + 2 * jitter
+        self._scaled = [_scaled(scale, padded, size, crop=jitter > 0) for scale in recipe.scales]
+        sizes = sorted({s.network_side for s in self._scaled})
+        self.cone = Cone(network, block, read, sizes)
+        self._size_index = np.array([sizes.index(s.network_side) for s in self._scaled])
+        self.side = self.cone.patch.length
+        self._radians = np.deg2rad(np.array(recipe.degrees, dtype=np.float64))
+        # Where the rotated map's patch begins, by scale and second shift: a whole position and a fraction.
+        shifts = range(max(1, jitter // 2))
+        exact = np.array([[self._first(s) - _moved(t, s.side) for t in shifts] for s in self._scaled])
+        self._base = np.floor(exact).astype(np.int64)
+        self._fraction = exact - self._base
+        self._rotated_side = self.side + (1 if self._fraction.any() else 0)
+        self._check_inside()
+        self._plan_scaling(padded, size, device)
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def _first(self, scaled: _Scaled) -> int:
+        return self.cone.origin(self.cone.sizes.index(scaled.network_side)) + scaled.crop
+
+    def _check_inside(self) -> None:
+        for scaled, base in zip(self._scaled, self._base, strict=True):
+            outside = base.min() < 0 or base.max() + self._rotated_side > scaled.side
+            if outside and self.jitter > 0:
+                raise AssertionError("the second jitter reached the border of a map that a crop should have cut off")
+
+    def _plan_scaling(self, padded: int, size: int, device: torch.device) -> None:
+        """Matrices by scale and first shift, (scales * shifts, scaled side, patch side)."""
+        corners = []
+        for index, scaled in enumerate(self._scaled):
+            ends = self._base[index].min(), self._base[index].max() + self._rotated_side - 1
+            reach = np.array([_rotate(y, x, a, scaled.side) for y in ends for x in ends for a in self._radians])
+            corners.append((math.floor(reach.min() - 1e-6), math.floor(reach.max() + 1e-6) + 1))
+        # Beyond one position outside the map there are only zeros, which a grid's own zero fill gives too.
+        bounds = [(max(a, -1), min(b, s.side)) for (a, b), s in zip(corners, self._scaled, strict=True)]
+        self._scaled_side = max(b - a + 1 for a, b in bounds)
+        self._scaled_start = np.array([a for a, _ in bounds])
+        reflect = _reflect(size, self.jitter)
+        shift = [_shift(padded, t) @ reflect for t in range(max(1, self.jitter))]
+        whole = np.stack(
+            [
+                _resize(padded, s, a, self._scaled_side) @ moved
+                for s, a in zip(self._scaled, self._scaled_start, strict=True)
+                for moved in shift
+            ]
+        )
+        used = np.flatnonzero(np.abs(whole).sum(axis=(0, 1)) > 0)
+        self.start, self.stop = int(used[0]), int(used[-1]) + 1
+        self._resizing = torch.tensor(whole[:, :, self.start : self.stop], dtype=torch.float32, device=device)
+
+    def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
+        device = patch.device
+        n, colours = patch.shape[:2]
+        shifts = max(1, self.jitter)
+        which = torch.from_numpy(draws.scale[:, None] * shifts + draws.first).to(device)
+        over_rows, over_columns = self._resizing[which[:, 0]], self._resizing[which[:, 1]]
+        wide = torch.bmm(patch.reshape(n, -1, patch.shape[3]), over_columns.transpose(1, 2))
+        wide = wide.reshape(n, colours, patch.shape[2], self._scaled_side)
+        scaled = torch.matmul(over_rows[:, None], wide)
+        grid = F.affine_grid(
+            self._rotation(draws).to(device), [n, 1, self._rotated_side, self._rotated_side], align_corners=True
+        )
+        x = F.grid_sample(scaled, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+        if self._rotated_side > self.side:
+            fraction = self._fraction[draws.scale[:, None], draws.second]
+            down, right = torch.from_numpy(fraction).to(device, torch.float32).T[:, :, None, None, None]
+            x = torch.lerp(x[:, :, :-1], x[:, :, 1:], down)
+            x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], right)
+        x = (x - self._mean) / self._std
+        mask = self.cone.patch.mask
+        if mask is None:
+            return x
+        inside = mask[self.size_index(draws, device)]
+        return x * (inside[:, None, :, None] * inside[:, None, None, :])
+
+    def size_index(self, draws: Draws, device: torch.device) -> torch.Tensor:
+        """Which of the cone's sizes the network sees each image at, (n,)."""
+        return torch.from_numpy(self._size_index[draws.scale]).to(device)
+
+    def activations(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """Centre activations (n, channels) of transformed image patches."""
+        return self.cone(self(patch, draws), self.size_index(draws, patch.device))
+
+    def _rotation(self, draws: Draws) -> torch.Tensor:
+        """Affine matrices (n, 2, 3) from the rotated patch to the scaled patch, both in grid_sample's -1..1."""
+        sides = np.array([s.side for s in self._scaled])
+        angle, centre = self._radians[draws.angle], (sides[draws.scale] - 1) / 2
+        half, reach = (self._rotated_side - 1) / 2, (self._scaled_side - 1) / 2
+        base = self._base[draws.scale[:, None], draws.second] + half - centre[:, None]
+        dy, dx = base[:, 0], base[:, 1]
+        cos, sin = np.cos(angle), np.sin(angle)
+        origin = centre - self._scaled_start[draws.scale] - reach
+        theta = np.stack(
+            [
+                np.stack([cos * half, -sin * half, cos * dx - sin * dy + origin], axis=1),
+                np.stack([sin * half, cos * half, sin * dx + cos * dy + origin], axis=1),
+            ],
+            axis=1,
+        )
+        return torch.from_numpy(theta / reach).float()
+
+
+def _moved(shift: int, side: int) -> float:
+    return shift * side / (side - 1)
+
+
+def _scaled(scale: float, padded: int, size: int, crop: bool) -> _Scaled:
+    content = math.ceil(scale * padded)
+    pad = max(0, math.ceil((padded - content) / 2))
+    side = content + 2 * pad
+    first = round((side - size) / 2) if crop else 0
+    return _Scaled(content, pad, side, first, size if crop else side)
+
+
+def _rotate(y: float, x: float, radians: float, side: int) -> tuple[float, float]:
+    """Position in the map before a rotation that lands on (y, x) after it."""
+    centre = (side - 1) / 2
+    dy, dx = y - centre, x - centre
+    cos, sin = math.cos(radians), math.sin(radians)
+    return sin * dx + cos * dy + centre, cos * dx - sin * dy + centre
+
+
+def _taps(positions: np.ndarray, side: int) -> np.ndarray:
+    """Bilinear weights (len(positions), side) with zeros outside the map."""
+    below = np.floor(positions).astype(np.int64)
+    weights = np.zeros((len(positions), side))
+    for row, (first, place) in enumerate(zip(below, positions, strict=True)):
+        for tap, weight in ((first, 1 - (place - first)), (first + 1, place - first)):
+            if 0 <= tap < side:
+                weights[row, tap] += weight
+    return weights
+
+
+def _reflect(size: int, jitter: int) -> np.ndarray:
+    """Reflect padding by `jitter` px on each side, (size + 2 jitter, size)."""
+    return np.eye(size)[np.pad(np.arange(size), jitter, mode="reflect")]
+
+
+def _shift(side: int, shift: int) -> np.ndarray:
+    """Lucent's jitter by `shift`, (side, side)."""
+    return _taps(np.arange(side) - _moved(shift, side), side)
+
+
+def _resize(padded: int, scaled: _Scaled, start: int, length: int) -> np.ndarray:
+    """Bilinear resize with aligned corners and zero padding: positions start... of the padded map, (length, padded)."""
+    inside = np.arange(start, start + length) - scaled.pad
+    weights = _taps(np.clip(inside, 0, scaled.content - 1) * ((padded - 1) / (scaled.content - 1)), padded)
+    weights[(inside < 0) | (inside >= scaled.content)] = 0
+    return weights

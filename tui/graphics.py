@@ -1,0 +1,158 @@
+"""How the terminal draws images: asked once, before the app starts, and decided here. Imports no Textual."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import struct
+import sys
+import termios
+import time
+import tty
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from core.errors import UsageError
+
+Mode = Literal["kitty", "sixel", "half", "off"]
+CHOICES = ("auto", "kitty", "sixel", "half", "off")
+
+KITTY_PLACEHOLDERS = (0, 28)
+"""Unicode placeholders came with kitty 0.28; 0.26.5 answers the graphics query and then draws a field of boxes."""
+FALLBACK_CELL = (10, 20)
+PROBE_SECONDS = 2.0
+
+# DA1 comes last: every terminal answers it, so its answer says that the others have been answered or never will be.
+QUERIES = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[>q" + b"\x1b[16t" + b"\x1b[c"
+
+_DEVICE = re.compile(rb"\x1b\[\?([\d;]*)c")
+_VERSION = re.compile(rb"\x1bP>\|(.*?)(?:\x1b\\|\x07)", re.DOTALL)
+_CELL = re.compile(rb"\x1b\[6;(\d+);(\d+)t")
+_KITTY = re.compile(rb"\x1b_Gi=31;OK\x1b\\")
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """What a terminal said about itself; `cell` is (width, height) of one cell in pixels, None when it did not say."""
+
+    answered: bool = False
+    name: str = ""
+    """Its XTVERSION answer, `kitty(0.32.2)` or `XTerm(379)`."""
+    kitty: bool = False
+    sixel: bool = False
+    cell: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Graphics:
+    """The way images are drawn, the cell size they are drawn for, and why it was chosen (shown in the status bar)."""
+
+    mode: Mode
+    cell: tuple[int, int] = FALLBACK_CELL
+    reason: str = ""
+    tmux: bool = False
+
+
+def parse_replies(replies: bytes) -> Terminal:
+    """What the bytes a terminal sent in answer to `QUERIES` say; unknown bytes (typed keys) are passed over."""
+    device = _DEVICE.search(replies)
+    version = _VERSION.search(replies)
+    cell = _CELL.search(replies)
+    size = (int(cell[2]), int(cell[1])) if cell else None
+    return Terminal(
+        answered=device is not None,
+        name=version[1].decode("ascii", "replace").strip() if version else "",
+        kitty=_KITTY.search(replies) is not None,
+        sixel=device is not None and b"4" in device[1].split(b";"),
+        cell=size if size and min(size) > 0 else None,
+    )
+
+
+def probe(source: int, sink: int, timeout: float = PROBE_SECONDS) -> Terminal:
+    """Ask the terminal behind the file descriptors what it draws; waits `timeout` seconds at most.
+
+    What was typed meanwhile is dropped, so that no late reply reaches the app as keys.
+    """
+    before = termios.tcgetattr(source)
+    replies = b""
+    try:
+        tty.setcbreak(source, termios.TCSANOW)
+        os.write(sink, QUERIES)
+        ends = time.monotonic() + timeout
+        while not _DEVICE.search(replies) and (left := ends - time.monotonic()) > 0:
+            readable, _, _ = select.select([source], [], [], left)
+            if readable:
+                chunk = os.read(source, 4096)
+                if not chunk:
+                    break
+                replies += chunk
+    finally:
+        termios.tcsetattr(source, termios.TCSAFLUSH, before)
+    return parse_replies(replies)
+
+
+def kernel_cell_size(descriptor: int) -> tuple[int, int] | None:
+    """Cell size by the terminal's window size in pixels (TIOCGWINSZ); None where the kernel does not know it."""
+    try:
+        packed = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, b"\0" * 8)
+    except OSError:
+        return None
+    rows, columns, width, height = struct.unpack("HHHH", packed)
+    if not (rows and columns and width // columns and height // rows):
+        return None
+    return width // columns, height // rows
+
+
+def _has_placeholders(terminal: Terminal) -> bool:
+    """Whether images can be placed by Unicode placeholders, the only way that survives a redraw of the screen."""
+    version = re.match(r"kitty\((\d+)\.(\d+)", terminal.name)
+    if version:
+        return (int(version[1]), int(version[2])) >= KITTY_PLACEHOLDERS
+    return terminal.name.lower().startswith("ghostty")
+
+
+def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Graphics:
+    """The mode to draw in. A mode asked for by name is taken at its word; `auto` picks what is known to work.
+
+    Raises UsageError for a mode that does not exist.
+    """
+    if requested not in CHOICES:
+        raise UsageError(f"unknown graphics mode {requested!r}; use {', '.join(CHOICES)}")
+    tmux = bool(environ.get("TMUX")) or terminal.name.startswith("tmux")
+    screen = environ.get("TERM", "").startswith("screen")
+    cell = terminal.cell or FALLBACK_CELL
+
+    def chosen(mode: Mode, reason: str) -> Graphics:
+        return Graphics(mode, cell, reason, tmux)
+
+    if requested != "auto":
+        return chosen(requested, "asked for")  # type: ignore[arg-type]
+    if tmux or screen:
+        return chosen("half", "inside tmux; --graphics sixel or kitty if yours passes images on")
+    if terminal.kitty and _has_placeholders(terminal):
+        return chosen("kitty", terminal.name)
+    if terminal.sixel:
+        return chosen("sixel", terminal.name or "the terminal says so")
+    if terminal.name.startswith("kitty"):
+        return chosen("half", f"{terminal.name} is older than 0.28")
+    if not terminal.answered:
+        return chosen("half", "the terminal did not answer")
+    return chosen("half", f"{terminal.name or 'the terminal'} has no image protocol")
+
+
+def detect(requested: str, environ: Mapping[str, str] | None = None) -> Graphics:
+    """Probe this process's terminal if there is one and choose. Call before the app takes the terminal over."""
+    environ = os.environ if environ is None else environ
+    choose(requested, Terminal(), environ)
+    stdin, stdout = sys.__stdin__, sys.__stdout__
+    if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()):
+        return choose(requested, Terminal(), environ)
+    if requested in ("off", "half"):
+        return choose(requested, Terminal(cell=kernel_cell_size(stdout.fileno())), environ)
+    stdout.flush()
+    found = probe(stdin.fileno(), stdout.fileno())
+    cell = kernel_cell_size(stdout.fileno()) or found.cell
+    return choose(requested, Terminal(found.answered, found.name, found.kitty, found.sixel, cell), environ)

@@ -1,0 +1,76 @@
+"""Which channels are shown and in which order: an index into the frame, which stays the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.filter import Filter
+from core.table import Frame
+
+Key = tuple[str, int]
+"""(block, channel): what a cursor and a mark hold on to."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What the table shows: one block or all of the default ones, what the filter keeps, sorted by a column.
+
+    `column` None is the order of the stream.
+    """
+
+    block: str | None = None
+    filter: Filter | None = None
+    column: str | None = None
+    descending: bool = False
+
+    def sorted_by(self, column: str | None, descending: bool | None = None) -> Arrangement:
+        """The same sorted by `column`; a column sorted by already is reversed unless `descending` is given."""
+        if descending is None:
+            descending = not self.descending if column == self.column else False
+        return replace(self, column=column, descending=descending)
+
+
+def arrange(frame: Frame, arrangement: Arrangement, default_blocks: Sequence[str]) -> np.ndarray:
+    """Row numbers of `frame` (int64) in the order to show."""
+    if arrangement.column is None:
+        order = np.arange(len(frame), dtype=np.int64)
+        if arrangement.descending:
+            order = order[::-1]
+    else:
+        order = frame.order(arrangement.column, descending=arrangement.descending)
+    shown = np.isin(_text(frame, "block"), [arrangement.block] if arrangement.block else list(default_blocks))
+    if arrangement.filter is not None:
+        shown &= arrangement.filter.mask(frame)
+    return order[shown[order]]
+
+
+def key_at(frame: Frame, row: int) -> Key:
+    """The channel in a row of the frame."""
+    return str(frame.columns["block"][row]), int(frame.columns["channel"][row])
+
+
+def row_of(frame: Frame, key: Key) -> int | None:
+    """The row of a channel; None when the frame does not hold it."""
+    found = np.flatnonzero((frame.columns["channel"] == key[1]) & (_text(frame, "block") == key[0]))
+    return int(found[0]) if len(found) else None
+
+
+def channels_by_block(frame: Frame, index: np.ndarray) -> dict[str, list[int]]:
+    """The channels of rows, by block, both in stream order."""
+    chosen: dict[str, list[int]] = {}
+    for row in np.sort(index):
+        block, channel = key_at(frame, int(row))
+        chosen.setdefault(block, []).append(channel)
+    return chosen
+
+
+def marked_rows(frame: Frame) -> np.ndarray:
+    """Row numbers of every channel with a mark, in stream order."""
+    return np.flatnonzero(_text(frame, "marked") != "")
+
+
+def _text(frame: Frame, column: str) -> np.ndarray:
+    return np.asarray(frame.columns[column], dtype=str)

@@ -1,0 +1,1 @@
+"""Widgets of the app: each shows what it is given and says in past-tense messages what was done to it."""

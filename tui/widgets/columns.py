@@ -1,0 +1,97 @@
+"""How the frame's columns look in the table: short headings in the design's notation, widths, number formats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rich.style import Style
+
+MARK_GLYPHS = {"keep": "✓", "reject": "✗", "unsure": "?"}
+MARK_STYLES = {
+    "keep": Style(color="green", bold=True),
+    "reject": Style(color="red", bold=True),
+    "unsure": Style(color="yellow", bold=True),
+}
+UPDATE_STYLES = {"skip": Style(color="bright_cyan"), "mix": Style(color="bright_green"), "overwrite": Style(color="orange1")}
+DIM = Style(color="grey50")
+PASSED = Style(color="green")
+FAILED = Style(color="red")
+EMPTY = "·"
+PLAIN = Style.null()
+
+
+@dataclass(frozen=True)
+class Heading:
+    """`name` is the frame's column; `label` what the header says; `width` in cells; `places` after the point."""
+
+    name: str
+    label: str
+    width: int
+    places: int = 2
+    left: bool = False
+
+
+FIXED = (Heading("marked", "", 1, left=True), Heading("block", "block", 5, left=True), Heading("channel", "ch", 4, 0))
+"""Always at the left, however far the others are scrolled."""
+
+SCROLLED = (
+    Heading("mix_ratio", "M", 5),
+    Heading("update", "update", 9, left=True),
+    Heading("scale_metric", "SM", 6),
+    Heading("scale_invariant", "SI", 3),
+    Heading("out_on_in", "O(I)", 6),
+    Heading("out_on_block", "O(B)", 6),
+    Heading("in_on_in", "I(I)", 6),
+    Heading("block_on_block", "B(B)", 6),
+    Heading("block_on_in", "B(I)", 6),
+    Heading("in_on_block", "I(B)", 6),
+    Heading("block_on_in_up", "B(S·I)", 6),
+    Heading("in_on_block_down", "I(S⁻B)", 6),
+    Heading("block_gain", "gain B", 6),
+    Heading("input_gain", "gain I", 6),
+    Heading("meets_mix", "c2", 3),
+    Heading("meets_block", "c3", 3),
+    Heading("meets_input", "c4", 3),
+    Heading("out_on_out", "O(O)", 6),
+    Heading("in_on_out", "I(O)", 6),
+    Heading("block_on_out", "B(O)", 6),
+    Heading("robust", "rob", 3),
+    Heading("rho", "rho", 5),
+    Heading("bn_weight", "|γ|", 6, 3),
+    Heading("conv_weight", "|w|", 7, 4),
+    Heading("late_rise", "late", 5),
+    Heading("tags", "tags", 14, left=True),
+    Heading("note", "note", 24, left=True),
+    Heading("fz_seed", "seed", 4, 0),
+    Heading("status", "status", 28, left=True),
+    Heading("kind", "kind", 10, left=True),
+)
+HEADINGS = {heading.name: heading for heading in (*FIXED, *SCROLLED)}
+
+
+def number(value: float | None, places: int = 2) -> str:
+    """A figure in few cells: `3.14`, `1234`, `·` for none."""
+    if value is None or math.isnan(value):
+        return EMPTY
+    if abs(value) >= 1000:
+        places = 0
+    text = f"{value:.{places}f}"
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def cell(name: str, value: Any, places: int = 2) -> tuple[str, Style]:
+    """Text and style of a frame's value (float, bool 1/0/NaN, or text) in the table."""
+    if name == "marked":
+        return MARK_GLYPHS.get(value, " "), MARK_STYLES.get(value, PLAIN)
+    if isinstance(value, str):
+        return value, UPDATE_STYLES.get(value, PLAIN) if name == "update" else PLAIN
+    if value is None or math.isnan(value):
+        return EMPTY, DIM
+    if name in TICKED:
+        return ("✓", PASSED) if value else (EMPTY, DIM)
+    return number(float(value), places), PLAIN
+
+
+TICKED = frozenset({"scale_invariant", "meets_mix", "meets_block", "meets_input", "robust"})
