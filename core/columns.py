@@ -109,10 +109,8 @@ def near_names(name: str, names: list[str]) -> list[str]:
     lowered = name.casefold().replace("-", "_")[:64]
     if lowered in names:
         return [lowered]
-    close = difflib.get_close_matches(lowered, names, n=3, cutoff=0.6)
-    if close or len(lowered) < 3:
-        return close
-    return [n for n in names if lowered in n.split("_") or n.startswith(lowered)][:3]
+    parts = [n for n in names if lowered in n.split("_")]
+    return (parts or difflib.get_close_matches(lowered, names, cutoff=0.65))[:3]
 
 
 def column(name: str) -> Column:

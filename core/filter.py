@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import ast
 import operator
-import re
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.columns import BY_NAME, Kind, natural_key, near_names
-from core.errors import FilterError
+from core.expression import Expression, shortened
 from core.table import Frame
 
 HELP = """\
@@ -41,10 +39,10 @@ where robust is empty and "robust == false" does not. Empty text is text: update
 update. Dividing by zero gives an empty number. In a shell, put the whole filter between single quotes.
 """
 
-MAX_LENGTH = 20_000
-"""Characters; a list of every channel of ResNet50's widest block has 12,000."""
 MAX_DEPTH = 60
 """Levels of brackets and operators; far below what Python's stack holds, also from deep inside an app."""
+
+_NO_ROWS = Frame({})
 
 Evaluate = Callable[[Frame], Any]
 Compare = Callable[[Any, Any], Any]
@@ -72,13 +70,6 @@ _MEANT_IS: dict[type[ast.AST], str] = {
     ast.Is: "use '==' instead of 'is'",
     ast.IsNot: "use '!=' instead of 'is not'",
 }
-_SYNTAX_HINTS = (
-    (r"&&", "use 'and' instead of '&&'"),
-    (r"\|\|", "use 'or' instead of '||'"),
-    (r"!(?!=)", "use 'not' instead of '!'"),
-    (r"<>", "use '!=' instead of '<>'"),
-    (r"=(?!=)", "use '==' to compare"),
-)
 _NO_PLACE: dict[type[ast.AST], str] = {
     ast.Attribute: "a '.' after a name",
     ast.Subscript: "an index in square brackets",
@@ -113,12 +104,12 @@ class Filter:
 
 def compile_filter(expression: str) -> Filter:
     """Checks and compiles an expression (`HELP` describes the language). Raises FilterError saying what and where."""
-    compiler = _Compiler(expression)
+    source = Expression(expression)
+    compiler = _Compiler(source)
     try:
-        node = compiler.parse()
-        evaluate = compiler.condition(compiler.term(node, 0))
+        evaluate = compiler.condition(compiler.term(source.parse(), 0))
     except (RecursionError, MemoryError):
-        raise FilterError("nested too deeply", _shown(expression), 0) from None
+        raise source.error("nested too deeply", 0) from None
     return Filter(expression, tuple(compiler.columns), evaluate)
 
 
@@ -134,59 +125,17 @@ class _Term:
 
 
 class _Compiler:
-    def __init__(self, expression: str) -> None:
-        self.expression = expression
-        # line breaks and tabs would change what Python's parser takes for a line and its indentation
-        text = re.sub(r"[\n\r\t\f\v]", " ", expression)
-        self.indent = len(text) - len(text.lstrip(" "))
-        self.source = text.strip(" ")
+    def __init__(self, source: Expression) -> None:
+        self.error = source.error
+        self.after = source.after
+        self.text_of = source.text_of
         self.columns: dict[str, None] = {}
-
-    def fail(self, message: str, where: ast.AST | int) -> NoReturn:
-        position = where if isinstance(where, int) else self.character(getattr(where, "col_offset", 0))
-        raise FilterError(message, _shown(self.expression), position + self.indent)
-
-    def character(self, byte: int) -> int:
-        """ast counts UTF-8 bytes."""
-        return len(self.source.encode()[:byte].decode(errors="ignore"))
-
-    def text_of(self, node: ast.expr) -> str:
-        first, last = self.character(node.col_offset), self.character(node.end_col_offset or 0)
-        return self.source[first:last]
-
-    def parse(self) -> ast.expr:
-        if not self.source:
-            self.fail("nothing is written; write a condition such as mix_ratio > 1", 0)
-        if len(self.source) > MAX_LENGTH:
-            self.fail(f"longer than {MAX_LENGTH} characters", MAX_LENGTH)
-        for strange in re.finditer(r"[\0\ud800-\udfff]", self.source):
-            self.fail(f"unexpected character {strange[0]!r}", strange.start())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Python's own about backslashes and such
-                return ast.parse(self.source, mode="eval").body
-        except SyntaxError as error:
-            self.syntax_error(error)
-
-    def syntax_error(self, error: SyntaxError) -> NoReturn:
-        position = (error.offset or 0) - 1
-        reason = (error.msg or "").split(" (detected at")[0]
-        if position < 0 and reason.startswith("invalid syntax"):
-            self.fail("something is missing at the end", len(self.source))
-        position = max(position, 0)
-        for pattern, hint in _SYNTAX_HINTS:
-            if re.compile(pattern).match(self.source, position):
-                self.fail(hint, position)
-        if reason.startswith("invalid syntax"):
-            word = re.compile(r"\w+|.").match(self.source, position)
-            self.fail(f"unexpected {word[0]!r}" if word else "something is missing at the end", position)
-        self.fail(reason[:1].lower() + reason[1:], position)
 
     # -- terms: every node becomes one typed value ------------------------------------------------------------------
 
     def term(self, node: ast.expr, depth: int) -> _Term:
         if depth > MAX_DEPTH:
-            self.fail("nested too deeply", node)
+            raise self.error("nested too deeply", node)
         match node:
             case ast.Constant():
                 return self.constant(node)
@@ -207,14 +156,15 @@ class _Compiler:
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 return self.arithmetic(node, depth)
             case ast.BinOp(op=op) | ast.UnaryOp(op=op):
-                self.fail(_MEANT_IS.get(type(op), "this operator is not known here; there are + - * /"), node)
+                hint = _MEANT_IS.get(type(op), "this operator is not known here; there are + - * /")
+                raise self.error(hint, self.after(node.left) if isinstance(node, ast.BinOp) else node)
             case ast.Compare():
                 return self.comparison(node, depth)
             case ast.Call():
                 return self.call(node, depth)
             case ast.List() | ast.Tuple() | ast.Set():
-                self.fail("a list can only follow 'in' or 'not in'", node)
-        self.fail(f"{_NO_PLACE.get(type(node), 'this')} has no place in a filter", node)
+                raise self.error("a list can only follow 'in' or 'not in'", node)
+        raise self.error(f"{_NO_PLACE.get(type(node), 'this')} has no place in a filter", node)
 
     def constant(self, node: ast.Constant) -> _Term:
         value = node.value
@@ -226,13 +176,13 @@ class _Compiler:
             except OverflowError:
                 number = np.inf
             if number == np.inf:
-                self.fail("this number is too large", node)
+                raise self.error("this number is too large", node)
             return _Term("number", node, lambda frame: number, literal=self.text_of(node))
         if isinstance(value, str):
             return _Term("text", node, lambda frame: value)
         if value is None:
-            self.fail("nothing compares with None; write missing(column)", node)
-        self.fail(f"{self.text_of(node)} has no place in a filter", node)
+            raise self.error("nothing compares with None; write missing(column)", node)
+        raise self.error(f"{self.text_of(node)} has no place in a filter", node)
 
     def name(self, node: ast.Name) -> _Term:
         name = node.id
@@ -241,10 +191,10 @@ class _Compiler:
         found = BY_NAME.get(name)
         if found is None:
             if name in ("null", "nan", "NaN", "none"):
-                self.fail(f"nothing compares with {name}; write missing(column)", node)
+                raise self.error(f"nothing compares with {name}; write missing(column)", node)
             near = near_names(name, list(BY_NAME))
-            hint = f"did you mean {' or '.join(near)}?" if near else f'text needs quotes: "{_shown(name)}"'
-            self.fail(f"unknown column {_shown(name)!r}; {hint}", node)
+            hint = f"did you mean {' or '.join(near)}?" if near else f'text needs quotes: "{shortened(name)}"'
+            raise self.error(f"unknown column {shortened(name)!r}; {hint}", node)
         self.columns[name] = None
         return _Term(found.kind, node, lambda frame: frame.columns[name])
 
@@ -261,10 +211,10 @@ class _Compiler:
             called = self.text_of(node.func) if isinstance(node.func, ast.Name) else "this"
             near = near_names(called, list(_FUNCTIONS))
             hint = f"did you mean {near[0]}?" if near else f"functions are {', '.join(_FUNCTIONS)}"
-            self.fail(f"unknown function {_shown(called)!r}; {hint}", node)
+            raise self.error(f"unknown function {shortened(called)!r}; {hint}", node)
         function = node.func.id
         if node.keywords or len(node.args) != 1:
-            self.fail(f"{function}() takes one value", node)
+            raise self.error(f"{function}() takes one value", node)
         argument = self.term(node.args[0], depth + 1)
         evaluate = argument.evaluate
         if function == "abs":
@@ -275,7 +225,7 @@ class _Compiler:
                 return _Term("bool", node, lambda frame: evaluate(frame) == "")
             return _Term("bool", node, lambda frame: np.isnan(evaluate(frame)))
         if argument.kind != "text":
-            self.fail('tagged() takes a tag, for example tagged("edge")', argument.node)
+            raise self.error('tagged() takes a tag, for example tagged("edge")', argument.node)
         self.columns["tags"] = None
         return _Term(
             "bool", node, lambda frame: _each(lambda tag, tags: tag in tags.split(), evaluate(frame), frame["tags"])
@@ -287,35 +237,36 @@ class _Compiler:
         evaluate = term.evaluate
         if term.kind == "bool":
             return lambda frame: evaluate(frame) == 1
-        shown = _shown(self.text_of(term.node))
-        if term.kind == "number":
-            self.fail(f"{shown} is a number, not a condition; compare it, for example {shown} > 1", term.node)
+        shown = shortened(self.text_of(term.node))
         if isinstance(term.node, ast.Constant):
-            self.fail(f"{shown} alone is not a condition; write for example update in [{shown}]", term.node)
+            example = 'update in ["mix", "skip"]' if term.kind == "text" else "channel in [3, 108]"
+            raise self.error(f"{shown} alone is not a condition; write for example {example}", term.node)
+        if term.kind == "number":
+            raise self.error(f"{shown} is a number, not a condition; compare it, for example {shown} > 1", term.node)
         return lambda frame: evaluate(frame) != ""
 
     def number(self, term: _Term) -> Evaluate:
         if term.kind == "text":
-            self.fail(f"{_shown(self.text_of(term.node))} is text, not a number", term.node)
+            raise self.error(f"{shortened(self.text_of(term.node))} is text, not a number", term.node)
         if term.kind == "bool":
             return lambda frame: np.asarray(term.evaluate(frame), dtype=np.float64)
         return term.evaluate
 
-    def alike(self, left: _Term, right: _Term) -> tuple[Literal["number", "text"], Evaluate, Evaluate]:
+    def alike(self, left: _Term, right: _Term) -> tuple[_Term, _Term]:
         """Both as numbers or both as text; a number that is written out is text beside text."""
-        if left.kind == "text" and right.literal is not None:
+        if left.kind == "text":
             right = _text(right)
-        elif right.kind == "text" and left.literal is not None:
+        elif right.kind == "text":
             left = _text(left)
-        if left.kind == "text" and right.kind == "text":
-            return "text", left.evaluate, right.evaluate
-        if left.kind == "text" or right.kind == "text":
+        if (left.kind == "text") != (right.kind == "text"):
             words = [
-                f"{_shown(self.text_of(t.node))} ({'true or false' if t.kind == 'bool' else t.kind})"
+                f"{shortened(self.text_of(t.node))} ({'true or false' if t.kind == 'bool' else t.kind})"
                 for t in (left, right)
             ]
-            self.fail(f"{words[0]} does not compare with {words[1]}", right.node)
-        return "number", self.number(left), self.number(right)
+            raise self.error(f"{words[0]} does not compare with {words[1]}", right.node)
+        if left.kind == "text":
+            return left, right
+        return _Term("number", left.node, self.number(left)), _Term("number", right.node, self.number(right))
 
     # -- comparisons -------------------------------------------------------------------------------------------------
 
@@ -324,9 +275,9 @@ class _Compiler:
         left: _Term | None = self.term(node.left, depth + 1)
         for op, right_node in zip(node.ops, node.comparators, strict=True):
             if left is None:
-                self.fail("nothing can follow a list", right_node)
+                raise self.error("nothing can follow a list", right_node)
             if type(op) in _MEANT_IS:
-                self.fail(_MEANT_IS[type(op)], node)
+                raise self.error(_MEANT_IS[type(op)], self.after(left.node))
             if isinstance(op, ast.In | ast.NotIn):
                 test, left = self.membership(left, right_node, isinstance(op, ast.NotIn), depth)
             else:
@@ -336,8 +287,9 @@ class _Compiler:
         return _Term("bool", node, lambda frame: _fold(np.logical_and, [link(frame) for link in links]))
 
     def link(self, left: _Term, right: _Term, compare: Compare) -> Evaluate:
-        kind, first, second = self.alike(left, right)
-        if kind == "text":
+        left, right = self.alike(left, right)
+        first, second = left.evaluate, right.evaluate
+        if left.kind == "text":
             if compare in (operator.eq, operator.ne):
                 return lambda frame: compare(first(frame), second(frame))
             return lambda frame: _each(
@@ -349,27 +301,30 @@ class _Compiler:
 
     def membership(self, left: _Term, right_node: ast.expr, negated: bool, depth: int) -> tuple[Evaluate, _Term | None]:
         if isinstance(right_node, ast.List | ast.Tuple | ast.Set):
-            items = [self.term(item, depth + 1) for item in right_node.elts]
-            return self.among(left, items, negated), None
+            return self.among(left, right_node.elts, negated, depth), None
         right = self.term(right_node, depth + 1)
         if right.kind != "text":
-            self.fail(f"{_shown(self.text_of(right_node))} is no list and no text; write [1, 2] after 'in'", right_node)
+            raise self.error(
+                f"{shortened(self.text_of(right_node))} is no list and no text; write [1, 2] after 'in'", right_node
+            )
         if left.kind != "text" and left.literal is None:
-            self.fail(f"{_shown(self.text_of(left.node))} is no text to look for in text", left.node)
+            raise self.error(f"{shortened(self.text_of(left.node))} is no text to look for in text", left.node)
         needle, hay = _text(left).evaluate, right.evaluate
         return lambda frame: np.not_equal(_each(operator.contains, hay(frame), needle(frame)), negated), right
 
-    def among(self, left: _Term, items: list[_Term], negated: bool) -> Evaluate:
-        value = left.evaluate if left.kind == "text" else self.number(left)
-        tests = [self.link(left, item, operator.eq) for item in items]
-
-        def evaluate(frame: Frame) -> Any:
-            found = _fold(np.logical_or, [False, *(test(frame) for test in tests)])
-            if not negated:
-                return found
-            return np.logical_not(found) & (True if left.kind == "text" else ~np.isnan(value(frame)))
-
-        return evaluate
+    def among(self, left: _Term, items: list[ast.expr], negated: bool, depth: int) -> Evaluate:
+        values = []
+        for item in items:
+            plain = item.operand if isinstance(item, ast.UnaryOp) else item
+            if not isinstance(plain, ast.Constant) and not (isinstance(plain, ast.Name) and plain.id in _TRUTHS):
+                raise self.error('a list holds values such as 3 or "mix"', item)
+            left, right = self.alike(left, self.term(item, depth + 1))
+            values.append(right.evaluate(_NO_ROWS))
+        look = left.evaluate
+        if left.kind == "text":
+            wanted = set(values)
+            return lambda frame: np.not_equal(_each(lambda text, _: text in wanted, look(frame), ""), negated)
+        return lambda frame: np.isin(look(frame), values, invert=negated) & ~np.isnan(look(frame))
 
 
 def _text(term: _Term) -> _Term:
@@ -405,8 +360,3 @@ def _each(test: Callable[[str, str], bool], left: Any, right: Any) -> NDArray[np
             result = known[pair] = bool(test(*pair))
         results.append(result)
     return np.array(results, dtype=bool).reshape(pairs.shape)
-
-
-def _shown(text: str) -> str:
-    """Long text shortened for a message of one line."""
-    return text if len(text) <= 200 else text[:200] + "…"

@@ -55,6 +55,9 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit.
     """
     place = pick_device(device)
+    # TF32 would round convolutions to 10 bits; every figure here is meant to be float32.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     module = _architecture(spec.name)
     state = _read_state(spec, progress)
     _check_state(module, state, spec)

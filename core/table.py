@@ -228,17 +228,15 @@ class _Readings:
         values = {name: np.full(count, np.nan) for name in [*names, "block_on_in_up", "in_on_block_down"]}
         measured = {tensor: np.zeros(count, dtype=bool) for tensor in tensors}
         for tensor in tensors:
-            found = fzset.measured(block.name, tensor, retry=retry) if fzset else None
+            found = fzset.own(block.name, tensor, retry=retry) if fzset else None
             if found is None:
                 continue
             channels = found.channels
-            batch = np.arange(len(channels))
             for axis, read in enumerate(READ):
-                name = f"{'out' if read == 'pre' else read}_on_{tensor}"
-                values[name][channels] = found.plain[batch, axis, channels]
+                values[f"{'out' if read == 'pre' else read}_on_{tensor}"][channels] = found.plain[:, axis]
             if found.scaled is not None and tensor in _NEEDED:
                 name, read = ("block_on_in_up", "block") if tensor == "in" else ("in_on_block_down", "in")
-                values[name][channels] = found.scaled[batch, READ.index(read), channels]
+                values[name][channels] = found.scaled[:, READ.index(read)]
             measured[tensor][channels] = True
         return cls(values, measured)
 

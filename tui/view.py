@@ -52,12 +52,6 @@ def key_at(frame: Frame, row: int) -> Key:
     return str(frame.columns["block"][row]), int(frame.columns["channel"][row])
 
 
-def row_of(frame: Frame, key: Key) -> int | None:
-    """The row of a channel; None when the frame does not hold it."""
-    found = np.flatnonzero((frame.columns["channel"] == key[1]) & (_text(frame, "block") == key[0]))
-    return int(found[0]) if len(found) else None
-
-
 def channels_by_block(frame: Frame, index: np.ndarray) -> dict[str, list[int]]:
     """The channels of rows, by block, both in stream order."""
     chosen: dict[str, list[int]] = {}

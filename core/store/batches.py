@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def encode_fzs(
     flags: Sequence[str],
     provenance: Mapping[str, Any],
 ) -> dict[str, bytes]:
-    """Files of an FZ batch: images (n, H, W, 3) uint8, activation (n,), trace (n, 32). Raises ValueError on other shapes."""
+    """Files of an FZ batch: images (n, H, W, 3) uint8, activation (n,), trace (n, 32). Raises ValueError otherwise."""
     count = len(channels)
     activations = np.asarray(activation, dtype=np.float32)
     traces = np.asarray(trace, dtype=np.float32)
@@ -207,21 +208,15 @@ def read_activations(batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
         return arrays["plain"], arrays.get("scaled")
 
 
-class _damage_of:  # noqa: N801
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
     """Turns what malformed content makes decoders raise into one clear line about `path`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # Checksums were right: such a file was written by something else, and decoders raise as they please.
-        if isinstance(error, Exception) and not isinstance(error, StoreError):
-            raise StoreError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}); run 'streamscope cache verify'"
-            ) from error
+    try:
+        yield
+    except Exception as error:
+        # Checksums were right: something else wrote such a file, and decoders raise as they please.
+        kind = type(error).__name__
+        raise StoreError(f"{path} is damaged ({kind}: {error}); run 'streamscope cache verify'") from error
 
 
 def _read_record(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""How files get into the store: written beside their place, flushed to disk, then renamed, so nobody reads half of one."""
+"""How files get into the store: written beside their place, flushed, then renamed, so that nobody reads half of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an OSError of the block into one clear line about `path`: DiskFullError for a full disk or quota, else StoreError."""
+    """Turns an OSError into one clear line about `path`: DiskFullError for a full disk or quota, else StoreError."""
     try:
         yield
     except OSError as error:
@@ -42,7 +42,7 @@ def write_error(path: Path, error: OSError) -> StoreError:
 def reason(error: OSError) -> str:
     """The system's words for an error, with the two that puzzle people said plainly."""
     if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"a file or a dangling link is in the way of a folder ({error.filename})"
+        return f"a file or a dangling link is in the way of a folder ({error.filename2 or error.filename})"
     return error.strerror or str(error)
 
 
@@ -51,7 +51,7 @@ def sha256(content: bytes) -> str:
 
 
 def number(value: float) -> float | str | None:
-    """A float as strict JSON can hold it: None for NaN, "inf" or "-inf" for the infinities. `from_number` reads it back."""
+    """A float as strict JSON can hold it: None for NaN, "inf", "-inf". `from_number` reads it back."""
     value = float(value)
     if math.isnan(value):
         return None
@@ -150,12 +150,34 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
     return committed
 
 
+def write_described_folder(folder: Path, name: str, data: Mapping[str, Any]) -> None:
+    """Makes `folder` with the document `name` in it, so that nobody finds it without; in an old one writes it anew."""
+    make_folder(folder.parent)
+    temporary = folder.parent / temporary_name()
+    with writing(folder):
+        try:
+            if folder.is_dir():
+                write_document(folder / name, data)
+                return
+            temporary.mkdir()
+            write_document(temporary / name, data)
+            with suppress(FileExistsError):
+                os.rename(temporary, folder)
+        except OSError as error:
+            # ENOTEMPTY: another writer made the folder meanwhile, with the same document.
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        finally:
+            discard(temporary)
+        sync_folder(folder.parent)
+
+
 def _rename_folder(temporary: Path, final: Path) -> bool:
     try:
         os.rename(temporary, final)
         return True
     except OSError:
-        # A rename that an NFS server carried out may be reported as failed when it is sent twice: `temporary` is gone then.
+        # NFS may send a rename twice and report that the second one failed: then `temporary` is gone.
         if final.is_dir() and not temporary.exists():
             return True
         if not os.path.lexists(final):
@@ -252,7 +274,7 @@ def write_document(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Inverse of `write_document`. Raises OSError, or StoreError for a damaged one: one flipped byte anywhere is found."""
+    """Inverse of `write_document`. Raises OSError, or StoreError when so much as one byte was flipped."""
     content = path.read_bytes()
     try:
         data = json.loads(content)

@@ -30,7 +30,7 @@ from core.store.batches import (
     read_measures,
     read_trace,
 )
-from core.store.layout import make_folder, read_document, reason, write_document, write_folder
+from core.store.layout import read_document, reason, write_described_folder, write_document, write_folder
 from core.store.listing import Listings, Names, Problems
 
 SET = "set.json"
@@ -77,16 +77,14 @@ class FZSet:
 
     def create(self) -> None:
         """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
-        path = self.path / SET
         try:
-            read_document(path)
+            read_document(self.path / SET)
         except (OSError, StoreError):
-            make_folder(self.path)
             created = {"engine": __version__, "created": time.time(), "model": self.info.name}
-            write_document(path, {**self._header(), **created})
+            write_described_folder(self.path, SET, {**self._header(), **created})
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
-        """The FZs stored of a target, by channel; of two of one channel the one committed first. Do not change the dict."""
+        """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
         return self._fzs(self._fz_folder(target, retry), retry)[0]
 
     def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
@@ -154,7 +152,7 @@ class FZSet:
         scaled: ArrayLike | None,
         retry: int = 0,
     ) -> bool:
-        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled; all or none, as `commit_fzs`."""
+        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled, as `commit_fzs` does."""
         if (scaled is None) != (tensor == "out"):
             raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
         self._check_channels(block, channels)

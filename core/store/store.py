@@ -13,7 +13,17 @@ from core import __version__
 from core.blocks import ModelInfo
 from core.errors import StoreError, UsageError
 from core.recipe import Capture, Recipe, SetKey
-from core.store.layout import encode, make_folder, read_document, reason, sha256, write_document, write_file
+from core.store.clock import FolderClock
+from core.store.layout import (
+    encode,
+    make_folder,
+    read_document,
+    reason,
+    sha256,
+    write_described_folder,
+    write_document,
+    write_file,
+)
 from core.store.listing import Listings, Problems
 from core.store.sets import SET, FZSet
 
@@ -31,6 +41,7 @@ class Store:
         self._listings = Listings(self._problems)
         self._infos: dict[Path, tuple[tuple[int, int, int], ModelInfo]] = {}
         self._sets: dict[Path, FZSet] = {}
+        self.clock = FolderClock(root)
 
     @classmethod
     def open(cls, root: Path, create: bool = False) -> Store:
@@ -62,11 +73,10 @@ class Store:
         return self._problems.lines()
 
     def register(self, info: ModelInfo) -> None:
-        """Keeps a model's description, so that nobody need load its weights to show what is stored. Raises StoreError."""
+        """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
         folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
         if self._read_info(folder) != info:
-            make_folder(folder)
-            write_document(folder / "model.json", info.to_json())
+            write_described_folder(folder, "model.json", info.to_json())
 
     def models(self) -> list[ModelInfo]:
         """Every model that was registered, by name; damaged ones are skipped and go to `problems`."""
@@ -126,7 +136,7 @@ class Store:
     def choose_set(
         self, info: ModelInfo, *, steps: int | None = None, seed: int | None = None, capture: Capture | None = None
     ) -> FZSet | None:
-        """The stored set that fits what was given: the only one, else the last completed, else the newest; None if none fits."""
+        """The stored set that fits what was given: the only one, else the last completed, else the newest, or None."""
         fitting = [
             fzset
             for fzset in self.sets(info)
@@ -142,6 +152,10 @@ class Store:
         models = self._listings.names(self.root / "models")
         folder = self._folder(info.fingerprint) if info else None
         return models, self._listings.names(folder / "sets") if folder else ()
+
+    def folder(self, info: ModelInfo) -> Path | None:
+        """Where a model's sets are; None when nothing of it is stored."""
+        return self._folder(info.fingerprint)
 
     def _folder(self, fingerprint: str) -> Path | None:
         """A model's folder is found by fingerprint: the same weights under two names are one model."""

@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from core.table import Frame
-from tui.view import Key, key_at, row_of
+from tui.view import Key, key_at
 from tui.widgets.columns import FIXED, SCROLLED, Heading, cell
 
 GAP = 1
@@ -29,7 +29,6 @@ class ChannelTable(ScrollView, can_focus=True):
     ChannelTable { background: $surface; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", "table--cursor-blurred"}
-    DEFAULT_CLASSES = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "Next channel", show=False, id="table.down"),
         Binding("k,up", "move(-1)", "Previous channel", show=False, id="table.up"),
@@ -75,7 +74,7 @@ class ChannelTable(ScrollView, can_focus=True):
         self.frame, self.index = frame, index
         self._sorted = (column, descending)
         self.virtual_size = Size(0, len(index) + 1)
-        row = row_of(frame, self._anchor) if self._anchor else None
+        row = frame.row_of(*self._anchor) if self._anchor else None
         found = np.flatnonzero(index == row) if row is not None else ()
         if len(found):
             self.position = int(found[0])
@@ -94,7 +93,7 @@ class ChannelTable(ScrollView, can_focus=True):
 
     def move_to(self, key: Key) -> bool:
         """Put the cursor on a channel; False when it is not shown."""
-        row = row_of(self.frame, key) if self.frame is not None else None
+        row = self.frame.row_of(*key) if self.frame is not None else None
         found = np.flatnonzero(self.index == row) if row is not None else ()
         if not len(found):
             return False

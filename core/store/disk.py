@@ -1,0 +1,147 @@
+"""How much room the store takes, and giving some of it back. Marks are elsewhere: nothing here touches them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.blocks import ModelInfo
+from core.errors import StoreError
+from core.recipe import SetKey
+from core.store.batches import SAMPLES
+from core.store.integrity import batches
+from core.store.job import remove_finished
+from core.store.layout import remove_folder, writing
+from core.store.leases import stale_leases
+from core.store.owner import TEMPORARY, is_dead_tag
+from core.store.store import Store
+
+ABANDONED = 3600.0
+"""Seconds after which what another host was writing counts as left behind; a batch takes a second."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one set holds. `fzs` counts those of retries too."""
+
+    info: ModelInfo
+    key: SetKey
+    path: Path
+    bytes: int
+    batches: int
+    fzs: int
+    completed: float | None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Something that `prune` removed or would remove; `what` says so: a set, a model, a job, a lease, a leftover."""
+
+    path: Path
+    what: str
+    bytes: int
+
+
+def usage(store: Store) -> list[Usage]:
+    """Every readable set of every model. What cannot be read goes to `store.problems`."""
+    found = []
+    for info in store.models():
+        for fzset in store.sets(info):
+            folders = list(batches(fzset.path))
+            images = sum(name.endswith(".png") for folder in folders for name in _names(folder))
+            used = folder_bytes(fzset.path)
+            found.append(Usage(info, fzset.key, fzset.path, used, len(folders), images, fzset.completed_at()))
+    return found
+
+
+def estimate_bytes(info: ModelInfo, count: int) -> int:
+    """Room that `count` FZs and what is measured on them take at most, in bytes."""
+    image = 3 * info.input_size**2 + 1024
+    widest = max((block.channels for block in info.blocks), default=0)
+    # An FZ is measured plain and scaled, at three tensors, on its own block and as the next block's input.
+    measures = 2 * 2 * 3 * 4 * widest
+    return count * (image + measures + 4 * SAMPLES + 1024)
+
+
+def prune(
+    store: Store,
+    *,
+    model: ModelInfo | None = None,
+    set: SetKey | None = None,
+    stale: bool = True,
+    dry_run: bool = False,
+) -> list[Removed]:
+    """Removes a model with all its sets, or only one set of it.
+
+    With `stale` also finished jobs, expired leases and what killed processes left. Returns what it removed, or with
+    `dry_run` would remove. Raises StoreError.
+    """
+    if set is not None and model is None:
+        raise StoreError("name the model whose set is to be pruned")
+    removed: list[Removed] = []
+    if model is not None:
+        path = store.set(model, set).path if set is not None else store.folder(model)
+        if path is not None and os.path.lexists(path):
+            removed.append(Removed(path, f"{model.name}, {set}" if set else f"model {model.name}", folder_bytes(path)))
+    if stale:
+        removed += [Removed(path, "a leftover of a killed process", folder_bytes(path)) for path in _leftovers(store)]
+        removed += [Removed(path, "an expired lease", folder_bytes(path)) for path in stale_leases(store.root)]
+        for state in remove_finished(store, dry_run=True):
+            folder = state.job.folder
+            removed.append(Removed(folder, f"a job that is {state.state}", folder_bytes(folder)))
+    for item in removed if not dry_run else []:
+        if item.path.is_dir():
+            remove_folder(item.path)
+        else:
+            with writing(item.path):
+                item.path.unlink(missing_ok=True)
+    return removed
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of the files at and under `path`; what cannot be read counts nothing."""
+    total = 0
+    for file in _walk(path):
+        try:
+            total += file.lstat().st_size
+        except OSError:
+            continue
+    return total
+
+
+def _leftovers(store: Store) -> list[Path]:
+    return [path for path in _temporaries(store.root) if _is_abandoned(store, path)]
+
+
+def _is_abandoned(store: Store, path: Path) -> bool:
+    gone = is_dead_tag(path.name.removeprefix(TEMPORARY).rpartition("-")[0])
+    if gone is not None:
+        return gone
+    try:
+        return store.clock.age(path.lstat().st_mtime) > ABANDONED
+    except OSError:
+        return False
+
+
+def _temporaries(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            if name.startswith(TEMPORARY):
+                yield Path(folder) / name
+        folders[:] = [name for name in folders if not name.startswith(TEMPORARY)]
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    if not path.is_dir() or path.is_symlink():
+        yield path
+    for folder, _, files in os.walk(path):
+        yield from (Path(folder) / name for name in files)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

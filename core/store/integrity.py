@@ -1,0 +1,204 @@
+"""Is what is stored intact? Reads every byte; removes only what it is told to."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from core.blocks import ModelInfo
+from core.errors import StoreError
+from core.store.batches import RECORD, batch_name, read_fzs, read_measures
+from core.store.layout import folder_damage, read_document, reason, remove_folder, writing
+from core.store.sets import COMPLETED, SET
+from core.store.store import FORMAT, Store, read_key
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something damaged: `path` is what, `removes` what `drop` takes away so that compute makes it again."""
+
+    path: Path
+    what: str
+    removes: Path
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.what}"
+
+
+def verify(store: Store) -> Iterator[Problem]:
+    """Everything in the store that is not as it was written: a flipped byte, a missing, extra or truncated file."""
+    yield from _verify_format(store.root / "store.json")
+    for model in _folders(store.root / "models"):
+        yield from _entry(model) or _verify_model(model)
+    aliases = store.root / "aliases"
+    for alias in _folders(aliases):
+        yield from _verify_document(alias)
+
+
+def batches(set_folder: Path) -> Iterator[Path]:
+    """Every batch folder of a set, first tries then retries, and whatever is where a folder should be."""
+    for base in [set_folder, *_folders(set_folder / "retries")]:
+        if not base.is_dir():
+            yield base
+            continue
+        for target in _folders(base / "fzs"):
+            yield from _folders(target)
+        for block in _folders(base / "measures"):
+            for tensor in _folders(block):
+                yield from _folders(tensor)
+
+
+def drop(problem: Problem) -> list[Path]:
+    """Removes what is damaged, and returns what was removed.
+
+    With a batch of FZs goes what was measured on them: made again on another device they may come out otherwise.
+    Raises StoreError. Marks are elsewhere and stay.
+    """
+    removed = [problem.removes]
+    if problem.removes.parent.parent.name == "fzs":
+        removed += _measured_on(problem.removes)
+    for path in removed:
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        else:
+            with writing(path):
+                path.unlink(missing_ok=True)
+    return removed
+
+
+def _verify_format(path: Path) -> Iterator[Problem]:
+    try:
+        if json.loads(path.read_bytes())["format"] != FORMAT:
+            yield Problem(path, "is of another version", path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Problem(path, f"cannot be read: {reason(error)}", path)
+    except (ValueError, KeyError, TypeError):
+        yield Problem(path, "is malformed", path)
+
+
+def _verify_model(model: Path) -> Iterator[Problem]:
+    yield from _verify_document(model / "model.json")
+    for fzset in _folders(model / "sets"):
+        found = list(_entry(fzset))
+        yield from found
+        if not found:
+            yield from _verify_document(fzset / SET)
+            yield from _verify_key(fzset)
+            if os.path.lexists(fzset / COMPLETED):
+                yield from _verify_document(fzset / COMPLETED)
+            for batch in batches(fzset):
+                yield from _verify_batch(batch)
+
+
+def _entry(path: Path) -> list[Problem]:
+    if path.is_dir():
+        return []
+    return [Problem(path, "is a dangling link" if path.is_symlink() else "is a file where a folder should be", path)]
+
+
+def _verify_document(path: Path) -> Iterator[Problem]:
+    try:
+        read_document(path)
+    except FileNotFoundError:
+        yield Problem(path, "is a dangling link" if path.is_symlink() else "is missing", path)
+    except OSError as error:
+        yield Problem(path, f"cannot be read: {reason(error)}", path)
+    except StoreError:
+        yield Problem(path, "differs from its checksum", path)
+
+
+def _verify_key(fzset: Path) -> Iterator[Problem]:
+    try:
+        read_document(fzset / SET)
+    except (OSError, StoreError):
+        return
+    try:
+        read_key(fzset)
+    except StoreError:
+        yield Problem(fzset / SET, "describes another set than its folder's name", fzset / SET)
+
+
+def _verify_batch(batch: Path) -> Iterator[Problem]:
+    damage = folder_damage(batch) if os.path.lexists(batch) else []
+    for path, what in damage:
+        # A file too many harms nobody: the batch itself may be whole.
+        extra = what == "does not belong here"
+        yield Problem(path, _truncated(path) or what, path if extra else batch)
+    if not damage and batch.is_dir():
+        yield from _verify_content(batch)
+
+
+def _verify_content(batch: Path) -> Iterator[Problem]:
+    """Files may be just as they were written, and still not be what the folder's name says."""
+    try:
+        if batch.parent.parent.name == "fzs":
+            records = read_fzs(batch, 0).records
+            channels = [record.channel for record in records]
+            missing = [record.path for record in records if not record.path.is_file()]
+            if missing:
+                yield Problem(missing[0], "is missing", batch)
+        else:
+            channels = read_measures(batch).channels.tolist()
+        if batch_name(channels) != batch.name:
+            yield Problem(batch / RECORD, f"describes the batch {batch_name(channels)}", batch)
+    except (OSError, StoreError, ValueError) as error:
+        yield Problem(batch / RECORD, f"is malformed ({error})", batch)
+
+
+def _truncated(path: Path) -> str | None:
+    if path.suffix != ".png":
+        return None
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            image.load()
+    except OSError as error:
+        return "is truncated" if path.is_file() and "truncated" in str(error) else None
+    except (ValueError, SyntaxError):
+        return None
+    return None
+
+
+def _measured_on(batch: Path) -> list[Path]:
+    """Batches of measures that share channels (by their names' ranges) with a batch of FZs."""
+    base = batch.parent.parent.parent
+    fzset = base if base.parent.name == "sets" else base.parent.parent
+    block, _, tensor = batch.parent.name.rpartition(".")
+    folders = [base / "measures" / block / f"on_{tensor}"]
+    if tensor == "out":
+        folders += [base / "measures" / name / "on_in" for name in _blocks_after(fzset.parent.parent, block)]
+    first, last = _range(batch)
+    found = [path for folder in folders for path in _folders(folder)]
+    return [path for path in found if first <= _range(path)[1] and _range(path)[0] <= last]
+
+
+def _blocks_after(model: Path, block: str) -> list[str]:
+    """Simple blocks whose `in` FZ is the `out` FZ of `block`; every block where the model's description is damaged."""
+    try:
+        info = ModelInfo.from_json(read_document(model / "model.json"))
+    except (OSError, StoreError):
+        return sorted({path.name for path in model.glob("sets/*/**/measures/*")})
+    return [b.name for b in info.blocks if b.previous == block and b.kind == "simple"]
+
+
+def _range(batch: Path) -> tuple[int, int]:
+    first, _, rest = batch.name.partition("-")
+    last = rest.partition("-")[0]
+    if first.isdecimal() and last.isdecimal():
+        return int(first), int(last)
+    return 0, 2**31
+
+
+def _folders(path: Path) -> list[Path]:
+    """What is in a folder, in order of name, but what is being written; `path` itself when it cannot be listed."""
+    try:
+        return sorted(path / name for name in os.listdir(path) if not name.startswith("."))
+    except OSError:
+        return [path] if os.path.lexists(path) else []

@@ -1,0 +1,213 @@
+"""Does the tasks of a plan: the same function for one batch whoever calls it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from core import __version__
+from core.activations import BlockReader
+from core.errors import DiskFullError, StoreError, StreamscopeError
+from core.model import Network
+from core.plan import Request, Task, missing, missing_fzs, step_cost, wanted_fzs
+from core.store import FZSet, Job, Leases, Store, estimate_bytes, free_bytes
+from core.visualize import Watch, visualize
+
+BEAT_SECONDS = 2.0
+"""How often a working job says how far it is and renews its leases."""
+WAIT_SECONDS = 1.0
+"""How often a job looks again while others hold all that is left."""
+
+Tell = Callable[[dict[str, Any]], None]
+"""Receives the events of a job: what is appended to its log, and `progress` besides."""
+
+
+class JobStopped(Exception):
+    """Somebody asked the job to stop."""
+
+
+def run_task(network: Network, fzset: FZSet, task: Task, watch: Watch | None = None) -> dict[str, Any]:
+    """Does one task and commits its result to the store; returns the event that describes it."""
+    started = time.monotonic()
+    event: dict[str, Any] = {"event": task.kind, "block": task.block, "tensor": task.tensor, "count": len(task.channels)}
+    target = network.info.target(task.block, task.tensor)
+    key = fzset.key
+    if task.kind == "fz":
+        batch = visualize(network, target, task.channels, key.recipe, key.seed + task.retry, key.capture, watch)
+        fzset.commit_fzs(
+            target, batch.channels, batch.images, batch.activation, batch.trace, batch.flags, provenance(network), task.retry
+        )
+        flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
+        if flagged:
+            event["flagged"] = flagged
+    else:
+        images = np.stack([fzset.fz_image(target, channel, task.retry) for channel in task.channels])
+        plain, up, down = BlockReader(network, task.block).read(images)
+        scaled = {"in": up, "block": down, "out": None}[task.tensor]
+        fzset.commit_measures(task.block, task.tensor, task.channels, plain, scaled, task.retry)
+    return {**event, "channels": [task.channels[0], task.channels[-1]], "seconds": round(time.monotonic() - started, 2)}
+
+
+def provenance(network: Network) -> dict[str, str]:
+    """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
+    device = network.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "dtype": "float32", "engine": __version__, "torch": torch.__version__}
+
+
+def default_batch(network: Network, free: float | None = None) -> int:
+    """Width of the channel ranges: 16 on a CPU; on CUDA what fits in 70 % of the free memory, a power of two to 128."""
+    if network.device.type != "cuda":
+        return 16
+    free = torch.cuda.mem_get_info(network.device)[0] if free is None else free
+    side = network.info.input_size
+    # Five copies of the parameters (Adam's too) and some 40 maps of the stem's size, 64 channels each at half the side.
+    image = 5 * 3 * side * (side // 2 + 1) * 2 * 4 + 40 * 64 * (side // 2) ** 2 * 4
+    fitting = max(8, int(0.7 * free / image))
+    return min(128, 1 << (fitting.bit_length() - 1))
+
+
+def check_space(store: Store, fzset: FZSet, request: Request) -> None:
+    """Raises DiskFullError when the disk has too little room for the FZs still to be made."""
+    count = sum(len(c) for c in missing_fzs(fzset.info, fzset, request).values())
+    needed, free = estimate_bytes(fzset.info, count), free_bytes(store.root)
+    if needed > free:
+        raise DiskFullError(
+            f"{count} FZs need about {needed / 1e6:,.0f} MB and {store.root} has {free / 1e6:,.0f} MB free; "
+            f"make room, or use --cache DIR on another disk"
+        )
+
+
+@dataclass
+class _Progress:
+    """Image-steps done of all, weighted by what they cost, for the rate and the ETA."""
+
+    total_fzs: int
+    present: int
+    cost: float
+    """Of all that was missing at the start."""
+    spent: float = 0.0
+    done: int = 0
+    steps: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def report(self, message: str, inside: float = 0.0) -> dict[str, Any]:
+        """`inside` is the cost already spent within the batch that is under way."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        spent = self.spent + inside
+        eta = (self.cost - spent) * elapsed / spent if spent > 0 else None
+        return {
+            "done": self.present + self.done,
+            "total": self.total_fzs,
+            "share": min(1.0, spent / self.cost) if self.cost else 1.0,
+            "rate": self.steps / elapsed,
+            "unit": "image-steps",
+            "eta": max(0.0, eta) if eta is not None else None,
+            "message": message,
+        }
+
+
+class JobRun:
+    """Works on one job until nothing that it asks for is missing, it is stopped, or nothing more can be done."""
+
+    def __init__(self, store: Store, job: Job, network: Network, request: Request, tell: Tell) -> None:
+        self.store, self.job, self.network, self.request = store, job, network, request
+        self.fzset = store.set(network.info, request.key, create=True)
+        self.leases = Leases(store.root, job.id)
+        self._tell = tell
+        self._beat = 0.0
+        self._failed: set[Task] = set()
+        self.problems: list[str] = []
+
+    def run(self) -> None:
+        """Raises JobStopped when asked to stop, StreamscopeError when the whole job cannot go on (a full disk).
+
+        What fails in one batch only is told, and kept in `problems`; the rest goes on.
+        """
+        check_space(self.store, self.fzset, self.request)
+        info = self.network.info
+        absent = missing_fzs(info, self.fzset, self.request)
+        steps = self.request.key.recipe.steps
+        total = sum(len(c) for c in wanted_fzs(info, self.request).values())
+        cost = sum(len(c) * steps * step_cost(info, t) for t, c in absent.items())
+        self.progress = _Progress(total, total - sum(len(c) for c in absent.values()), cost)
+        self._say({"event": "started", **self.request.to_json(), "missing": sum(len(c) for c in absent.values())})
+        try:
+            while self._once():
+                pass
+        finally:
+            self.leases.release_all()
+        if not self.problems:
+            self.fzset.mark_completed(self.job.id)
+
+    def _once(self) -> bool:
+        """Does the first task that nobody else is doing; False when none is left."""
+        left = [t for t in missing(self.network.info, self.fzset, self.request) if t not in self._failed]
+        self._note_store_problems()
+        for task in left:
+            if self.leases.claim(task.lease(self.network.info, self.request.key)):
+                self._do(task)
+                return True
+        if left:
+            self._heartbeat("waiting for another job's batches", force=True)
+            time.sleep(WAIT_SECONDS)
+        return bool(left)
+
+    def _do(self, task: Task) -> None:
+        info = self.network.info
+        try:
+            # Between planning and claiming, another job may have done it.
+            if task not in set(missing(info, self.fzset, self.request)):
+                return
+            weight = len(task.channels) * step_cost(info, info.target(task.block, task.tensor)) if task.kind == "fz" else 0
+            what = f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
+
+            def watch(step: int, steps: int) -> None:
+                self.progress.steps += len(task.channels)
+                self._heartbeat(what, inside=weight * step)
+
+            self._heartbeat(what, force=True)
+            event = run_task(self.network, self.fzset, task, watch)
+            if task.kind == "fz" and not task.retry:
+                self.progress.spent += weight * self.request.key.recipe.steps
+                self.progress.done += len(task.channels)
+            self._say(event)
+            if task in set(missing(info, self.fzset, self.request)):
+                raise StoreError(f"{what}: what was written cannot be read back; run 'streamscope cache verify'")
+        except DiskFullError:
+            raise
+        except StreamscopeError as error:
+            self._failed.add(task)
+            self._problem(str(error))
+        finally:
+            self.leases.release(task.lease(info, self.request.key))
+
+    def _heartbeat(self, message: str, inside: float = 0.0, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._beat < BEAT_SECONDS:
+            return
+        self._beat = now
+        if self.job.stop_requested():
+            raise JobStopped
+        self.leases.renew()
+        report = self.progress.report(message, inside)
+        self.job.heartbeat(**report)
+        self._tell({"event": "progress", **report})
+
+    def _note_store_problems(self) -> None:
+        for line in self.store.problems:
+            if line not in self.problems:
+                self._problem(line)
+
+    def _problem(self, line: str) -> None:
+        self.problems.append(line)
+        self._say({"event": "problem", "message": line})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.job.log(event)
+        self._tell(event)

@@ -1,0 +1,53 @@
+"""What threads and processes tell the app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.message import Message
+
+from core.blocks import ModelInfo
+from core.store import JobState
+from tui.marking import Judged
+from tui.reading import Reading
+
+
+class ModelFound(Message):
+    """The model's description is known."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        super().__init__()
+        self.info = info
+
+
+class StoreRead(Message):
+    """The store changed, and was read."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.reading = reading
+
+
+class JobsPolled(Message):
+    """Every job of the store, as it is now."""
+
+    def __init__(self, jobs: Sequence[JobState]) -> None:
+        super().__init__()
+        self.jobs = jobs
+
+
+class JudgementsChanged(Message):
+    """A judgement was written, or somebody else's was read."""
+
+    def __init__(self, judged: Judged) -> None:
+        super().__init__()
+        self.judged = judged
+
+
+class WorkFailed(Message):
+    """Something asked for in a thread could not be done."""
+
+    def __init__(self, title: str, error: str) -> None:
+        super().__init__()
+        self.title = title
+        self.error = error

@@ -1,0 +1,80 @@
+"""Reads the store for the app, in a thread: what is shown is always one whole reading, never a mixture of two."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.blocks import ModelInfo
+from core.recipe import Capture, Recipe, SetKey
+from core.store import FZSet, Store
+from core.table import BlockSummary, Frame, build_frame, summarise
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which stored set was asked for on the command line; None where it does not matter."""
+
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+
+    def new_key(self, info: ModelInfo) -> SetKey:
+        """The set that a job would make when none is stored."""
+        recipe = Recipe(steps=self.steps or info.default_steps)
+        return SetKey(recipe, self.seed or 0, self.capture or "exact")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the store held at one moment, without marks: every block of the model, computed or not."""
+
+    info: ModelInfo
+    key: SetKey
+    stored: bool
+    """False when nothing of this set is on disk yet."""
+    frame: Frame
+    summaries: Mapping[str, BlockSummary]
+    sets: tuple[SetKey, ...]
+    problems: tuple[str, ...]
+
+
+class StoreReader:
+    """Looks whether the store changed, and reads it when it did. For one thread at a time."""
+
+    def __init__(self, root: Path, info: ModelInfo, wanted: Wanted) -> None:
+        self._store = Store(root)
+        self._info = info
+        self._wanted = wanted
+        self._key: SetKey | None = None
+        self._seen: Hashable = None
+
+    def use(self, key: SetKey) -> None:
+        """Read this set from now on, stored or not."""
+        self._key = key
+
+    def read(self) -> Reading | None:
+        """A new reading; None when nothing changed since the last. Raises StoreError."""
+        fzset = self._set()
+        key = fzset.key if fzset is not None else self._wanted.new_key(self._info)
+        seen = (key, self._store.signature(self._info), fzset.signature() if fzset is not None else None)
+        if seen == self._seen:
+            return None
+        frame = build_frame(self._info, fzset, [block.name for block in self._info.blocks])
+        sets = tuple(stored.key for stored in self._store.sets(self._info))
+        self._seen = seen
+        problems = tuple(self._store.problems)
+        return Reading(self._info, key, key in sets, frame, summarise(frame), sets, problems)
+
+    def _set(self) -> FZSet | None:
+        if self._key is not None:
+            return self._store.set(self._info, self._key)
+        wanted = self._wanted
+        chosen = self._store.choose_set(
+            self._info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture
+        )
+        if chosen is not None:
+            # Held on to: a set that another job completes later must not take this one's place unasked.
+            self._key = chosen.key
+        return chosen

@@ -1,0 +1,315 @@
+"""The main screen: blocks at the left, the channel table, the preview; it arranges what the app hands it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core.blocks import ModelInfo
+from core.columns import BY_NAME, COLUMNS
+from core.recipe import SetKey
+from core.store import JobState
+from core.table import Frame
+from tui.graphics import Graphics
+from tui.reading import Reading
+from tui.screens.dialogs import Choice
+from tui.view import Arrangement, Key, arrange, channels_by_block, marked_rows
+from tui.widgets.blocks import HEADING, BlockList
+from tui.widgets.columns import SCROLLED
+from tui.widgets.filter import FilterBar
+from tui.widgets.preview import Preview
+from tui.widgets.status import JobLine, StatusBar
+from tui.widgets.table import ChannelTable
+
+STREAM_ORDER = "stream order"
+JUDGED = frozenset({"marked", "tags", "note"})
+WIDE = 150
+MEDIUM = 100
+
+
+class ChannelsScreen(Screen[None]):
+    """Keys that change what is shown are answered here; what changes the store or the marks is asked of the app."""
+
+    CSS = """
+    ChannelsScreen #main { layout: vertical; height: 1fr; }
+    ChannelsScreen #upper { layout: horizontal; height: 1fr; width: 1fr; }
+    ChannelsScreen #left { width: 35; padding: 0 1 0 0; background: $surface; display: none; }
+    ChannelsScreen #model { height: auto; padding: 0 0 1 1; }
+    ChannelsScreen #heading { height: 1; color: $text-muted; }
+    ChannelsScreen #middle { width: 1fr; }
+    ChannelsScreen Preview { height: 10; border-top: solid $primary 40%; }
+    ChannelsScreen.-tall Preview { height: 15; }
+    ChannelsScreen.-taller Preview { height: 20; }
+    ChannelsScreen.-wide #main { layout: horizontal; }
+    ChannelsScreen.-wide Preview {
+        height: 1fr; width: 46%; min-width: 66; border-top: none; border-left: solid $primary 40%; padding: 0 0 0 1;
+    }
+    ChannelsScreen.-medium #left, ChannelsScreen.-wide #left { display: block; }
+    ChannelsScreen.blocks-flipped.-medium #left, ChannelsScreen.blocks-flipped.-wide #left { display: none; }
+    ChannelsScreen.blocks-flipped #left { display: block; }
+    ChannelsScreen.preview-hidden Preview { display: none; }
+    ChannelsScreen Footer { display: none; }
+    ChannelsScreen.-tall Footer, ChannelsScreen.-taller Footer { display: block; }
+    ChannelTable > .table--header { background: $panel; color: $text-muted; text-style: bold; }
+    ChannelTable > .table--sorted { background: $panel; color: $accent; text-style: bold; }
+    ChannelTable > .table--cursor { background: $primary 50%; text-style: bold; }
+    ChannelTable > .table--cursor-blurred { background: $primary 25%; }
+    """
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (MEDIUM, "-medium"), (WIDE, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-low"), (30, "-tall"), (44, "-taller")]
+    AUTO_FOCUS = "ChannelTable"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "mark('keep')", "Keep", id="mark.keep"),
+        Binding("n", "mark('reject')", "Reject", id="mark.reject"),
+        Binding("u", "mark('unsure')", "Unsure", id="mark.unsure"),
+        Binding("c", "mark('')", "Clear the mark", show=False, id="mark.clear"),
+        Binding("a", "toggle_advance", "Go to the next channel after a mark, or stay", show=False, id="mark.advance"),
+        Binding("e", "ask('note')", "Write a note", show=False, id="note"),
+        Binding("t", "ask('tags')", "Set tags", show=False, id="tags"),
+        Binding("z", "ask('undo')", "Undo", id="undo"),
+        Binding("slash", "filter", "Filter", id="filter"),
+        Binding("escape", "clear_filter", "Clear the filter", show=False, id="filter.off"),
+        Binding("s", "sort", "Sort", id="sort"),
+        Binding("r", "reverse", "Reverse the order", show=False, id="sort.reverse"),
+        Binding("greater_than_sign", "sort_next(1)", "Sort by the column to the right", show=False, id="sort.right"),
+        Binding("less_than_sign", "sort_next(-1)", "Sort by the column to the left", show=False, id="sort.left"),
+        Binding("right_square_bracket", "block(1)", "Next block", show=False, id="block.next"),
+        Binding("left_square_bracket", "block(-1)", "Previous block", show=False, id="block.previous"),
+        Binding("b", "toggle_blocks", "Show or hide the blocks", show=False, id="blocks"),
+        Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
+        Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
+        Binding("C", "ask('compute')", "Compute", id="compute"),
+        Binding("S", "ask('stop')", "Stop a job", show=False, id="stop"),
+        Binding("E", "ask('export')", "Export", id="export"),
+        Binding("o", "ask('set')", "Open another set", show=False, id="set"),
+        Binding("exclamation_mark", "ask('problems')", "Problems in the cache", show=False, id="problems"),
+    ]
+
+    class MarkGiven(Message):
+        def __init__(self, keys: Sequence[Key], mark: str) -> None:
+            super().__init__()
+            self.keys = keys
+            self.mark = mark
+
+    class Asked(Message):
+        """Something the app does was asked for: note, tags, undo, compute, stop, export, set, problems."""
+
+        def __init__(self, what: str) -> None:
+            super().__init__()
+            self.what = what
+
+    def __init__(self, info: ModelInfo, graphics: Graphics, cache: str) -> None:
+        super().__init__()
+        self.info = info
+        self.graphics = graphics
+        self.cache = cache
+        self.reading: Reading | None = None
+        self.frame: Frame | None = None
+        self.arrangement = Arrangement()
+        self.advance = False
+
+    def compose(self) -> ComposeResult:
+        with Container(id="main"):
+            with Container(id="upper"):
+                with Vertical(id="left"):
+                    yield Static(id="model")
+                    yield Static(HEADING, id="heading")
+                    yield BlockList()
+                with Vertical(id="middle"):
+                    yield FilterBar()
+                    yield ChannelTable()
+            yield Preview(self.graphics, id="preview")
+        yield JobLine()
+        yield StatusBar()
+        yield Footer(compact=True, show_command_palette=False)
+
+    @property
+    def table(self) -> ChannelTable:
+        return self.query_one(ChannelTable)
+
+    @property
+    def filtered(self) -> dict[str, list[int]]:
+        """The channels shown, by block."""
+        return channels_by_block(self.frame, self.table.index) if self.frame is not None else {}
+
+    def channels_marked(self, mark: str | None = None) -> dict[str, list[int]]:
+        """Channels of the model with this mark, or any, by block."""
+        if self.frame is None:
+            return {}
+        rows = marked_rows(self.frame)
+        if mark is not None:
+            rows = rows[[self.frame.columns["marked"][row] == mark for row in rows]] if len(rows) else rows
+        return channels_by_block(self.frame, rows)
+
+    # -- what the app hands over ---------------------------------------------------------------------------------------
+
+    def show_reading(self, reading: Reading, frame: Frame) -> None:
+        """Show a new reading of the store, under marks."""
+        self.reading, self.frame = reading, frame
+        self.query_one(BlockList).show(self.info.blocks, self.info.default_blocks, reading.summaries)
+        self.query_one("#model", Static).update(
+            f"{self.info.name}  [dim]{self.info.fingerprint[:12]}[/]\n"
+            f"{set_name(reading.key)}{'' if reading.stored else ' [dim](nothing stored)[/]'}"
+        )
+        self._arrange()
+        self._show_channel()
+
+    def show_frame(self, frame: Frame) -> None:
+        """Show other marks on the same reading."""
+        self.frame = frame
+        used = {self.arrangement.column} | set(self.arrangement.filter.columns if self.arrangement.filter else ())
+        if used & JUDGED:
+            self._arrange()
+        else:
+            self.table.replace(frame)
+        self._show_channel(pictures=False)
+
+    def show_jobs(self, jobs: Sequence[JobState]) -> None:
+        self.query_one(JobLine).show(jobs)
+
+    def say(self, text: str, failed: bool = False) -> None:
+        """Put a line in the status bar."""
+        self.query_one(StatusBar).say(text, failed)
+
+    # -- arranging -----------------------------------------------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        if self.frame is None:
+            return
+        index = arrange(self.frame, self.arrangement, self.info.default_blocks)
+        self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending)
+        self._status()
+
+    def _sort_by(self, column: str | None, descending: bool) -> None:
+        self.arrangement = replace(self.arrangement, column=column, descending=descending)
+        self._arrange()
+        self.say(f"{column or STREAM_ORDER}, {'descending' if descending else 'ascending'}")
+
+    def _choose_column(self, column: str) -> None:
+        """Sort by a column, figures from the largest; one that is sorted by already is reversed."""
+        if column == self.arrangement.column:
+            self._sort_by(column, not self.arrangement.descending)
+        else:
+            self._sort_by(column, BY_NAME[column].kind != "text" and column != "channel")
+
+    def _status(self) -> None:
+        if self.reading is None:
+            return
+        problems = len(self.reading.problems)
+        blocks = [self.arrangement.block] if self.arrangement.block else self.info.default_blocks
+        shown, whole = len(self.table.index), sum(self.reading.summaries[block].channels for block in blocks)
+        self.query_one(StatusBar).tell(
+            f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
+            f"{shown} of {whole}" if shown != whole else f"{whole} channels",
+            self.graphics.mode,
+            set_name(self.reading.key),
+            self.info.name,
+            self.cache,
+        )
+
+    def _show_channel(self, pictures: bool = True) -> None:
+        key = self.table.key
+        row = self.frame.row_of(*key) if self.frame is not None and key is not None else None
+        fields = self.frame.rows([row])[0] if self.frame is not None and row is not None else None
+        self.query_one(Preview).show_channel(fields, pictures)
+
+    # -- what the widgets say ------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")
+
+    def on_channel_table_channel_highlighted(self) -> None:
+        self._show_channel()
+
+    def on_channel_table_heading_clicked(self, event: ChannelTable.HeadingClicked) -> None:
+        self._choose_column(event.column)
+
+    def on_block_list_block_highlighted(self, event: BlockList.BlockHighlighted) -> None:
+        self.arrangement = replace(self.arrangement, block=event.block)
+        self._arrange()
+
+    def on_option_list_option_selected(self) -> None:
+        self.table.focus()
+
+    def on_filter_bar_filter_changed(self, event: FilterBar.FilterChanged) -> None:
+        self.arrangement = replace(self.arrangement, filter=event.filter)
+        self._arrange()
+
+    def on_filter_bar_filter_left(self) -> None:
+        self.table.focus()
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def action_mark(self, mark: str) -> None:
+        key = self.table.key
+        if key is None:
+            return
+        self.post_message(self.MarkGiven([key], mark))
+        if self.advance and mark:
+            self.table.action_move(1)
+
+    def action_toggle_advance(self) -> None:
+        self.advance = not self.advance
+        self.say(f"after a mark: {'the next channel' if self.advance else 'stay'}")
+
+    def action_ask(self, what: str) -> None:
+        self.post_message(self.Asked(what))
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).open()
+
+    def action_clear_filter(self) -> None:
+        if self.focused is not self.table:
+            self.table.focus()
+        else:
+            self.query_one(FilterBar).clear()
+
+    @work
+    async def action_sort(self) -> None:
+        options = [(STREAM_ORDER, STREAM_ORDER), *((c.name, f"{c.name:<17} {c.help}") for c in COLUMNS)]
+        column = await self.app.push_screen_wait(Choice("Sort by", options, self.arrangement.column))
+        if column == STREAM_ORDER:
+            self._sort_by(None, False)
+        elif column is not None:
+            self._choose_column(column)
+
+    def action_reverse(self) -> None:
+        self._sort_by(self.arrangement.column, not self.arrangement.descending)
+
+    def action_sort_next(self, by: int) -> None:
+        names = [heading.name for heading in SCROLLED]
+        column = self.arrangement.column
+        place = names.index(column) + by if column in names else 0 if by > 0 else len(names) - 1
+        if 0 <= place < len(names):
+            self._sort_by(names[place], self.arrangement.descending if column else True)
+
+    def action_block(self, by: int) -> None:
+        listed = self.query_one(BlockList)
+        listed.action_cursor_down() if by > 0 else listed.action_cursor_up()
+
+    def action_toggle_blocks(self) -> None:
+        self.toggle_class("blocks-flipped")
+        self.table.focus()
+
+    def action_toggle_preview(self) -> None:
+        self.toggle_class("preview-hidden")
+
+    def action_toggle_whole(self) -> None:
+        preview = self.query_one(Preview)
+        preview.show_whole(not preview.whole)
+        self.say("whole images" if preview.whole else "what the centre neuron sees")
+
+
+def set_name(key: SetKey) -> str:
+    """A stored set in few characters: `paper 2560 seed 0`."""
+    capture = "" if key.capture == "exact" else f" {key.capture}"
+    return f"{key.recipe.name} {key.recipe.steps} seed {key.seed}{capture}"

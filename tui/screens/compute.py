@@ -1,0 +1,91 @@
+"""The compute dialog: which FZs to optimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label, Static
+
+from core.errors import UsageError
+from tui.asking import SCOPES, Form
+
+FIELDS = (
+    ("blocks", "Blocks", "names, or all of the default ones"),
+    ("tensors", "Tensors", "in, block, out"),
+    ("channels", "Channels", f"{', '.join(SCOPES[:2])}, …, {SCOPES[-1]} or 0-31,108"),
+    ("steps", "Steps", ""),
+    ("seed", "Seed", ""),
+    ("device", "Device", "auto, cpu, cuda or cuda:1"),
+)
+
+
+class ComputeDialog(ModalScreen[Form | None]):
+    """Returns what was written once it makes sense. `check` gives a line on it, or raises UsageError."""
+
+    DEFAULT_CSS = """
+    ComputeDialog .row { height: 1; }
+    ComputeDialog .row Label { width: 10; color: $text-muted; }
+    ComputeDialog .row Input { width: 26; }
+    ComputeDialog .row .hint { width: 1fr; padding: 0 0 0 1; height: 1; }
+    ComputeDialog #summary { margin: 1 0 0 0; height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Leave", show=False),
+        Binding("down,ctrl+n", "app.focus_next", "Next field", show=False),
+        Binding("up,ctrl+p", "app.focus_previous", "Previous field", show=False),
+    ]
+
+    def __init__(self, title: str, form: Form, check: Callable[[Form], str]) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+        self._form = form
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = self._title
+            box.border_subtitle = "Enter starts, Tab next field, Esc leaves"
+            for name, value in asdict(self._form).items():
+                _, label, hint = next(field for field in FIELDS if field[0] == name)
+                with Horizontal(classes="row"):
+                    yield Label(label)
+                    yield Input(value, compact=True, id=name)
+                    yield Static(hint, classes="hint")
+            yield Static(id="summary")
+
+    def on_mount(self) -> None:
+        self._summarise()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._summarise()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self._summarise():
+            self.dismiss(self._read())
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def _read(self) -> Form:
+        return Form(**{name: self.query_one(f"#{name}", Input).value for name, _, _ in FIELDS})
+
+    def _summarise(self) -> bool:
+        summary = self.query_one("#summary", Static)
+        try:
+            line = self._check(self._read())
+        except UsageError as error:
+            summary.set_class(True, "wrong")
+            summary.update(Text(str(error)))
+            return False
+        summary.set_class(False, "wrong")
+        summary.update(Text(line))
+        return True

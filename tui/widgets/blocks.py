@@ -1,0 +1,104 @@
+"""The list of blocks: how many channels, how much is computed, how much is scale invariant, and a histogram of M."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from core.blocks import Block
+from core.table import BlockSummary
+from tui.widgets.columns import DIM, UPDATE_STYLES
+
+BARS = " ▁▂▃▄▅▆▇█"
+HISTOGRAM_CELLS = 10
+"""M from 0 to 5 in cells of 0.5; the last takes 5 itself."""
+ALL = "all"
+HEADING = f" {'block':<5}{'ch':>5}{'done':>6}{'SI':>5} M 0       5"
+
+
+class BlockList(OptionList):
+    """`all` and each block; the one highlighted is what the table shows."""
+
+    DEFAULT_CSS = """
+    BlockList { height: 1fr; border: none; padding: 0; background: $surface; scrollbar-size-vertical: 1; }
+    BlockList:focus { border: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", "Next block", show=False, id="blocks.down"),
+        Binding("k", "cursor_up", "Previous block", show=False, id="blocks.up"),
+    ]
+
+    class BlockHighlighted(Message):
+        """Another block was chosen; None for all."""
+
+        def __init__(self, block: str | None) -> None:
+            super().__init__()
+            self.block = block
+
+    def show(self, blocks: Sequence[Block], default: Sequence[str], summaries: Mapping[str, BlockSummary]) -> None:
+        """Show these figures; the highlight stays where it is."""
+        wanted: list[tuple[str, Text]] = [(ALL, _line(ALL, [summaries[b] for b in default if b in summaries]))]
+        for block in blocks:
+            known = [summaries[block.name]] if block.name in summaries else []
+            wanted.append((block.name, _line(block.name, known, dim=block.name not in default)))
+        if [option.id for option in self.options] != [name for name, _ in wanted]:
+            self.clear_options()
+            self.add_options([Option(text, id=name) for name, text in wanted])
+            self.highlighted = 0
+            return
+        for name, text in wanted:
+            if self.get_option(name).prompt != text:
+                self.replace_option_prompt(name, text)
+
+    def choose(self, block: str | None) -> None:
+        """Put the highlight on a block."""
+        self.highlighted = self.get_option_index(block or ALL)
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        event.stop()
+        name = event.option.id
+        self.post_message(self.BlockHighlighted(None if name == ALL else name))
+
+
+def _line(name: str, summaries: Sequence[BlockSummary], dim: bool = False) -> Text:
+    channels = sum(s.channels for s in summaries)
+    computed = sum(s.computed for s in summaries)
+    text = Text(f"{name:<5}{channels:>5}", style=DIM if dim and not computed else Style.null(), no_wrap=True)
+    if not computed:
+        return text.append(f"{'–':>6}{'–':>5}", DIM)
+    invariant = sum(s.scale_invariant for s in summaries)
+    text.append(f"{percent(computed, channels):>6}{percent(invariant, computed):>5} ")
+    counts = [sum(column) for column in zip(*(s.histogram for s in summaries), strict=True)]
+    text.append_text(histogram(counts))
+    return text
+
+
+def percent(part: int, whole: int) -> str:
+    """A share that says 100% only for all and 0% only for none."""
+    if not whole:
+        return "–"
+    share = round(100 * part / whole)
+    if part and not share:
+        return "<1%"
+    return "99%" if share == 100 and part < whole else f"{share}%"
+
+
+def histogram(counts: Sequence[int]) -> Text:
+    """Counts over M 0..5 as bars, coloured as the updates are: below 1 overwriting, above skipping."""
+    step = len(counts) // HISTOGRAM_CELLS
+    cells = [sum(counts[start : start + step]) for start in range(0, step * HISTOGRAM_CELLS, step)]
+    highest = max(cells, default=0)
+    text = Text()
+    for place, count in enumerate(cells):
+        level = -(-count * (len(BARS) - 1) // highest) if highest else 0
+        middle = (place + 0.5) * 5 / HISTOGRAM_CELLS
+        update = "overwrite" if middle < 2 / 3 else "mix" if middle < 1.5 else "skip"
+        text.append(BARS[level], UPDATE_STYLES[update])
+    return text

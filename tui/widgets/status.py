@@ -1,0 +1,96 @@
+"""The lines at the bottom: jobs under way, and what is shown of what by what means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.style import Style
+from rich.text import Text
+from textual.widgets import Static
+
+from core.store import JobState
+from tui.widgets.columns import DIM
+
+RUNNING = ("queued", "running", "stopping")
+
+
+class JobLine(Static):
+    """Progress of the jobs under way, of this app and of others; hidden when there are none."""
+
+    DEFAULT_CSS = """
+    JobLine { height: 1; display: none; background: $boost; }
+    JobLine.shown { display: block; }
+    """
+
+    def show(self, jobs: Sequence[JobState]) -> None:
+        running = [job for job in jobs if job.state in RUNNING]
+        self.set_class(bool(running), "shown")
+        if running:
+            self.update(progress(running, self.app.size.width))
+
+
+class StatusBar(Static):
+    """Left: the last thing said, or what is shown. Right: graphics, model, set, cache."""
+
+    DEFAULT_CSS = """
+    StatusBar { height: 1; background: $panel; color: $foreground; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.left = ""
+        self.right: tuple[str, ...] = ()
+        self.failed = False
+
+    def say(self, text: str, failed: bool = False) -> None:
+        self.left, self.failed = text, failed
+        self._compose_line()
+
+    def tell(self, *parts: str) -> None:
+        """What stands at the right, most important first; the last ones go when there is no room."""
+        self.right = parts
+        self._compose_line()
+
+    def on_resize(self) -> None:
+        self._compose_line()
+
+    def _compose_line(self) -> None:
+        width = self.size.width
+        parts = [part for part in self.right if part]
+        while parts and cell_len(self.left) + cell_len(" │ ".join(parts)) + 2 > width:
+            parts.pop()
+        right = " │ ".join(parts)
+        left = Text(self.left, style=Style(color="red", bold=True) if self.failed else Style.null(), no_wrap=True)
+        left.truncate(max(0, width - cell_len(right) - 1), overflow="ellipsis", pad=True)
+        self.update(left.append(" ").append(right, DIM))
+
+
+def progress(running: Sequence[JobState], width: int) -> Text:
+    """One line for the jobs under way: the first in full, the number of the others."""
+    job = running[0]
+    text = Text(no_wrap=True, overflow="ellipsis")
+    share = job.done / job.total if job.total else 0.0
+    cells = 12 if width < 100 else 24
+    full = int(share * cells)
+    text.append("━" * full, Style(color="green")).append("━" * (cells - full), DIM)
+    text.append(f" {job.done}/{job.total}" if job.total else f" {job.state}")
+    if job.rate:
+        text.append(f"  {job.rate:.3g}/s")
+    if job.eta is not None:
+        text.append(f"  {duration(job.eta)} left")
+    if job.state == "stopping":
+        text.append("  stopping")
+    if job.message:
+        text.append(f"  {job.message}", DIM)
+    if len(running) > 1:
+        text.append(f"  (and {len(running) - 1} more)", DIM)
+    return text
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
