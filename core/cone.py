@@ -236,7 +236,7 @@ class Cone:
         window = self.network.stem.window
         x = patch.contiguous(memory_format=torch.channels_last)
         needed = window_inputs(window, self._stemmed)
-        x = torch.relu(self.network.stem(_fit(x, self.patch, *needed)))
+        x = torch.relu_(self.network.stem(_fit(x, self.patch, *needed)))
         x = masked(x, self._stemmed, size_index)
         if self.network.pool is not None:
             # The pool pads with -inf, but after a ReLU zeros give the same maximum.
@@ -246,7 +246,7 @@ class Cone:
         steps = self._steps[:-1] if self._final is not None else self._steps
         for step in steps:
             bypass, own = step(x, size_index)
-            x = masked(torch.relu(bypass + own), step.output, size_index)
+            x = masked(torch.relu_(bypass + own), step.output, size_index)
         return x
 
 
@@ -313,6 +313,6 @@ class _BlockStep:
             after = self._chain[index + 1]
             own = conv(_fit(own, have, *window_inputs(conv.window, after)))
             if index < len(self._convs) - 1:
-                own = masked(torch.relu(own), after, size_index)
+                own = masked(torch.relu_(own), after, size_index)
             have = after
         return bypass, own

@@ -42,7 +42,8 @@ def to_csv(frame: Frame, index: Index, columns: Sequence[str]) -> str:
 
 def to_json(frame: Frame, index: Index, columns: Sequence[str]) -> str:
     """Rows `index` as a list of objects, a line each; empty fields are null."""
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in frame.rows(index, columns)]
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    lines = [encode(row) for row in frame.rows(index, columns)]
     return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
 
 
@@ -86,17 +87,21 @@ def write_with_meta(path: Path, text: str, meta: Mapping[str, Any]) -> None:
     shown = path
     try:
         path = path.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a circle of links, a NUL character
+    except RuntimeError as error:  # until Python 3.13, which returns the link itself
+        raise UsageError(f"cannot write {shown}: its links go in a circle") from error
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {str(shown)!r}: {_reason(error)}") from error
     beside = meta_path(path)
     described = json.dumps({"file": path.name, **meta}, indent=2, ensure_ascii=False) + "\n"
     contents = {beside: described, path: text}
     try:
+        if path.is_symlink():
+            raise UsageError(f"cannot write {shown}: its links go in a circle")
         _check_place(shown, path)
         _check_place(meta_path(shown), beside)
         with tempfile.TemporaryDirectory(prefix=".streamscope-", dir=path.parent) as folder:
             ready = [_prepare(Path(folder), place, content) for place, content in contents.items()]
-            _put(Path(folder), list(zip(ready, contents, strict=True)))
+            replace_all(Path(folder), list(zip(ready, contents, strict=True)))
     except OSError as error:
         raise StreamscopeError(f"cannot write {shown}: {_reason(error)}") from error
 
@@ -127,7 +132,7 @@ def _prepare(folder: Path, place: Path, content: str) -> Path:
     return ready
 
 
-def _put(folder: Path, moves: Sequence[tuple[Path, Path]]) -> None:
+def replace_all(folder: Path, moves: Sequence[tuple[Path, Path]]) -> None:
     """Renames each file to its place; when one cannot be, those before it get back what they had."""
     done: list[tuple[Path, Path | None]] = []
     try:

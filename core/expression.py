@@ -36,6 +36,8 @@ class Expression:
 
     def character(self, byte: int) -> int:
         """ast counts UTF-8 bytes."""
+        if self.source.isascii():
+            return byte
         return len(self.source.encode()[:byte].decode(errors="ignore"))
 
     def text_of(self, node: ast.expr) -> str:

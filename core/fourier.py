@@ -80,10 +80,10 @@ def random_parameters(size: int, sd: float, generator: np.random.Generator) -> n
 
 
 def to_8_bit(images: torch.Tensor) -> np.ndarray:
-    """Images (n, 3, h, w) in 0..1 as uint8 (n, h, w, 3), by truncation as Lucent exports them."""
-    return (images.detach().float().cpu().permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
+    """Images (n, 3, h, w) in 0..1 as uint8 (n, h, w, 3), by truncation as Lucent exports them; NaN is black."""
+    return (torch.nan_to_num(images.detach()).float().cpu().permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8)
 
 
 def from_8_bit(images: np.ndarray) -> torch.Tensor:
     """uint8 (n, h, w, 3) as float32 (n, 3, h, w) in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255

@@ -78,7 +78,9 @@ def pick_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use --device cpu")
+        raise UsageError(
+            f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use --device cpu"
+        )
     return device
 
 
@@ -145,10 +147,14 @@ def _check_state(module: nn.Module, state: dict[str, torch.Tensor], spec: ModelS
             ],
         ),
     ]
-    parts = [f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for what, keys in wrong if keys]
+    parts = [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for what, keys in wrong if keys
+    ]
     if parts:
         source = spec.weights or "the downloaded file"
-        raise WeightsError(f"{source} does not fit {spec.name}: keys {'; '.join(parts)}; name its architecture with --model")
+        raise WeightsError(
+            f"{source} does not fit {spec.name}: keys {'; '.join(parts)}; name its architecture with --model"
+        )
     broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
     if broken:
         raise WeightsError(f"{spec.weights or spec.name} has weights that are not finite ({', '.join(broken[:3])})")
@@ -170,7 +176,9 @@ def _download(name: str, progress: Progress | None) -> dict[str, torch.Tensor]:
             raise
         raise WeightsError(f"the download of {weights.url} is damaged (its checksum differs); try again") from error
     except OSError as error:
-        raise WeightsError(f"the weights of {name} could not be stored in {torch.hub.get_dir()} ({error.strerror})") from error
+        raise WeightsError(
+            f"the weights of {name} could not be stored in {torch.hub.get_dir()} ({error.strerror})"
+        ) from error
 
 
 @contextmanager
@@ -261,4 +269,13 @@ def _field(folded: FoldedNetwork, target: Target, size: int) -> Field:
     return Field(cone.origin(), cone.origin() + cone.patch.length, cone.receptive_field)
 
 
-__all__ = ["Network", "StreamscopeError", "describe", "fingerprint", "load_network", "objective", "pick_device", "read_checkpoint"]
+__all__ = [
+    "Network",
+    "StreamscopeError",
+    "describe",
+    "fingerprint",
+    "load_network",
+    "objective",
+    "pick_device",
+    "read_checkpoint",
+]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core import measures
-from core.blocks import READ, Block, ModelInfo, Tensor, pick_blocks
+from core.assemble import build_columns
+from core.blocks import ModelInfo, pick_blocks
 from core.columns import (
-    BY_NAME,
     COLUMNS,
     DEFAULT_COLUMNS,
     Column,
@@ -44,9 +44,6 @@ __all__ = [
 
 HISTOGRAM_EDGES = np.arange(0, measures.MIX_MAX + 0.25, 0.25)
 """Bins of M from 0 to 5; the last takes 5 itself."""
-
-_NEEDED: tuple[Tensor, ...] = ("in", "block")
-"""M and SM need FZ(I) and FZ(B) only; FZ(O) is for looking at."""
 
 
 class Judged(Protocol):
@@ -145,8 +142,7 @@ def build_frame(
 
     Raises UsageError for an unknown block, StoreError where the store cannot be read.
     """
-    parts = [_block_columns(info, fzset, block) for block in pick_blocks(info, blocks)]
-    frame = Frame({c.name: np.concatenate([part[c.name] for part in parts]) for c in COLUMNS})
+    frame = Frame(build_columns(info, fzset, pick_blocks(info, blocks)))
     judgements = marks if marks is None or isinstance(marks, Mapping) else marks.all()
     return with_marks(frame, judgements) if judgements else frame
 
@@ -166,21 +162,29 @@ def with_marks(frame: Frame, judgements: Judgements) -> Frame:
 
 def summarise(frame: Frame) -> dict[str, BlockSummary]:
     """Counts of each block in the frame, in its order."""
-    summaries = {}
-    for block in dict.fromkeys(frame.columns["block"].tolist()):
-        inside = frame.columns["block"] == block
-        m, update = frame.columns["mix_ratio"][inside], frame.columns["update"][inside]
-        known = m[~np.isnan(m)]
-        summaries[block] = BlockSummary(
-            channels=int(inside.sum()),
-            computed=int((~np.isnan(frame.columns["fz_seed"][inside])).sum()),
-            skip=int((update == "skip").sum()),
-            mix=int((update == "mix").sum()),
-            overwrite=int((update == "overwrite").sum()),
-            scale_invariant=int((frame.columns["scale_invariant"][inside] == 1).sum()),
-            histogram=tuple(np.histogram(known, bins=HISTOGRAM_EDGES)[0].tolist()),
-        )
-    return summaries
+    names = list(dict.fromkeys(frame.columns["block"].tolist()))
+    number_of = {name: number for number, name in enumerate(names)}
+    blocks = np.array([number_of[name] for name in frame.columns["block"].tolist()], dtype=np.int64)
+    m, update = frame.columns["mix_ratio"], frame.columns["update"]
+    bins = len(HISTOGRAM_EDGES) - 1
+    known = ~np.isnan(m)
+    places = np.clip(np.searchsorted(HISTOGRAM_EDGES, m[known], side="right") - 1, 0, bins - 1)
+    histograms = np.bincount(blocks[known] * bins + places, minlength=len(names) * bins).reshape(-1, bins)
+
+    def count(rows: NDArray[np.bool_]) -> list[int]:
+        return np.bincount(blocks[rows], minlength=len(names)).tolist()
+
+    counts = zip(
+        count(np.ones(len(frame), dtype=bool)),
+        count(~np.isnan(frame.columns["fz_seed"])),
+        count(update == "skip"),
+        count(update == "mix"),
+        count(update == "overwrite"),
+        count(frame.columns["scale_invariant"] == 1),
+        map(tuple, histograms.tolist()),
+        strict=True,
+    )
+    return {name: BlockSummary(*found) for name, found in zip(names, counts, strict=True)}
 
 
 def top_scale_invariant(frame: Frame, count: int) -> NDArray[np.intp]:
@@ -207,152 +211,29 @@ def _values(described: Column, values: NDArray[Any]) -> list[Value]:
     elif described.whole:
         found = np.where(empty, 0, values).astype(int).tolist()
     else:
-        # activations are float32: NumPy's shortest text that gives the same float32 back, 0.1 and not 0.10000000149
-        found = [float(text) for text in np.where(empty, 0, values).astype(np.float32).astype("U32").tolist()]
+        found = _shortest(np.where(empty, 0, values)).tolist()
     for row in np.flatnonzero(empty).tolist():
         found[row] = None
     return found
 
 
-@dataclass
-class _Readings:
-    """Centre activations of one block's channels at one retry, NaN where not measured, by column name."""
+def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The numbers of fewest decimal digits that are the same in float32, as activations are: 0.1 for 0.10000000149.
 
-    values: dict[str, NDArray[np.float64]]
-    measured: dict[Tensor, NDArray[np.bool_]]
-
-    @classmethod
-    def of(cls, fzset: FZSet | None, block: Block, tensors: Sequence[Tensor], retry: int = 0) -> _Readings:
-        count = block.channels
-        names = [f"{x}_on_{y}" for x in ("in", "block", "out") for y in tensors]
-        values = {name: np.full(count, np.nan) for name in [*names, "block_on_in_up", "in_on_block_down"]}
-        measured = {tensor: np.zeros(count, dtype=bool) for tensor in tensors}
-        for tensor in tensors:
-            found = fzset.own(block.name, tensor, retry=retry) if fzset else None
-            if found is None:
-                continue
-            channels = found.channels
-            for axis, read in enumerate(READ):
-                values[f"{'out' if read == 'pre' else read}_on_{tensor}"][channels] = found.plain[:, axis]
-            if found.scaled is not None and tensor in _NEEDED:
-                name, read = ("block_on_in_up", "block") if tensor == "in" else ("in_on_block_down", "in")
-                values[name][channels] = found.scaled[:, READ.index(read)]
-            measured[tensor][channels] = True
-        return cls(values, measured)
-
-    @property
-    def complete(self) -> NDArray[np.bool_]:
-        return self.measured["in"] & self.measured["block"]
-
-    @property
-    def undefined(self) -> NDArray[np.bool_]:
-        m = measures.mix_ratio(self.values["out_on_in"], self.values["out_on_block"])
-        return self.complete & np.isnan(m)
-
-
-def _readings(fzset: FZSet | None, block: Block) -> tuple[_Readings, NDArray[np.int64]]:
-    """The activations that count, and the retry that each row's FZ(I) and FZ(B) come from (section 2)."""
-    first = _Readings.of(fzset, block, ("in", "block", "out"))
-    retries = np.zeros(block.channels, dtype=np.int64)
-    for retry in range(1, measures.MAX_RETRIES + 1):
-        if not first.undefined.any():
-            break
-        again = _Readings.of(fzset, block, _NEEDED, retry)
-        taken = first.undefined & again.complete & (retries == retry - 1)
-        for name, values in again.values.items():
-            first.values[name][taken] = values[taken]
-        retries[taken] = retry
-    return first, retries
-
-
-def _block_columns(info: ModelInfo, fzset: FZSet | None, block: Block) -> dict[str, NDArray[Any]]:
-    count = block.channels
-    readings, retries = _readings(fzset, block)
-    v = readings.values
-    late_rise, flags = _histories(info, fzset, block, retries)
-    m = measures.mix_ratio(v["out_on_in"], v["out_on_block"])
-    block_gain = measures.block_gain(v["block_on_in_up"], v["block_on_in"], v["block_on_block"])
-    input_gain = measures.input_gain(v["in_on_block_down"], v["in_on_block"], v["in_on_in"])
-    criteria = {
-        "meets_mix": measures.meets_mix(m),
-        "meets_block": measures.meets_block(v["block_on_in_up"], v["block_on_in"]),
-        "meets_input": measures.meets_input(v["in_on_block_down"], v["in_on_block"]),
-    }
-    weights = info.weights.get(block.name)
-    key = fzset.key if fzset else None
-    numbers: dict[str, ArrayLike] = {
-        **v,
-        **criteria,
-        "channel": np.arange(count),
-        "mix_ratio": m,
-        "block_gain": block_gain,
-        "input_gain": input_gain,
-        "scale_metric": measures.scale_metric(block_gain, input_gain),
-        "scale_invariant": measures.scale_invariant(*criteria.values()),
-        "late_rise": late_rise,
-    }
-    if weights:
-        numbers["bn_weight"] = weights.bn_weight
-        numbers["conv_weight"] = weights.conv_weight
-        numbers["effective_gain"] = weights.effective_gain
-    if key:
-        numbers["steps"] = np.full(count, key.recipe.steps)
-        numbers["seed"] = np.full(count, key.seed)
-        numbers["fz_seed"] = np.where(readings.complete, key.seed + retries, np.nan)
-    texts: dict[str, str | NDArray[Any]] = {
-        "model": info.name,
-        "fingerprint": info.fingerprint,
-        "block": block.name,
-        "kind": block.kind,
-        "update": measures.update_kind(m),
-        "capture": key.capture if key else "",
-        "flags": flags,
-        "status": _statuses(readings, retries, key.seed if key else 0, flags),
-    }
-    empty = np.full(count, np.nan)
-    return {
-        name: np.full(count, texts.get(name, ""), dtype=object)
-        if described.kind == "text"
-        else np.asarray(numbers.get(name, empty), dtype=np.float64)
-        for name, described in BY_NAME.items()
-    }
-
-
-def _histories(
-    info: ModelInfo, fzset: FZSet | None, block: Block, retries: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Late rise (NaN until both FZs are stored) and flags of the FZ(I) and FZ(B) that each row is read from."""
-    flags = np.full(block.channels, "", dtype=object)
-    late_rises = np.full((len(_NEEDED), block.channels), np.nan)
-    stored = np.zeros((len(_NEEDED), block.channels), dtype=bool)
-    if fzset is None:
-        return late_rises[0], flags
-    for number, tensor in enumerate(_NEEDED):
-        target = info.target(block.name, tensor)
-        for retry in np.unique(retries).tolist():
-            records = fzset.fzs(target, retry=retry)
-            for channel in np.flatnonzero(retries == retry).tolist():
-                record = records.get(channel)
-                if record is None:
-                    continue
-                stored[number, channel] = True
-                late_rises[number, channel] = record.late_rise
-                if record.flag:
-                    flags[channel] = "; ".join(filter(None, (flags[channel], f"{tensor}: {record.flag}")))
-    larger = np.fmax(late_rises[0], late_rises[1])
-    return np.where(stored.all(axis=0), larger, np.nan), flags
-
-
-def _statuses(readings: _Readings, retries: NDArray[np.int64], seed: int, flags: NDArray[Any]) -> NDArray[Any]:
-    statuses = np.full(len(retries), "ok", dtype=object)
-    has_in, has_block = readings.measured["in"], readings.measured["block"]
-    statuses[~has_in & has_block] = "missing in"
-    statuses[has_in & ~has_block] = "missing block"
-    statuses[~has_in & ~has_block] = "missing in,block"
-    finite = np.isfinite(readings.values["out_on_in"]) & np.isfinite(readings.values["out_on_block"])
-    for row in np.flatnonzero(readings.undefined).tolist():
-        seeds = ", ".join(str(seed + n) for n in range(retries[row] + 1))
-        reason = "neither FZ excites out" if finite[row] else "an activation is not finite"
-        noted = f"; {flags[row]}" if flags[row] else ""
-        statuses[row] = f"undefined: {reason} (seed{'s' if retries[row] else ''} {seeds}{noted})"
-    return statuses
+    float32 needs 6 to 9 digits. Dividing by a power of ten that float64 holds exactly gives the very float64 that
+    Python reads a decimal as, so its own text is short too; NumPy's slow text serves the few numbers out of that range.
+    """
+    with np.errstate(over="ignore"):
+        exact = values.astype(np.float32)
+    size = np.abs(exact.astype(np.float64))
+    usual = (size > 1e-12) & (size < 1e15)
+    magnitude = np.floor(np.log10(np.where(usual, size, 1.0)))
+    found = np.where(usual, np.nan, exact)
+    for digits in range(6, 10):
+        places = digits - 1 - magnitude
+        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+        rounded = np.round(exact.astype(np.float64) * up / down) / up * down
+        found = np.where(np.isnan(found) & (rounded.astype(np.float32) == exact), rounded, found)
+    for row in np.flatnonzero(np.isnan(found) | (~usual & (size > 0))).tolist():
+        found[row] = float(str(exact[row]))
+    return found

@@ -68,7 +68,10 @@ def visualize(
     if network.device.type == "cuda":
         torch.cuda.empty_cache()
     middle = len(channels) // 2
-    halves = [visualize(network, target, part, recipe, seed, capture, watch) for part in (channels[:middle], channels[middle:])]
+    halves = [
+        visualize(network, target, part, recipe, seed, capture, watch)
+        for part in (channels[:middle], channels[middle:])
+    ]
     return FZBatch(
         target,
         halves[0].channels + halves[1].channels,

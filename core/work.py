@@ -34,13 +34,25 @@ class JobStopped(Exception):
 def run_task(network: Network, fzset: FZSet, task: Task, watch: Watch | None = None) -> dict[str, Any]:
     """Does one task and commits its result to the store; returns the event that describes it."""
     started = time.monotonic()
-    event: dict[str, Any] = {"event": task.kind, "block": task.block, "tensor": task.tensor, "count": len(task.channels)}
+    event: dict[str, Any] = {
+        "event": task.kind,
+        "block": task.block,
+        "tensor": task.tensor,
+        "count": len(task.channels),
+    }
     target = network.info.target(task.block, task.tensor)
     key = fzset.key
     if task.kind == "fz":
         batch = visualize(network, target, task.channels, key.recipe, key.seed + task.retry, key.capture, watch)
         fzset.commit_fzs(
-            target, batch.channels, batch.images, batch.activation, batch.trace, batch.flags, provenance(network), task.retry
+            target,
+            batch.channels,
+            batch.images,
+            batch.activation,
+            batch.trace,
+            batch.flags,
+            provenance(network),
+            task.retry,
         )
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
         if flagged:
@@ -164,7 +176,9 @@ class JobRun:
             # Between planning and claiming, another job may have done it.
             if task not in set(missing(info, self.fzset, self.request)):
                 return
-            weight = len(task.channels) * step_cost(info, info.target(task.block, task.tensor)) if task.kind == "fz" else 0
+            weight = (
+                len(task.channels) * step_cost(info, info.target(task.block, task.tensor)) if task.kind == "fz" else 0
+            )
             what = f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
 
             def watch(step: int, steps: int) -> None:

@@ -1,7 +1,7 @@
 """A process that loads a network and works: describes it, or does a job of the store. Speaks JSON lines on stdout.
 
-    python -m core.worker describe --cache DIR --model NAME [--weights FILE] [--device D]
-    python -m core.worker run --cache DIR --job ID
+python -m core.worker describe --cache DIR --model NAME [--weights FILE] [--device D]
+python -m core.worker run --cache DIR --job ID
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.plan import Request
 from core.spec import ModelSpec
 from core.store import Job, Store, open_job
+
+if TYPE_CHECKING:
+    from core.model import Network
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,17 +58,22 @@ def register_model(store: Store, spec: ModelSpec, progress: Callable[[int, int],
     return network.info
 
 
-def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None]) -> int:
-    """Does a job to its end and says in its folder how it ended; 0 when all that was asked for is stored."""
+def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], network: Network | None = None) -> int:
+    """Does a job to its end and says in its folder how it ended; 0 when all that was asked for is stored.
+
+    `network` spares loading what the caller has loaded for this job.
+    """
     from core.model import load_network
     from core.work import JobRun, JobStopped, default_batch
 
     run = None
     try:
-        job.heartbeat(message="loading the weights")
         asked = job.asked
-        weights = Path(asked["weights"]) if asked.get("weights") else None
-        network = load_network(ModelSpec(asked["model"], weights), asked.get("device") or "auto", _download_progress)
+        if network is None:
+            job.heartbeat(message="loading the weights")
+            weights = Path(asked["weights"]) if asked.get("weights") else None
+            spec = ModelSpec(asked["model"], weights)
+            network = load_network(spec, asked.get("device") or "auto", _download_progress)
         store.register(network.info)
         request = Request.from_json(network.info, asked, default_batch(network))
         run = JobRun(store, job, network, request, tell)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from core.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from core.recipe import Recipe, SetKey
@@ -107,3 +108,28 @@ def same_mtime(folder: Path) -> Iterator[None]:
     state = folder.stat()
     yield
     os.utime(folder, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@contextmanager
+def tiny_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """A file system of its own with very little room."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, leave: int = 0) -> Path:
+    """Takes all room of a disk but `leave` bytes; removing the file gives it back."""
+    path = folder / "filling"
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            file.truncate(max(file.tell() - leave, 0))
+    return path

@@ -1,6 +1,5 @@
 """The table over a real store whose activations are chosen so that every column is known on paper."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from core.blocks import Block, ModelInfo, SkipWeights, Target
 from core.columns import near_names
 from core.errors import UsageError
 from core.recipe import Recipe, SetKey
-from core.store import FZSet, Store
+from core.store import FZSet, Judgement, Marks, Store
 from core.table import (
     COLUMNS,
     DEFAULT_COLUMNS,
@@ -48,13 +47,6 @@ INFO = ModelInfo(
 )
 KEY = SetKey(Recipe(steps=16), seed=3)
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Judgement:
-    mark: str = ""
-    tags: tuple[str, ...] = ()
-    note: str = ""
 
 
 @pytest.fixture
@@ -327,12 +319,17 @@ def test_marks_go_to_their_rows_and_replace_earlier_ones() -> None:
     assert (frame["marked"] == "keep").sum() == 1
 
 
-def test_marks_may_come_as_a_journal_that_lists_all() -> None:
-    class Journal:
-        def all(self) -> dict[tuple[str, int], Judgement]:
-            return {("1.1", 2): Judgement("unsure")}
-
-    assert build_frame(INFO, None, ["1.1"], Journal())["marked"].tolist() == ["", "", "unsure", ""]
+def test_marks_may_come_as_the_journals_themselves(tmp_path: Path) -> None:
+    marks = Marks(tmp_path, INFO.fingerprint)
+    marks.mark("1.1", [2, 3], "unsure")
+    marks.tag("1.1", [2], add=["edge", "blue"])
+    marks.note("1.1", 2, "look again")
+    rows = build_frame(INFO, None, ["1.1"], marks).rows([1, 2, 3], ["marked", "tags", "note"])
+    assert [tuple(row.values()) for row in rows] == [
+        (None, None, None),
+        ("unsure", "blue edge", "look again"),
+        ("unsure", None, None),
+    ]
 
 
 def test_a_frame_cannot_be_changed() -> None:

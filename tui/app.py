@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -15,32 +15,260 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from core.blocks import ModelInfo
-from core.columns import COLUMNS
-from core.errors import StreamscopeError, UsageError
-from core.export import table_meta, write_table
-from core.recipe import Capture
+from core.errors import StreamscopeError
+from core.recipe import Capture, SetKey
 from core.spec import ModelSpec
-from core.store import JobState, Marks, Store
-from core.store.jobs import FINISHED, request_stop
-from core.store.marks import check_tag
+from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
-from tui import asking
 from tui.graphics import Graphics, detect
-from tui.job_control import JobWatch, describe, last_words, start_job
+from tui.job_control import JobWatch, describe, last_words
 from tui.marking import Judged, Judgements, MarkingThread
 from tui.messages import JobsPolled, JudgementsChanged, ModelFound, StoreRead, WorkFailed
 from tui.picture import adopt_cell_size
 from tui.reading import Reading, StoreReader, Wanted
-from tui.screens import dialogs
-from tui.screens.channels import ChannelsScreen, set_name
-from tui.screens.compute import ComputeDialog
-from tui.screens.dialogs import Choice, Notice, Prompt
-from tui.screens.keys import key_help
+from tui.requests import Requests
+from tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
+from tui.screens.dialogs import DIALOG_CSS, Notice
+from tui.screens.keys import described, key_help
 from tui.screens.loading import LoadingScreen
 from tui.triptych import Triptychs
+from tui.view import Key
 from tui.widgets.blocks import BlockList
 from tui.widgets.filter import FilterBar
 from tui.widgets.preview import Preview
 from tui.widgets.table import ChannelTable
 
 POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """What the command line says. `steps`, `seed` and `capture` pick a stored set; None takes what there is."""
+
+    spec: ModelSpec
+    cache: Path
+    marks: Path
+    graphics: str = "auto"
+    device: str = "auto"
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+    debug: bool = False
+
+
+def run_app(options: AppOptions) -> int:
+    """Open the app; its exit code. Raises StreamscopeError for what stops it from opening."""
+    store = Store.open(options.cache)
+    spec_text = options.spec.text
+    graphics = detect(options.graphics)
+    app = StreamscopeApp(options, store, graphics, spec_text)
+    app.run()
+    if app.jobs_running:
+        print(f"streamscope: {app.jobs_running} job(s) go on; open the app again to see them", file=sys.stderr)
+    return app.return_code or 0
+
+
+class StreamscopeApp(App[None]):
+    """Holds the reading, the judgements and the jobs; screens show them and ask for changes."""
+
+    TITLE = "streamscope"
+    CSS = DIALOG_CSS
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "show_keys", "Keys", id="keys"),
+        Binding("q", "quit", "Quit", id="quit"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(self, options: AppOptions, store: Store, graphics: Graphics, spec_text: str) -> None:
+        super().__init__()
+        adopt_cell_size(graphics.cell)
+        self.options = options
+        self.store = store
+        self.graphics = graphics
+        self.spec_text = spec_text
+        self.info: ModelInfo | None = None
+        self.reading: Reading | None = None
+        self.judgements: Judgements = {}
+        self.jobs: dict[str, JobState] = {}
+        self.requests = Requests(self)
+        self.marking: MarkingThread | None = None
+        self._reader: StoreReader | None = None
+        self._watch = JobWatch(store)
+        self._polling = False
+
+    @property
+    def jobs_running(self) -> int:
+        return sum(state.state not in FINISHED for state in self.jobs.values())
+
+    @property
+    def channels(self) -> ChannelsScreen | None:
+        """The main screen, once the model is known."""
+        return next((screen for screen in self.screen_stack if isinstance(screen, ChannelsScreen)), None)
+
+    def on_mount(self) -> None:
+        self.push_screen(LoadingScreen(f"opening {self.options.cache} …"))
+        self._recall()
+
+    def on_unmount(self) -> None:
+        if self.marking is not None:
+            self.marking.close()
+
+    # -- the model -----------------------------------------------------------------------------------------------------
+
+    @work(thread=True, group="model")
+    def _recall(self) -> None:
+        info = self.store.recall(self.spec_text)
+        if info is not None:
+            self.post_message(ModelFound(info))
+        else:
+            self.call_from_thread(self._describe)
+
+    @work(group="model")
+    async def _describe(self) -> None:
+        screen = self.screen
+        assert isinstance(screen, LoadingScreen)
+        spec = self.options.spec
+        screen.say(f"reading the weights of {spec.weights or spec.name} …")
+        try:
+            fingerprint = await describe(self.options.cache, spec)
+            info = Store(self.options.cache).model(fingerprint)
+            if info is None:
+                raise StreamscopeError(f"the model was read but is not in the cache {self.options.cache}")
+        except StreamscopeError as error:
+            screen.say(f"{error}\n\nq quits", failed=True)
+            return
+        self.post_message(ModelFound(info))
+
+    def on_model_found(self, event: ModelFound) -> None:
+        info, options = event.info, self.options
+        self.info = info
+        wanted = Wanted(options.steps, options.seed, options.capture)
+        self._reader = StoreReader(options.cache, info, wanted)
+        self.marking = MarkingThread(partial(Marks, options.marks, info.fingerprint, info.name), self._judged)
+        self.switch_screen(ChannelsScreen(info, self.graphics, _short(options.cache)))
+        self.set_interval(POLL_SECONDS, self._poll)
+        self.call_after_refresh(self._poll)
+
+    # -- polling -------------------------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        if self._polling or self._reader is None:
+            return
+        self._polling = True
+        self._read(self._reader)
+        if self.marking is not None:
+            self.marking.poll()
+
+    @work(thread=True, group="poll")
+    def _read(self, reader: StoreReader) -> None:
+        try:
+            self.post_message(JobsPolled(self._watch.poll()))
+            reading = reader.read()
+            if reading is not None:
+                self.post_message(StoreRead(reading))
+        except StreamscopeError as error:
+            self.post_message(WorkFailed("Reading the cache", str(error)))
+        finally:
+            self._polling = False
+
+    def use_set(self, key: SetKey) -> None:
+        """Show another set from now on, stored or still to be made."""
+        if self._reader is not None:
+            self._reader.use(key)
+            self._poll()
+
+    def on_store_read(self, event: StoreRead) -> None:
+        before, self.reading = self.reading, event.reading
+        screen = self.channels
+        if screen is None:
+            return
+        if before is None or before.key != event.reading.key:
+            preview = screen.query_one(Preview)
+            # Its own objects: the poll's are used in another thread.
+            fzset = Store(self.options.cache).set(event.reading.info, event.reading.key)
+            preview.use(Triptychs(event.reading.info, fzset, preview.cache))
+        screen.show_reading(event.reading, with_marks(event.reading.frame, self.judgements))
+
+    def on_jobs_polled(self, event: JobsPolled) -> None:
+        before, self.jobs = self.jobs, {state.job.id: state for state in event.jobs}
+        screen = self.channels
+        if screen is None:
+            return
+        screen.show_jobs(event.jobs)
+        for state in event.jobs:
+            was = before.get(state.job.id)
+            if was is None or was.state in FINISHED or state.state not in FINISHED:
+                continue
+            if state.state in ("failed", "dead"):
+                self.push_screen(Notice(f"Job {state.job.id} {state.state}", last_words(state), failed=True))
+            else:
+                screen.say(f"job {state.state}: {state.message}" if state.message else f"job {state.state}")
+
+    def on_work_failed(self, event: WorkFailed) -> None:
+        self.show_error(event.title, event.error)
+
+    def show_error(self, title: str, error: str) -> None:
+        """Once, however often the same thing fails."""
+        if not (isinstance(self.screen, Notice) and self.screen.text == error):
+            self.push_screen(Notice(title, error, failed=True))
+
+    # -- judgements ----------------------------------------------------------------------------------------------------
+
+    def judgement(self, key: Key) -> Judgement:
+        """What is said of a channel."""
+        return self.judgements.get(key, Judgement())
+
+    def _judged(self, judged: Judged) -> None:
+        self.post_message(JudgementsChanged(judged))
+
+    def on_judgements_changed(self, event: JudgementsChanged) -> None:
+        judged = event.judged
+        if judged.failed:
+            self.show_error("Marks", judged.said)
+            return
+        self.judgements = judged.judgements
+        screen = self.channels
+        if screen is None:
+            return
+        if judged.said:
+            screen.say(judged.said)
+        if self.reading is not None:
+            screen.show_frame(with_marks(self.reading.frame, self.judgements))
+
+    def on_channels_screen_mark_given(self, event: ChannelsScreen.MarkGiven) -> None:
+        if self.marking is not None:
+            self.marking.change(lambda marking: marking.mark(event.keys, event.mark))
+
+    def on_channels_screen_asked(self, event: ChannelsScreen.Asked) -> None:
+        self.requests.answer(event.what)
+
+    # -- help ----------------------------------------------------------------------------------------------------------
+
+    def action_show_keys(self) -> None:
+        sections = [
+            ("Channels", ChannelsScreen.BINDINGS),
+            ("Moving in the table", ChannelTable.BINDINGS),
+            ("Blocks", BlockList.BINDINGS),
+            ("Filter line", FilterBar.BINDINGS),
+            ("Everywhere", self.BINDINGS),
+        ]
+        self.push_screen(Notice("Keys", key_help(sections)))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        if not isinstance(screen, ChannelsScreen):
+            return
+        for binding in Binding.make_bindings(ChannelsScreen.BINDINGS):
+            if binding.description:
+                keys = ", ".join(k for k, text in described(ChannelsScreen.BINDINGS) if text == binding.description)
+                yield SystemCommand(binding.description, f"key {keys}", partial(screen.run_action, binding.action))
+
+
+def _short(path: Path) -> str:
+    """A path with the home folder as ~."""
+    try:
+        return f"~/{path.absolute().relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)

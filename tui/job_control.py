@@ -13,9 +13,7 @@ from typing import Any
 
 from core.errors import StoreError, StreamscopeError
 from core.spec import ModelSpec
-from core.store import Job, JobState, Store, create_job, job_state, open_job
-from core.store.clock import FolderClock
-from core.store.jobs import FINISHED
+from core.store import FINISHED, Job, JobState, Store, create_job, job_state, open_job
 
 WORKER = (sys.executable, "-m", "core.worker")
 
@@ -72,11 +70,11 @@ def start_job(store: Store, asked: Mapping[str, Any]) -> Job:
 
 
 class JobWatch:
-    """The jobs of a store, polled: a finished one is not read again, and the file system's clock is not set each time."""
+    """The jobs of a store, polled: a finished one is not read again."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._folder = store.root / "jobs"
-        self._clock = FolderClock(self._folder)
         self._finished: dict[str, JobState] = {}
 
     def poll(self) -> list[JobState]:
@@ -90,7 +88,7 @@ class JobWatch:
             state = self._finished.get(name)
             if state is None:
                 with suppress(StoreError):
-                    state = job_state(open_job(self._folder / name), self._clock)
+                    state = job_state(self._store, open_job(self._folder / name))
             if state is None:
                 continue
             if state.state in FINISHED:

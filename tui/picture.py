@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -27,10 +28,13 @@ sys.__stdout__ = None  # type: ignore[misc]
 try:
     from textual_image import _terminal
     from textual_image.renderable import HalfcellImage, SixelImage, TGPImage
+    from textual_image.renderable.sixel import SixelOptions
 finally:
     sys.__stdout__ = _stdout  # type: ignore[misc]
 
-SIXEL_COLOURS = 256
+# The default (256 colours, fastoctree) shows bands; this one does not, in as much time and fewer bytes.
+SIXEL_OPTIONS = SixelOptions(colors=128, quantize="maxcoverage")
+_DEFINITION = re.compile(r"(#(\d+);2;\d+;\d+;\d+)")
 KITTY_CHUNK = 4096
 _CONTROL = [(ControlType.CURSOR_FORWARD, 0)]
 """Marks a segment as taking no cells; the code itself is not looked at."""
@@ -54,7 +58,7 @@ class Picture:
 
 def adopt_cell_size(cell: tuple[int, int]) -> None:
     """Tell textual-image the cell size, or it would ask the terminal while Textual reads the keyboard."""
-    _terminal.get_cell_size._result = _terminal.CellSize(*cell)
+    setattr(_terminal.get_cell_size, "_result", _terminal.CellSize(*cell))  # noqa: B010
 
 
 def fit(available: tuple[int, int], cell: tuple[int, int]) -> tuple[int, int]:
@@ -83,7 +87,9 @@ def _console(columns: int, rows: int) -> Console:
 
 
 def _half_lines(image: Image.Image, columns: int, rows: int) -> tuple[Strip, ...]:
-    scaled = image.resize((columns, rows * 2), Image.Resampling.BOX if image.width > columns else Image.Resampling.BICUBIC)
+    scaled = image.resize(
+        (columns, rows * 2), Image.Resampling.BOX if image.width > columns else Image.Resampling.BICUBIC
+    )
     console = _console(columns, rows)
     drawn = console.render(HalfcellImage(scaled, width=columns, height=rows))
     return tuple(Strip(line, columns) for line in list(Segment.split_lines(drawn))[:rows])
@@ -96,8 +102,11 @@ def _sixel_lines(image: Image.Image, columns: int, rows: int) -> tuple[Strip, ..
     written when Textual cuts the line up.
     """
     console = _console(columns, rows)
-    renderable = SixelImage(image, width=columns, height=rows)
-    sixels = next(s.text for s in renderable.__rich_console__(console, console.options) if s.text.startswith("\x1bP"))
+    renderable = SixelImage(image, width=columns, height=rows, sixel_options=SIXEL_OPTIONS)
+    drawn = renderable.__rich_console__(console, console.options)
+    sixels = next(part.text for part in drawn if isinstance(part, Segment) and part.text.startswith("\x1bP"))
+    # xterm defines a colour without selecting it, unlike other terminals; its first pixels would have the last one's.
+    sixels = _DEFINITION.sub(r"\1#\2", sixels)
     up = f"\x1b[{rows - 1}A" if rows > 1 else ""
     text = f"\x1b[{columns}X\x1b7{up}{sixels}\x1b8\x1b[{columns}C"
     return (*[Strip.blank(columns)] * (rows - 1), Strip([Segment(text, Style.null(), _CONTROL)], columns))

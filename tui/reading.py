@@ -71,9 +71,7 @@ class StoreReader:
         if self._key is not None:
             return self._store.set(self._info, self._key)
         wanted = self._wanted
-        chosen = self._store.choose_set(
-            self._info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture
-        )
+        chosen = self._store.choose_set(self._info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture)
         if chosen is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
             self._key = chosen.key

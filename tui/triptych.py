@@ -1,8 +1,8 @@
-"""The three FZs of a channel, read, cropped to what its centre neuron sees and made into pictures. Off the event loop."""
+"""The three FZs of a channel: read, cropped to what the centre neuron sees, made into pictures. Off the event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.blocks import TENSORS, ModelInfo, Target, Tensor
@@ -43,19 +43,15 @@ class Triptychs:
         self._fzset = fzset
         self._cache = cache
 
-    def draw(self, request: Request, given_up: Callable[[], bool]) -> list[Shown] | None:
-        """The three of a request; None when it was given up meanwhile."""
-        shown = []
+    def draw(self, request: Request) -> Iterator[tuple[Tensor, Shown]]:
+        """The three of a request, one after another: each takes 0.1 s or more in Sixel."""
         for tensor in TENSORS:
-            if given_up():
-                return None
-            shown.append(self._one(request, tensor))
-        return shown
+            yield tensor, self._one(request, tensor)
 
     def _one(self, request: Request, tensor: Tensor) -> Shown:
         block, channel = request.key
         target = self._info.target(block, tensor)
-        caption = f"FZ({LETTERS[tensor]}) {target}"
+        caption = f"FZ({LETTERS[tensor]}) {target} {channel}"
         if request.graphics.mode == "off":
             return Shown(caption, None, "graphics off")
         retry, record = self._record(target, channel, request.retry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,12 +25,6 @@ class Arrangement:
     filter: Filter | None = None
     column: str | None = None
     descending: bool = False
-
-    def sorted_by(self, column: str | None, descending: bool | None = None) -> Arrangement:
-        """The same sorted by `column`; a column sorted by already is reversed unless `descending` is given."""
-        if descending is None:
-            descending = not self.descending if column == self.column else False
-        return replace(self, column=column, descending=descending)
 
 
 def arrange(frame: Frame, arrangement: Arrangement, default_blocks: Sequence[str]) -> np.ndarray:
@@ -61,9 +55,10 @@ def channels_by_block(frame: Frame, index: np.ndarray) -> dict[str, list[int]]:
     return chosen
 
 
-def marked_rows(frame: Frame) -> np.ndarray:
-    """Row numbers of every channel with a mark, in stream order."""
-    return np.flatnonzero(_text(frame, "marked") != "")
+def marked_rows(frame: Frame, mark: str | None = None) -> np.ndarray:
+    """Row numbers of every channel with this mark, or any, in stream order."""
+    marked = _text(frame, "marked")
+    return np.flatnonzero(marked == mark if mark is not None else marked != "")
 
 
 def _text(frame: Frame, column: str) -> np.ndarray:

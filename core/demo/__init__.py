@@ -1,4 +1,7 @@
-"""The bundled demo model: a small ResNet, the image set it was trained on and the script that trained it. Never imports torch."""
+"""The bundled demo model: a small ResNet, its image set and the script that trained it.
+
+Importing this package never imports torch; its modules `network` and `train` do.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ __all__ = ["CLASSES", "RADII", "SIDE", "accuracy", "dataset", "draw", "weights_p
 
 
 def weights_path() -> Path:
-    """The bundled weights, a float32 state dict in safetensors format; `demo.json` beside it says how it was trained."""
+    """The bundled weights, a float32 state dict; `demo.json` beside them says how they were trained."""
     return Path(__file__).with_name("demo.safetensors")
 
 

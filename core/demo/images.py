@@ -18,7 +18,7 @@ from PIL import Image
 
 from core.errors import DiskFullError, StoreError, UsageError
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 Images = NDArray[np.uint8]
 
 SIDE = 64
@@ -34,7 +34,7 @@ BATCH = 64
 
 
 class _Figures:
-    """`n` figures' geometry: pixel coordinates in units of the figure's radius, turned by its angle; each (n, 64, 64)."""
+    """`n` figures' geometry: `u`, `v` are (n, 64, 64) coordinates in radii from each centre, turned by its angle."""
 
     def __init__(self, n: int, rng: np.random.Generator) -> None:
         low, high = np.log(RADII)
@@ -82,13 +82,13 @@ def _square(f: _Figures) -> Floats:
 
 def _triangle(f: _Figures) -> Floats:
     corners = 2 * np.pi / 3 * np.arange(3, dtype=np.float32)
-    sides = [np.cos(a) * f.u + np.sin(a) * f.v for a in corners]
+    sides: list[Floats] = [np.cos(a) * f.u + np.sin(a) * f.v for a in corners]
     return np.maximum.reduce(sides) - 0.5
 
 
 def _star(f: _Figures) -> Floats:
     """Five points, folded into half a point: right of the line from its tip to the notch beside it is outside."""
-    half = np.pi / 5
+    half = np.float32(np.pi / 5)
     angle = np.abs((np.arctan2(f.v, f.u) + half) % (2 * half) - half)
     length = np.hypot(f.u, f.v)
     notch = f.uniform(0.4, 0.5)

@@ -1,4 +1,4 @@
-"""The demo model: a residual net for 64 px images, small enough to study whole on a CPU. Blocks and names are torchvision's."""
+"""The demo model: a residual net of torchvision's blocks for 64 px images, small enough to study whole on a CPU."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class FZRecord:
     """One FZ. `activation` is that of the stored 8-bit image; `flag` says what was wrong with its optimisation."""
 
     channel: int
-    path: Path
+    folder: Path
     activation: float
     flag: str
     late_rise: float
@@ -47,6 +47,11 @@ class FZRecord:
     device: str
     dtype: str
     engine: str
+
+    @property
+    def path(self) -> Path:
+        # Not kept: joining paths took most of the time of reading a batch.
+        return self.folder / image_name(self.channel)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def read_fzs(folder: Path, seed: int) -> FZBatch:
         records = tuple(
             FZRecord(
                 channel=int(fz["channel"]),
-                path=folder / fz["file"],
+                folder=folder,
                 activation=from_number(fz["activation"]),
                 flag=str(fz["flag"]),
                 late_rise=from_number(fz["late_rise"]),

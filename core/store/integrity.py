@@ -14,7 +14,7 @@ from PIL import Image
 from core.blocks import ModelInfo
 from core.errors import StoreError
 from core.store.batches import RECORD, batch_name, read_fzs, read_measures
-from core.store.layout import folder_damage, read_document, reason, remove_folder, writing
+from core.store.layout import EXTRA, folder_damage, read_document, reason, remove_folder, writing
 from core.store.sets import COMPLETED, SET
 from core.store.store import FORMAT, Store, read_key
 
@@ -128,10 +128,10 @@ def _verify_key(fzset: Path) -> Iterator[Problem]:
 
 def _verify_batch(batch: Path) -> Iterator[Problem]:
     damage = folder_damage(batch) if os.path.lexists(batch) else []
+    # Where all that is wrong is a file too many, the batch itself is whole.
+    whole = all(what == EXTRA for _, what in damage)
     for path, what in damage:
-        # A file too many harms nobody: the batch itself may be whole.
-        extra = what == "does not belong here"
-        yield Problem(path, _truncated(path) or what, path if extra else batch)
+        yield Problem(path, _truncated(path) or what, path if whole else batch)
     if not damage and batch.is_dir():
         yield from _verify_content(batch)
 

@@ -18,7 +18,8 @@ from core.errors import DiskFullError, StoreError
 from core.store.owner import temporary_name
 
 SUMS = "SHA256SUMS"
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\n]+)")
+EXTRA = "does not belong here"
+_SUM_LINE = re.compile(r"^([0-9a-f]{64})  ([^/\n]+)$", re.MULTILINE)
 
 
 @contextmanager
@@ -225,13 +226,10 @@ def sums_text(sums: Mapping[str, str]) -> bytes:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """Checksums by file name. Raises OSError, or StoreError when the file is malformed."""
-    path = folder / SUMS
-    sums: dict[str, str] = {}
-    for line in path.read_bytes().decode(errors="replace").splitlines():
-        match = _SUM_LINE.fullmatch(line)
-        if not match:
-            raise StoreError(f"{path} is damaged; run 'streamscope cache verify'")
-        sums[match[2]] = match[1]
+    text = (folder / SUMS).read_bytes().decode(errors="replace")
+    sums = {name: checksum for checksum, name in _SUM_LINE.findall(text)}
+    if len(sums) != text.count("\n") or not text.endswith("\n"):
+        raise StoreError(f"{folder / SUMS} is damaged; run 'streamscope cache verify'")
     return sums
 
 
@@ -256,7 +254,7 @@ def folder_damage(folder: Path) -> list[tuple[Path, str]]:
     except OSError as error:
         return [(folder / SUMS, "is missing" if isinstance(error, FileNotFoundError) else reason(error))]
     damage = [(folder / name, "is missing") for name in sorted(sums.keys() - present)]
-    damage += [(folder / name, "does not belong here") for name in sorted(present - sums.keys())]
+    damage += [(folder / name, EXTRA) for name in sorted(present - sums.keys())]
     for name in sorted(present & sums.keys()):
         try:
             if sha256((folder / name).read_bytes()) != sums[name]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from core.store.owner import Owner, is_dead, this_process
 
 EXPIRES = 60.0
 """Seconds without renewal, by the file system's clock, after which a lease is anybody's."""
+UNREADABLE = ""
 
 
 @dataclass(frozen=True)
@@ -38,20 +41,51 @@ class Leases:
         self.owner = owner
         self._clock = FolderClock(self.folder)
         self._held: dict[str, str] = {}
+        # A worker renews from its heartbeat's thread while it claims and releases in another.
+        self._lock = threading.Lock()
 
     @property
     def held(self) -> frozenset[str]:
-        return frozenset(self._held)
+        return frozenset(self._held.copy())
 
     def claim(self, key: str) -> bool:
         """True when `key` is ours now, False while another live worker holds it. Raises StoreError, DiskFullError."""
         make_folder(self.folder)
+        with self._lock:
+            return self._claim(key)
+
+    def renew(self) -> list[str]:
+        """Renews all that is held, to be called well within `EXPIRES`; returns the keys that were lost to others."""
+        with self._lock:
+            return self._renew()
+
+    def release(self, key: str) -> None:
+        """Gives `key` back. Does nothing when it is not ours (any more)."""
+        with self._lock:
+            token = self._held.pop(key, None)
+            path = self._path(key)
+            found = self._look(path)
+            if token is not None and found is not None and found.token == token:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def release_all(self) -> None:
+        for key in self.held:
+            self.release(key)
+
+    def held_by_other(self, key: str) -> bool:
+        """True while a live worker other than this one holds `key`."""
+        found = self._look(self._path(key))
+        return found is not None and found.token != self._held.get(key) and not self._is_free(found)
+
+    def _claim(self, key: str) -> bool:
         path = self._path(key)
         found = self._look(path)
         if found is None:
             token = self._create(path, key)
         elif found.token == self._held.get(key):
-            os.utime(path)
+            with writing(path):
+                os.utime(path)
             return True
         else:
             token = self._replace(path, key, found) if self._is_free(found) else None
@@ -61,41 +95,19 @@ class Leases:
         self._held[key] = token
         return True
 
-    def renew(self) -> list[str]:
-        """Renews all that is held, to be called well within `EXPIRES`; returns the keys that were lost to others."""
+    def _renew(self) -> list[str]:
         lost = []
         for key, token in list(self._held.items()):
             path = self._path(key)
             found = self._look(path)
-            try:
-                if found is None or found.token != token:
-                    raise FileNotFoundError(path)
-                os.utime(path)
-            except FileNotFoundError:
+            if found is None or found.token not in (token, UNREADABLE):
                 del self._held[key]
                 lost.append(key)
-            except OSError:
+            else:
                 # A network disk that does not answer now may do so at the next renewal; till then it is ours.
-                continue
+                with suppress(OSError):
+                    os.utime(path)
         return lost
-
-    def release(self, key: str) -> None:
-        """Gives `key` back. Does nothing when it is not ours (any more)."""
-        token = self._held.pop(key, None)
-        path = self._path(key)
-        found = self._look(path)
-        if token is not None and found is not None and found.token == token:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-    def release_all(self) -> None:
-        for key in list(self._held):
-            self.release(key)
-
-    def held_by_other(self, key: str) -> bool:
-        """True while a live worker other than this one holds `key`."""
-        found = self._look(self._path(key))
-        return found is not None and found.token != self._held.get(key) and not self._is_free(found)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
@@ -127,11 +139,12 @@ class Leases:
             # Somebody is taking it right now, or died doing so.
             taking = self._look(marker)
             if taking is not None and self._is_free(taking):
-                marker.unlink(missing_ok=True)
+                with writing(marker):
+                    marker.unlink(missing_ok=True)
             return None
         try:
             now = self._look(path)
-            if now is None or now.token != stale.token:
+            if now is None or now.token != stale.token or not self._is_free(now):
                 return None
             token, content = self._content(key)
             write_file(path, content, durable=False)
@@ -143,13 +156,15 @@ class Leases:
     @staticmethod
     def _look(path: Path) -> _Lease | None:
         try:
-            state = path.stat()
-            content = path.read_bytes()
+            # One file is looked at, even when another takes its name meanwhile.
+            with open(path, "rb") as file:
+                state = os.fstat(file.fileno())
+                content = file.read()
         except FileNotFoundError:
             return None
         except OSError:
             # Unreadable: somebody's, so leave it alone until it can be read.
-            return _Lease("", None, float("inf"))
+            return _Lease(UNREADABLE, None, math.inf)
         try:
             data = json.loads(content)
             return _Lease(str(data["token"]), Owner.from_json(data["process"]), state.st_mtime)

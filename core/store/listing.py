@@ -28,6 +28,11 @@ class Problems:
     def clear(self, path: Path) -> None:
         self._lines.pop(path, None)
 
+    def clear_under(self, folder: Path) -> None:
+        """For a folder that is gone: whatever was wrong in it is too."""
+        for path in [path for path in list(self._lines) if path.is_relative_to(folder)]:
+            self.clear(path)
+
     def lines(self) -> list[str]:
         return list(self._lines.values())
 

@@ -127,7 +127,7 @@ class FZSet:
                 plain, scaled = self._activations(batch)
                 self._problems.clear(batch.path / "activations")
             except (OSError, StoreError) as error:
-                self._report(batch.path / "activations", error)
+                self._report(batch.path / "activations", error, batch.path)
                 continue
             for row, channel in enumerate(batch.channels.tolist()):
                 rows.setdefault(channel, (plain[row], None if scaled is None else scaled[row]))
@@ -261,7 +261,7 @@ class FZSet:
                 self._report(path, error)
         for name, _ in before.keys() - after.keys():
             if not os.path.lexists(folder / name):
-                self._problems.clear(folder / name)
+                self._problems.clear_under(folder / name)
         self._batches[folder] = after
         return sorted(after.values(), key=lambda batch: (batch.created, batch.path.name))
 
@@ -283,14 +283,14 @@ class FZSet:
         if known is not None and known[0] == batch.created:
             return known[1:]
         plain, scaled = read_activations(batch)
-        size = sum(array.nbytes for _, *arrays in self._kept.values() for array in arrays if array is not None)
+        size = sum(array.nbytes for _, *arrays in list(self._kept.values()) for array in arrays if array is not None)
         if size + 2 * plain.nbytes > KEPT_BYTES:
             self._kept.clear()
         self._kept[batch.path] = (batch.created, plain, scaled)
         return plain, scaled
 
-    def _report(self, path: Path, error: Exception) -> None:
-        if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+    def _report(self, path: Path, error: Exception, folder: Path | None = None) -> None:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(folder or path):
             # Removed by someone between listing and reading.
             self._problems.clear(path)
         elif isinstance(error, FileNotFoundError) and path.is_symlink():

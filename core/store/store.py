@@ -189,7 +189,10 @@ class Store:
         try:
             key = read_key(path)
         except (OSError, StoreError) as error:
-            self._problems.report(path / SET, _line(path / SET, error))
+            if os.path.lexists(path):
+                self._problems.report(path / SET, _line(path / SET, error))
+            else:
+                self._problems.clear(path / SET)
             return None
         self._problems.clear(path / SET)
         return FZSet(info, key, path, self._problems)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
 from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -33,7 +34,10 @@ from tui.widgets.table import ChannelTable
 STREAM_ORDER = "stream order"
 JUDGED = frozenset({"marked", "tags", "note"})
 WIDE = 150
-MEDIUM = 100
+"""Columns from which the preview stands beside the table, not below."""
+WIDTHS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
+HEIGHTS = [(0, "-low"), (30, "-tall"), (44, "-taller")]
+"""Classes of the screen by the terminal's size, which the style sheet lays out by."""
 
 
 class ChannelsScreen(Screen[None]):
@@ -51,7 +55,7 @@ class ChannelsScreen(Screen[None]):
     ChannelsScreen.-taller Preview { height: 20; }
     ChannelsScreen.-wide #main { layout: horizontal; }
     ChannelsScreen.-wide Preview {
-        height: 1fr; width: 46%; min-width: 66; border-top: none; border-left: solid $primary 40%; padding: 0 0 0 1;
+        height: 1fr; width: 42%; min-width: 66; border-top: none; border-left: solid $primary 40%; padding: 0 0 0 1;
     }
     ChannelsScreen.-medium #left, ChannelsScreen.-wide #left { display: block; }
     ChannelsScreen.blocks-flipped.-medium #left, ChannelsScreen.blocks-flipped.-wide #left { display: none; }
@@ -64,8 +68,6 @@ class ChannelsScreen(Screen[None]):
     ChannelTable > .table--cursor { background: $primary 50%; text-style: bold; }
     ChannelTable > .table--cursor-blurred { background: $primary 25%; }
     """
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (MEDIUM, "-medium"), (WIDE, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-low"), (30, "-tall"), (44, "-taller")]
     AUTO_FOCUS = "ChannelTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "mark('keep')", "Keep", id="mark.keep"),
@@ -143,12 +145,11 @@ class ChannelsScreen(Screen[None]):
 
     def channels_marked(self, mark: str | None = None) -> dict[str, list[int]]:
         """Channels of the model with this mark, or any, by block."""
-        if self.frame is None:
-            return {}
-        rows = marked_rows(self.frame)
-        if mark is not None:
-            rows = rows[[self.frame.columns["marked"][row] == mark for row in rows]] if len(rows) else rows
-        return channels_by_block(self.frame, rows)
+        return channels_by_block(self.frame, self.rows_marked(mark)) if self.frame is not None else {}
+
+    def rows_marked(self, mark: str | None = None) -> np.ndarray:
+        """Rows of the frame with this mark, or any, in stream order."""
+        return marked_rows(self.frame, mark) if self.frame is not None else np.zeros(0, dtype=np.int64)
 
     # -- what the app hands over ---------------------------------------------------------------------------------------
 

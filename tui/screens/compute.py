@@ -14,12 +14,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from core.errors import UsageError
-from tui.asking import SCOPES, Form
+from tui.compute_form import Form
 
 FIELDS = (
-    ("blocks", "Blocks", "names, or all of the default ones"),
+    ("blocks", "Blocks", "names, or all"),
     ("tensors", "Tensors", "in, block, out"),
-    ("channels", "Channels", f"{', '.join(SCOPES[:2])}, …, {SCOPES[-1]} or 0-31,108"),
+    ("channels", "Channels", "all, marked, keep, filtered or 0-31,108"),
     ("steps", "Steps", ""),
     ("seed", "Seed", ""),
     ("device", "Device", "auto, cpu, cuda or cuda:1"),
@@ -32,7 +32,7 @@ class ComputeDialog(ModalScreen[Form | None]):
     DEFAULT_CSS = """
     ComputeDialog .row { height: 1; }
     ComputeDialog .row Label { width: 10; color: $text-muted; }
-    ComputeDialog .row Input { width: 26; }
+    ComputeDialog .row Input { width: 22; }
     ComputeDialog .row .hint { width: 1fr; padding: 0 0 0 1; height: 1; }
     ComputeDialog #summary { margin: 1 0 0 0; height: auto; }
     """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -15,10 +16,11 @@ from textual.widgets.option_list import Option
 
 from core.errors import UsageError
 
-CSS = """
+Answer = TypeVar("Answer")
+DIALOG_CSS = """
 .dialog { align: center middle; background: $background 60%; }
 .dialog > .box {
-    width: 72; max-width: 96%; height: auto; max-height: 92%;
+    width: 84; max-width: 96%; height: auto; max-height: 92%;
     background: $surface; border: round $primary; padding: 0 1;
 }
 .dialog .box.failed { border: round $error; }
@@ -26,7 +28,10 @@ CSS = """
 .dialog .wrong { color: $error; height: auto; }
 .dialog Input { margin: 0; }
 .dialog VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
-.dialog OptionList { height: auto; max-height: 18; border: none; background: $surface; scrollbar-size-vertical: 1; }
+.dialog OptionList {
+    text-wrap: nowrap; text-overflow: ellipsis; height: auto; max-height: 18;
+    border: none; background: $surface; scrollbar-size-vertical: 1;
+}
 """
 
 
@@ -43,6 +48,7 @@ class Notice(ModalScreen[None]):
         super().__init__(classes="dialog")
         self._title = title
         self._body = body
+        self.text = str(body)
         self._failed = failed
 
     def compose(self) -> ComposeResult:
@@ -59,13 +65,31 @@ class Notice(ModalScreen[None]):
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
-class Prompt(ModalScreen[str | None]):
+class Written(ModalScreen[Answer]):
+    """A dialog with a line to write in, which takes what was typed before it could be drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(classes="dialog")
+        self._early = ""
+
+    def on_key(self, event: events.Key) -> None:
+        if self.focused is None and event.is_printable and event.character:
+            self._early += event.character
+            event.stop()
+
+    def on_descendant_focus(self) -> None:
+        early, self._early = self._early, ""
+        if early and isinstance(self.focused, Input):
+            self.focused.insert_text_at_cursor(early)
+
+
+class Prompt(Written[str | None]):
     """One line to write; None when it was left with Esc. `check` raises UsageError for what will not do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", show=False)]
 
     def __init__(self, title: str, value: str, hint: str = "", check: Callable[[str], object] | None = None) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._title = title
         self._value = value
         self._hint = hint
@@ -99,7 +123,7 @@ class Prompt(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Choice(ModalScreen[str | None]):
+class Choice(Written[str | None]):
     """One of several things, found by typing a part of its text; None when it was left with Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -109,7 +133,7 @@ class Choice(ModalScreen[str | None]):
     ]
 
     def __init__(self, title: str, options: Sequence[tuple[str, str]], current: str | None = None) -> None:
-        super().__init__(classes="dialog")
+        super().__init__()
         self._title = title
         self._options = options
         self._current = current

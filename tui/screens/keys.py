@@ -29,5 +29,7 @@ def described(bindings: Sequence[BindingType]) -> list[tuple[str, str]]:
     actions: dict[tuple[str, str], list[str]] = {}
     for binding in Binding.make_bindings(bindings):
         if binding.description:
-            actions.setdefault((binding.action, binding.description), []).append(binding.key_display or format_key(binding.key))
+            actions.setdefault((binding.action, binding.description), []).append(
+                binding.key_display or format_key(binding.key)
+            )
     return [(", ".join(keys), description) for (_, description), keys in actions.items()]

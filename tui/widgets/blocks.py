@@ -29,6 +29,7 @@ class BlockList(OptionList):
     DEFAULT_CSS = """
     BlockList { height: 1fr; border: none; padding: 0; background: $surface; scrollbar-size-vertical: 1; }
     BlockList:focus { border: none; }
+    BlockList > .option-list--option { padding: 0 0 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", "Next block", show=False, id="blocks.down"),

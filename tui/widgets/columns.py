@@ -14,7 +14,11 @@ MARK_STYLES = {
     "reject": Style(color="red", bold=True),
     "unsure": Style(color="yellow", bold=True),
 }
-UPDATE_STYLES = {"skip": Style(color="bright_cyan"), "mix": Style(color="bright_green"), "overwrite": Style(color="orange1")}
+UPDATE_STYLES = {
+    "skip": Style(color="bright_cyan"),
+    "mix": Style(color="bright_green"),
+    "overwrite": Style(color="orange1"),
+}
 DIM = Style(color="grey50")
 PASSED = Style(color="green")
 FAILED = Style(color="red")

@@ -22,7 +22,7 @@ _TENSOR_NAMES = {"I": "in", "B": "block", "O": "out"}
 
 def describe(row: Row, width: int) -> Text:
     """Lines of at most `width` cells; from 56 cells on, the activations stand under three pictures of a third each."""
-    lines = [_title(row), *(_matrix(row, width)), *_criteria(row, width), *_rest(row)]
+    lines = [_title(row), *(_matrix(row, width)), *_criteria(row, width), *_rest(row, width)]
     return Text("\n").join(lines)
 
 
@@ -108,7 +108,7 @@ def _relu(row: Row, name: str) -> str:
     return number(max(0.0, float(value)) if isinstance(value, (int, float)) else None)
 
 
-def _rest(row: Row) -> list[Text]:
+def _rest(row: Row, width: int) -> list[Text]:
     lines = []
     for name, label in (("tags", "tags"), ("note", "note"), ("flags", "FZs")):
         if row.get(name):
@@ -118,8 +118,8 @@ def _rest(row: Row) -> list[Text]:
         lines.append(Text(str(status), style=Style(color="yellow")))
     if row.get("fz_seed") is not None and row.get("fz_seed") != row.get("seed"):
         lines.append(Text(f"optimised again with seed {row['fz_seed']}", style=DIM))
-    weights = f"|γ| {_figure(row, 'bn_weight', 3)}  |w| {_figure(row, 'conv_weight', 4)}"
+    weights = Text(f"|γ| {_figure(row, 'bn_weight', 3)}  |w| {_figure(row, 'conv_weight', 4)}", style=DIM)
     if row.get("late_rise") is not None:
-        weights += f"  late rise {_figure(row, 'late_rise')}"
-    lines.append(Text(weights, style=DIM))
+        weights.append("\n" if width < 56 else "  ").append(f"late rise {_figure(row, 'late_rise')}")
+    lines.append(weights)
     return lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,18 +14,21 @@ from textual.widgets import Input, Label, Static
 from core.errors import FilterError
 from core.filter import Filter, compile_filter
 
+PROMPT = 2
+"""Cells before what is written."""
+
 
 class FilterBar(Container):
     """Hidden while there is nothing to filter by and nobody writes."""
 
     DEFAULT_CSS = """
-    FilterBar { height: auto; display: none; background: $surface; }
-    FilterBar.shown { display: block; }
+    FilterBar { height: 0; background: $surface; }
+    FilterBar.shown { height: auto; }
     FilterBar Horizontal { height: 1; }
     FilterBar Label { width: 2; color: $accent; text-style: bold; }
     FilterBar Input { width: 1fr; }
-    FilterBar #wrong { height: auto; display: none; color: $error; }
-    FilterBar #wrong.shown { display: block; }
+    FilterBar #wrong { height: 1; color: $text-error; display: none; }
+    FilterBar:focus-within #wrong { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear the filter", show=False, id="filter.clear"),
@@ -46,7 +48,9 @@ class FilterBar(Container):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Label("/")
-            yield Input(placeholder="mix_ratio > 1 and not marked", compact=True)
+            line = Input(placeholder="mix_ratio > 1 and not marked", compact=True)
+            line.can_focus = False
+            yield line
         yield Static(id="wrong")
 
     @property
@@ -54,23 +58,28 @@ class FilterBar(Container):
         return self.query_one(Input).value
 
     def open(self) -> None:
-        """Show the line and write in it."""
+        """Show the line and write in it, from the next key on: `.focus()` would come after what is typed meanwhile."""
         self.add_class("shown")
-        self.query_one(Input).focus()
+        line = self.query_one(Input)
+        line.can_focus = True
+        self.screen.set_focus(line)
 
     def clear(self) -> None:
         """Filter by nothing."""
         self.query_one(Input).value = ""
-        self.remove_class("shown")
+        self._close()
+
+    def _close(self) -> None:
+        self.set_class(bool(self.text.strip()), "shown")
+        self.post_message(self.FilterLeft())
+        # Out of reach of Tab while it is hidden.
+        self.query_one(Input).can_focus = self.has_class("shown")
 
     def action_clear(self) -> None:
         self.clear()
-        self.post_message(self.FilterLeft())
 
     def action_leave(self) -> None:
-        if not self.text.strip():
-            self.remove_class("shown")
-        self.post_message(self.FilterLeft())
+        self._close()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -91,13 +100,15 @@ class FilterBar(Container):
         self.post_message(self.FilterChanged(compiled))
 
     def _say(self, error: FilterError | None) -> None:
-        wrong = self.query_one("#wrong", Static)
-        wrong.set_class(error is not None, "shown")
-        if error is None:
-            return
-        column = max(0, 2 + error.position - self.query_one(Input).scroll_offset.x)
-        column = min(column, max(0, self.size.width - 1))
-        if column + 2 + len(error.reason) <= self.size.width:
-            wrong.update(Text(" " * column + "^ " + error.reason))
-        else:
-            wrong.update(Text(" " * column + "^\n" + error.reason, style=Style()))
+        """In the one line below what was written, so that the table does not jump at every key."""
+        self.query_one("#wrong", Static).update(self._pointing(error) if error is not None else "")
+
+    def _pointing(self, error: FilterError) -> Text:
+        width = max(1, self.size.width)
+        column = max(0, PROMPT + error.position - self.query_one(Input).scroll_offset.x)
+        text = Text(no_wrap=True, overflow="ellipsis")
+        if column + 2 + len(error.reason) <= width:
+            return text.append(" " * column + "^ " + error.reason)
+        if len(error.reason) + 1 <= column < width:
+            return text.append(f"{error.reason:>{column - 1}} ^")
+        return text.append(f"column {error.position + 1}: {error.reason}")

@@ -51,12 +51,14 @@ class PictureBox(Widget, can_focus=False):
     def _body(self, width: int, height: int, style: Style) -> list[Strip]:
         blank = Strip.blank(width, style)
         picture = self.picture
-        # Under a dialog only text is drawn: Textual tints what lies below, and what is drawn in pixels would shine through.
+        # Under a dialog only text is drawn: Textual tints what lies below, and pixels would shine through.
         covered = not self.screen.is_active and picture is not None
         if picture is None or covered or picture.width > width or picture.height > height:
             lines = [blank] * height
             if picture is None and self.message and height:
-                lines[height // 2] = Strip([Segment(self.message[:width].center(width), style + Style(dim=True))], width)
+                lines[height // 2] = Strip(
+                    [Segment(self.message[:width].center(width), style + Style(dim=True))], width
+                )
             return lines
         left = (width - picture.width) // 2
         right = width - picture.width - left

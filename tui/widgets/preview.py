@@ -10,6 +10,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from core.blocks import TENSORS, Tensor
 from tui.graphics import Graphics
 from tui.picture import PictureCache, fit
 from tui.triptych import Request, Shown, Triptychs
@@ -35,10 +36,13 @@ class Preview(Container):
     Preview.stacked #figures { padding: 1 0 0 0; }
     """
 
-    class PicturesDrawn(Message):
-        def __init__(self, request: Request, shown: list[Shown]) -> None:
+    class PictureDrawn(Message):
+        """One of the three was drawn in its thread."""
+
+        def __init__(self, request: Request, tensor: Tensor, shown: Shown) -> None:
             super().__init__()
             self.request = request
+            self.tensor = tensor
             self.shown = shown
 
     def __init__(self, graphics: Graphics, *, id: str | None = None) -> None:
@@ -55,7 +59,7 @@ class Preview(Container):
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="pictures"):
-            for tensor in ("in", "block", "out"):
+            for tensor in TENSORS:
                 yield PictureBox(id=f"fz-{tensor}")
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
@@ -120,19 +124,20 @@ class Preview(Container):
     @work(thread=True, exclusive=True, group="preview")
     def _draw(self, triptychs: Triptychs, request: Request) -> None:
         worker = get_current_worker()
-        shown = triptychs.draw(request, lambda: worker.is_cancelled)
-        if shown is not None and not worker.is_cancelled:
-            self.post_message(self.PicturesDrawn(request, shown))
+        for tensor, shown in triptychs.draw(request):
+            if worker.is_cancelled:
+                return
+            self.post_message(self.PictureDrawn(request, tensor, shown))
 
-    def on_preview_pictures_drawn(self, event: PicturesDrawn) -> None:
+    def on_preview_picture_drawn(self, event: PictureDrawn) -> None:
         event.stop()
         if event.request != self._asked:
             return
-        for box, shown in zip(self.query(PictureBox), event.shown, strict=True):
-            if shown.picture is not None and shown.picture.teardown not in self._held:
-                self._held.add(shown.picture.teardown)
-                self._write(shown.picture.setup)
-            box.show(shown.caption, shown.picture, shown.message)
+        shown = event.shown
+        if shown.picture is not None and shown.picture.setup and shown.picture.teardown not in self._held:
+            self._held.add(shown.picture.teardown)
+            self._write(shown.picture.setup)
+        self.query_one(f"#fz-{event.tensor}", PictureBox).show(shown.caption, shown.picture, shown.message)
         for retired in self.cache.take_retired():
             self._held.discard(retired.teardown)
             self._write(retired.teardown)

@@ -9,10 +9,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.widgets import Static
 
-from core.store import JobState
+from core.store import FINISHED, JobState
 from tui.widgets.columns import DIM
-
-RUNNING = ("queued", "running", "stopping")
 
 
 class JobLine(Static):
@@ -24,7 +22,7 @@ class JobLine(Static):
     """
 
     def show(self, jobs: Sequence[JobState]) -> None:
-        running = [job for job in jobs if job.state in RUNNING]
+        running = [job for job in jobs if job.state not in FINISHED]
         self.set_class(bool(running), "shown")
         if running:
             self.update(progress(running, self.app.size.width))
@@ -76,7 +74,7 @@ def progress(running: Sequence[JobState], width: int) -> Text:
     text.append("━" * full, Style(color="green")).append("━" * (cells - full), DIM)
     text.append(f" {job.done}/{job.total}" if job.total else f" {job.state}")
     if job.rate:
-        text.append(f"  {job.rate:.3g}/s")
+        text.append(f"  {job.rate:,.0f} {job.unit}/s" if job.rate >= 10 else f"  {job.rate:.2g} {job.unit}/s")
     if job.eta is not None:
         text.append(f"  {duration(job.eta)} left")
     if job.state == "stopping":

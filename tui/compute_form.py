@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.blocks import TENSORS, ModelInfo, format_channels, parse_channels, pick_blocks
+from core.blocks import TENSORS, ModelInfo, parse_channels, pick_blocks
 from core.errors import UsageError
+from core.plan import Request
 from core.recipe import Capture, Recipe, SetKey
 from core.spec import ModelSpec
 
@@ -60,46 +61,26 @@ def key_of(form: Form, capture: Capture) -> SetKey:
     return SetKey(Recipe(steps=whole_number(form.steps, "steps")), whole_number(form.seed, "seed"), capture)
 
 
-def asked(
-    form: Form, info: ModelInfo, spec: ModelSpec, capture: Capture, scopes: Mapping[str, Mapping[str, Sequence[int]]]
-) -> list[dict[str, Any]]:
-    """What to ask of jobs: one, or one a block where the channels differ from block to block.
-
-    `scopes` gives the channels by block that each word stands for. Raises UsageError.
-    """
+def request_of(
+    form: Form, info: ModelInfo, capture: Capture, scopes: Mapping[str, Mapping[str, Sequence[int]]]
+) -> Request:
+    """What the form asks for; `scopes` gives the channels by block that each word stands for. Raises UsageError."""
     blocks = parse_blocks(form.blocks, info)
-    key = key_of(form, capture)
-    shared = {
-        "model": spec.name,
-        "weights": str(spec.weights) if spec.weights else None,
-        "tensors": parse_tensors(form.tensors),
-        "steps": key.recipe.steps,
-        "seed": key.seed,
-        "capture": key.capture,
-        "device": form.device.strip() or "auto",
-        "batch": None,
-    }
+    tensors = parse_tensors(form.tensors)
     word = form.channels.strip().casefold() or "all"
-    if word == "all":
-        return [{**shared, "blocks": blocks, "channels": None}]
-    if word not in SCOPES:
-        fewest = min(info.block(block).channels for block in blocks)
-        channels = format_channels(parse_channels(form.channels, fewest))
-        return [{**shared, "blocks": blocks, "channels": channels}]
-    chosen = {block: scopes[word][block] for block in blocks if scopes[word].get(block)}
-    if not chosen:
-        raise UsageError(f"no channel of {', '.join(blocks)} is {word}")
-    return [{**shared, "blocks": [block], "channels": format_channels(channels)} for block, channels in chosen.items()]
+    channels: Mapping[str, Sequence[int]] = {}
+    if word in SCOPES[1:]:
+        channels = {block: scopes[word][block] for block in blocks if scopes[word].get(block)}
+        if not channels:
+            raise UsageError(f"no channel of {', '.join(blocks)} is {word}")
+        blocks = list(channels)
+    elif word != "all":
+        channels = {block: parse_channels(form.channels, info.block(block).channels) for block in blocks}
+    return Request.of(info, key_of(form, capture), blocks, tensors, 1, channels)
 
 
-def count_fzs(asks: Sequence[Mapping[str, Any]], info: ModelInfo) -> int:
-    """How many different FZs that is: FZ(I) of a simple block is FZ(O) of the one before."""
-    wanted: set[tuple[str, int]] = set()
-    for ask in asks:
-        for block in ask["blocks"]:
-            count = info.block(block).channels
-            channels = parse_channels(ask["channels"], count) if ask["channels"] else range(count)
-            for tensor in ask["tensors"]:
-                target = str(info.target(block, tensor))
-                wanted.update((target, channel) for channel in channels)
-    return len(wanted)
+def asked(request: Request, spec: ModelSpec, form: Form) -> dict[str, Any]:
+    """What to put into the job: the request, and what its worker loads; it decides on the batch by its device."""
+    weights = str(spec.weights.absolute()) if spec.weights else None
+    device = form.device.strip() or "auto"
+    return {**request.to_json(), "batch": None, "model": spec.name, "weights": weights, "device": device}

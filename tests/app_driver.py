@@ -1,0 +1,90 @@
+"""Opens the app on a store without a terminal and waits for what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from textual import events
+from textual.pilot import Pilot
+
+from core.spec import ModelSpec
+from core.store import Store
+from tests.app_store import fill, make_info, open_store
+from tui.app import AppOptions, StreamscopeApp
+from tui.graphics import Graphics
+from tui.screens.channels import ChannelsScreen
+from tui.widgets.status import JobLine, StatusBar
+
+WAIT_SECONDS = 20.0
+
+
+def small_store(root: Path, blocks: tuple[str, ...] = ("1.1", "2.0", "2.1")) -> Store:
+    """A store of a model of 28 channels in four blocks; 1.0 is not among the default ones."""
+    info = make_info()
+    store = open_store(root, info)
+    if blocks:
+        fill(store, info, blocks)
+    return store
+
+
+def options(folder: Path, **changes: object) -> AppOptions:
+    given: dict[str, object] = {"spec": ModelSpec("resnet18"), "cache": folder / "cache", "marks": folder / "marks"}
+    return AppOptions(**{**given, **changes})  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def opened(
+    given: AppOptions, size: tuple[int, int] = (160, 48), graphics: Graphics | None = None
+) -> AsyncIterator[tuple[StreamscopeApp, Pilot[None]]]:
+    """The app on its main screen, with the store read."""
+    app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.channels is not None and app.channels.frame is not None)
+        await pilot.pause()
+        yield app, pilot
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Let the app work until the condition holds; fails when it does not within `WAIT_SECONDS`."""
+    for _ in range(int(WAIT_SECONDS / 0.02)):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("the app did not come to what was waited for; the screen shows\n" + screen_text(pilot.app))
+
+
+def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
+    screen = app.channels
+    assert screen is not None
+    return screen
+
+
+def type_ahead(app: StreamscopeApp, text: str) -> None:
+    """Keys that arrive at once, as when a person is quicker than the app."""
+    for letter in text:
+        app.post_message(events.Key({"/": "slash", " ": "space", "_": "underscore"}.get(letter, letter), letter))
+
+
+def shown(app: StreamscopeApp) -> list[tuple[str, int]]:
+    """The channels in the table, in order."""
+    screen = channels_screen(app)
+    assert screen.frame is not None
+    columns = screen.frame.columns
+    return [(str(columns["block"][row]), int(columns["channel"][row])) for row in screen.table.index]
+
+
+def status_left(app: StreamscopeApp) -> str:
+    return channels_screen(app).query_one(StatusBar).left
+
+
+def job_line(app: StreamscopeApp) -> str:
+    line = channels_screen(app).query_one(JobLine)
+    return str(line.render()) if line.has_class("shown") else ""
+
+
+def screen_text(app: object) -> str:
+    """What stands on the screen, line by line."""
+    assert isinstance(app, StreamscopeApp)
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

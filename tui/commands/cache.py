@@ -1,0 +1,128 @@
+"""`streamscope cache`: what is stored, whether it is intact, and dropping what is not wanted. Never touches marks."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from core.blocks import ModelInfo
+from core.errors import UsageError
+from core.store import Store, drop, free_bytes, prune, usage, verify
+from tui.given import Given, common_options, set_options
+
+
+@click.group("cache")
+def command() -> None:
+    """See, check and tidy the store of FZs and measures. Marks and notes are kept elsewhere and never touched."""
+
+
+@command.command("info")
+@common_options
+def info_command(given: Given) -> None:
+    """Say where the store is and how much room each set takes."""
+    store = given.store()
+    used = usage(store)
+    free = free_bytes(store.root)
+    if given.as_json:
+        sets = [
+            {
+                "model": u.info.name,
+                "fingerprint": u.info.fingerprint,
+                "set": u.path.name,
+                "path": str(u.path),
+                "fzs": u.fzs,
+                "bytes": u.bytes,
+                "completed": u.completed,
+            }
+            for u in used
+        ]
+        click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets}, indent=2))
+    else:
+        click.echo(f"{store.root}: {sum(u.bytes for u in used) / 1e6:,.1f} MB in {len(used)} sets, {free / 1e9:,.1f} GB free")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("model", "fingerprint", "set", "FZs", "MB", "completed"):
+            table.add_column(name, justify="right" if name in ("FZs", "MB") else "left")
+        for u in used:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(u.completed)) if u.completed else "not yet"
+            table.add_row(u.info.name, u.info.fingerprint[:12], u.path.name, str(u.fzs), f"{u.bytes / 1e6:,.1f}", when)
+        if used:
+            Console().print(table)
+    for line in store.problems:
+        click.echo(f"streamscope: {line}", err=True)
+
+
+@command.command("verify")
+@click.option("--drop", "dropping", is_flag=True, help="Remove what is damaged, so that compute makes it again.")
+@common_options
+def verify_command(given: Given, dropping: bool) -> int:
+    """Read every byte of the store and compare it with its checksums; exit code 1 when something is damaged."""
+    store = given.store()
+    found = list(verify(store))
+    for problem in found:
+        if not given.as_json:
+            click.echo(str(problem))
+    removed = [path for problem in found if problem.removes.exists() for path in drop(problem)] if dropping else []
+    if given.as_json:
+        damaged = [{"path": str(p.path), "what": p.what} for p in found]
+        click.echo(json.dumps({"damaged": damaged, "removed": [str(path) for path in removed]}, indent=2))
+    elif removed:
+        click.echo(f"removed {len(removed)} damaged batches; 'streamscope compute' makes them again")
+    elif found:
+        click.echo(f"{len(found)} problems; 'streamscope cache verify --drop' removes what is damaged", err=True)
+    else:
+        click.echo("everything is intact")
+    return 1 if found and not dropping else 0
+
+
+@command.command("prune")
+@click.option("--all-sets", is_flag=True, help="Every set of the --model (or of the weights in --weights).")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@set_options
+def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> None:
+    """Remove leftovers of killed processes and finished jobs; with --steps, --seed or --capture also the one set that
+    they name, with --all-sets all sets of the model."""
+    store = given.store()
+    model: ModelInfo | None = None
+    key = None
+    if all_sets:
+        model = given.info(store)
+    elif any(value is not None for value in (given.steps, given.seed, given.capture)):
+        model = given.info(store)
+        fitting = [
+            s.key
+            for s in store.sets(model)
+            if given.steps in (None, s.key.recipe.steps)
+            and given.seed in (None, s.key.seed)
+            and given.capture in (None, s.key.capture)
+        ]
+        if len(fitting) != 1:
+            names = "; ".join(str(k) for k in fitting) or "none"
+            raise UsageError(f"--steps, --seed and --capture must name one set of {model.name}; they fit: {names}")
+        key = fitting[0]
+    planned = prune(store, model=model, set=key, dry_run=True)
+    if given.as_json and (dry_run or not planned):
+        _as_json(planned)
+    elif not given.as_json:
+        for item in planned:
+            click.echo(f"{'would remove' if dry_run else 'removing'} {item.what} {item.path} ({item.bytes / 1e6:,.1f} MB)")
+        if not planned:
+            click.echo("nothing to remove")
+    if dry_run or not planned:
+        return
+    if not yes and model is not None and not click.confirm("Remove these?", err=True):
+        click.echo("nothing was removed", err=True)
+        return
+    removed = prune(Store.open(given.root), model=model, set=key)
+    if given.as_json:
+        _as_json(removed)
+    else:
+        click.echo(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
+
+
+def _as_json(items: list) -> None:  # type: ignore[type-arg]
+    click.echo(json.dumps([{"path": str(i.path), "what": i.what, "bytes": i.bytes} for i in items], indent=2))

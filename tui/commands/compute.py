@@ -1,0 +1,112 @@
+"""`streamscope compute`: optimises what is missing and measures it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import click
+
+from core.blocks import TENSORS, ModelInfo
+from core.errors import UsageError
+from core.plan import Request
+from core.store import FZSet, Store, create_job
+from core.table import build_frame, summarise
+from tui.given import Given, set_options
+from tui.progress import download_progress, job_progress
+from tui.selection import Selection, selection_options
+
+
+@click.command("compute")
+@click.option("--tensor", "tensors", metavar="LIST", default=",".join(TENSORS), show_default=True, help="Which FZs: of in, block, out. M and the scale metric need in and block.")
+@click.option("--batch", type=int, metavar="N", help="Channels optimised together.  [default: 16 on a CPU, what fits on CUDA]")
+@click.option("--detach", is_flag=True, help="Start a job that goes on after this command and a dropped connection; the app shows and stops it.")
+@selection_options
+@set_options  # fmt: skip
+def command(given: Given, selection: Selection, tensors: str, batch: int | None, detach: bool) -> int:
+    """Optimise the feature visualizations that are missing, and measure them.
+
+    What is stored already is left alone, so a run that was killed goes on where it was. FZ(I) and FZ(B) come first: the
+    table fills before FZ(O) exists. With --json every event is a line on stdout.
+
+    \b
+    streamscope compute --model demo
+    streamscope compute --block 2.1 --block 3.0 --steps 512
+    streamscope compute --block 2.1 --channels 0-31,108 --tensor in,block
+    """
+    spec = given.spec
+    if batch is not None and batch < 1:
+        raise UsageError(f"batch must be 1 or more, not {batch}")
+    wanted = [part.strip() for part in tensors.split(",")]
+    unknown = [part for part in wanted if part not in TENSORS]
+    if unknown:
+        raise UsageError(f"unknown tensor {unknown[0]!r}; use {', '.join(TENSORS)}")
+    known = given.store().recall(spec.text)
+    if known is not None:
+        # Everything that can be wrong is found before seconds go into loading the weights.
+        _request(given, given.store(), known, selection, wanted, batch or 1)
+
+    from core.model import load_network
+    from core.work import default_batch
+    from core.worker import run_job
+
+    with download_progress(f"downloading {spec.name}") as progress:
+        network = load_network(spec, given.device, progress)
+    request = _request(given, given.store(), network.info, selection, wanted, batch or default_batch(network))
+    store = Store.open(given.root, create=True)
+    store.register(network.info)
+    store.remember(spec.text, network.info.fingerprint)
+    asked = {
+        "model": spec.name,
+        "weights": str(spec.weights.resolve()) if spec.weights else None,
+        "device": given.device,
+        **request.to_json(),
+    }
+    if detach:
+        from tui.job_control import start_job
+
+        job = start_job(store, asked)
+        click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
+        return 0
+    job = create_job(store, asked)
+    # A polite kill ends like Ctrl-C: leases are given back and the job says that it was stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    problems: list[str] = []
+    with job_progress() as draw:
+
+        def tell(event: dict[str, Any]) -> None:
+            draw(event)
+            if event["event"] in ("problem", "failed", "stopped"):
+                problems.append(event["message"])
+            if given.as_json:
+                click.echo(json.dumps(event))
+
+        code = run_job(store, job, tell, network)
+    for line in dict.fromkeys(problems):
+        click.echo(f"streamscope: {line}", err=True)
+    if not given.as_json:
+        _summarise(network.info, store.set(network.info, request.key), request)
+    return code
+
+
+def _request(
+    given: Given, store: Store, info: ModelInfo, selection: Selection, tensors: list[str], batch: int
+) -> Request:
+    key = given.new_key(info)
+    channels = selection.by_range(info)
+    if selection.needs_table:
+        frame = build_frame(info, given.stored_set(store, info), selection.blocks, given.marks(info))
+        channels = selection.by_block(frame, info)
+        if not any(channels.values()):
+            raise UsageError("no channel is selected; nothing to compute")
+    return Request.of(info, key, selection.blocks, tensors, batch, channels)
+
+
+def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
+    for block, summary in summarise(build_frame(info, fzset, request.blocks)).items():
+        click.echo(
+            f"{block}: {summary.computed} of {summary.channels} channels computed; {summary.skip} skip, "
+            f"{summary.mix} mix, {summary.overwrite} overwrite, {summary.undefined} undefined; "
+            f"{summary.scale_invariant} scale invariant"
+        )

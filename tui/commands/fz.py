@@ -1,0 +1,74 @@
+"""`streamscope fz`: writes FZs as PNG files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from core.blocks import TENSORS, format_channels, pick_blocks
+from core.errors import StoreError, UsageError
+from core.table import build_frame
+from tui.given import Given, set_options
+from tui.selection import Selection, selection_options
+
+
+@click.command("fz")
+@click.option("--tensor", "tensors", metavar="LIST", default=",".join(TENSORS), show_default=True, help="Which FZs: of in, block, out.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write to; made if need be.")
+@selection_options
+@set_options  # fmt: skip
+def command(given: Given, selection: Selection, tensors: str, out: Path) -> None:
+    """Write stored FZs as PNG files named B_T_CHANNEL.png, for example 2.1_block_0108.png.
+
+    \b
+    streamscope fz --block 2.1 --channels 0-31,108 --out pictures
+    streamscope fz --filter "scale_invariant and scale_metric > 0.2" --tensor in,block --out pictures
+    """
+    store = given.store()
+    info = given.info(store)
+    wanted = [part.strip() for part in tensors.split(",")]
+    for tensor in wanted:
+        info.target(info.blocks[0].name, tensor)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; --out takes a folder")
+    fzset = given.stored_set(store, info)
+    frame = build_frame(info, fzset, selection.blocks, given.marks(info))
+    picked = selection.by_block(frame, info)
+    sources: dict[str, Path] = {}
+    absent: list[str] = []
+    for block in pick_blocks(info, selection.blocks):
+        for tensor in wanted:
+            stored = fzset.fzs(info.target(block.name, tensor))
+            lacking = [c for c in picked[block.name] if c not in stored]
+            if lacking:
+                absent.append(f"{block.name} {tensor} {format_channels(lacking)}")
+            for channel in picked[block.name]:
+                if channel in stored:
+                    sources[f"{block.name}_{tensor}_{channel:04d}.png"] = stored[channel].path
+    if absent:
+        more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+        raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run 'streamscope compute' for them first")
+    if not sources:
+        raise UsageError("no channel is selected; nothing to write")
+    _copy(sources, out)
+    if given.as_json:
+        click.echo(json.dumps([str(out / name) for name in sources]))
+    else:
+        click.echo(f"wrote {len(sources)} FZs to {out}")
+
+
+def _copy(sources: dict[str, Path], out: Path) -> None:
+    """All of them or none: copied beside the target first, then moved."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fz-", dir=out) as folder:
+            for name, source in sources.items():
+                shutil.copyfile(source, Path(folder) / name)
+            for name in sources:
+                (Path(folder) / name).replace(out / name)
+    except OSError as error:
+        raise StoreError(f"cannot write FZs to {out}: {error.strerror or error}") from error

@@ -1,0 +1,98 @@
+"""`streamscope table`: the channel table, on the terminal or in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core.columns import COLUMNS, DEFAULT_COLUMNS, column, number_text, parse_columns
+from core.errors import UsageError
+from core.export import FORMATS, table_meta, to_csv, to_json, write_table
+from core.filter import HELP
+from core.table import Frame, build_frame
+from tui.given import Given, set_options
+from tui.selection import Selection, selection_options
+
+
+@click.command(
+    "table",
+    epilog="\b\n" + HELP.replace("\n\n", "\n\n\b\n") + "\n\n\b\nColumns:\n" + "\n".join(f"  {c.name:18} {c.help}" for c in COLUMNS),
+)
+@click.option("--sort", metavar="COL", help="Column to sort by; empty fields come last.")
+@click.option("--desc", is_flag=True, help="Largest first.")
+@click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@click.option("--columns", metavar="LIST", help="Columns to show, in order, separated by commas.  [default: a few on a terminal, all in csv and json]")
+@click.option("--format", "format_", type=click.Choice(["table", *FORMATS]), help="[default: table; csv or json for a --out FILE that ends so]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, with FILE.meta.json beside it.")
+@selection_options
+@set_options  # fmt: skip
+def command(
+    given: Given,
+    selection: Selection,
+    sort: str | None,
+    desc: bool,
+    top: int | None,
+    columns: str | None,
+    format_: str | None,
+    out: Path | None,
+) -> None:
+    """Show the channel table: one row a channel, computed or not.
+
+    \b
+    streamscope table --block 2.1 --sort scale_metric --desc --top 10
+    streamscope table --filter "0.8 < mix_ratio < 1.25 and not marked" --out tonight.csv
+    """
+    if sort is not None:
+        column(sort)
+    names = parse_columns(columns) if columns else None
+    store = given.store()
+    info = given.info(store)
+    selection.by_range(info)
+    fzset = given.stored_set(store, info)
+    frame = build_frame(info, fzset, selection.blocks, given.marks(info))
+    rows = selection.rows(frame, info)
+    if sort is not None:
+        order = frame.order(sort, desc)
+        rows = order[np.isin(order, rows)]
+    elif desc:
+        raise UsageError("--desc needs --sort COL")
+    rows = rows[:top]
+    for line in store.problems:
+        click.echo(f"streamscope: {line}", err=True)
+
+    kind = format_ or ("json" if given.as_json else _by_ending(out))
+    everything = tuple(c.name for c in COLUMNS)
+    if out is not None:
+        if kind == "table":
+            raise UsageError("--out writes csv or json; give --format or a FILE that ends in .csv or .json")
+        meta = table_meta(info, fzset.key, selection.expression, sort=sort, descending=desc, rows=len(rows))
+        write_table(frame, rows, names or everything, kind, out, meta)
+        click.echo(f"wrote {len(rows)} channels to {out}", err=True)
+    elif kind == "table":
+        _print(frame, rows, names or DEFAULT_COLUMNS)
+    else:
+        click.echo((to_csv if kind == "csv" else to_json)(frame, rows, names or everything), nl=False)
+
+
+def _by_ending(out: Path | None) -> str:
+    if out is None:
+        return "table"
+    return {".csv": "csv", ".json": "json"}.get(out.suffix.lower(), "csv")
+
+
+def _print(frame: Frame, rows: np.ndarray, names: tuple[str, ...]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="right" if column(name).kind == "number" else "left", no_wrap=True)
+    for row in frame.rows(rows, names):
+        table.add_row(*(Text(number_text(value)) for value in row.values()))
+    console = Console()
+    if not console.is_terminal:
+        # Piped into grep or less: rows must not be cut to a width that nobody sees.
+        console.width = 2 + sum(max(column(n).width, 8) + 24 for n in names)
+    console.print(table)

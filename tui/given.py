@@ -1,0 +1,136 @@
+"""What was given on the command line: the options that every command shares, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+
+import core
+from core.blocks import ModelInfo
+from core.errors import StoreError
+from core.recipe import Capture, Recipe, SetKey
+from core.spec import MODELS, ModelSpec
+from core.store import FZSet, Marks, Store, marks_folder
+
+DEFAULT_MODEL = "resnet18"
+DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
+
+
+def default_cache() -> Path:
+    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder."""
+    if os.environ.get("STREAMSCOPE_CACHE"):
+        return Path(os.environ["STREAMSCOPE_CACHE"])
+    checkout = Path(core.__file__).parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
+        return checkout / "cache"
+    return platformdirs.user_cache_path("streamscope")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The common options, as given or by default."""
+
+    model: str = DEFAULT_MODEL
+    weights: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    as_json: bool = False
+    debug: bool = False
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Raises UsageError for an unknown model."""
+        return ModelSpec(self.model, self.weights)
+
+    @property
+    def root(self) -> Path:
+        return self.cache or default_cache()
+
+    def store(self) -> Store:
+        """The store for reading. Raises StoreError when another version wrote it or it is no folder."""
+        return Store.open(self.root)
+
+    def info(self, store: Store) -> ModelInfo:
+        """The model's description: the store's where it knows these weights, else by loading them."""
+        known = store.recall(self.spec.text)
+        if known is not None:
+            return known
+        # torch takes seconds to import, so only a model that was never seen pays for it.
+        from core.model import load_network
+
+        from tui.progress import download_progress
+
+        with download_progress(f"downloading {self.model}") as progress:
+            return load_network(self.spec, "cpu", progress).info
+
+    def new_key(self, info: ModelInfo) -> SetKey:
+        """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
+        steps = info.default_steps if self.steps is None else self.steps
+        return SetKey(Recipe(steps=steps), self.seed or 0, self.capture or "exact")
+
+    def stored_set(self, store: Store, info: ModelInfo) -> FZSet:
+        """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
+        fzset = store.choose_set(info, steps=self.steps, seed=self.seed, capture=self.capture)
+        told = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+        if fzset is None:
+            which = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+            raise StoreError(
+                f"nothing is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
+                f"run 'streamscope compute' first"
+            )
+        if None in told.values() and len(store.sets(info)) > 1:
+            click.echo(f"streamscope: reading the set: {fzset.key}", err=True)
+        return fzset
+
+    def marks(self, info: ModelInfo) -> Marks:
+        return Marks(marks_folder(), info.fingerprint, info.name)
+
+
+_COMMON = (
+    click.option("--model", metavar="NAME", help=f"Model: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]"),
+    click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="State dict to use instead of the default weights (torchvision's keys; no code in it is run)."),
+    click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Store of FZs and measures.  [default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]"),
+    click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),
+    click.option("--json", "as_json", is_flag=True, default=None, help="Machine-readable output on stdout."),
+    click.option("--debug", is_flag=True, default=None, help="Show the whole traceback of an error."),
+)  # fmt: skip
+_SETS = (
+    click.option("--steps", type=int, metavar="N", help="Optimisation steps of the set."),
+    click.option("--seed", type=int, metavar="N", help="Seed of the set."),
+    click.option("--capture", type=click.Choice(["exact", "lucent"]), help="exact tensors, or lucent: the aliased `block` of uncopied hooks, for comparing with published lists only."),
+)  # fmt: skip
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that every command has; the command gets them as its first argument, a `Given`."""
+    return _with(command, _COMMON)
+
+
+def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `common_options`, with those that choose a stored set."""
+    return _with(command, _COMMON + _SETS)
+
+
+def _with(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+    @click.pass_context
+    @wraps(command)
+    def run(context: click.Context, /, **values: Any) -> Any:
+        own = {name: values.pop(name) for name in Given.__dataclass_fields__ if name in values}
+        # What was given before the command's name holds unless the command says otherwise.
+        above = context.find_object(Given) or Given()
+        given = Given(**{**above.__dict__, **{n: v for n, v in own.items() if v is not None}})
+        return command(given, **values)
+
+    for option in reversed(options):
+        run = option(run)
+    return run

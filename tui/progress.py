@@ -1,0 +1,77 @@
+"""Progress on the terminal: bars with rate and ETA on stderr, nothing at all when it is not a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+
+@contextmanager
+def download_progress(text: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback for bytes done and in all; the bar appears with the first of them."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=None, visible=False)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None, visible=True)
+
+
+@contextmanager
+def job_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A receiver for a job's events that draws its bar."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda event: None
+        return
+    columns = (
+        TextColumn("{task.fields[fzs]}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[eta]}"),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("loading the weights", total=1.0, fzs="", rate="", eta="")
+
+        def receive(event: dict[str, Any]) -> None:
+            if event["event"] == "problem":
+                progress.console.print(f"streamscope: {event['message']}", markup=False, highlight=False)
+            if event["event"] == "progress":
+                progress.update(
+                    task,
+                    completed=event["share"],
+                    description=event["message"],
+                    fzs=f"{event['done']}/{event['total']} FZs",
+                    rate=f"{event['rate']:,.0f} steps/s",
+                    eta=f"ETA {duration(event['eta'])}" if event["eta"] is not None else "",
+                )
+
+        yield receive
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people: 42s, 3m10s, 2h05m, 3d04h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
