@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ class Speed:
         return {**asdict(self), "ratio": self.ratio, "ratio_frozen": self.ratio_frozen}
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """Ends a run whose steps have been timed."""
 
 
@@ -90,12 +90,10 @@ def _median_ms(run: Callable[[Callable[[], None]], None], steps: int) -> float:
             times.append(now - last)
         last = now
         if len(times) >= WARM_UP + steps:
-            raise _Enough
+            raise _EnoughError
 
-    try:
+    with suppress(_EnoughError):
         run(tick)
-    except _Enough:
-        pass
     return 1000 * float(np.median(times[WARM_UP:]))
 
 

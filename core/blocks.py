@@ -32,7 +32,7 @@ class Block:
 
 @dataclass(frozen=True, order=True)
 class Target:
-    """Where an FZ is optimised. A simple block's `in` is the previous block's `out`: one FZ, stored once (section 2)."""
+    """Where an FZ is optimised. A simple block's `in` is the previous block's `out`: one FZ, stored once."""
 
     block: str
     tensor: Tensor
@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Field:
-    """The input pixels that a centre neuron reads: rows and columns `start` to `stop` (exclusive), clipped to the image.
+    """The input pixels that a centre neuron reads: rows and columns `start` to `stop` - 1, within the image.
 
     `size` is the unclipped receptive field in pixels.
     """
@@ -95,7 +95,7 @@ class ModelInfo:
             raise UsageError(f"unknown tensor {tensor!r}; use {', '.join(TENSORS)}")
         if tensor == "in" and found.kind == "simple" and found.previous is not None:
             return Target(found.previous, "out")
-        return Target(block, tensor)  # type: ignore[arg-type]
+        return Target(block, tensor)
 
     def target_channels(self, target: Target) -> int:
         return self.block(target.block).channels

@@ -81,7 +81,7 @@ def fold_network(module: nn.Module, device: torch.device | str = "cpu") -> Folde
     blocks = []
     for name, block in residual_blocks(module):
         convs = tuple(_fold(conv, bn, device) for conv, bn in branch(block))
-        shortcut = None if block.downsample is None else _fold(*block.downsample, device)  # type: ignore[misc]
+        shortcut = None if block.downsample is None else _fold(block.downsample[0], block.downsample[1], device)  # type: ignore[index, arg-type]
         blocks.append(FoldedBlock(name, convs, shortcut))
     window = Window(pool.kernel_size, pool.stride, pool.padding) if isinstance(pool, nn.MaxPool2d) else None  # type: ignore[arg-type]
     return FoldedNetwork(_fold(module.conv1, module.bn1, device), window, tuple(blocks))  # type: ignore[arg-type]

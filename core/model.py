@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -114,7 +114,8 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error) and "Unsupported" in str(error):
             raise WeightsError(
-                f"{path} is a pickle that would run code when loaded, so it was not; save model.state_dict() with torch.save"
+                f"{path} is a pickle that would run code when loaded, so it was not; "
+                "save model.state_dict() with torch.save"
             ) from error
         raise WeightsError(f"{path} is not a checkpoint; --weights takes a torchvision state dict") from error
     except PermissionError as error:
@@ -161,7 +162,7 @@ def _check_state(module: nn.Module, state: dict[str, torch.Tensor], spec: ModelS
 
 
 def _download(name: str, progress: Progress | None) -> dict[str, torch.Tensor]:
-    weights = torchvision.models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         with _watched_download(progress):
             return weights.get_state_dict(progress=progress is not None, check_hash=True)
@@ -187,6 +188,7 @@ def _watched_download(progress: Progress | None) -> Iterator[None]:
     if progress is None:
         yield
         return
+    report = progress
 
     class Bar:
         def __init__(self, total: int | None = None, **_: object) -> None:
@@ -194,7 +196,7 @@ def _watched_download(progress: Progress | None) -> Iterator[None]:
 
         def update(self, count: int) -> None:
             self.done += count
-            progress(self.done, self.total)
+            report(self.done, self.total)
 
         def __enter__(self) -> Bar:
             return self
@@ -203,11 +205,11 @@ def _watched_download(progress: Progress | None) -> Iterator[None]:
             return None
 
     original = torch.hub.tqdm
-    torch.hub.tqdm = Bar  # type: ignore[assignment, misc]
+    torch.hub.tqdm = Bar
     try:
         yield
     finally:
-        torch.hub.tqdm = original  # type: ignore[misc]
+        torch.hub.tqdm = original
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -229,8 +231,8 @@ def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
     for block_name, block in residual_blocks(module):
         conv, bn = branch(block)[-1]
         previous = blocks[-1].name if blocks else None
-        kind = "simple" if block.downsample is None else "downsample"
-        blocks.append(Block(block_name, kind, conv.out_channels, previous))  # type: ignore[arg-type]
+        kind: Literal["simple", "downsample"] = "simple" if block.downsample is None else "downsample"
+        blocks.append(Block(block_name, kind, conv.out_channels, previous))
         weights[block_name] = _skip_weights(conv, bn)
     info = ModelInfo(
         name=name,

@@ -126,7 +126,7 @@ def _retries(info: ModelInfo, fzset: FZSet, block: str, channels: tuple[int, ...
     for retry in range(1, RETRIES + 1):
         channels = _undefined(fzset, block, channels, retry - 1)
         for tensor in ("in", "block"):
-            yield from _of_row(info, fzset, block, tensor, channels, span, retry)  # type: ignore[arg-type]
+            yield from _of_row(info, fzset, block, tensor, channels, span, retry)
 
 
 def _of_row(
@@ -153,7 +153,7 @@ def _of_row(
 
 def _undefined(fzset: FZSet, block: str, channels: tuple[int, ...], retry: int) -> tuple[int, ...]:
     """Channels whose M is undefined with the FZs of `retry`: both are measured and neither excites `out`."""
-    readings = [fzset.own(block, tensor, retry) for tensor in ("in", "block")]  # type: ignore[arg-type]
+    readings = [fzset.own(block, tensor, retry) for tensor in ("in", "block")]
     if readings[0] is None or readings[1] is None:
         return ()
     pre = [dict(zip(r.channels.tolist(), r.plain[:, 2].tolist(), strict=True)) for r in readings if r is not None]

@@ -75,7 +75,9 @@ def visualize(
     return FZBatch(
         target,
         halves[0].channels + halves[1].channels,
-        *(np.concatenate([getattr(h, name) for h in halves]) for name in ("images", "activation", "trace")),
+        images=np.concatenate([half.images for half in halves]),
+        activation=np.concatenate([half.activation for half in halves]),
+        trace=np.concatenate([half.trace for half in halves]),
         flags=halves[0].flags + halves[1].flags,
     )
 

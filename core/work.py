@@ -27,7 +27,7 @@ Tell = Callable[[dict[str, Any]], None]
 """Receives the events of a job: what is appended to its log, and `progress` besides."""
 
 
-class JobStopped(Exception):
+class JobStoppedError(Exception):
     """Somebody asked the job to stop."""
 
 
@@ -137,7 +137,7 @@ class JobRun:
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Raises JobStopped when asked to stop, StreamscopeError when the whole job cannot go on (a full disk).
+        """Raises JobStoppedError when asked to stop, StreamscopeError when the whole job cannot go on (a full disk).
 
         What fails in one batch only is told, and kept in `problems`; the rest goes on.
         """
@@ -207,7 +207,7 @@ class JobRun:
             return
         self._beat = now
         if self.job.stop_requested():
-            raise JobStopped
+            raise JobStoppedError
         self.leases.renew()
         report = self.progress.report(message, inside)
         self.job.heartbeat(**report)

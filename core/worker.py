@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.allocator import keep_freed_memory
 from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.plan import Request
@@ -64,9 +65,10 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
     `network` spares loading what the caller has loaded for this job.
     """
     from core.model import load_network
-    from core.work import JobRun, JobStopped, default_batch
+    from core.work import JobRun, JobStoppedError, default_batch
 
     run = None
+    keep_freed_memory()
     try:
         asked = job.asked
         if network is None:
@@ -78,7 +80,7 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
         request = Request.from_json(network.info, asked, default_batch(network))
         run = JobRun(store, job, network, request, tell)
         run.run()
-    except (JobStopped, KeyboardInterrupt):
+    except (JobStoppedError, KeyboardInterrupt):
         return _end(job, run, tell, "stopped", "stopped; what is missing can be computed later")
     except StreamscopeError as error:
         return _end(job, run, tell, "failed", str(error))

@@ -35,7 +35,9 @@ def forward_by_hand(module: nn.Module, images: torch.Tensor) -> dict[str, dict[s
                 y = bn(conv(y, f"{at}.conv{step}"), f"{at}.bn{step}")
                 if step < depth:
                     y = y.clamp(min=0)
-            bypass = bn(conv(x, f"{at}.downsample.0"), f"{at}.downsample.1") if f"{at}.downsample.0.weight" in state else x
+            bypass = (
+                bn(conv(x, f"{at}.downsample.0"), f"{at}.downsample.1") if f"{at}.downsample.0.weight" in state else x
+            )
             found[f"{layer}.{index}"] = {"in": bypass, "block": y, "pre": bypass + y, "out": (bypass + y).clamp(min=0)}
             x = found[f"{layer}.{index}"]["out"]
             index += 1

@@ -34,7 +34,8 @@ def test_a_blob_doubles_and_halves_about_the_centre():
     pixels = from_8_bit(image[None])
     area = float(pixels[0, 0].sum())
     assert float(scale_up(pixels)[0, 0].sum()) == pytest.approx(4 * area, rel=0.05)
-    assert float(scale_down(pixels)[0, 0].sum()) == pytest.approx(area / 4, rel=0.05)
+    # Reflections of the blob lie at the border; the middle half holds the blob itself.
+    assert float(scale_down(pixels)[0, 0, 16:48, 16:48].sum()) == pytest.approx(area / 4, rel=0.05)
 
 
 def test_activations_are_those_of_a_full_forward_pass_of_every_channel():

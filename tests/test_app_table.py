@@ -211,6 +211,7 @@ async def test_a_figure_is_never_cut_at_the_edge(tmp_path: Path) -> None:
         whole = table.render_line(3).text
         for width in range(98, 40, -1):
             await pilot.resize_terminal(width, 24)
-            await until(pilot, lambda: table.size.width < len(whole))
+            await until(pilot, lambda: table.scrollable_content_region.width < len(whole))
+            assert table.render_line(3).cell_length == width - 1
             row = table.render_line(3).text.rstrip()
             assert whole.startswith(f"{row} ")

@@ -24,7 +24,9 @@ def network():
 def test_the_activation_is_that_of_the_stored_image_in_a_full_forward_pass(network):
     batch = visualize.visualize(network, Target("1.1", "block"), [MIX, SCALE_INVARIANT], Recipe(steps=40))
     full = forward_by_hand(network.module, from_8_bit(batch.images))["1.1"]["block"]
-    assert batch.activation == pytest.approx([full[0, MIX, 8, 8].item(), full[1, SCALE_INVARIANT, 8, 8].item()], abs=1e-5)
+    assert batch.activation == pytest.approx(
+        [full[0, MIX, 8, 8].item(), full[1, SCALE_INVARIANT, 8, 8].item()], abs=1e-5
+    )
     assert batch.images.shape == (2, 64, 64, 3)
     assert batch.images.dtype == np.uint8
 
@@ -84,7 +86,9 @@ def test_what_went_wrong_with_an_fz_is_flagged(network):
         weight[1], bias[1] = 3e38, 3e38  # overflows
         bias[2] = -50  # rises but never above zero
 
-    batch = visualize.visualize(_with_last_conv(network, change), Target("1.1", "block"), [0, 1, 2, 3], Recipe(steps=16))
+    batch = visualize.visualize(
+        _with_last_conv(network, change), Target("1.1", "block"), [0, 1, 2, 3], Recipe(steps=16)
+    )
     assert batch.flags == (NO_GRADIENT, NON_FINITE, NEVER_POSITIVE, "")
 
 

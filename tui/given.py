@@ -67,7 +67,6 @@ class Given:
             return known
         # torch takes seconds to import, so only a model that was never seen pays for it.
         from core.model import load_network
-
         from tui.progress import download_progress
 
         with download_progress(f"downloading {self.model}") as progress:
@@ -98,17 +97,33 @@ class Given:
 
 _COMMON = (
     click.option("--model", metavar="NAME", help=f"Model: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]"),
-    click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="State dict to use instead of the default weights (torchvision's keys; no code in it is run)."),
-    click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Store of FZs and measures.  [default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]"),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="State dict to use instead of the default weights: torchvision's keys; no code in it is run.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Store of FZs and measures.  "
+        "[default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]",
+    ),
     click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),
     click.option("--json", "as_json", is_flag=True, default=None, help="Machine-readable output on stdout."),
     click.option("--debug", is_flag=True, default=None, help="Show the whole traceback of an error."),
-)  # fmt: skip
+)
 _SETS = (
     click.option("--steps", type=int, metavar="N", help="Optimisation steps of the set."),
     click.option("--seed", type=int, metavar="N", help="Seed of the set."),
-    click.option("--capture", type=click.Choice(["exact", "lucent"]), help="exact tensors, or lucent: the aliased `block` of uncopied hooks, for comparing with published lists only."),
-)  # fmt: skip
+    click.option(
+        "--capture",
+        type=click.Choice(["exact", "lucent"]),
+        help="exact tensors, or lucent: the aliased `block` of uncopied hooks, "
+        "for comparing with published lists only.",
+    ),
+)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:

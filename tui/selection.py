@@ -18,11 +18,23 @@ from core.filter import compile_filter
 from core.table import Frame
 
 _OPTIONS = (
-    click.option("--block", "blocks", multiple=True, metavar="B", help="Block such as 2.1; may be repeated.  [default: all but the first]"),
+    click.option(
+        "--block",
+        "blocks",
+        multiple=True,
+        metavar="B",
+        help="Block such as 2.1; may be repeated.  [default: all but the first]",
+    ),
     click.option("--channels", metavar="RANGE", help="Channels such as 0-31,108, or @FILE with such ranges."),
-    click.option("--filter", "expression", metavar="EXPR", help="Only channels that meet a condition, such as 'mix_ratio > 0.7 and not marked'; 'streamscope table --help' describes the language."),
+    click.option(
+        "--filter",
+        "expression",
+        metavar="EXPR",
+        help="Only channels that meet a condition, such as 'mix_ratio > 0.7 and not marked'; "
+        "'streamscope table --help' describes the language.",
+    ),
     click.option("--marked", is_flag=True, help="Only channels that you marked (keep, reject or unsure)."),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,9 @@ def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that select channels; the command gets them as `selection`."""
 
     @wraps(command)
-    def run(*args: Any, blocks: Sequence[str], channels: str | None, expression: str | None, marked: bool, **rest: Any) -> Any:
+    def run(
+        *args: Any, blocks: Sequence[str], channels: str | None, expression: str | None, marked: bool, **rest: Any
+    ) -> Any:
         if expression is not None:
             compile_filter(expression)
         return command(*args, selection=Selection(tuple(blocks), channels, expression, marked), **rest)
@@ -88,7 +102,9 @@ def _read(text: str) -> str:
     try:
         lines = path.read_text().split()
     except IsADirectoryError as error:
-        raise UsageError(f"{path} is a directory; --channels @FILE takes a file with ranges such as 0-31,108") from error
+        raise UsageError(
+            f"{path} is a directory; --channels @FILE takes a file with ranges such as 0-31,108"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise UsageError(f"--channels {text}: cannot read {path} ({reason})") from error

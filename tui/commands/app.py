@@ -13,7 +13,9 @@ from tui.given import Given, set_options
 
 
 @click.command("tui")
-@click.option("--graphics", metavar="MODE", default="auto", help="How images are drawn: auto, kitty, sixel, half or off.")
+@click.option(
+    "--graphics", metavar="MODE", default="auto", help="How images are drawn: auto, kitty, sixel, half or off."
+)
 @set_options
 def command(given: Given, graphics: str) -> None:
     """Open the app (what `streamscope` alone does)."""
@@ -31,7 +33,9 @@ def open_app(given: Given, graphics: str) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StreamscopeError("not a terminal: the app needs one; 'streamscope --help' lists commands that do not")
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise StreamscopeError("TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color")
+        raise StreamscopeError(
+            "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
+        )
     Store.open(given.root, create=True)
     from tui.app import AppOptions, run_app
 

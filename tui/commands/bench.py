@@ -15,14 +15,30 @@ STUDIED = ("1.1", "2.1", "3.1")
 
 
 @click.command("bench")
-@click.option("--block", "blocks", multiple=True, metavar="B", help=f"Blocks to measure.  [default: {', '.join(STUDIED)}]")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images that streamscope optimises together; Lucent has one.")
-@click.option("--repeats", type=click.IntRange(min=3), default=16, show_default=True, help="Steps to take the median of.")
-@click.option("--quality", is_flag=True, help="Also optimise the same channels with both and compare their activations (an hour on two cores).")
+@click.option(
+    "--block", "blocks", multiple=True, metavar="B", help=f"Blocks to measure.  [default: {', '.join(STUDIED)}]"
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Images that streamscope optimises together; Lucent has one.",
+)
+@click.option(
+    "--repeats", type=click.IntRange(min=3), default=16, show_default=True, help="Steps to take the median of."
+)
+@click.option(
+    "--quality",
+    is_flag=True,
+    help="Also optimise the same channels with both and compare their activations (an hour on two cores).",
+)
 @click.option("--channels", default="0-7", show_default=True, metavar="RANGE", help="Channels for --quality.")
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds for --quality.")
-@click.option("--quality-steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for --quality.")
-@common_options  # fmt: skip
+@click.option(
+    "--quality-steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for --quality."
+)
+@common_options
 def command(
     given: Given,
     blocks: tuple[str, ...],
@@ -37,10 +53,12 @@ def command(
     import torch
 
     from core import bench
+    from core.allocator import keep_freed_memory
     from core.model import load_network
 
     with download_progress(f"downloading {given.model}") as progress:
         network = load_network(given.spec, given.device, progress)
+    keep_freed_memory()
     names = blocks or STUDIED
     picked = {block: parse_channels(channels, network.info.block(block).channels) for block in names}
     found: dict[str, Any] = {

@@ -42,7 +42,9 @@ def info_command(given: Given) -> None:
         ]
         click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets}, indent=2))
     else:
-        click.echo(f"{store.root}: {sum(u.bytes for u in used) / 1e6:,.1f} MB in {len(used)} sets, {free / 1e9:,.1f} GB free")
+        click.echo(
+            f"{store.root}: {sum(u.bytes for u in used) / 1e6:,.1f} MB in {len(used)} sets, {free / 1e9:,.1f} GB free"
+        )
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("model", "fingerprint", "set", "FZs", "MB", "completed"):
             table.add_column(name, justify="right" if name in ("FZs", "MB") else "left")
@@ -65,7 +67,7 @@ def verify_command(given: Given, dropping: bool) -> int:
     for problem in found:
         if not given.as_json:
             click.echo(str(problem))
-    removed = [path for problem in found if problem.removes.exists() for path in drop(problem)] if dropping else []
+    removed = list(dict.fromkeys(path for problem in found for path in drop(problem))) if dropping else []
     if given.as_json:
         damaged = [{"path": str(p.path), "what": p.what} for p in found]
         click.echo(json.dumps({"damaged": damaged, "removed": [str(path) for path in removed]}, indent=2))
@@ -109,7 +111,9 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> Non
         _as_json(planned)
     elif not given.as_json:
         for item in planned:
-            click.echo(f"{'would remove' if dry_run else 'removing'} {item.what} {item.path} ({item.bytes / 1e6:,.1f} MB)")
+            click.echo(
+                f"{'would remove' if dry_run else 'removing'} {item.what} {item.path} ({item.bytes / 1e6:,.1f} MB)"
+            )
         if not planned:
             click.echo("nothing to remove")
     if dry_run or not planned:
@@ -124,5 +128,5 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> Non
         click.echo(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
 
 
-def _as_json(items: list) -> None:  # type: ignore[type-arg]
+def _as_json(items: list) -> None:
     click.echo(json.dumps([{"path": str(i.path), "what": i.what, "bytes": i.bytes} for i in items], indent=2))

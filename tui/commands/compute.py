@@ -19,11 +19,24 @@ from tui.selection import Selection, selection_options
 
 
 @click.command("compute")
-@click.option("--tensor", "tensors", metavar="LIST", default=",".join(TENSORS), show_default=True, help="Which FZs: of in, block, out. M and the scale metric need in and block.")
-@click.option("--batch", type=int, metavar="N", help="Channels optimised together.  [default: 16 on a CPU, what fits on CUDA]")
-@click.option("--detach", is_flag=True, help="Start a job that goes on after this command and a dropped connection; the app shows and stops it.")
+@click.option(
+    "--tensor",
+    "tensors",
+    metavar="LIST",
+    default=",".join(TENSORS),
+    show_default=True,
+    help="Which FZs: of in, block, out. M and the scale metric need in and block.",
+)
+@click.option(
+    "--batch", type=int, metavar="N", help="Channels optimised together.  [default: 16 on a CPU, what fits on CUDA]"
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Start a job that goes on after this command and a dropped connection; the app shows and stops it.",
+)
 @selection_options
-@set_options  # fmt: skip
+@set_options
 def command(given: Given, selection: Selection, tensors: str, batch: int | None, detach: bool) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
 

@@ -14,7 +14,9 @@ from tui.given import Given, common_options
 @click.command("demo-images")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Images of each class.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed draws other images.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed draws other images."
+)
 @common_options
 def command(given: Given, folder: Path, per_class: int, seed: int) -> None:
     """Draw the demo model's labelled images into FOLDER, one folder a class."""

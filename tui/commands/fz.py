@@ -17,10 +17,19 @@ from tui.selection import Selection, selection_options
 
 
 @click.command("fz")
-@click.option("--tensor", "tensors", metavar="LIST", default=",".join(TENSORS), show_default=True, help="Which FZs: of in, block, out.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write to; made if need be.")
+@click.option(
+    "--tensor",
+    "tensors",
+    metavar="LIST",
+    default=",".join(TENSORS),
+    show_default=True,
+    help="Which FZs: of in, block, out.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write to; made if need be."
+)
 @selection_options
-@set_options  # fmt: skip
+@set_options
 def command(given: Given, selection: Selection, tensors: str, out: Path) -> None:
     """Write stored FZs as PNG files named B_T_CHANNEL.png, for example 2.1_block_0108.png.
 

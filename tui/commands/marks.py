@@ -22,7 +22,9 @@ def export_command(given: Given, file: Path) -> None:
     """Write the marks, tags and notes of the model to the CSV FILE."""
     info = given.info(given.store())
     count = given.marks(info).export_csv(file)
-    click.echo(json.dumps({"file": str(file), "channels": count}) if given.as_json else f"wrote {count} judgements to {file}")
+    click.echo(
+        json.dumps({"file": str(file), "channels": count}) if given.as_json else f"wrote {count} judgements to {file}"
+    )
 
 
 @command.command("import")
@@ -35,4 +37,6 @@ def import_command(given: Given, file: Path) -> None:
     """
     info = given.info(given.store())
     count = given.marks(info).import_csv(file)
-    click.echo(json.dumps({"file": str(file), "channels": count}) if given.as_json else f"read {count} judgements from {file}")
+    click.echo(
+        json.dumps({"file": str(file), "channels": count}) if given.as_json else f"read {count} judgements from {file}"
+    )

@@ -21,16 +21,30 @@ from tui.selection import Selection, selection_options
 
 @click.command(
     "table",
-    epilog="\b\n" + HELP.replace("\n\n", "\n\n\b\n") + "\n\n\b\nColumns:\n" + "\n".join(f"  {c.name:18} {c.help}" for c in COLUMNS),
+    epilog="\b\n"
+    + HELP.replace("\n\n", "\n\n\b\n")
+    + "\n\n\b\nColumns:\n"
+    + "\n".join(f"  {c.name:18} {c.help}" for c in COLUMNS),
 )
 @click.option("--sort", metavar="COL", help="Column to sort by; empty fields come last.")
 @click.option("--desc", is_flag=True, help="Largest first.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option("--columns", metavar="LIST", help="Columns to show, in order, separated by commas.  [default: a few on a terminal, all in csv and json]")
-@click.option("--format", "format_", type=click.Choice(["table", *FORMATS]), help="[default: table; csv or json for a --out FILE that ends so]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, with FILE.meta.json beside it.")
+@click.option(
+    "--columns",
+    metavar="LIST",
+    help="Columns to show, in order, separated by commas.  [default: a few on a terminal, all in csv and json]",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", *FORMATS]),
+    help="[default: table; csv or json for a --out FILE that ends so]",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, with FILE.meta.json beside it."
+)
 @selection_options
-@set_options  # fmt: skip
+@set_options
 def command(
     given: Given,
     selection: Selection,

@@ -1,0 +1,209 @@
+"""Jobs on a real store: what they leave behind, killed and resumed, two at once, stopped, on a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import DiskFullError
+from core.model import load_network
+from core.plan import Request
+from core.recipe import Recipe, SetKey
+from core.spec import ModelSpec
+from core.store import Store, create_job, job_state, request_stop
+from core.table import build_frame
+from core.work import check_space
+from core.worker import run_job
+
+ROOT = Path(__file__).parent.parent
+ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block", "out"], "steps": 6, "batch": 4, "device": "cpu"}
+ENDS = 120
+"""Seconds after which a test gives up waiting for a process."""
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network(ModelSpec("demo"), "cpu")
+
+
+def _run(root, network, tell=lambda event: None, **asked):
+    store = Store.open(root, create=True)
+    job = create_job(store, {**ASKED, **asked})
+    return run_job(store, job, tell, network), store, job
+
+
+def _table(root, network):
+    store = Store.open(root)
+    fzset = store.choose_set(network.info)
+    frame = build_frame(network.info, fzset, ["1.1"])
+    return frame.rows(range(len(frame)))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(network, tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole") / "cache"
+    assert _run(root, network)[0] == 0
+    return root
+
+
+def test_a_job_computes_and_measures_all_that_it_was_asked_for(uninterrupted, network):
+    rows = _table(uninterrupted, network)
+    assert {row["status"] for row in rows} <= {"ok"} | {
+        r["status"] for r in rows if r["status"].startswith("undefined")
+    }
+    assert all(row["out_on_out"] is not None and row["block_on_in_up"] is not None for row in rows)
+    assert not list((uninterrupted / "leases").glob("*.json"))
+    assert Store.open(uninterrupted).choose_set(network.info).completed_at()
+
+
+def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted, network):
+    events = []
+    code, _, _ = _run(uninterrupted, network, events.append)
+    assert code == 0
+    assert not [e for e in events if e["event"] in ("fz", "measure")]
+
+
+def _files(root):
+    return {p.relative_to(root): p.read_bytes() for p in (root / "models").rglob("*.png")}
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(kills, uninterrupted, network, tmp_path):
+    root = tmp_path / "cache"
+    command = [sys.executable, "-m", "tui.cli", "compute", "--model", "demo", "--cache", str(root), "--device", "cpu"]
+    command += ["--block", "1.1", "--steps", "6", "--batch", "4", "--json"]
+    for kill in range(kills):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        done = 0
+        for line in process.stdout:
+            done += json.loads(line)["event"] in ("fz", "measure")
+            if done > kill:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(ENDS)
+        process.stdout.close()
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENDS, check=True)
+    assert json.loads(finished.stdout.splitlines()[-1])["event"] == "done"
+    assert _table(root, network) == _table(uninterrupted, network)
+    assert _files(root) == _files(uninterrupted)
+
+
+def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, network, tmp_path):
+    root = tmp_path / "cache"
+    events: list[list[dict]] = [[], []]
+    codes = []
+    threads = [
+        threading.Thread(target=lambda own=own: codes.append(_run(root, network, own.append)[0])) for own in events
+    ]
+    Store.open(root, create=True)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(ENDS)
+    assert codes == [0, 0]
+    done = [
+        (e["event"], e["tensor"], tuple(e["channels"]))
+        for own in events
+        for e in own
+        if e["event"] in ("fz", "measure")
+    ]
+    assert len(done) == len(set(done))
+    assert _table(root, network) == _table(uninterrupted, network)
+
+
+def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, ASKED)
+
+    def tell(event):
+        if event["event"] == "fz":
+            request_stop(job)
+
+    assert run_job(store, job, tell, network) == 1
+    assert job_state(store, job).state == "stopped"
+    assert not list((store.root / "leases").glob("*.json"))
+    assert _run(store.root, network)[0] == 0
+
+
+def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_path):
+    _, store, _ = _run(tmp_path / "cache", network, tensors=["in"])
+    fzset = store.choose_set(network.info)
+    record = fzset.fzs(network.info.target("1.1", "in"))[2]
+    record.path.write_bytes(record.path.read_bytes()[:200])
+    measures = next((store.root / "models").rglob("measures/1.1/on_in"))
+    damaged = next(p for p in measures.iterdir() if p.name.startswith("0000-0003"))
+    for file in damaged.iterdir():
+        file.unlink()
+    damaged.rmdir()
+    events = []
+    code, _, job = _run(tmp_path / "cache", network, events.append)
+    problems = [e["message"] for e in events if e["event"] == "problem"]
+    assert code == 1
+    assert any("0002.png" in line and "verify" in line for line in problems)
+    assert job_state(store, job).state == "failed"
+    rows = _table(store.root, network)
+    assert rows[4]["status"] != "missing in"
+    assert rows[0]["status"] == "missing in"
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "cache", create=True)
+    monkeypatch.setattr("core.work.free_bytes", lambda root: 1000)
+    events = []
+    code, _, job = _run(store.root, network, events.append)
+    assert code == 1
+    assert "FZs need about" in job_state(store, job).message
+    assert not [e for e in events if e["event"] == "fz"]
+    key = SetKey(Recipe(steps=6))
+    request = Request.of(network.info, key, ["1.1"], ["in"], 4)
+    with pytest.raises(DiskFullError, match="--cache DIR"):
+        check_space(store, store.set(network.info, key), request)
+
+
+def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path):
+    _run(tmp_path / "cache", network, tensors=["in"])
+    reports = []
+    _run(tmp_path / "cache", network, lambda e: reports.append(e) if e["event"] == "progress" else None)
+    assert reports[0]["done"] == 16
+    assert reports[-1]["total"] == 48
+    shares = [r["share"] for r in reports]
+    assert shares == sorted(shares)
+
+
+def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "model": "resnet99"})
+    assert run_job(store, job, lambda event: None) == 1
+    assert job_state(store, job).state == "failed"
+    assert "unknown model 'resnet99'" in job_state(store, job).message
+
+
+def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path):
+    root = str(tmp_path / "cache")
+    base = [sys.executable, "-m", "core.worker"]
+    described = subprocess.run(
+        [*base, "describe", "--cache", root, "--model", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
+    )
+    event = json.loads(described.stdout)
+    store = Store.open(Path(root))
+    assert store.recall(ModelSpec("demo").text).fingerprint == event["fingerprint"]
+    job = create_job(store, {**ASKED, "tensors": ["block"], "channels": {"1.1": [0, 1]}})
+    ran = subprocess.run(
+        [*base, "run", "--cache", root, "--job", job.id], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1])["event"] == "done"
+
+
+def test_every_stored_fz_says_what_made_it(uninterrupted, network):
+    fzset = Store.open(uninterrupted).choose_set(network.info)
+    records = fzset.fzs(network.info.target("1.1", "block"))
+    assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
+    assert all(np.isfinite(r.activation) for r in records.values())
