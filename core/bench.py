@@ -112,7 +112,7 @@ def render_lucent(
     field_size: int,
     tick: Callable[[], None] | None = None,
 ) -> np.ndarray:
-    """One FZ of a centre neuron by Lucent's `render_vis` with the paper recipe's transforms; (side, side, 3) in 0..1."""
+    """One FZ of a centre neuron by Lucent's `render_vis` with the recipe's transforms; (side, side, 3) in 0..1."""
     with _quiet():
         from lucent.optvis import objectives, param, render, transform
     from torchvision.transforms import CenterCrop, Normalize

@@ -1,4 +1,4 @@
-"""FZ parameters: a half spectrum a colour, as Lucent has it, turned into only that patch of the image that is needed."""
+"""FZ parameters: a half spectrum a colour, as Lucent has it, turned into only the patch of the image that is needed."""
 
 from __future__ import annotations
 

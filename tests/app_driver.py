@@ -63,8 +63,9 @@ def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
 
 def type_ahead(app: StreamscopeApp, text: str) -> None:
     """Keys that arrive at once, as when a person is quicker than the app."""
+    names = {"/": "slash", " ": "space", "_": "underscore", "=": "equals_sign"}
     for letter in text:
-        app.post_message(events.Key({"/": "slash", " ": "space", "_": "underscore"}.get(letter, letter), letter))
+        app.post_message(events.Key(names.get(letter, letter), letter))
 
 
 def shown(app: StreamscopeApp) -> list[tuple[str, int]]:

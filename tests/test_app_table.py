@@ -197,7 +197,7 @@ async def test_vim_keys_move_and_stop_at_the_ends(tmp_path: Path) -> None:
         assert table.position == 2
         await pilot.press("G", "j")
         assert table.position == 21
-        assert "2.1     7" in screen_text(app)
+        assert "2.1      7" in screen_text(app)
         await pilot.press("g")
         assert table.position == 0
         await pilot.press("ctrl+d")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -22,7 +22,7 @@ from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
 from tui.graphics import Graphics, detect
 from tui.job_control import JobWatch, describe, last_words
-from tui.marking import Judged, Judgements, MarkingThread
+from tui.marking import Judged, Judgements, Marking, MarkingThread
 from tui.messages import JobsPolled, JudgementsChanged, ModelFound, StoreRead, WorkFailed
 from tui.picture import adopt_cell_size
 from tui.reading import Reading, StoreReader, Wanted
@@ -237,14 +237,26 @@ class StreamscopeApp(App[None]):
         if self.reading is not None:
             screen.show_frame(with_marks(self.reading.frame, self.judgements))
 
-    def on_channels_screen_mark_given(self, event: ChannelsScreen.MarkGiven) -> None:
+    def judge(self, change: Callable[[Marking], str]) -> None:
+        """Give a mark, a tag or a note, or take one back."""
         if self.marking is not None:
-            self.marking.change(lambda marking: marking.mark(event.keys, event.mark))
+            self.marking.change(change)
 
-    def on_channels_screen_asked(self, event: ChannelsScreen.Asked) -> None:
-        self.requests.answer(event.what)
+    def on_channels_screen_mark_given(self, event: ChannelsScreen.MarkGiven) -> None:
+        self.judge(lambda marking: marking.mark(event.keys, event.mark))
 
-    # -- help ----------------------------------------------------------------------------------------------------------
+    # -- keys ----------------------------------------------------------------------------------------------------------
+
+    def action_ask(self, what: str) -> None:
+        self.requests.answer(what)
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys typed before a dialog or the filter line had opened come back from where the focus was: on a slow line
+        several arrive at once. They are text for what is open now, and no commands."""
+        target = self.screen.focused or self.screen
+        if event.is_printable and target.check_consume_key(event.key, event.character):
+            event.prevent_default()
+            target.post_message(events.Key(event.key, event.character))
 
     def action_show_keys(self) -> None:
         sections = [

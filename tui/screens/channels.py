@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from textual import events, work
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
@@ -75,9 +75,9 @@ class ChannelsScreen(Screen[None]):
         Binding("u", "mark('unsure')", "Unsure", id="mark.unsure"),
         Binding("c", "mark('')", "Clear the mark", show=False, id="mark.clear"),
         Binding("a", "toggle_advance", "Go to the next channel after a mark, or stay", show=False, id="mark.advance"),
-        Binding("e", "ask('note')", "Write a note", show=False, id="note"),
-        Binding("t", "ask('tags')", "Set tags", show=False, id="tags"),
-        Binding("z", "ask('undo')", "Undo", id="undo"),
+        Binding("e", "app.ask('note')", "Write a note", show=False, id="note"),
+        Binding("t", "app.ask('tags')", "Set tags", show=False, id="tags"),
+        Binding("z", "app.ask('undo')", "Undo", id="undo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_filter", "Clear the filter", show=False, id="filter.off"),
         Binding("s", "sort", "Sort", id="sort"),
@@ -89,11 +89,11 @@ class ChannelsScreen(Screen[None]):
         Binding("b", "toggle_blocks", "Show or hide the blocks", show=False, id="blocks"),
         Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
-        Binding("C", "ask('compute')", "Compute", id="compute"),
-        Binding("S", "ask('stop')", "Stop a job", show=False, id="stop"),
-        Binding("E", "ask('export')", "Export", id="export"),
-        Binding("o", "ask('set')", "Open another set", show=False, id="set"),
-        Binding("exclamation_mark", "ask('problems')", "Problems in the cache", show=False, id="problems"),
+        Binding("C", "app.ask('compute')", "Compute", id="compute"),
+        Binding("S", "app.ask('stop')", "Stop a job", show=False, id="stop"),
+        Binding("E", "app.ask('export')", "Export", id="export"),
+        Binding("o", "app.ask('set')", "Open another set", show=False, id="set"),
+        Binding("exclamation_mark", "app.ask('problems')", "Problems in the cache", show=False, id="problems"),
     ]
 
     class MarkGiven(Message):
@@ -101,13 +101,6 @@ class ChannelsScreen(Screen[None]):
             super().__init__()
             self.keys = keys
             self.mark = mark
-
-    class Asked(Message):
-        """Something the app does was asked for: note, tags, undo, compute, stop, export, set, problems."""
-
-        def __init__(self, what: str) -> None:
-            super().__init__()
-            self.what = what
 
     def __init__(self, info: ModelInfo, graphics: Graphics, cache: str) -> None:
         super().__init__()
@@ -262,9 +255,6 @@ class ChannelsScreen(Screen[None]):
         self.advance = not self.advance
         self.say(f"after a mark: {'the next channel' if self.advance else 'stay'}")
 
-    def action_ask(self, what: str) -> None:
-        self.post_message(self.Asked(what))
-
     def action_filter(self) -> None:
         self.query_one(FilterBar).open()
 
@@ -274,14 +264,16 @@ class ChannelsScreen(Screen[None]):
         else:
             self.query_one(FilterBar).clear()
 
-    @work
-    async def action_sort(self) -> None:
+    def action_sort(self) -> None:
         options = [(STREAM_ORDER, STREAM_ORDER), *((c.name, f"{c.name:<17} {c.help}") for c in COLUMNS)]
-        column = await self.app.push_screen_wait(Choice("Sort by", options, self.arrangement.column))
-        if column == STREAM_ORDER:
-            self._sort_by(None, False)
-        elif column is not None:
-            self._choose_column(column)
+
+        def chosen(column: str | None) -> None:
+            if column == STREAM_ORDER:
+                self._sort_by(None, False)
+            elif column is not None:
+                self._choose_column(column)
+
+        self.app.push_screen(Choice("Sort by", options, self.arrangement.column), chosen)
 
     def action_reverse(self) -> None:
         self._sort_by(self.arrangement.column, not self.arrangement.descending)

@@ -72,6 +72,9 @@ class Written(ModalScreen[Answer]):
         super().__init__(classes="dialog")
         self._early = ""
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return self.focused is None and character is not None and character.isprintable()
+
     def on_key(self, event: events.Key) -> None:
         if self.focused is None and event.is_printable and event.character:
             self._early += event.character

@@ -27,8 +27,8 @@ class FilterBar(Container):
     FilterBar Horizontal { height: 1; }
     FilterBar Label { width: 2; color: $accent; text-style: bold; }
     FilterBar Input { width: 1fr; }
-    FilterBar #wrong { height: 1; color: $text-error; display: none; }
-    FilterBar:focus-within #wrong { display: block; }
+    FilterBar #wrong { height: auto; min-height: 1; max-height: 4; color: $text-error; display: none; }
+    FilterBar.written #wrong { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear the filter", show=False, id="filter.clear"),
@@ -75,6 +75,12 @@ class FilterBar(Container):
         # Out of reach of Tab while it is hidden.
         self.query_one(Input).can_focus = self.has_class("shown")
 
+    def on_descendant_focus(self) -> None:
+        self.add_class("written")
+
+    def on_descendant_blur(self) -> None:
+        self.remove_class("written")
+
     def action_clear(self) -> None:
         self.clear()
 
@@ -100,15 +106,14 @@ class FilterBar(Container):
         self.post_message(self.FilterChanged(compiled))
 
     def _say(self, error: FilterError | None) -> None:
-        """In the one line below what was written, so that the table does not jump at every key."""
         self.query_one("#wrong", Static).update(self._pointing(error) if error is not None else "")
 
     def _pointing(self, error: FilterError) -> Text:
+        """On one line where it fits, so that the table does not jump while one writes."""
         width = max(1, self.size.width)
-        column = max(0, PROMPT + error.position - self.query_one(Input).scroll_offset.x)
-        text = Text(no_wrap=True, overflow="ellipsis")
+        column = max(0, min(PROMPT + error.position - self.query_one(Input).scroll_offset.x, width - 1))
         if column + 2 + len(error.reason) <= width:
-            return text.append(" " * column + "^ " + error.reason)
-        if len(error.reason) + 1 <= column < width:
-            return text.append(f"{error.reason:>{column - 1}} ^")
-        return text.append(f"column {error.position + 1}: {error.reason}")
+            return Text(" " * column + "^ " + error.reason)
+        if len(error.reason) + 1 <= column:
+            return Text(f"{error.reason:>{column - 1}} ^")
+        return Text(" " * column + "^\n" + error.reason)
