@@ -46,9 +46,9 @@ async def opened(
         yield app, pilot
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    """Let the app work until the condition holds; fails when it does not within `WAIT_SECONDS`."""
-    for _ in range(int(WAIT_SECONDS / 0.02)):
+async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Let the app work until the condition holds; fails when it does not within `seconds`."""
+    for _ in range(int(seconds / 0.02)):
         if condition():
             return
         await pilot.pause(0.02)

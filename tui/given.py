@@ -125,22 +125,27 @@ _SETS = (
     ),
 )
 
+_SET_NAMES = frozenset({"steps", "seed", "capture"})
+_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
+
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every command has; the command gets them as its first argument, a `Given`."""
-    return _with(command, _COMMON)
+    return _with(command, _COMMON, _COMMON_NAMES)
 
 
 def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """As `common_options`, with those that choose a stored set."""
-    return _with(command, _COMMON + _SETS)
+    return _with(command, _COMMON + _SETS, _COMMON_NAMES | _SET_NAMES)
 
 
-def _with(command: Callable[..., Any], options: tuple[Callable[..., Any], ...]) -> Callable[..., Any]:
+def _with(
+    command: Callable[..., Any], options: tuple[Callable[..., Any], ...], names: frozenset[str]
+) -> Callable[..., Any]:
     @click.pass_context
     @wraps(command)
     def run(context: click.Context, /, **values: Any) -> Any:
-        own = {name: values.pop(name) for name in Given.__dataclass_fields__ if name in values}
+        own = {name: values.pop(name) for name in names}
         # What was given before the command's name holds unless the command says otherwise.
         above = context.find_object(Given) or Given()
         given = Given(**{**above.__dict__, **{n: v for n, v in own.items() if v is not None}})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,11 +58,11 @@ def train() -> nn.Module:
     images, labels = dataset(IMAGES, SEED)
     targets = torch.from_numpy(labels)
     net = build().to(memory_format=torch.channels_last)
-    # Decaying BN's scales too would push whole block features to nothing: channels that only skip, and dead ones.
+    # BN's scales do not decay, so that no block's feature shrinks to nothing.
     scales = [p for p in net.parameters() if p.ndim == 1]
     kernels = [p for p in net.parameters() if p.ndim > 1]
     groups = [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": scales, "weight_decay": 0.0}]
-    # SGD needs about three times as many epochs for the same accuracy (measured: 39 % against 84 % after four).
+    # Measured after four epochs of 6,000 images: AdamW at this rate 84 % right, Nesterov SGD at 0.03 39 %.
     optimiser = torch.optim.AdamW(groups, lr=PEAK_RATE)
     batches = IMAGES // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=EPOCHS * batches, pct_start=0.2)
@@ -86,7 +86,7 @@ def train() -> nn.Module:
 def write(net: nn.Module, accuracy: float, path: Path) -> None:
     """Writes the weights to `path` and what they came from to the JSON beside it."""
     state = {k: v.contiguous() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    save_file(state, path)
+    path.write_bytes(save(state))
     about = {
         "seed": SEED,
         "held_out_accuracy": accuracy,

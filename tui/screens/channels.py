@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -25,7 +26,7 @@ from tui.reading import Reading
 from tui.screens.dialogs import Choice
 from tui.view import Arrangement, Key, arrange, channels_by_block, marked_rows
 from tui.widgets.blocks import HEADING, BlockList
-from tui.widgets.columns import SCROLLED
+from tui.widgets.columns import DIM, SCROLLED
 from tui.widgets.filter import FilterBar
 from tui.widgets.preview import Preview
 from tui.widgets.status import JobLine, StatusBar
@@ -150,10 +151,8 @@ class ChannelsScreen(Screen[None]):
         """Show a new reading of the store, under marks."""
         self.reading, self.frame = reading, frame
         self.query_one(BlockList).show(self.info.blocks, self.info.default_blocks, reading.summaries)
-        self.query_one("#model", Static).update(
-            f"{self.info.name}  [dim]{self.info.fingerprint[:12]}[/]\n"
-            f"{set_name(reading.key)}{'' if reading.stored else ' [dim](nothing stored)[/]'}"
-        )
+        about = Text.assemble(self.info.name, (f"  {self.info.fingerprint[:12]}\n", DIM), set_name(reading.key))
+        self.query_one("#model", Static).update(about if reading.stored else about.append("\nnothing stored yet", DIM))
         self._arrange()
         self._show_channel()
 

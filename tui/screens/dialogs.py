@@ -26,7 +26,7 @@ DIALOG_CSS = """
 .dialog .box.failed { border: round $error; }
 .dialog .hint { color: $text-muted; height: auto; }
 .dialog .wrong { color: $error; height: auto; }
-.dialog Input { margin: 0; }
+.dialog .body { width: 1fr; height: auto; }
 .dialog VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
 .dialog OptionList {
     text-wrap: nowrap; text-overflow: ellipsis; height: auto; max-height: 18;

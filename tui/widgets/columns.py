@@ -94,7 +94,7 @@ def cell(name: str, value: Any, places: int = 2) -> tuple[str, Style]:
     if value is None or math.isnan(value):
         return EMPTY, DIM
     if name in TICKED:
-        return ("✓", PASSED) if value else (EMPTY, DIM)
+        return ("✓", PASSED) if value else ("✗", DIM)
     return number(float(value), places), PLAIN
 
 
