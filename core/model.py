@@ -61,6 +61,8 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     # TF32 would round convolutions to 10 bits; every figure here is meant to be float32.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    # Gradients of convolutions summed in a fixed order, so that a rerun is bit-equal.
+    torch.backends.cudnn.deterministic = True
     module = _architecture(spec.name)
     state = _read_state(spec, progress)
     _check_state(module, state, spec)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from core.cone import Cone, FoldedNetwork, Read
 from core.recipe import Recipe
+from core.rotation import rotate
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,7 @@ class ConeTransform:
         wide = torch.bmm(patch.reshape(n, -1, patch.shape[3]), over_columns.transpose(1, 2))
         wide = wide.reshape(n, colours, patch.shape[2], self._scaled_side)
         scaled = torch.matmul(over_rows[:, None], wide)
-        grid = F.affine_grid(
-            self._rotation(draws).to(device), [n, 1, self._rotated_side, self._rotated_side], align_corners=True
-        )
-        x = F.grid_sample(scaled, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+        x = rotate(scaled, self._rotation(draws).to(device), self._rotated_side)
         if self._rotated_side > self.side:
             fraction = self._fraction[draws.scale[:, None], draws.second]
             down, right = torch.from_numpy(fraction).to(device, torch.float32).T[:, :, None, None, None]

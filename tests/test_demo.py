@@ -12,10 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core import demo
-from core.demo import CLASSES, SIDE, dataset, draw, weights_path, write_images
+from core.demo import CLASSES, SIDE, dataset, draw, train, weights_path, write_images
 from core.demo.images import class_images
 from core.demo.network import INPUT_SIZE, build
-from core.demo.train import measure_accuracy
 from core.errors import StoreError, UsageError
 
 
@@ -176,14 +175,12 @@ def test_network_has_torchvisions_names_and_six_blocks() -> None:
 
 
 def test_bundled_weights_know_images_they_never_saw() -> None:
-    accuracy = measure_accuracy(loaded_demo(), *dataset(500, seed=987654321))
+    accuracy = train.measure_accuracy(loaded_demo(), *dataset(500, seed=987654321))
     assert accuracy > 0.9
     assert abs(accuracy - demo.accuracy()) < 0.04
 
 
 def test_what_is_told_of_the_training_is_what_the_script_does() -> None:
-    from core.demo import train
-
     about = json.loads(weights_path().with_suffix(".json").read_text())
     assert about["classes"] == list(CLASSES)
     assert (about["seed"], about["images"], about["epochs"]) == (train.SEED, train.IMAGES, train.EPOCHS)

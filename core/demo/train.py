@@ -103,6 +103,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model and write its weights.")
     parser.add_argument("--out", type=Path, default=weights_path(), help="safetensors file (default: the bundled one)")
     out = parser.parse_args().out
+    if not out.parent.is_dir():
+        parser.error(f"{out.parent} is not a folder; --out names a file in one that exists")
     # One thread makes the result independent of the core count, and is 8 times faster when others use the cores.
     torch.set_num_threads(1)
     net = train()

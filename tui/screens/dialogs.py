@@ -27,7 +27,7 @@ DIALOG_CSS = """
 .dialog .hint { color: $text-muted; height: auto; }
 .dialog .wrong { color: $error; height: auto; }
 .dialog .body { width: 1fr; height: auto; }
-.dialog VerticalScroll { height: auto; max-height: 100%; scrollbar-size-vertical: 1; }
+.dialog VerticalScroll { height: auto; max-height: 86vh; scrollbar-size-vertical: 1; }
 .dialog OptionList {
     text-wrap: nowrap; text-overflow: ellipsis; height: auto; max-height: 18;
     border: none; background: $surface; scrollbar-size-vertical: 1;
