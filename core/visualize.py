@@ -62,8 +62,8 @@ def visualize(
     """
     try:
         return _Optimiser(network, target, channels, recipe, seed, capture).run(watch)
-    except (torch.OutOfMemoryError, MemoryError):
-        if len(channels) == 1:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or len(channels) == 1:
             raise
     if network.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -80,6 +80,11 @@ def visualize(
         trace=np.concatenate([half.trace for half in halves]),
         flags=halves[0].flags + halves[1].flags,
     )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On CUDA torch has an error of its own for that; on a CPU it is a RuntimeError like any other but for its text."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 class _Optimiser:

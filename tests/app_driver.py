@@ -15,6 +15,7 @@ from tests.app_store import fill, make_info, open_store
 from tui.app import AppOptions, StreamscopeApp
 from tui.graphics import Graphics
 from tui.screens.channels import ChannelsScreen
+from tui.screens.dialogs import Notice
 from tui.widgets.status import JobLine, StatusBar
 
 WAIT_SECONDS = 20.0
@@ -83,6 +84,11 @@ def status_left(app: StreamscopeApp) -> str:
 def job_line(app: StreamscopeApp) -> str:
     line = channels_screen(app).query_one(JobLine)
     return str(line.render()) if line.has_class("shown") else ""
+
+
+def dialog_text(app: StreamscopeApp) -> str:
+    """What the dialog on top says, "" when there is none."""
+    return app.screen.text if isinstance(app.screen, Notice) else ""
 
 
 def screen_text(app: object) -> str:

@@ -127,3 +127,46 @@ def test_importing_the_app_asks_the_terminal_nothing() -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+def _opened_in(environ: dict[str, str], code: str, answers: bytes = XTERM_SIXEL) -> tuple[str, bytes]:
+    """What a process on a terminal prints to stderr, and what it asked the terminal."""
+    master, slave = pty.openpty()
+    heard = b""
+    try:
+        whole = {**{k: v for k, v in os.environ.items() if k not in ("TMUX", "TERM")}, "TERM": "xterm", **environ}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=whole
+        )
+        assert process.stderr is not None
+        answered = False
+        while not select.select([process.stderr], [], [], 0)[0]:
+            if select.select([master], [], [], 0.05)[0]:
+                heard += os.read(master, 4096)
+            if not answered and heard.endswith(b"\x1b[c"):
+                os.write(master, answers)
+                answered = True
+        said = process.stderr.read().decode().strip()
+        process.wait(timeout=60)
+        process.stderr.close()
+        return said, heard
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+DETECT = "import sys; from tui.graphics import detect; g = detect({!r}); print(g.mode, *g.cell, file=sys.stderr)"
+
+
+def test_a_process_on_a_terminal_asks_once_and_draws_as_it_answers() -> None:
+    assert _opened_in({}, DETECT.format("auto")) == ("sixel 8 17", QUERIES)
+
+
+def test_inside_tmux_nothing_is_asked() -> None:
+    assert _opened_in({"TMUX": "/tmp/x,1,0"}, DETECT.format("auto")) == ("half 10 20", b"")
+    assert _opened_in({"TERM": "screen-256color"}, DETECT.format("auto")) == ("half 10 20", b"")
+
+
+def test_a_mode_asked_for_by_name_needs_the_cell_size_only() -> None:
+    assert _opened_in({"TMUX": "/tmp/x,1,0"}, DETECT.format("sixel")) == ("sixel 8 17", b"\x1b[16t\x1b[c")
+    assert _opened_in({}, DETECT.format("off")) == ("off 10 20", b"")

@@ -11,7 +11,17 @@ from core.errors import UsageError
 from core.plan import Request
 from core.spec import ModelSpec
 from core.store import Job, Store, create_job, jobs
-from tests.app_driver import channels_screen, job_line, opened, options, screen_text, small_store, status_left, until
+from tests.app_driver import (
+    channels_screen,
+    dialog_text,
+    job_line,
+    opened,
+    options,
+    screen_text,
+    small_store,
+    status_left,
+    until,
+)
 from tests.app_store import fill, make_info
 from tui.app import StreamscopeApp
 from tui.compute_form import Form, asked, request_of
@@ -119,7 +129,15 @@ async def test_a_job_that_fails_says_why_in_a_dialog(tmp_path: Path) -> None:
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "1/16" in job_line(app))
         job.finish("failed", "no space is left on the disk")
-        await until(pilot, lambda: "no space is left on the disk" in screen_text(app))
+        await until(pilot, lambda: "no space is left on the disk" in dialog_text(app))
+
+
+async def test_a_worker_that_ends_before_its_first_word_is_noticed(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    async with opened(options(tmp_path)) as (app, pilot):
+        (tmp_path / "cache" / "store.json").write_text('{"format": 7}')
+        app.job_workers.start(store, {"model": "resnet18"})
+        await until(pilot, lambda: "its worker ended at once, with exit code 1" in dialog_text(app), 60)
 
 
 async def test_two_jobs_are_counted(tmp_path: Path) -> None:
@@ -132,11 +150,36 @@ async def test_two_jobs_are_counted(tmp_path: Path) -> None:
 
 async def test_weights_that_cannot_be_read_are_said_and_q_quits(tmp_path: Path) -> None:
     weights = tmp_path / "weights.pth"
-    weights.write_bytes(b"these are no weights")
+    weights.write_bytes(b"junk\n")
     given = options(tmp_path, spec=ModelSpec("resnet18", weights))
     app = StreamscopeApp(given, Store.open(given.cache), Graphics("half"), given.spec.text)
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, LoadingScreen) and "reading the weights" in screen_text(app))
-        await until(pilot, lambda: "weights.pth" in screen_text(app) and "q quits" in screen_text(app), 120)
+        await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
+        screen = app.screen
+        assert isinstance(screen, LoadingScreen)
+        await until(pilot, lambda: screen.text.startswith("reading the weights"))
+        await until(pilot, lambda: screen.text.startswith(f"{weights} is not a checkpoint"), 120)
         await pilot.press("q")
     assert app.return_code == 0
+
+
+async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its_rows(tmp_path: Path) -> None:
+    given = options(tmp_path, spec=ModelSpec("demo"), device="cpu")
+    app = StreamscopeApp(given, Store.open(given.cache), Graphics("half"), given.spec.text)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)
+        screen = channels_screen(app)
+        await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
+        await until(pilot, lambda: "4 FZs; stored ones are kept; a new set: paper 2 seed 0" in screen_text(app))
+        await pilot.press("enter")
+
+        def computed() -> list[int]:
+            frame = screen.frame
+            rows = frame["status"] == "ok" if frame is not None else []
+            return frame["channel"][rows].astype(int).tolist() if frame is not None else []
+
+        await until(pilot, lambda: computed() == [1, 2], 180)
+        await until(pilot, lambda: [state.state for state in app.jobs.values()] == ["done"], 60)
+        assert app.reading is not None
+        assert app.reading.key.recipe.steps == 2
+    assert app.jobs_running == 0

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.store import Marks
-from tests.app_driver import channels_screen, opened, options, screen_text, shown, small_store, status_left, until
+from tests.app_driver import (
+    channels_screen,
+    dialog_text,
+    opened,
+    options,
+    screen_text,
+    shown,
+    small_store,
+    status_left,
+    until,
+)
 from tests.app_store import make_info
 
 
@@ -111,7 +121,7 @@ async def test_marks_that_cannot_be_written_are_an_error_shown_once(tmp_path: Pa
     (tmp_path / "marks").write_text("a file where a folder should be")
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("y")
-        await until(pilot, lambda: str(tmp_path / "marks") in screen_text(app))
+        await until(pilot, lambda: str(tmp_path / "marks") in dialog_text(app))
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is channels_screen(app))
         assert app.judgement(("1.1", 0)).mark == ""

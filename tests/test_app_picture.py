@@ -73,6 +73,13 @@ def test_sixel_lines_wipe_their_cells_and_the_last_one_draws_the_image_from_the_
     assert picture.lines[-1].text.endswith("\x1b\\\x1b8\x1b[12C")
 
 
+def test_a_sixel_line_is_drawn_whole_or_not_at_all() -> None:
+    line = draw(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1]
+    assert line.crop(0, 12) is line
+    for start, end in ((0, 5), (3, 12), (4, 8)):
+        assert line.crop(start, end).text == " " * (end - start)
+
+
 @pytest.mark.parametrize("select_on_define", [True, False])
 def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defined_and_in_xterm(
     select_on_define: bool,

@@ -7,10 +7,21 @@ import json
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from core.errors import StoreError, UsageError
 from core.store import Store
-from tests.app_driver import channels_screen, opened, options, screen_text, shown, small_store, status_left, until
+from tests.app_driver import (
+    channels_screen,
+    dialog_text,
+    opened,
+    options,
+    screen_text,
+    shown,
+    small_store,
+    status_left,
+    until,
+)
 from tests.app_store import fill, make_info
 from tui.app import run_app
 from tui.screens.channels import ChannelsScreen
@@ -33,7 +44,8 @@ async def test_export_writes_exactly_the_channels_shown_in_the_order_shown(tmp_p
         await until(pilot, lambda: "6  filtered" in screen_text(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Prompt))
-        await pilot.press("ctrl+u", *str(file), "enter")
+        app.screen.query_one(Input).value = str(file)
+        await pilot.press("enter")
         await until(pilot, lambda: status_left(app).startswith("6 channels written to"))
         expected = shown(app)
     rows = list(csv.DictReader(file.open()))
@@ -49,7 +61,8 @@ async def test_export_of_marked_channels_ignores_the_filter(tmp_path: Path) -> N
         await until(pilot, lambda: len(app.judgements) == 2)
         await pilot.press("slash", *"channel > 3", "enter", "E", *"keep", "enter")
         await until(pilot, lambda: isinstance(app.screen, Prompt))
-        await pilot.press("ctrl+u", *str(file), "enter")
+        app.screen.query_one(Input).value = str(file)
+        await pilot.press("enter")
         await until(pilot, lambda: status_left(app).startswith("1 channels written"))
     assert [(row["block"], row["channel"], row["marked"]) for row in json.loads(file.read_text())] == [
         ("1.1", 0, "keep")
@@ -61,8 +74,9 @@ async def test_an_export_that_fails_is_one_line_in_a_dialog(tmp_path: Path) -> N
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("E", "enter")
         await until(pilot, lambda: isinstance(app.screen, Prompt))
-        await pilot.press("ctrl+u", *str(tmp_path / "no" / "such.csv"), "enter")
-        await until(pilot, lambda: "there is no folder" in screen_text(app))
+        app.screen.query_one(Input).value = str(tmp_path / "no" / "such.csv")
+        await pilot.press("enter")
+        await until(pilot, lambda: "there is no folder" in dialog_text(app))
 
 
 async def test_another_set_is_opened_by_name(tmp_path: Path) -> None:
@@ -94,7 +108,7 @@ async def test_damage_in_the_store_is_counted_and_listed(tmp_path: Path) -> None
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "1 problem (!)" in screen_text(app))
         await pilot.press("exclamation_mark")
-        await until(pilot, lambda: "cache verify" in screen_text(app))
+        await until(pilot, lambda: "cache verify" in dialog_text(app))
 
 
 async def test_the_key_help_names_every_binding(tmp_path: Path) -> None:
@@ -148,6 +162,15 @@ async def test_the_table_the_pictures_and_the_status_are_on_the_screen(tmp_path:
             assert wanted in text
         assert all(len(line) <= size[0] for line in text.split("\n"))
         assert ("block   ch  done" in text) == (size[0] >= 100)
+
+
+async def test_what_textual_says_goes_to_the_status_bar_and_no_toast_covers_the_pictures(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache", ())
+    async with opened(options(tmp_path)) as (app, pilot):
+        app.notify("Press q", title="Quit?", timeout=30)
+        assert status_left(app) == "Press q"
+        await pilot.pause()
+        assert len(app._notifications) == 0
 
 
 async def test_hidden_panes_come_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from PIL import Image
 from core.columns import COLUMNS
 from core.model import load_network
 from core.spec import ModelSpec
-from core.store import Marks, Store, create_job, marks_folder
+from core.store import FINISHED, Marks, Store, create_job, job_state, marks_folder, open_job
 from core.worker import run_job
 from tui.cli import COMMANDS, cli, main
 from tui.progress import duration
@@ -260,6 +261,19 @@ def test_compute_says_what_it_found_and_reports_json_lines(run):
     events = [json.loads(line)["event"] for line in out.splitlines()]
     assert events[0] in ("progress", "started")
     assert events[-1] == "done"
+
+
+def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path, capsys):
+    arguments = ["--model", "demo", "--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", "4"]
+    assert main(["compute", *arguments, "--cache", str(tmp_path / "cache"), "--detach", "--json"]) == 0
+    job = open_job(Path(json.loads(capsys.readouterr().out)["folder"]))
+    store = Store.open(tmp_path / "cache")
+    ends = time.monotonic() + 120
+    while (state := job_state(store, job).state) not in FINISHED and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert state == "done"
+    info = _info(store)
+    assert list(store.choose_set(info).fzs(info.target("1.1", "in"))) == [7]
 
 
 def test_common_options_may_stand_before_the_command(store, capsys):

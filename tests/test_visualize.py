@@ -102,13 +102,20 @@ def test_a_broken_channel_does_not_touch_its_neighbours(network):
     assert np.array_equal(broken.images[1], sound.images[1])
 
 
-def test_running_out_of_memory_halves_the_batch_and_goes_on(network, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_running_out_of_memory_halves_the_batch_and_goes_on(network, monkeypatch, error):
     whole = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
     run = visualize._Optimiser.run
 
     def run_small_batches(self, watch):
         if len(self.channels) > 1:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return run(self, watch)
 
     monkeypatch.setattr(visualize._Optimiser, "run", run_small_batches)

@@ -21,7 +21,7 @@ from core.spec import ModelSpec
 from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
 from tui.graphics import Graphics, detect
-from tui.job_control import JobWatch, describe, last_words
+from tui.job_control import JobWatch, Workers, describe, last_words
 from tui.marking import Judged, Judgements, Marking, MarkingThread
 from tui.messages import JobsPolled, JudgementsChanged, ModelFound, StoreRead, WorkFailed
 from tui.picture import adopt_cell_size
@@ -78,7 +78,6 @@ class StreamscopeApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "show_keys", "Keys", id="keys"),
         Binding("q", "quit", "Quit", id="quit"),
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
     def __init__(self, options: AppOptions, store: Store, graphics: Graphics, spec_text: str) -> None:
@@ -92,11 +91,14 @@ class StreamscopeApp(App[None]):
         self.reading: Reading | None = None
         self.judgements: Judgements = {}
         self.jobs: dict[str, JobState] = {}
+        self.marks_problems: tuple[str, ...] = ()
+        self.job_workers = Workers()
         self.requests = Requests(self)
         self.marking: MarkingThread | None = None
         self._reader: StoreReader | None = None
         self._watch = JobWatch(store)
         self._polling = False
+        self._failure = ""
 
     @property
     def jobs_running(self) -> int:
@@ -131,8 +133,13 @@ class StreamscopeApp(App[None]):
         assert isinstance(screen, LoadingScreen)
         spec = self.options.spec
         screen.say(f"reading the weights of {spec.weights or spec.name} …")
+
+        def downloading(done: int, total: int) -> None:
+            share = f"{100 * done // total}% of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
+            screen.say(f"downloading the weights of {spec.name}: {share}")
+
         try:
-            fingerprint = await describe(self.options.cache, spec)
+            fingerprint = await describe(self.options.cache, spec, downloading)
             info = Store(self.options.cache).model(fingerprint)
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self.options.cache}")
@@ -164,12 +171,18 @@ class StreamscopeApp(App[None]):
     @work(thread=True, group="poll")
     def _read(self, reader: StoreReader) -> None:
         try:
-            self.post_message(JobsPolled(self._watch.poll()))
+            states = self._watch.poll()
+            self.job_workers.reap(states)
+            self.post_message(JobsPolled(states))
             reading = reader.read()
             if reading is not None:
                 self.post_message(StoreRead(reading))
+            self._failure = ""
         except StreamscopeError as error:
-            self.post_message(WorkFailed("Reading the cache", str(error)))
+            # Said once, or a dialog would come back every second.
+            if str(error) != self._failure:
+                self._failure = str(error)
+                self.post_message(WorkFailed("Reading the cache", str(error)))
         finally:
             self._polling = False
 
@@ -199,18 +212,30 @@ class StreamscopeApp(App[None]):
         screen.show_jobs(event.jobs)
         for state in event.jobs:
             was = before.get(state.job.id)
-            if was is None or was.state in FINISHED or state.state not in FINISHED:
+            followed = was.state not in FINISHED if was is not None else state.job in self.job_workers
+            if not followed or state.state not in FINISHED:
                 continue
             if state.state in ("failed", "dead"):
-                self.push_screen(Notice(f"Job {state.job.id} {state.state}", last_words(state), failed=True))
+                self.push_screen(
+                    Notice(
+                        f"Job {state.job.id} {state.state}",
+                        state.message or last_words(state) or "its worker is gone",
+                        failed=True,
+                    )
+                )
             else:
                 screen.say(f"job {state.state}: {state.message}" if state.message else f"job {state.state}")
+
+    def notify(self, message: str, **_: object) -> None:
+        """In the status bar: a toast over a picture drawn in pixels leaves a hole in it."""
+        if self.channels is not None:
+            self.channels.say(message.replace("\n", " "))
 
     def on_work_failed(self, event: WorkFailed) -> None:
         self.show_error(event.title, event.error)
 
     def show_error(self, title: str, error: str) -> None:
-        """Once, however often the same thing fails."""
+        """In a dialog; not again while it shows the same."""
         if not (isinstance(self.screen, Notice) and self.screen.text == error):
             self.push_screen(Notice(title, error, failed=True))
 
@@ -228,14 +253,14 @@ class StreamscopeApp(App[None]):
         if judged.failed:
             self.show_error("Marks", judged.said)
             return
-        self.judgements = judged.judgements
+        self.judgements, self.marks_problems = judged.judgements, judged.problems
         screen = self.channels
         if screen is None:
             return
         if judged.said:
             screen.say(judged.said)
         if self.reading is not None:
-            screen.show_frame(with_marks(self.reading.frame, self.judgements))
+            screen.show_frame(with_marks(self.reading.frame, self.judgements), len(self.marks_problems))
 
     def judge(self, change: Callable[[Marking], str]) -> None:
         """Give a mark, a tag or a note, or take one back."""

@@ -12,7 +12,7 @@ import termios
 import time
 import tty
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from core.errors import UsageError
@@ -27,6 +27,7 @@ PROBE_SECONDS = 2.0
 
 # DA1 comes last: every terminal answers it, so its answer says that the others have been answered or never will be.
 QUERIES = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[>q" + b"\x1b[16t" + b"\x1b[c"
+CELL_QUERIES = b"\x1b[16t" + b"\x1b[c"
 
 _DEVICE = re.compile(rb"\x1b\[\?([\d;]*)c")
 _VERSION = re.compile(rb"\x1bP>\|(.*?)(?:\x1b\\|\x07)", re.DOTALL)
@@ -71,7 +72,7 @@ def parse_replies(replies: bytes) -> Terminal:
     )
 
 
-def probe(source: int, sink: int, timeout: float = PROBE_SECONDS) -> Terminal:
+def probe(source: int, sink: int, timeout: float = PROBE_SECONDS, queries: bytes = QUERIES) -> Terminal:
     """Ask the terminal behind the file descriptors what it draws; waits `timeout` seconds at most.
 
     What was typed meanwhile is dropped, so that no late reply reaches the app as keys.
@@ -80,7 +81,7 @@ def probe(source: int, sink: int, timeout: float = PROBE_SECONDS) -> Terminal:
     replies = b""
     try:
         tty.setcbreak(source, termios.TCSANOW)
-        os.write(sink, QUERIES)
+        os.write(sink, queries)
         ends = time.monotonic() + timeout
         while not _DEVICE.search(replies) and (left := ends - time.monotonic()) > 0:
             readable, _, _ = select.select([source], [], [], left)
@@ -106,6 +107,12 @@ def kernel_cell_size(descriptor: int) -> tuple[int, int] | None:
     return width // columns, height // rows
 
 
+def current_cell_size() -> tuple[int, int] | None:
+    """As `kernel_cell_size`, of this process's terminal; it changes with the font."""
+    stdout = sys.__stdout__
+    return kernel_cell_size(stdout.fileno()) if stdout is not None and stdout.isatty() else None
+
+
 def _has_placeholders(terminal: Terminal) -> bool:
     """Whether images can be placed by Unicode placeholders, the only way that survives a redraw of the screen."""
     version = re.match(r"kitty\((\d+)\.(\d+)", terminal.name)
@@ -122,7 +129,6 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Gr
     if requested not in CHOICES:
         raise UsageError(f"unknown graphics mode {requested!r}; use {', '.join(CHOICES)}")
     tmux = bool(environ.get("TMUX")) or terminal.name.startswith("tmux")
-    screen = environ.get("TERM", "").startswith("screen")
     cell = terminal.cell or FALLBACK_CELL
 
     def chosen(mode: Mode, reason: str) -> Graphics:
@@ -130,7 +136,7 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Gr
 
     if requested != "auto":
         return chosen(requested, "asked for")  # type: ignore[arg-type]
-    if tmux or screen:
+    if tmux or _multiplexed(environ):
         return chosen("half", "inside tmux; --graphics sixel or kitty if yours passes images on")
     if terminal.kitty and _has_placeholders(terminal):
         return chosen("kitty", terminal.name)
@@ -143,16 +149,22 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Gr
     return chosen("half", f"{terminal.name or 'the terminal'} has no image protocol")
 
 
+def _multiplexed(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("TMUX")) or environ.get("TERM", "").startswith(("screen", "tmux"))
+
+
 def detect(requested: str, environ: Mapping[str, str] | None = None) -> Graphics:
-    """Probe this process's terminal if there is one and choose. Call before the app takes the terminal over."""
+    """Ask this process's terminal, if there is one and it matters, and choose. Call before the app takes it over."""
     environ = os.environ if environ is None else environ
-    choose(requested, Terminal(), environ)
+    chosen = choose(requested, Terminal(cell=current_cell_size()), environ)
     stdin, stdout = sys.__stdin__, sys.__stdout__
-    if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()):
-        return choose(requested, Terminal(), environ)
-    if requested in ("off", "half"):
-        return choose(requested, Terminal(cell=kernel_cell_size(stdout.fileno())), environ)
+    if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()) or chosen.mode == "off":
+        return chosen
+    # A multiplexer answers for itself, and takes the kitty query for the title of its window.
+    ask = requested == "auto" and not _multiplexed(environ)
+    known = current_cell_size()
+    if not ask and (known or chosen.mode == "half"):
+        return chosen
     stdout.flush()
-    found = probe(stdin.fileno(), stdout.fileno())
-    cell = kernel_cell_size(stdout.fileno()) or found.cell
-    return choose(requested, Terminal(found.answered, found.name, found.kitty, found.sixel, cell), environ)
+    found = probe(stdin.fileno(), stdout.fileno(), queries=QUERIES if ask else CELL_QUERIES)
+    return choose(requested, replace(found, cell=known or found.cell), environ)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,50 +23,73 @@ def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
     return [*WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights]
 
 
-async def describe(cache: Path, spec: ModelSpec) -> str:
+async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> str:
     """Load the weights in a process that registers the model in the store; its fingerprint.
 
-    Raises StreamscopeError with what the process said. The process ends when this is cancelled.
+    `tell` hears of a download: bytes done and in all. Raises StreamscopeError with what the process said. The process
+    ends when this is cancelled.
     """
     process = await asyncio.create_subprocess_exec(
         *describe_command(cache, spec),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
+    last = "the process said nothing"
     try:
-        output, errors = await process.communicate()
+        assert process.stdout is not None
+        async for line in process.stdout:
+            event = _event(line)
+            if event is None:
+                last = line.decode(errors="replace").strip() or last
+            elif event.get("event") == "model":
+                return str(event["fingerprint"])
+            elif event.get("event") == "error":
+                raise StreamscopeError(str(event.get("message")))
+            elif event.get("event") == "download":
+                tell(int(event.get("done") or 0), int(event.get("total") or 0))
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    for event in _events(output.decode(errors="replace")):
-        if event.get("event") == "model":
-            return str(event["fingerprint"])
-        if event.get("event") == "error":
-            raise StreamscopeError(str(event.get("message")))
-    last = errors.decode(errors="replace").strip().splitlines()
-    raise StreamscopeError(f"the weights could not be read: {last[-1] if last else 'the process said nothing'}")
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    raise StreamscopeError(f"the weights could not be read: {last}")
 
 
-def start_job(store: Store, asked: Mapping[str, Any]) -> Job:
-    """Put a job in the store and start its worker, which goes on when the app ends. Raises StoreError."""
-    job = create_job(store, dict(asked))
-    command = [*WORKER, "run", "--cache", str(store.root), "--job", job.id]
-    try:
-        with open(job.folder / "stderr.txt", "wb") as errors:
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-                close_fds=True,
-            )
-    except OSError as error:
-        raise StoreError(f"cannot start the worker of job {job.id}: {error.strerror or error}") from error
-    return job
+class Workers:
+    """The worker processes that this app started. They go on when it ends."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+
+    def __contains__(self, job: Job) -> bool:
+        return job.id in self._processes
+
+    def start(self, store: Store, asked: Mapping[str, Any]) -> Job:
+        """Put a job in the store and start its worker. Raises StoreError."""
+        job = create_job(store, dict(asked))
+        command = [*WORKER, "run", "--cache", str(store.root), "--job", job.id]
+        try:
+            with open(job.folder / "stderr.txt", "wb") as errors:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,
+                    close_fds=True,
+                )
+        except OSError as error:
+            raise StoreError(f"cannot start the worker of job {job.id}: {error.strerror or error}") from error
+        self._processes[job.id] = (job, process)
+        return job
+
+    def reap(self, states: Sequence[JobState]) -> None:
+        """Say of jobs whose process has ended without a last word that they failed; others would wait for a minute."""
+        unfinished = {state.job.id: state for state in states if state.state not in FINISHED}
+        for name, (job, process) in self._processes.items():
+            code = process.poll()
+            if code is not None and name in unfinished:
+                job.finish("failed", last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}")
 
 
 class JobWatch:
@@ -98,21 +121,17 @@ class JobWatch:
 
 
 def last_words(state: JobState) -> str:
-    """Why a job failed: what it said, else the last line its process wrote."""
-    if state.message:
-        return state.message
+    """The last line that a job's process wrote about what went wrong, else what it said last; maybe ""."""
     try:
         lines = (state.job.folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "its worker died"
+    return lines[-1] if lines else state.message
 
 
-def _events(text: str) -> Sequence[dict[str, Any]]:
-    events = []
-    for line in text.splitlines():
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                events.append(event)
-    return events
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

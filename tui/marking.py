@@ -20,6 +20,7 @@ class Judged:
 
     judgements: Judgements
     said: str
+    problems: tuple[str, ...] = ()
     failed: bool = False
 
 
@@ -32,6 +33,10 @@ class Marking:
 
     def read(self) -> Judgements:
         return dict(self._marks.all())
+
+    def problems(self) -> tuple[str, ...]:
+        """A line for each thing in the journals that could not be read."""
+        return tuple(self._marks.problems)
 
     def refresh(self) -> bool:
         """Whether somebody else judged something since."""
@@ -105,17 +110,17 @@ class MarkingThread:
     def _run(self, change: Callable[[Marking], str]) -> None:
         try:
             marking = self._marking.result()
-            said, failed = change(marking), False
+            said = change(marking)
         except StreamscopeError as error:
             self._tell(Judged({}, str(error), failed=True))
-            return
-        self._tell(Judged(marking.read(), said, failed))
+        else:
+            self._tell(Judged(marking.read(), said, marking.problems()))
 
     def _poll(self) -> None:
         try:
             marking = self._marking.result()
             if marking.refresh():
-                self._tell(Judged(marking.read(), ""))
+                self._tell(Judged(marking.read(), "", marking.problems()))
         except StreamscopeError as error:
             self._tell(Judged({}, str(error), failed=True))
 

@@ -16,7 +16,6 @@ from core.export import table_meta, write_table
 from core.plan import wanted_fzs
 from core.store import FINISHED, Store, check_tag, request_stop
 from tui.compute_form import Form, asked, request_of
-from tui.job_control import start_job
 from tui.reading import Reading
 from tui.screens.channels import ChannelsScreen, set_name
 from tui.screens.compute import ComputeDialog
@@ -100,8 +99,8 @@ class Requests:
         def check(form: Form) -> str:
             request = ask(form)
             count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
-            new = "" if request.key in reading.sets else f"; makes a new set, {set_name(request.key)}"
-            return f"{count} FZs, of which only those not stored are computed{new}"
+            new = "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
+            return f"{count} FZs; stored ones are kept{new}"
 
         def answered(form: Form | None) -> None:
             if form is None:
@@ -109,7 +108,7 @@ class Requests:
             request = ask(form)
 
             def start() -> None:
-                start_job(Store.open(options.cache, create=True), asked(request, options.spec, form))
+                self._app.job_workers.start(Store.open(options.cache, create=True), asked(request, options.spec, form))
 
             def started() -> None:
                 screen.say("the job starts")
@@ -190,8 +189,9 @@ class Requests:
         self._app.push_screen(Choice("Open which set?", options, reading.key.folder), answered)
 
     def _problems(self, screen: ChannelsScreen, reading: Reading) -> None:
-        text = "\n".join(reading.problems) or "nothing damaged or unreadable was met"
-        self._app.push_screen(Notice("Problems in the cache", text, failed=bool(reading.problems)))
+        problems = (*reading.problems, *self._app.marks_problems)
+        text = "\n".join(problems) or "nothing damaged or unreadable was met"
+        self._app.push_screen(Notice("Problems", text, failed=bool(problems)))
 
     def _do(self, title: str, action: Callable[[], object], done: Callable[[], object]) -> None:
         """Run `action` in a thread, then `done`; an error is shown."""

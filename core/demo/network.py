@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import Bottleneck
 
 from core.demo.images import CLASSES, SIDE
 
@@ -13,6 +13,16 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 WIDTHS = (16, 32, 64)
 """Channels of `layer1` to `layer3`, two blocks each."""
+
+
+class DemoBlock(Bottleneck):
+    """torchvision's Bottleneck with half as many channels inside as outside.
+
+    One 3x3 convolution a block instead of two: receptive fields grow slowly enough for FZs to be small and quick
+    (11 px in 1.1, 47 px in 3.1 of the 64 px image), and an FZ of the last block costs a fifth.
+    """
+
+    expansion = 2
 
 
 class DemoNet(nn.Module):
@@ -41,7 +51,8 @@ def _layer(inside: int, outside: int, stride: int) -> nn.Sequential:
     shortcut = None
     if inside != outside:
         shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride=stride, bias=False), nn.BatchNorm2d(outside))
-    return nn.Sequential(BasicBlock(inside, outside, stride, shortcut), BasicBlock(outside, outside))
+    planes = outside // DemoBlock.expansion
+    return nn.Sequential(DemoBlock(inside, planes, stride, shortcut), DemoBlock(outside, planes))
 
 
 def build() -> nn.Module:

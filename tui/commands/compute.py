@@ -77,9 +77,9 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
         **request.to_json(),
     }
     if detach:
-        from tui.job_control import start_job
+        from tui.job_control import Workers
 
-        job = start_job(store, asked)
+        job = Workers().start(store, asked)
         click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
         return 0
     job = create_job(store, asked)

@@ -94,7 +94,9 @@ class ChannelsScreen(Screen[None]):
         Binding("S", "app.ask('stop')", "Stop a job", show=False, id="stop"),
         Binding("E", "app.ask('export')", "Export", id="export"),
         Binding("o", "app.ask('set')", "Open another set", show=False, id="set"),
-        Binding("exclamation_mark", "app.ask('problems')", "Problems in the cache", show=False, id="problems"),
+        Binding(
+            "exclamation_mark", "app.ask('problems')", "Problems in the cache and the marks", show=False, id="problems"
+        ),
     ]
 
     class MarkGiven(Message):
@@ -112,6 +114,7 @@ class ChannelsScreen(Screen[None]):
         self.frame: Frame | None = None
         self.arrangement = Arrangement()
         self.advance = False
+        self.marks_problems = 0
 
     def compose(self) -> ComposeResult:
         with Container(id="main"):
@@ -127,6 +130,10 @@ class ChannelsScreen(Screen[None]):
         yield JobLine()
         yield StatusBar()
         yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        half = self.graphics.mode == "half" and self.graphics.reason
+        self.say(f"half blocks: {self.graphics.reason}" if half else "? shows the keys")
 
     @property
     def table(self) -> ChannelTable:
@@ -156,9 +163,12 @@ class ChannelsScreen(Screen[None]):
         self._arrange()
         self._show_channel()
 
-    def show_frame(self, frame: Frame) -> None:
+    def show_frame(self, frame: Frame, marks_problems: int = 0) -> None:
         """Show other marks on the same reading."""
         self.frame = frame
+        if marks_problems != self.marks_problems:
+            self.marks_problems = marks_problems
+            self._status()
         used = {self.arrangement.column} | set(self.arrangement.filter.columns if self.arrangement.filter else ())
         if used & JUDGED:
             self._arrange()
@@ -197,7 +207,7 @@ class ChannelsScreen(Screen[None]):
     def _status(self) -> None:
         if self.reading is None:
             return
-        problems = len(self.reading.problems)
+        problems = len(self.reading.problems) + self.marks_problems
         blocks = [self.arrangement.block] if self.arrangement.block else self.info.default_blocks
         shown, whole = len(self.table.index), sum(self.reading.summaries[block].channels for block in blocks)
         self.query_one(StatusBar).tell(

@@ -23,13 +23,14 @@ class LoadingScreen(Screen[None]):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self._text = text
+        self.text = text
 
     def compose(self) -> ComposeResult:
         with Middle():
-            yield Static(self._text, id="what")
+            yield Static(Text(self.text, justify="center"), id="what")
 
     def say(self, text: str, failed: bool = False) -> None:
+        self.text = text
         what = self.query_one("#what", Static)
         what.set_class(failed, "failed")
         what.update(Text(text, justify="center"))

@@ -52,7 +52,7 @@ class PictureBox(Widget, can_focus=False):
         blank = Strip.blank(width, style)
         picture = self.picture
         # Under a dialog only text is drawn: Textual tints what lies below, and pixels would shine through.
-        covered = not self.screen.is_active and picture is not None
+        covered = picture is not None and picture.pixels and not self.screen.is_active
         if picture is None or covered or picture.width > width or picture.height > height:
             lines = [blank] * height
             if picture is None and self.message and height:
@@ -62,8 +62,6 @@ class PictureBox(Widget, can_focus=False):
             return lines
         left = (width - picture.width) // 2
         right = width - picture.width - left
-        pads = (Segment(" " * left, style), Segment(" " * right, style))
-        body = [
-            Strip([*([pads[0]] if left else []), *line, *([pads[1]] if right else [])], width) for line in picture.lines
-        ]
+        pads = [Segment(" " * left, style), Segment(" " * right, style)]
+        body = [type(line)([*pads[:1], *line, *pads[1:]], width) for line in picture.lines]
         return body + [blank] * (height - picture.height)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, VerticalScroll
@@ -11,8 +13,8 @@ from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from core.blocks import TENSORS, Tensor
-from tui.graphics import Graphics
-from tui.picture import PictureCache, fit
+from tui.graphics import Graphics, current_cell_size
+from tui.picture import PictureCache, adopt_cell_size, fit
 from tui.triptych import Request, Shown, Triptychs
 from tui.view import Key
 from tui.widgets.details import Row, describe
@@ -81,9 +83,20 @@ class Preview(Container):
         self._schedule()
 
     def on_resize(self) -> None:
+        self._follow_font()
         self._arrange()
         self._describe()
         self.call_after_refresh(self._schedule)
+
+    def on_show(self) -> None:
+        self._schedule()
+
+    def _follow_font(self) -> None:
+        cell = None if self.app.is_headless else current_cell_size()
+        if cell is not None and cell != self.graphics.cell:
+            self.graphics = replace(self.graphics, cell=cell)
+            adopt_cell_size(cell)
+            self.cache.clear()
 
     def _arrange(self) -> None:
         """Give the pictures the room they fill: full width above the figures, or full height beside them."""
