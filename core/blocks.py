@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from core.errors import StoreError, UsageError
+from core.recipe import Recipe
 
 Tensor = Literal["in", "block", "out"]
 TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
@@ -75,7 +76,8 @@ class ModelInfo:
     blocks: tuple[Block, ...]
     default_blocks: tuple[str, ...]
     """The blocks studied when none is named: all but the first, whose input is a max pool (section 2)."""
-    default_steps: int
+    default_recipe: Recipe
+    """How its FZs are made unless told otherwise; `recipe` gives it with other steps."""
     fields: dict[str, Field] = field(default_factory=dict)
     """Receptive field by target, `2.1.block` -> Field."""
     weights: dict[str, SkipWeights] = field(default_factory=dict)
@@ -97,6 +99,10 @@ class ModelInfo:
             return Target(found.previous, "out")
         return Target(block, tensor)
 
+    def recipe(self, steps: int | None = None) -> Recipe:
+        """The default recipe, with `steps` steps if given. Raises UsageError for fewer than one."""
+        return self.default_recipe if steps is None else replace(self.default_recipe, steps=steps)
+
     def target_channels(self, target: Target) -> int:
         return self.block(target.block).channels
 
@@ -115,7 +121,7 @@ class ModelInfo:
                 std=tuple(data["std"]),
                 blocks=tuple(Block(**b) for b in data["blocks"]),
                 default_blocks=tuple(data["default_blocks"]),
-                default_steps=data["default_steps"],
+                default_recipe=Recipe.from_json(data["default_recipe"]),
                 fields={k: Field(**v) for k, v in data["fields"].items()},
                 weights={k: SkipWeights(**{n: tuple(x) for n, x in v.items()}) for k, v in data["weights"].items()},
             )

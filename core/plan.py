@@ -74,11 +74,7 @@ class Request:
     @classmethod
     def from_json(cls, info: ModelInfo, data: Mapping[str, Any], batch: int) -> Request:
         """A job's `asked`; `batch` is used where it names none. Raises UsageError."""
-        recipe = (
-            Recipe.from_json(data["recipe"])
-            if data.get("recipe")
-            else Recipe(steps=data.get("steps") or info.default_steps)
-        )
+        recipe = Recipe.from_json(data["recipe"]) if data.get("recipe") else info.recipe(data.get("steps"))
         key = SetKey(recipe, data.get("seed") or 0, data.get("capture") or "exact")
         return cls.of(
             info,

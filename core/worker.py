@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         return run_job(store, open_job(store.root / "jobs" / given.job), tell)
     except StreamscopeError as error:
         tell({"event": "error", "message": str(error)})
+        print(error, file=sys.stderr)
         return error.exit_code
 
 
@@ -71,12 +72,12 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
     keep_freed_memory()
     try:
         asked = job.asked
+        spec = ModelSpec(asked["model"], Path(asked["weights"]) if asked.get("weights") else None)
         if network is None:
             job.heartbeat(message="loading the weights")
-            weights = Path(asked["weights"]) if asked.get("weights") else None
-            spec = ModelSpec(asked["model"], weights)
             network = load_network(spec, asked.get("device") or "auto", _download_progress)
         store.register(network.info)
+        store.remember(spec.text, network.info.fingerprint)
         request = Request.from_json(network.info, asked, default_batch(network))
         run = JobRun(store, job, network, request, tell)
         run.run()

@@ -47,7 +47,7 @@ def make_info(sizes: Sequence[tuple[str, int]] = SMALL, input_size: int = 48) ->
         std=(0.229, 0.224, 0.225),
         blocks=tuple(blocks),
         default_blocks=tuple(name for name, _ in sizes[1:]),
-        default_steps=2560,
+        default_recipe=Recipe(steps=2560),
         fields=fields,
         weights=weights,
     )

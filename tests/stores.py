@@ -35,7 +35,7 @@ def toy_info(name: str = "toy", fingerprint: str = "ab" * 32) -> ModelInfo:
             Block("2.0", "downsample", 6, "1.1"),
         ),
         default_blocks=("1.1", "2.0"),
-        default_steps=10,
+        default_recipe=Recipe(steps=10),
         fields={"1.0.block": Field(2, 9, 7)},
         weights={"1.0": SkipWeights((0.1, 0.2, 0.3, 0.4), (1.0, 2.0, 3.0, 4.0), (0.5, 0.5, 0.5, 0.5))},
     )

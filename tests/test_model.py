@@ -12,6 +12,7 @@ from core import model
 from core.demo import weights_path
 from core.errors import UsageError, WeightsError
 from core.model import load_network, pick_device, read_checkpoint
+from core.recipe import Recipe
 from core.spec import DEMO_MODEL, RESNETS, ModelSpec
 
 
@@ -43,7 +44,8 @@ def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper
         ("2.1", "simple", 128, "2.0"),
     ]
     assert info.default_blocks == ("1.1", "2.0", "2.1", "3.0", "3.1", "4.0", "4.1")
-    assert info.default_steps == 2560
+    assert info.recipe() == Recipe(steps=2560, rate=0.05)
+    assert info.recipe(8).steps == 8
     assert info.fields["2.1.block"].size == 99
     # 2.1's input is 2.0's output, one target; a downsample block's input is its own shortcut.
     assert "2.1.in" not in info.fields
@@ -127,7 +129,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, capsys):
     assert "never run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04broken", b"\x80\x02garbage"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights at all", b"these are no weights", b"PK\x03\x04no", b"\x80\x02garbage"]
+)
 def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path, content):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)

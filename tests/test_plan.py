@@ -19,7 +19,7 @@ def info():
         Block("2.0", "downsample", CHANNELS, "1.1"),
     )
     fields = {f"{b.name}.{t}": Field(0, 8, 8) for b in blocks for t in ("in", "block", "out")}
-    return ModelInfo("demo", "f" * 64, 8, (0, 0, 0), (1, 1, 1), blocks, ("1.1", "2.0"), 8, fields)
+    return ModelInfo("demo", "f" * 64, 8, (0, 0, 0), (1, 1, 1), blocks, ("1.1", "2.0"), Recipe(steps=8), fields)
 
 
 @pytest.fixture

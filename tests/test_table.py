@@ -42,7 +42,7 @@ INFO = ModelInfo(
         Block("2.0", "downsample", 6, "1.1"),
     ),
     default_blocks=("1.1", "2.0"),
-    default_steps=16,
+    default_recipe=Recipe(steps=16),
     weights={"2.0": SkipWeights((1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (0.5,) * 6, (0.25,) * 6)},
 )
 KEY = SetKey(Recipe(steps=16), seed=3)

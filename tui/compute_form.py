@@ -10,7 +10,7 @@ from typing import Any
 from core.blocks import TENSORS, ModelInfo, parse_channels, pick_blocks
 from core.errors import UsageError
 from core.plan import Request
-from core.recipe import Capture, Recipe, SetKey
+from core.recipe import Capture, SetKey
 from core.spec import ModelSpec
 
 SCOPES = ("all", "marked", "keep", "reject", "unsure", "filtered")
@@ -56,9 +56,9 @@ def parse_blocks(text: str, info: ModelInfo) -> list[str]:
     return [block.name for block in pick_blocks(info, named)]
 
 
-def key_of(form: Form, capture: Capture) -> SetKey:
+def key_of(form: Form, info: ModelInfo, capture: Capture) -> SetKey:
     """The set that the form's job would add to. Raises UsageError."""
-    return SetKey(Recipe(steps=whole_number(form.steps, "steps")), whole_number(form.seed, "seed"), capture)
+    return SetKey(info.recipe(whole_number(form.steps, "steps")), whole_number(form.seed, "seed"), capture)
 
 
 def request_of(
@@ -76,7 +76,7 @@ def request_of(
         blocks = list(channels)
     elif word != "all":
         channels = {block: parse_channels(form.channels, info.block(block).channels) for block in blocks}
-    return Request.of(info, key_of(form, capture), blocks, tensors, 1, channels)
+    return Request.of(info, key_of(form, info, capture), blocks, tensors, 1, channels)
 
 
 def asked(request: Request, spec: ModelSpec, form: Form) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import platformdirs
 import core
 from core.blocks import ModelInfo
 from core.errors import StoreError
-from core.recipe import Capture, Recipe, SetKey
+from core.recipe import Capture, SetKey
 from core.spec import MODELS, ModelSpec
 from core.store import FZSet, Marks, Store, marks_folder
 
@@ -74,8 +74,7 @@ class Given:
 
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
-        steps = info.default_steps if self.steps is None else self.steps
-        return SetKey(Recipe(steps=steps), self.seed or 0, self.capture or "exact")
+        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact")
 
     def stored_set(self, store: Store, info: ModelInfo) -> FZSet:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.blocks import ModelInfo
-from core.recipe import Capture, Recipe, SetKey
+from core.recipe import Capture, SetKey
 from core.store import FZSet, Store
 from core.table import BlockSummary, Frame, build_frame, summarise
 
@@ -22,8 +22,7 @@ class Wanted:
 
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a job would make when none is stored."""
-        recipe = Recipe(steps=self.steps or info.default_steps)
-        return SetKey(recipe, self.seed or 0, self.capture or "exact")
+        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ HELD_OUT_SEED = 20250422
 """Of the images that the accuracy is measured on; none of them is trained on."""
 IMAGES = 12_000
 HELD_OUT_IMAGES = 2_000
-EPOCHS = 12
+EPOCHS = 9
 BATCH = 32
 PEAK_RATE = 0.01
 WEIGHT_DECAY = 0.05

@@ -68,8 +68,6 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
         network = load_network(spec, given.device, progress)
     request = _request(given, given.store(), network.info, selection, wanted, batch or default_batch(network))
     store = Store.open(given.root, create=True)
-    store.register(network.info)
-    store.remember(spec.text, network.info.fingerprint)
     asked = {
         "model": spec.name,
         "weights": str(spec.weights.resolve()) if spec.weights else None,
