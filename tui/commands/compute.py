@@ -28,7 +28,10 @@ from tui.selection import Selection, selection_options
     help="Which FZs: of in, block, out. M and the scale metric need in and block.",
 )
 @click.option(
-    "--batch", type=int, metavar="N", help="Channels optimised together.  [default: 16 on a CPU, what fits on CUDA]"
+    "--batch",
+    type=int,
+    metavar="N",
+    help="Channels optimised together.  [default: on a CPU 16, or 64 of small images; what fits on CUDA]",
 )
 @click.option(
     "--detach",
