@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ BEAT_SECONDS = 2.0
 """How often a working job says how far it is and renews its leases."""
 WAIT_SECONDS = 1.0
 """How often a job looks again while others hold all that is left."""
+MOST_LANES = 4
+"""Batches under way at once on a CPU."""
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""
 
@@ -128,16 +131,25 @@ class _Progress:
 
 
 class JobRun:
-    """Works on one job until nothing that it asks for is missing, it is stopped, or nothing more can be done."""
+    """Works on one job until nothing that it asks for is missing, it is stopped, or nothing more can be done.
+
+    On a CPU several batches are under way at once, each on its own cores: an operation on one batch is too small to
+    keep all of them busy (measured on two cores: 1.4 to 1.7 times the image-steps a second on the demo model).
+    """
 
     def __init__(self, store: Store, job: Job, network: Network, request: Request, tell: Tell) -> None:
         self.store, self.job, self.network, self.request = store, job, network, request
         self.fzset = store.set(network.info, request.key, create=True)
         self.leases = Leases(store.root, job.id)
-        self._tell = tell
-        self._beat = 0.0
-        self._failed: set[Task] = set()
         self.problems: list[str] = []
+        self._tell = tell
+        self._changed = threading.Condition(threading.RLock())
+        """Guards everything below, the leases and the log; notified whenever a task ends."""
+        self._failed: set[Task] = set()
+        self._busy: dict[str, float] = {}
+        """Cost already spent in each task under way, by its lease."""
+        self._halted: BaseException | None = None
+        self._beat = 0.0
 
     def run(self) -> None:
         """Raises JobStoppedError when asked to stop, StreamscopeError when the whole job cannot go on (a full disk).
@@ -153,58 +165,115 @@ class JobRun:
         self.progress = _Progress(total, total - sum(len(c) for c in absent.values()), cost)
         self._say({"event": "started", **self.request.to_json(), "missing": sum(len(c) for c in absent.values())})
         try:
-            while self._once():
-                pass
+            self._run_lanes()
         finally:
             self.leases.release_all()
+        if self._halted is not None:
+            raise self._halted
         if not self.problems:
             self.fzset.mark_completed(self.job.id)
 
-    def _once(self) -> bool:
-        """Does the first task that nobody else is doing; False when none is left."""
-        left = [t for t in missing(self.network.info, self.fzset, self.request) if t not in self._failed]
-        self._note_store_problems()
-        for task in left:
-            if self.leases.claim(task.lease(self.network.info, self.request.key)):
-                self._do(task)
-                return True
-        if left:
-            self._heartbeat("waiting for another job's batches", force=True)
-            time.sleep(WAIT_SECONDS)
-        return bool(left)
+    def _run_lanes(self) -> None:
+        threads = torch.get_num_threads()
+        count = min(threads, MOST_LANES) if self.network.device.type == "cpu" else 1
+        lanes = [threading.Thread(target=self._lane, args=(threads // count,)) for _ in range(count)]
+        for lane in lanes:
+            lane.start()
+        try:
+            for lane in lanes:
+                while lane.is_alive():
+                    lane.join(WAIT_SECONDS)
+        except BaseException as interrupt:
+            self._halt(interrupt)
+            for lane in lanes:
+                lane.join()
 
-    def _do(self, task: Task) -> None:
-        info = self.network.info
+    def _lane(self, threads: int) -> None:
+        if self.network.device.type == "cpu":
+            torch.set_num_threads(threads)
+        # Its own objects: what they remember of the folders is not guarded.
+        store = Store(self.store.root)
+        fzset = store.set(self.network.info, self.request.key)
+        try:
+            while self._halted is None and self._once(store, fzset):
+                pass
+        except BaseException as error:
+            self._halt(error)
+
+    def _halt(self, error: BaseException) -> None:
+        with self._changed:
+            self._halted = self._halted or error
+            self._changed.notify_all()
+
+    def _once(self, store: Store, fzset: FZSet) -> bool:
+        """Does the first task that nobody else is doing; False when none is left."""
+        with self._changed:
+            left = [t for t in missing(fzset.info, fzset, self.request) if t not in self._failed]
+            for line in store.problems:
+                if line not in self.problems:
+                    self._problem(line)
+            task = next((t for t in left if self._claim(t)), None)
+            if task is None:
+                if left:
+                    self._heartbeat("waiting for other batches")
+                    self._changed.wait(WAIT_SECONDS)
+                return bool(left)
         try:
             # Between planning and claiming, another job may have done it.
-            if task not in set(missing(info, self.fzset, self.request)):
-                return
-            weight = (
-                len(task.channels) * step_cost(info, info.target(task.block, task.tensor)) if task.kind == "fz" else 0
-            )
-            what = f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
+            if task in set(missing(fzset.info, fzset, self.request)):
+                self._do(fzset, task)
+        finally:
+            with self._changed:
+                lease = self._lease(task)
+                self.leases.release(lease)
+                del self._busy[lease]
+                self._changed.notify_all()
+        return True
 
-            def watch(step: int, steps: int) -> None:
+    def _lease(self, task: Task) -> str:
+        return task.lease(self.network.info, self.request.key)
+
+    def _claim(self, task: Task) -> bool:
+        lease = self._lease(task)
+        if lease in self._busy or not self.leases.claim(lease):
+            return False
+        self._busy[lease] = 0.0
+        return True
+
+    def _do(self, fzset: FZSet, task: Task) -> None:
+        info, lease = self.network.info, self._lease(task)
+        cost = len(task.channels) * step_cost(info, info.target(task.block, task.tensor))
+        what = f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
+
+        def watch(step: int, steps: int) -> None:
+            with self._changed:
                 self.progress.steps += len(task.channels)
-                self._heartbeat(what, inside=weight * step)
+                if not task.retry:
+                    self._busy[lease] = cost * step
+                self._heartbeat(what)
 
-            self._heartbeat(what, force=True)
-            event = run_task(self.network, self.fzset, task, watch)
-            if task.kind == "fz" and not task.retry:
-                self.progress.spent += weight * self.request.key.recipe.steps
-                self.progress.done += len(task.channels)
-            self._say(event)
-            if task in set(missing(info, self.fzset, self.request)):
+        try:
+            event = run_task(self.network, fzset, task, watch)
+            if task in set(missing(info, fzset, self.request)):
                 raise StoreError(f"{what}: what was written cannot be read back; run 'streamscope cache verify'")
         except DiskFullError:
             raise
         except StreamscopeError as error:
-            self._failed.add(task)
-            self._problem(str(error))
-        finally:
-            self.leases.release(task.lease(info, self.request.key))
+            with self._changed:
+                self._failed.add(task)
+                self._problem(str(error))
+            return
+        with self._changed:
+            if task.kind == "fz" and not task.retry:
+                self.progress.spent += cost * self.request.key.recipe.steps
+                self.progress.done += len(task.channels)
+                self._busy[lease] = 0.0
+            self._say(event)
+            self._heartbeat(what, force=True)
 
-    def _heartbeat(self, message: str, inside: float = 0.0, force: bool = False) -> None:
+    def _heartbeat(self, message: str, force: bool = False) -> None:
+        if self._halted is not None:
+            raise JobStoppedError
         now = time.monotonic()
         if not force and now - self._beat < BEAT_SECONDS:
             return
@@ -212,14 +281,9 @@ class JobRun:
         if self.job.stop_requested():
             raise JobStoppedError
         self.leases.renew()
-        report = self.progress.report(message, inside)
+        report = self.progress.report(message, sum(self._busy.values()))
         self.job.heartbeat(**report)
         self._tell({"event": "progress", **report})
-
-    def _note_store_problems(self) -> None:
-        for line in self.store.problems:
-            if line not in self.problems:
-                self._problem(line)
 
     def _problem(self, line: str) -> None:
         self.problems.append(line)

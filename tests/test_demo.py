@@ -171,7 +171,7 @@ def test_network_has_torchvisions_names_and_six_blocks() -> None:
             for block in layer:
                 stream = block(stream)
                 shapes.append(tuple(stream.shape[1:]))
-    assert shapes == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (32, 16, 16), (64, 8, 8), (64, 8, 8)]
+    assert shapes == [(16, 32, 32), (16, 32, 32), (32, 32, 32), (32, 32, 32), (48, 16, 16), (48, 16, 16)]
 
 
 def test_bundled_weights_know_images_they_never_saw() -> None:

@@ -11,7 +11,7 @@ from core.demo.images import CLASSES, SIDE
 INPUT_SIZE = SIDE
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-WIDTHS = (16, 32, 64)
+WIDTHS = (16, 32, 48)
 """Channels of `layer1` to `layer3`, two blocks each."""
 
 
