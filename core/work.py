@@ -187,6 +187,9 @@ class JobRun:
             self._halt(interrupt)
             for lane in lanes:
                 lane.join()
+        finally:
+            if count > 1:
+                torch.set_num_threads(threads)
 
     def _lane(self, threads: int) -> None:
         if self.network.device.type == "cpu":
