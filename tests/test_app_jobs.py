@@ -170,7 +170,7 @@ async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)
         screen = channels_screen(app)
         await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
-        await until(pilot, lambda: "4 FZs; stored ones are kept; a new set: paper 2 seed 0" in screen_text(app))
+        await until(pilot, lambda: "4 FZs; stored ones are kept; a new set: demo 2 seed 0" in screen_text(app))
         await pilot.press("enter")
 
         def computed() -> list[int]:
