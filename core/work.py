@@ -43,6 +43,7 @@ def run_task(network: Network, fzset: FZSet, task: Task, watch: Watch | None = N
         "event": task.kind,
         "block": task.block,
         "tensor": task.tensor,
+        "retry": task.retry,
         "count": len(task.channels),
     }
     target = network.info.target(task.block, task.tensor)
