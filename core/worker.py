@@ -1,6 +1,6 @@
 """A process that loads a network and works: describes it, or does a job of the store. Speaks JSON lines on stdout.
 
-python -m core.worker describe --cache DIR --model NAME [--weights FILE] [--device D]
+python -m core.worker describe --cache DIR --model NAME [--weights FILE]
 python -m core.worker run --cache DIR --job ID
 """
 
