@@ -1,0 +1,1 @@
+"""Analyses of stored channels: pure functions of frames and arrays. Never imports torch."""
