@@ -84,6 +84,9 @@ class Marks:
         host = re.sub(r"[^A-Za-z0-9-]+", "-", this_process().host) or "host"
         self._writer = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._said: dict[Key, _Said] = {}
+        self._judged: dict[Key, Judgement] = {}
+        self._unread: set[Key] = set()
+        """Channels of which something was heard since `_judged` was brought up to date."""
         self._journals: dict[str, _Journal] = {}
         self._time = 0
         self._news = False
@@ -117,8 +120,18 @@ class Marks:
 
     def all(self) -> dict[Key, Judgement]:
         """Every channel of which anything is said, in order of block and channel."""
-        judgements = {key: said.judgement() for key, said in sorted(self._said.items())}
-        return {key: judgement for key, judgement in judgements.items() if judgement != Judgement()}
+        # Only what changed is put together again: 14,000 judgements would take 100 ms at every mark.
+        known = len(self._judged)
+        for key in self._unread:
+            judgement = self._said[key].judgement()
+            if judgement == Judgement():
+                known -= self._judged.pop(key, None) is not None
+            else:
+                self._judged[key] = judgement
+        self._unread.clear()
+        if len(self._judged) > known:
+            self._judged = dict(sorted(self._judged.items()))
+        return dict(self._judged)
 
     def say(self, changes: Iterable[tuple[str, int, dict[str, Any]]]) -> None:
         """Appends changes of (block, channel): mark, note, add and remove, all of them or none. Raises StoreError."""
@@ -163,6 +176,7 @@ class Marks:
         if any(sizes.get(name, 0) < journal.offset for name, journal in self._journals.items()):
             # A journal was cut or replaced (a backup put back, say): start over.
             self._said, self._journals, self._problems = {}, {}, Problems()
+            self._judged, self._unread = {}, set()
             for name in sizes:
                 self._read(name)
             return True
@@ -209,7 +223,9 @@ class Marks:
 
     def _hear(self, name: str, number: int, line: dict[str, Any]) -> None:
         self._time = max(self._time, line["time"])
-        self._said.setdefault((line["block"], line["channel"]), _Said()).hear((line["time"], name, number), line)
+        key = (line["block"], line["channel"])
+        self._said.setdefault(key, _Said()).hear((line["time"], name, number), line)
+        self._unread.add(key)
 
 
 def _is_journal(name: str) -> bool:
