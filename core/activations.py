@@ -39,7 +39,7 @@ class BlockReader:
     def __init__(self, network: Network, block: str) -> None:
         info = network.info
         self._cone = Cone(network.folded, block, "pre", [info.input_size])
-        device = network.device
+        self.device = device = network.device
         self._mean = torch.tensor(info.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(info.std, device=device).view(1, 3, 1, 1)
 
@@ -51,11 +51,13 @@ class BlockReader:
             parts = []
             for first in range(0, len(images), CHUNK):
                 pixels = from_8_bit(images[first : first + CHUNK]).to(self._mean.device)
-                parts.append(self._activations(pixels if scale is None else scale(pixels)))
+                parts.append(self.activations(pixels if scale is None else scale(pixels)))
             found.append(np.concatenate(parts))
         return found[0], found[1], found[2]
 
-    def _activations(self, pixels: torch.Tensor) -> np.ndarray:
+    @torch.no_grad()
+    def activations(self, pixels: torch.Tensor) -> np.ndarray:
+        """Activations (n, 3, channels) of images (n, 3, side, side) in 0..1, all in one pass."""
         start, length = self._cone.origin(), self._cone.patch.length
         inner = slice(start, start + length)
         normalised = (pixels[:, :, inner, inner] - self._mean) / self._std

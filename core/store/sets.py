@@ -72,6 +72,11 @@ class FZSet:
         self._merged: dict[Path, tuple[Names, dict[int, FZRecord], dict[int, FZBatch]]] = {}
         self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
 
+    @property
+    def problems(self) -> Problems:
+        """Where readers of this set say what is damaged in it."""
+        return self._problems
+
     def __repr__(self) -> str:
         return f"FZSet({self.info.name}, {self.key})"
 
@@ -199,14 +204,15 @@ class FZSet:
             "capture": self.key.capture,
         }
 
-    def _base(self, retry: int) -> Path:
+    def base(self, retry: int) -> Path:
+        """The folder that what belongs to the FZs of a retry is in."""
         return self.path / "retries" / str(retry) if retry else self.path
 
     def _fz_folder(self, target: Target, retry: int) -> Path:
-        return self._base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
+        return self.base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
 
     def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
-        return self._base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
+        return self.base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
 
     def _check_channels(self, block: str, channels: Sequence[int]) -> None:
         count = self.info.block(block).channels

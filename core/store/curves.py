@@ -1,0 +1,99 @@
+"""Scale tuning curves as they are stored: on FZs in their set, on MEIs in their scan. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.assemble import NEEDED, Readings
+from core.blocks import Tensor
+from core.errors import StoreError
+from core.store.responses import CURVES, READ_OUT, ResponseBatch, read_responses
+from core.store.sets import FZSet
+
+if TYPE_CHECKING:
+    from core.store.scans import Scan
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Centre activations of n channels of one block over K scales, on the images of its `in` and of its `block`.
+
+    `values[read, on]` is (n, K): the channel's own activation in tensor `read` (in, block, pre or out) for its FZ of
+    tensor `on`, or the mean over its 9 MEIs of `on`. On MEIs in, block and out are rectified for each image, then
+    averaged (design, section 2, robust); pre is averaged as it is. NaN where it was not computed, or a tensor has
+    fewer than 9 images that excite it.
+    """
+
+    channels: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    """(K,) ascending: what the image was really scaled by, the nearest to `SCALES` that whole pixels allow."""
+    values: Mapping[tuple[str, str], NDArray[np.float32]]
+    antialias: bool
+    """Whether images were resized with antialiasing; the scale criteria's S- is not."""
+    images: int
+    """How many images each value is the mean of: 1 FZ or 9 MEIs."""
+
+    def of(self, channel: int) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
+        """One channel's curves, each (K,); None when it has none."""
+        found = np.flatnonzero(self.channels == channel)
+        return {key: values[found[0]] for key, values in self.values.items()} if len(found) else None
+
+
+def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curves | None:
+    """The stored curves of a block on a set's FZs (those that the table's rows are read from) or on a scan's MEIs.
+
+    None when there are none. What is damaged goes to the source's problems. Raises UsageError for an unknown block.
+    """
+    source.info.block(block)
+    if isinstance(source, FZSet):
+        found = {on: list(_of_set(source, block, on, antialias)) for on in NEEDED}
+        return _merge(found, antialias, 1)
+    found = {on: list(read_responses(folder(source.path, block, on, antialias), source.problems)) for on in NEEDED}
+    return _merge(found, antialias, 9)
+
+
+def folder(base: Path, block: str, on: Tensor, antialias: bool) -> Path:
+    """Where batches of curves are, in the folder of a set, of a retry of it, or of a scan."""
+    return base / CURVES / block / f"on_{on}{'-antialiased' if antialias else ''}"
+
+
+def rows_by_retry(fzset: FZSet, block: str) -> dict[int, NDArray[np.int64]]:
+    """Channels of a block by the retry that their table row's FZ(I) and FZ(B) are of."""
+    retries = Readings(fzset, [fzset.info.block(block)]).retries
+    return {int(retry): np.flatnonzero(retries == retry) for retry in np.unique(retries)}
+
+
+def _of_set(fzset: FZSet, block: str, on: Tensor, antialias: bool) -> Iterable[ResponseBatch]:
+    for retry, channels in rows_by_retry(fzset, block).items():
+        wanted = set(channels.tolist())
+        for batch in read_responses(folder(fzset.base(retry), block, on, antialias), fzset.problems):
+            rows = [row for row, channel in enumerate(batch.channels) if channel in wanted]
+            if rows:
+                picked = tuple(batch.channels[row] for row in rows)
+                yield ResponseBatch(picked, batch.versions, batch.values[rows])
+
+
+def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int) -> Curves | None:
+    batches = [batch for several in found.values() for batch in several]
+    if not batches:
+        return None
+    scales = batches[0].versions
+    if any(batch.versions != scales for batch in batches):
+        raise StoreError("curves over different scales are stored; run 'streamscope cache verify'")
+    channels = sorted({channel for batch in batches for channel in batch.channels})
+    place = {channel: row for row, channel in enumerate(channels)}
+    values = {
+        (read, on): np.full((len(channels), len(scales)), np.nan, np.float32) for read in READ_OUT for on in NEEDED
+    }
+    for on, several in found.items():
+        for batch in several:
+            rows = [place[channel] for channel in batch.channels]
+            for axis, read in enumerate(READ_OUT):
+                values[read, on][rows] = batch.values[:, axis]
+    return Curves(np.array(channels), np.array(scales, dtype=np.float64), values, antialias, images)

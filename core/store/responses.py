@@ -1,0 +1,110 @@
+"""How each channel's own tensors answer to altered versions of its images, in committed batches of channels.
+
+A batch folder holds `values.npy` (n, 4, K) float32: n channels, the tensors `READ_OUT`, K versions of the image; and
+`batch.json`, which says what the versions are.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import StoreError
+from core.store.batches import batch_name
+from core.store.layout import encode, read_checked, read_sums, reason, write_folder
+from core.store.listing import Problems
+
+RECORD = "batch.json"
+VALUES = "values.npy"
+CURVES, SHAMS = "curves", "shams"
+"""Folders of a set, or of a scan, that hold such batches: rescaled images, and images under sham transforms."""
+
+READ_OUT = ("in", "block", "pre", "out")
+"""Axis 1 of the values; `out` is relu(pre)."""
+
+
+@dataclass(frozen=True)
+class ResponseBatch:
+    """One committed batch: `values` (n, 4, K), a channel a row; `versions` names the K versions."""
+
+    channels: tuple[int, ...]
+    versions: tuple[Any, ...]
+    values: NDArray[np.float32]
+
+
+def commit_responses(
+    folder: Path,
+    header: Mapping[str, Any],
+    channels: Sequence[int],
+    versions: Sequence[float | str],
+    values: NDArray[np.floating],
+) -> bool:
+    """Stores `values` (n, 4, K) of n channels and K versions under `folder`; all of them or none.
+
+    False when an intact batch of these channels is there already: it stays. Raises StoreError, DiskFullError.
+    """
+    if values.shape != (len(channels), len(READ_OUT), len(versions)):
+        raise ValueError(f"values of {len(channels)} channels and {len(versions)} versions are not {values.shape}")
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(values, dtype=np.float32))
+    record = {
+        **header,
+        "created": time.time(),
+        "read": READ_OUT,
+        "channels": [int(channel) for channel in channels],
+        "versions": list(versions),
+    }
+    return write_folder(folder / batch_name(channels), {RECORD: encode(record), VALUES: buffer.getvalue()})
+
+
+def read_responses(folder: Path, problems: Problems) -> Iterator[ResponseBatch]:
+    """Every intact batch under `folder`, in order of name; a line on each damaged one goes to `problems`."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        problems.clear(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        problems.report(folder, f"cannot read {folder}: {reason(error)}")
+        return
+    for name in names:
+        path = folder / name
+        try:
+            batch = read_batch(path)
+            problems.clear(path)
+        except StoreError as error:
+            problems.report(path, str(error))
+            continue
+        except OSError as error:
+            problems.report(path, f"cannot read {path}: {reason(error)}")
+            continue
+        yield batch
+
+
+def read_batch(path: Path) -> ResponseBatch:
+    """Raises OSError, or StoreError when the batch is damaged."""
+    sums = read_sums(path)
+    contents = read_checked(path, RECORD, sums), read_checked(path, VALUES, sums)
+    try:
+        record = json.loads(contents[0])
+        channels, versions = tuple(map(int, record["channels"])), tuple(record["versions"])
+        values = np.load(io.BytesIO(contents[1]), allow_pickle=False)
+        if values.shape != (len(channels), len(READ_OUT), len(versions)):
+            raise ValueError(f"values of shape {values.shape}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged ({error}); run 'streamscope cache verify'") from error
+    return ResponseBatch(channels, versions, values)
+
+
+def stored_channels(folder: Path, problems: Problems) -> set[int]:
+    """Channels that intact batches under `folder` have."""
+    return {channel for batch in read_responses(folder, problems) for channel in batch.channels}
