@@ -22,20 +22,19 @@ from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
 from tui.graphics import Graphics, detect
 from tui.job_control import JobWatch, Workers, describe, last_words
+from tui.library import Library
 from tui.marking import Judged, Judgements, Marking, MarkingThread
 from tui.messages import JobsPolled, JudgementsChanged, ModelFound, StoreRead, WorkFailed
-from tui.picture import adopt_cell_size
+from tui.painter import Painter
 from tui.reading import Reading, StoreReader, Wanted
 from tui.requests import Requests
 from tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
 from tui.screens.dialogs import DIALOG_CSS, Notice
 from tui.screens.keys import described, key_help
 from tui.screens.loading import LoadingScreen
-from tui.triptych import Triptychs
 from tui.view import Key
 from tui.widgets.blocks import BlockList
 from tui.widgets.filter import FilterBar
-from tui.widgets.preview import Preview
 from tui.widgets.table import ChannelTable
 
 POLL_SECONDS = 1.0
@@ -82,10 +81,10 @@ class StreamscopeApp(App[None]):
 
     def __init__(self, options: AppOptions, store: Store, graphics: Graphics, spec_text: str) -> None:
         super().__init__()
-        adopt_cell_size(graphics.cell)
         self.options = options
         self.store = store
         self.graphics = graphics
+        self.painter = Painter(graphics, self._write_to_terminal)
         self.spec_text = spec_text
         self.info: ModelInfo | None = None
         self.reading: Reading | None = None
@@ -114,8 +113,14 @@ class StreamscopeApp(App[None]):
         self._recall()
 
     def on_unmount(self) -> None:
+        self.painter.close()
         if self.marking is not None:
             self.marking.close()
+
+    def _write_to_terminal(self, sequence: str) -> None:
+        """Through Textual's writer, so that it lands between frames and not within one."""
+        if sequence and self._driver is not None:
+            self._driver.write(sequence)
 
     # -- the model -----------------------------------------------------------------------------------------------------
 
@@ -154,7 +159,7 @@ class StreamscopeApp(App[None]):
         wanted = Wanted(options.steps, options.seed, options.capture)
         self._reader = StoreReader(options.cache, info, wanted)
         self.marking = MarkingThread(partial(Marks, options.marks, info.fingerprint, info.name), self._judged)
-        self.switch_screen(ChannelsScreen(info, self.graphics, _short(options.cache)))
+        self.switch_screen(ChannelsScreen(info, self.painter, _short(options.cache)))
         self.set_interval(POLL_SECONDS, self._poll)
         self.call_after_refresh(self._poll)
 
@@ -198,10 +203,9 @@ class StreamscopeApp(App[None]):
         if screen is None:
             return
         if before is None or before.key != event.reading.key:
-            preview = screen.query_one(Preview)
-            # Its own objects: the poll's are used in another thread.
-            fzset = Store(self.options.cache).set(event.reading.info, event.reading.key)
-            preview.use(Triptychs(event.reading.info, fzset, preview.cache))
+            self.painter.use(Library(self.options.cache, event.reading.info, event.reading.key))
+        else:
+            self.painter.look_again()
         screen.show_reading(event.reading, with_marks(event.reading.frame, self.judgements))
 
     def on_jobs_polled(self, event: JobsPolled) -> None:

@@ -21,19 +21,23 @@ from core.columns import BY_NAME, COLUMNS
 from core.recipe import SetKey
 from core.store import JobState
 from core.table import Frame
-from tui.graphics import Graphics
+from tui.painter import Painter
+from tui.quick_filters import inverted, joined, quick_filters
 from tui.reading import Reading
+from tui.screens.columns import ColumnsDialog
 from tui.screens.dialogs import Choice
-from tui.view import Arrangement, Key, arrange, channels_by_block, marked_rows
+from tui.view import JUDGED, Arrangement, Key, arrange, channels_by_block, judged, marked_rows
 from tui.widgets.blocks import HEADING, BlockList
-from tui.widgets.columns import DIM, SCROLLED
+from tui.widgets.columns import DIM
+from tui.widgets.details import Row
 from tui.widgets.filter import FilterBar
 from tui.widgets.preview import Preview
 from tui.widgets.status import JobLine, StatusBar
 from tui.widgets.table import ChannelTable
 
 STREAM_ORDER = "stream order"
-JUDGED = frozenset({"marked", "tags", "note"})
+AHEAD = (1, -1, 2, 3)
+"""Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
 """Columns from which the preview stands beside the table, not below."""
 WIDTHS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
@@ -44,31 +48,7 @@ HEIGHTS = [(0, "-low"), (30, "-tall"), (44, "-taller")]
 class ChannelsScreen(Screen[None]):
     """Keys that change what is shown are answered here; what changes the store or the marks is asked of the app."""
 
-    CSS = """
-    ChannelsScreen #main { layout: vertical; height: 1fr; }
-    ChannelsScreen #upper { layout: horizontal; height: 1fr; width: 1fr; }
-    ChannelsScreen #left { width: 35; padding: 0 1 0 0; background: $surface; display: none; }
-    ChannelsScreen #model { height: auto; padding: 0 0 1 1; }
-    ChannelsScreen #heading { height: 1; color: $text-muted; }
-    ChannelsScreen #middle { width: 1fr; }
-    ChannelsScreen Preview { height: 10; border-top: solid $primary 40%; }
-    ChannelsScreen.-tall Preview { height: 15; }
-    ChannelsScreen.-taller Preview { height: 20; }
-    ChannelsScreen.-wide #main { layout: horizontal; }
-    ChannelsScreen.-wide Preview {
-        height: 1fr; width: 42%; min-width: 66; border-top: none; border-left: solid $primary 40%; padding: 0 0 0 1;
-    }
-    ChannelsScreen.-medium #left, ChannelsScreen.-wide #left { display: block; }
-    ChannelsScreen.blocks-flipped.-medium #left, ChannelsScreen.blocks-flipped.-wide #left { display: none; }
-    ChannelsScreen.blocks-flipped #left { display: block; }
-    ChannelsScreen.preview-hidden Preview { display: none; }
-    ChannelsScreen Footer { display: none; }
-    ChannelsScreen.-tall Footer, ChannelsScreen.-taller Footer { display: block; }
-    ChannelTable > .table--header { background: $panel; color: $text-muted; text-style: bold; }
-    ChannelTable > .table--sorted { background: $panel; color: $accent; text-style: bold; }
-    ChannelTable > .table--cursor { background: $primary 50%; text-style: bold; }
-    ChannelTable > .table--cursor-blurred { background: $primary 25%; }
-    """
+    CSS_PATH = "channels.tcss"
     AUTO_FOCUS = "ChannelTable"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "mark('keep')", "Keep", id="mark.keep"),
@@ -79,16 +59,21 @@ class ChannelsScreen(Screen[None]):
         Binding("e", "app.ask('note')", "Write a note", show=False, id="note"),
         Binding("t", "app.ask('tags')", "Set tags", show=False, id="tags"),
         Binding("z", "app.ask('undo')", "Undo", id="undo"),
+        Binding("Z,ctrl+r", "app.ask('redo')", "Do again what was undone", show=False, id="redo"),
         Binding("slash", "filter", "Filter", id="filter"),
-        Binding("escape", "clear_filter", "Clear the filter", show=False, id="filter.off"),
+        Binding("escape", "let_go", "Let go of what is chosen, then of the filter", show=False, id="filter.off"),
+        Binding("f", "quick_filter", "Filter by a likeness, a mark or a criterion", show=False, id="filter.quick"),
+        Binding("I", "invert_filter", "Show what the filter hides instead", show=False, id="filter.invert"),
         Binding("s", "sort", "Sort", id="sort"),
         Binding("r", "reverse", "Reverse the order", show=False, id="sort.reverse"),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the column to the right", show=False, id="sort.right"),
         Binding("less_than_sign", "sort_next(-1)", "Sort by the column to the left", show=False, id="sort.left"),
+        Binding("L", "columns", "Choose and order columns", show=False, id="columns"),
         Binding("right_square_bracket", "block(1)", "Next block", show=False, id="block.next"),
         Binding("left_square_bracket", "block(-1)", "Previous block", show=False, id="block.previous"),
         Binding("b", "toggle_blocks", "Show or hide the blocks", show=False, id="blocks"),
         Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
+        Binding("x", "next_look", "Other pictures: scaled, MEIs, channel FZs, seeds", show=False, id="look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
         Binding("C", "app.ask('compute')", "Compute", id="compute"),
         Binding("S", "app.ask('stop')", "Stop a job", show=False, id="stop"),
@@ -105,11 +90,13 @@ class ChannelsScreen(Screen[None]):
             self.keys = keys
             self.mark = mark
 
-    def __init__(self, info: ModelInfo, graphics: Graphics, cache: str) -> None:
+    def __init__(self, info: ModelInfo, painter: Painter, cache: str) -> None:
         super().__init__()
         self.info = info
-        self.graphics = graphics
+        self.painter = painter
+        self.graphics = painter.graphics
         self.cache = cache
+        self.device = device
         self.reading: Reading | None = None
         self.frame: Frame | None = None
         self.arrangement = Arrangement()
@@ -126,7 +113,7 @@ class ChannelsScreen(Screen[None]):
                 with Vertical(id="middle"):
                     yield FilterBar()
                     yield ChannelTable()
-            yield Preview(self.graphics, id="preview")
+            yield Preview(self.painter, id="preview")
         yield JobLine()
         yield StatusBar()
         yield Footer(compact=True, show_command_palette=False)
@@ -166,15 +153,13 @@ class ChannelsScreen(Screen[None]):
     def show_frame(self, frame: Frame, marks_problems: int = 0) -> None:
         """Show other marks on the same reading."""
         self.frame = frame
-        if marks_problems != self.marks_problems:
-            self.marks_problems = marks_problems
-            self._status()
+        self.marks_problems = marks_problems
         used = {self.arrangement.column} | set(self.arrangement.filter.columns if self.arrangement.filter else ())
         if used & JUDGED:
             self._arrange()
         else:
             self.table.replace(frame)
-        self._show_channel(pictures=False)
+        self._show_channel()
 
     def show_jobs(self, jobs: Sequence[JobState]) -> None:
         self.query_one(JobLine).show(jobs)
@@ -189,7 +174,9 @@ class ChannelsScreen(Screen[None]):
         if self.frame is None:
             return
         index = arrange(self.frame, self.arrangement, self.info.default_blocks)
-        self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending)
+        self.table.show(
+            self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown
+        )
         self._status()
 
     def _sort_by(self, column: str | None, descending: bool) -> None:
@@ -210,20 +197,28 @@ class ChannelsScreen(Screen[None]):
         problems = len(self.reading.problems) + self.marks_problems
         blocks = [self.arrangement.block] if self.arrangement.block else self.info.default_blocks
         shown, whole = len(self.table.index), sum(self.reading.summaries[block].channels for block in blocks)
+        chosen = len(self.table.chosen)
+        done, to_judge = judged(self.frame, self.arrangement, self.info.default_blocks) if self.frame else (0, 0)
         self.query_one(StatusBar).tell(
+            f"{chosen} chosen" if chosen else "",
             f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
             f"{shown} of {whole}" if shown != whole else f"{whole} channels",
+            f"{done} of {to_judge} judged",
             self.graphics.mode,
             set_name(self.reading.key),
             self.info.name,
+            self.device,
             self.cache,
         )
 
-    def _show_channel(self, pictures: bool = True) -> None:
-        key = self.table.key
-        row = self.frame.row_of(*key) if self.frame is not None and key is not None else None
-        fields = self.frame.rows([row])[0] if self.frame is not None and row is not None else None
-        self.query_one(Preview).show_channel(fields, pictures)
+    def _show_channel(self) -> None:
+        index, place = self.table.index, self.table.position
+        if self.frame is None or not len(index):
+            self.query_one(Preview).show_channel(None)
+            return
+        near = [place, *(place + by for by in AHEAD if 0 <= place + by < len(index))]
+        row, *neighbours = self.frame.rows(index[near])
+        self.query_one(Preview).show_channel(row, neighbours)
 
     # -- what the widgets say ------------------------------------------------------------------------------------------
 
@@ -232,6 +227,9 @@ class ChannelsScreen(Screen[None]):
 
     def on_channel_table_channel_highlighted(self) -> None:
         self._show_channel()
+
+    def on_channel_table_choice_changed(self) -> None:
+        self._status()
 
     def on_channel_table_heading_clicked(self, event: ChannelTable.HeadingClicked) -> None:
         self._choose_column(event.column)
@@ -253,11 +251,13 @@ class ChannelsScreen(Screen[None]):
     # -- keys ----------------------------------------------------------------------------------------------------------
 
     def action_mark(self, mark: str) -> None:
-        key = self.table.key
-        if key is None:
+        chosen, meant = self.table.chosen, self.table.meant
+        if not meant:
             return
-        self.post_message(self.MarkGiven([key], mark))
-        if self.advance and mark:
+        self.post_message(self.MarkGiven(meant, mark))
+        if chosen:
+            self.table.let_go()
+        elif self.advance and mark:
             self.table.action_move(1)
 
     def action_toggle_advance(self) -> None:
@@ -267,11 +267,39 @@ class ChannelsScreen(Screen[None]):
     def action_filter(self) -> None:
         self.query_one(FilterBar).open()
 
-    def action_clear_filter(self) -> None:
+    def action_let_go(self) -> None:
         if self.focused is not self.table:
             self.table.focus()
-        else:
+        elif not self.table.let_go():
             self.query_one(FilterBar).clear()
+
+    def action_quick_filter(self) -> None:
+        fields = self.fields
+        if fields is None:
+            return
+        options = quick_filters(fields, self.arrangement)
+
+        def chosen(expression: str | None) -> None:
+            if expression is not None:
+                self.query_one(FilterBar).write(joined(self.query_one(FilterBar).text, expression))
+
+        shown = [(expression, f"{label:<26} {expression}") for label, expression in options]
+        self.app.push_screen(Choice("Show only", shown), chosen)
+
+    def action_invert_filter(self) -> None:
+        bar = self.query_one(FilterBar)
+        if self.arrangement.filter is None:
+            self.say("no filter to invert; / writes one, f offers some")
+        else:
+            bar.write(inverted(self.arrangement.filter.expression))
+
+    def action_columns(self) -> None:
+        def chosen(shown: tuple[str, ...] | None) -> None:
+            if shown is not None:
+                self.arrangement = replace(self.arrangement, shown=shown)
+                self._arrange()
+
+        self.app.push_screen(ColumnsDialog(self.arrangement.shown), chosen)
 
     def action_sort(self) -> None:
         options = [(STREAM_ORDER, STREAM_ORDER), *((c.name, f"{c.name:<17} {c.help}") for c in COLUMNS)]
@@ -288,7 +316,7 @@ class ChannelsScreen(Screen[None]):
         self._sort_by(self.arrangement.column, not self.arrangement.descending)
 
     def action_sort_next(self, by: int) -> None:
-        names = [heading.name for heading in SCROLLED]
+        names = self.arrangement.shown
         column = self.arrangement.column
         place = names.index(column) + by if column in names else 0 if by > 0 else len(names) - 1
         if 0 <= place < len(names):
@@ -304,6 +332,9 @@ class ChannelsScreen(Screen[None]):
 
     def action_toggle_preview(self) -> None:
         self.toggle_class("preview-hidden")
+
+    def action_next_look(self) -> None:
+        self.say(self.query_one(Preview).next_look())
 
     def action_toggle_whole(self) -> None:
         preview = self.query_one(Preview)

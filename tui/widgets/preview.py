@@ -1,33 +1,29 @@
-"""The preview of the highlighted channel: FZ(I), FZ(B), FZ(O) side by side and its figures."""
+"""The preview of the highlighted channel: three pictures of it side by side, and its figures."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 
-from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, VerticalScroll
-from textual.message import Message
-from textual.timer import Timer
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
-from core.blocks import TENSORS, Tensor
-from tui.graphics import Graphics, current_cell_size
-from tui.picture import PictureCache, adopt_cell_size, fit
-from tui.triptych import Request, Shown, Triptychs
-from tui.view import Key
+from core.blocks import TENSORS
+from tui.graphics import current_cell_size
+from tui.library import LOOKS, Look, Shot
+from tui.painter import Painter
+from tui.picture import fit
 from tui.widgets.details import Row, describe
-from tui.widgets.picture import PictureBox
+from tui.widgets.picture import GAP, PictureBox
 
 DEBOUNCE = 0.05
 """Seconds of rest before pictures are drawn: held keys repeat every 0.03 s."""
 FIGURES_WIDTH = 30
-GAP = 1
 
 
 class Preview(Container):
-    """Figures change with the cursor at once, pictures as soon as they are drawn in a thread."""
+    """Figures change with the cursor at once, pictures too where they are drawn already, else as soon as they are."""
 
     DEFAULT_CSS = """
     Preview { layout: horizontal; background: $surface; }
@@ -38,75 +34,67 @@ class Preview(Container):
     Preview.stacked #figures { padding: 1 0 0 0; }
     """
 
-    class PictureDrawn(Message):
-        """One of the three was drawn in its thread."""
-
-        def __init__(self, request: Request, tensor: Tensor, shown: Shown) -> None:
-            super().__init__()
-            self.request = request
-            self.tensor = tensor
-            self.shown = shown
-
-    def __init__(self, graphics: Graphics, *, id: str | None = None) -> None:
+    def __init__(self, painter: Painter, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.graphics = graphics
-        self.cache = PictureCache()
+        self.painter = painter
         self.whole = False
-        self.triptychs: Triptychs | None = None
+        self.look: Look = "fzs"
         self._row: Row | None = None
-        self._timer: Timer | None = None
-        self._asked: Request | None = None
-        self._held: set[str] = set()
-        """Teardowns of the pictures that the terminal keeps for us."""
+        self._neighbours: Sequence[Row] = ()
+        self._moved = 0.0
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="pictures"):
             for tensor in TENSORS:
-                yield PictureBox(id=f"fz-{tensor}")
+                yield PictureBox(self.painter, id=f"fz-{tensor}")
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
 
-    def use(self, triptychs: Triptychs) -> None:
-        """Draw from another set from now on."""
-        self.triptychs = triptychs
-
-    def show_channel(self, row: Row | None, pictures: bool = True) -> None:
-        """Show a channel's figures now and, unless only they changed, its pictures soon."""
-        self._row = row
+    def show_channel(self, row: Row | None, neighbours: Sequence[Row] = ()) -> None:
+        """Show a channel's figures and pictures; its neighbours' pictures are drawn ahead, in their order."""
+        self._row, self._neighbours = row, neighbours
         self._describe()
-        if pictures:
-            self._schedule()
+        now = time.monotonic()
+        # Sixels are sent whole every time, which a held key must not wait for.
+        hurried = self.painter.graphics.mode == "sixel" and now - self._moved < 2 * DEBOUNCE
+        self._moved = now
+        self._want(hurried)
 
     def show_whole(self, whole: bool) -> None:
         """Whole images, or what the centre neuron sees of them."""
         self.whole = whole
-        self._schedule()
+        self._want()
+
+    def show_look(self, look: Look) -> None:
+        """Other pictures of the same channel."""
+        self.look = look
+        self._want()
+
+    def next_look(self, by: int = 1) -> str:
+        """Show the next kind of picture; what it is."""
+        looks = list(LOOKS)
+        self.show_look(looks[(looks.index(self.look) + by) % len(looks)])
+        return LOOKS[self.look]
 
     def on_resize(self) -> None:
-        self._follow_font()
+        if not self.app.is_headless:
+            self.painter.follow_font(current_cell_size())
         self._arrange()
         self._describe()
-        self.call_after_refresh(self._schedule)
 
     def on_show(self) -> None:
-        self._schedule()
-
-    def _follow_font(self) -> None:
-        cell = None if self.app.is_headless else current_cell_size()
-        if cell is not None and cell != self.graphics.cell:
-            self.graphics = replace(self.graphics, cell=cell)
-            adopt_cell_size(cell)
-            self.cache.clear()
+        self._want()
 
     def _arrange(self) -> None:
         """Give the pictures the room they fill: full width above the figures, or full height beside them."""
         pictures = self.query_one("#pictures")
         width, height = self.size
+        cell = self.painter.graphics.cell
         if self.has_class("stacked"):
-            rows = fit((max(1, width // 3 - GAP), max(1, height * 3 // 5)), self.graphics.cell)[1]
+            rows = fit((max(1, width // 3 - GAP), max(1, height * 3 // 5)), cell)[1]
             pictures.styles.width, pictures.styles.height = "1fr", rows + 1
         else:
-            columns = fit((max(1, (width - FIGURES_WIDTH) // 3 - GAP), max(1, height - 1)), self.graphics.cell)[0]
+            columns = fit((max(1, (width - FIGURES_WIDTH) // 3 - GAP), max(1, height - 1)), cell)[0]
             pictures.styles.width, pictures.styles.height = (columns + GAP) * 3, "1fr"
 
     def _describe(self) -> None:
@@ -114,53 +102,26 @@ class Preview(Container):
         text = self.query_one("#text", Static)
         text.update(describe(self._row, width) if self._row else "")
 
-    def _schedule(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(DEBOUNCE, self._request)
-
-    def _request(self) -> None:
-        if self._row is None or self.triptychs is None:
-            self._asked = None
-            for box in self.query(PictureBox):
-                box.show("", None)
+    def _want(self, hurried: bool = False) -> None:
+        if not self.display:
             return
-        columns, rows = self.query_one("#fz-in", PictureBox).room
-        if columns <= GAP or rows < 1 or not self.display:
-            return
-        seed, used = self._row.get("seed"), self._row.get("fz_seed")
-        retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
-        key: Key = (str(self._row["block"]), int(str(self._row["channel"])))
-        self._asked = Request(key, retry, self.whole, (columns - GAP, rows), self.graphics)
-        self._draw(self.triptychs, self._asked)
+        boxes = [self.query_one(f"#fz-{tensor}", PictureBox) for tensor in TENSORS]
+        for box, shot in zip(boxes, shots(self._row, self.look, self.whole), strict=True):
+            box.want(shot, DEBOUNCE, hurried)
+        ahead = [
+            box.fitted(shot)
+            for row in self._neighbours
+            for box, shot in zip(boxes, shots(row, self.look, self.whole), strict=True)
+            if shot is not None
+        ]
+        self.painter.prepare([wanted for wanted in ahead if wanted is not None])
 
-    @work(thread=True, exclusive=True, group="preview")
-    def _draw(self, triptychs: Triptychs, request: Request) -> None:
-        worker = get_current_worker()
-        for tensor, shown in triptychs.draw(request):
-            if worker.is_cancelled:
-                return
-            self.post_message(self.PictureDrawn(request, tensor, shown))
 
-    def on_preview_picture_drawn(self, event: PictureDrawn) -> None:
-        event.stop()
-        if event.request != self._asked:
-            return
-        shown = event.shown
-        if shown.picture is not None and shown.picture.setup and shown.picture.teardown not in self._held:
-            self._held.add(shown.picture.teardown)
-            self._write(shown.picture.setup)
-        self.query_one(f"#fz-{event.tensor}", PictureBox).show(shown.caption, shown.picture, shown.message)
-        for retired in self.cache.take_retired():
-            self._held.discard(retired.teardown)
-            self._write(retired.teardown)
-
-    def on_unmount(self) -> None:
-        for teardown in self._held:
-            self._write(teardown)
-
-    def _write(self, sequence: str) -> None:
-        """To the terminal through Textual's writer, so that it lands between frames and not within one."""
-        driver = self.app._driver
-        if sequence and driver is not None:
-            driver.write(sequence)
+def shots(row: Row | None, look: Look, whole: bool) -> list[Shot | None]:
+    """The three of a channel, one a tensor."""
+    if row is None:
+        return [None] * len(TENSORS)
+    seed, used = row.get("seed"), row.get("fz_seed")
+    retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
+    key = (str(row["block"]), int(str(row["channel"])))
+    return [Shot(look, key, tensor, retry, whole) for tensor in TENSORS]
