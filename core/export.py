@@ -33,10 +33,15 @@ _VERSIONED = ("torch", "torchvision", "numpy")
 
 def to_csv(frame: Frame, index: Index, columns: Sequence[str]) -> str:
     """Rows `index` in that order, with a header; empty fields stay empty, booleans are true and false."""
+    return csv_text(columns, (row.values() for row in frame.rows(index, columns)))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Value]]) -> str:
+    """A header and rows of fields as CSV: None is an empty field, booleans are true and false."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_csv_field(value) for value in row.values()] for row in frame.rows(index, columns))
+    writer.writerows([_csv_field(value) for value in row] for row in rows)
     return text.getvalue()
 
 
