@@ -25,6 +25,10 @@ class DiskFullError(StoreError):
     """No space is left for what a job has to write."""
 
 
+class ImageError(StreamscopeError):
+    """A real image cannot be read, is no image, or is not the one that was scanned."""
+
+
 class FilterError(UsageError):
     """A filter expression is malformed; `position` is the 0-based column of the offending text."""
 

@@ -4,6 +4,7 @@ from core.store.batches import FLAGS, SAMPLES, FZRecord
 from core.store.disk import Removed, Usage, estimate_bytes, prune, usage
 from core.store.integrity import Problem, drop, verify
 from core.store.job import (
+    ACTIVE,
     FINISHED,
     Job,
     JobState,
@@ -15,19 +16,23 @@ from core.store.job import (
     remove_finished,
     request_stop,
 )
+from core.store.job_queue import device_queue, hold, in_turn, lease_of, move, queue_of, requeue, waiting
 from core.store.judgements import MARKS, Judgement, check_mark, check_tag
 from core.store.layout import free_bytes
 from core.store.leases import Leases
 from core.store.marks import Marks, marks_folder
+from core.store.scans import Extremes, Scan, ScannedImage
 from core.store.sets import FZSet, Measured, Own
 from core.store.store import FORMAT, Store
 
 __all__ = [
+    "ACTIVE",
     "FINISHED",
     "FLAGS",
     "FORMAT",
     "MARKS",
     "SAMPLES",
+    "Extremes",
     "FZRecord",
     "FZSet",
     "Job",
@@ -39,22 +44,32 @@ __all__ = [
     "Own",
     "Problem",
     "Removed",
+    "Scan",
+    "ScannedImage",
     "Store",
     "Usage",
     "check_mark",
     "check_tag",
     "create_job",
+    "device_queue",
     "drop",
     "estimate_bytes",
     "free_bytes",
+    "hold",
+    "in_turn",
     "job_state",
     "jobs",
+    "lease_of",
     "marks_folder",
+    "move",
     "open_job",
     "prune",
+    "queue_of",
     "read_log",
     "remove_finished",
     "request_stop",
+    "requeue",
     "usage",
     "verify",
+    "waiting",
 ]

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -132,14 +132,26 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
     Returns False when an intact `final` is there already (the same work, done elsewhere) and ours was discarded; a
     damaged one is replaced. Raises StoreError, DiskFullError; then nothing of ours is left.
     """
+
+    def fill(folder: Path) -> dict[str, str]:
+        for name, content in files.items():
+            write_new(folder / name, content)
+        return {name: sha256(content) for name, content in files.items()}
+
+    return build_folder(final, fill)
+
+
+def build_folder(final: Path, fill: Callable[[Path], Mapping[str, str]]) -> bool:
+    """As `write_folder`, for files too large for memory: `fill` writes and flushes them in the folder it is given.
+
+    It returns their checksums by name.
+    """
     make_folder(final.parent)
     temporary = final.parent / temporary_name()
     with writing(final):
         try:
             temporary.mkdir()
-            for name, content in files.items():
-                write_new(temporary / name, content)
-            write_new(temporary / SUMS, sums_text({name: sha256(content) for name, content in files.items()}))
+            write_new(temporary / SUMS, sums_text(fill(temporary)))
             sync_folder(temporary)
             committed = _rename_folder(temporary, final)
         except BaseException:
@@ -267,8 +279,11 @@ def folder_damage(folder: Path) -> list[tuple[Path, str]]:
 
 
 def write_document(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a JSON object that carries its own checksum as `sha256`."""
-    write_file(path, encode({**data, "sha256": sha256(encode(data))}))
+    """Writes a JSON object that carries its own checksum as `sha256`. Raises ValueError for an empty one."""
+    if not data:
+        raise ValueError("a document must say something")
+    body = encode(data)
+    write_file(path, body.removesuffix(_END) + _seal(sha256(body)))
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -276,13 +291,23 @@ def read_document(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     try:
         data = json.loads(content)
-        stored = data.pop("sha256")
+        stored = str(data.pop("sha256"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StoreError(f"{path} is damaged; run 'streamscope cache verify'") from None
-    # The whole text is made again, so that a flipped byte in white space is found too.
-    if stored != sha256(encode(data)) or content != encode({**data, "sha256": stored}):
+    # By its bytes, not by writing it again: a wide ResNet's description has megabytes.
+    seal = _seal(stored)
+    if not content.endswith(seal) or sha256(content.removesuffix(seal) + _END) != stored:
         raise StoreError(f"{path} is damaged (its checksum differs); run 'streamscope cache verify'")
     return data
+
+
+_END = b"\n}\n"
+"""How `encode` ends an object that is not empty."""
+
+
+def _seal(checksum: str) -> bytes:
+    """The end of a document, as `encode` writes it with the checksum as its last entry."""
+    return f',\n "sha256": "{checksum}"'.encode() + _END
 
 
 def free_bytes(root: Path) -> int:

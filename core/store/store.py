@@ -7,12 +7,11 @@ import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 from core import __version__
 from core.blocks import ModelInfo
-from core.errors import StoreError, UsageError
-from core.recipe import Capture, Recipe, SetKey
+from core.errors import StoreError
+from core.recipe import Capture, SetKey
 from core.store.clock import FolderClock
 from core.store.layout import (
     encode,
@@ -25,7 +24,8 @@ from core.store.layout import (
     write_file,
 )
 from core.store.listing import Listings, Problems
-from core.store.sets import SET, FZSet
+from core.store.scans import FINISHED, Scan
+from core.store.sets import SET, FZSet, read_key
 
 FORMAT = 1
 SHORT = 12
@@ -41,6 +41,7 @@ class Store:
         self._listings = Listings(self._problems)
         self._infos: dict[Path, tuple[tuple[int, int, int], ModelInfo]] = {}
         self._sets: dict[Path, FZSet] = {}
+        self._scans: dict[Path, tuple[tuple[int, int], Scan]] = {}
         self.clock = FolderClock(root)
 
     @classmethod
@@ -147,11 +148,23 @@ class Store:
         # `sets` is oldest first, and max keeps the first of equals.
         return max(reversed(fitting), key=lambda s: s.completed_at() or 0.0, default=None)
 
+    def scans(self, info: ModelInfo) -> list[Scan]:
+        """The finished scans, oldest first; unreadable ones are skipped and go to `problems`."""
+        found = [scan for path, stamp in self._finished_scans(info) if (scan := self._read_scan(info, path, stamp))]
+        return sorted(found, key=lambda scan: (scan.finished_at, scan.path.name))
+
+    def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
+        """The finished scan of a folder of images, or of any: the newest; None when there is none."""
+        source = None if images is None else Path(os.path.abspath(images))
+        return next((scan for scan in reversed(self.scans(info)) if source in (None, scan.source)), None)
+
     def signature(self, info: ModelInfo | None = None) -> Hashable:
-        """Differs whenever a model or (of `info`) a set came or went; cheap, for polling."""
+        """Differs whenever a model or (of `info`) a set or a finished scan came or went; cheap, for polling."""
         models = self._listings.names(self.root / "models")
         folder = self._folder(info.fingerprint) if info else None
-        return models, self._listings.names(folder / "sets") if folder else ()
+        if info is None or folder is None:
+            return models, (), ()
+        return models, self._listings.names(folder / "sets"), tuple(self._finished_scans(info))
 
     def folder(self, info: ModelInfo) -> Path | None:
         """Where a model's sets are; None when nothing of it is stored."""
@@ -185,6 +198,32 @@ class Store:
         self._problems.clear(path)
         return info
 
+    def _finished_scans(self, info: ModelInfo) -> list[tuple[Path, tuple[int, int]]]:
+        """Folders of finished scans, each with what changes when it is scanned anew."""
+        folder = self._folder(info.fingerprint)
+        found = []
+        for name, _ in self._listings.names(folder / "scans") if folder else ():
+            path = folder / "scans" / name  # type: ignore[operator]
+            try:
+                state = os.stat(path / FINISHED)
+            except OSError:
+                continue
+            found.append((path, (state.st_mtime_ns, state.st_ino)))
+        return found
+
+    def _read_scan(self, info: ModelInfo, path: Path, stamp: tuple[int, int]) -> Scan | None:
+        known = self._scans.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            scan = Scan(path, info, self._problems)
+        except (OSError, StoreError) as error:
+            self._problems.report(path, _line(path, error))
+            return None
+        self._scans[path] = (stamp, scan)
+        self._problems.clear(path)
+        return scan
+
     def _read_set(self, info: ModelInfo, path: Path) -> FZSet | None:
         try:
             key = read_key(path)
@@ -196,18 +235,6 @@ class Store:
             return None
         self._problems.clear(path / SET)
         return FZSet(info, key, path, self._problems)
-
-
-def read_key(path: Path) -> SetKey:
-    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
-    data: dict[str, Any] = read_document(path / SET)
-    try:
-        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"])
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
-    if key.folder != path.name:
-        raise StoreError(f"{path / SET} describes another set ({key.folder}); run 'streamscope cache verify'")
-    return key
 
 
 def _check_format(path: Path, content: bytes) -> None:
