@@ -286,7 +286,7 @@ class JobRun:
             raise JobStoppedError
         self.leases.renew()
         report = self.progress.report(message, sum(self._busy.values()))
-        self.job.heartbeat(**report)
+        self.job.heartbeat(**report, device=str(self.network.device))
         self._tell({"event": "progress", **report})
 
     def _problem(self, line: str) -> None:

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from core.errors import StoreError
 from core.store.clock import FolderClock
 from core.store.layout import discard, encode, make_folder, remove_folder, sync_folder, write_error, write_new, writing
 from core.store.owner import Owner, is_dead, temporary_name, this_process
 from core.store.store import Store
 
-State = Literal["queued", "running", "stopping", "done", "failed", "stopped", "dead"]
+State = Literal["queued", "running", "stopping", "paused", "done", "failed", "stopped", "dead"]
 FINISHED: tuple[State, ...] = ("done", "failed", "stopped", "dead")
+ACTIVE: tuple[State, ...] = ("running", "stopping")
+PLACE, HOLD, STOP, BEAT = "place", "hold", "stop", "heartbeat.json"
+"""Files of a job's folder: its place in a queue, that it is to pause, that it is to end, what its worker says."""
 _LAST_WORDS: dict[str, State] = {"done": "done", "failed": "failed", "stopped": "stopped"}
 SILENT = 60.0
 """Seconds without a heartbeat, by the file system's clock, after which a job counts as dead."""
@@ -43,9 +48,9 @@ class Job:
         """Says that the worker is alive and how far it is: done, total, rate (a second), unit, eta (s), message.
 
         What is not given is empty in the new state. A full disk does not stop it: the worker must be able to say so.
-        Raises StoreError.
+        The memory of this process is added. Raises StoreError.
         """
-        self._beat("running", progress)
+        self._beat("running", {**progress, "memory": _own_memory()})
 
     def finish(self, state: Literal["done", "failed", "stopped"], message: str = "", **progress: Any) -> None:
         """The worker's last word."""
@@ -57,13 +62,14 @@ class Job:
         append(self.folder / "log.jsonl", line)
 
     def stop_requested(self) -> bool:
-        return (self.folder / "stop").exists()
+        """Whether its worker is to leave it, for good or until it is taken up again."""
+        return (self.folder / STOP).exists() or (self.folder / HOLD).exists()
 
     def _beat(self, state: str, progress: dict[str, Any]) -> None:
         message = str(progress.get("message", ""))[:MESSAGE_MAX]
         process = this_process().to_json()
         content = encode({**progress, "message": message, "state": state, "time": time.time(), "process": process})
-        path = self.folder / "heartbeat.json"
+        path = self.folder / BEAT
         temporary = self.folder / temporary_name()
         try:
             try:
@@ -94,10 +100,19 @@ class JobState:
     updated: float | None = None
     """When the worker was last heard of, in seconds since 1970."""
     worker: Owner | None = None
+    device: str = ""
+    """What it computes on, as its worker says; before that what was asked for."""
+    memory: float | None = None
+    """Bytes that its worker's process holds (resident), None where it has not said."""
+    place: float | None = None
+    """Queued jobs of one device go by rising place; None for a job that was never in a queue."""
 
 
-def create_job(store: Store, asked: dict[str, Any]) -> Job:
-    """A new job in the store, to be worked on by whoever opens it. Raises StoreError, DiskFullError."""
+def create_job(store: Store, asked: dict[str, Any], queued: bool = False) -> Job:
+    """A new job in the store, to be worked on by whoever opens it, or in its turn when it is `queued`.
+
+    Raises StoreError, DiskFullError.
+    """
     me = this_process()
     started = time.time()
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(started))}-{secrets.token_hex(3)}"
@@ -108,6 +123,8 @@ def create_job(store: Store, asked: dict[str, Any]) -> Job:
         try:
             temporary.mkdir()
             write_new(temporary / "job.json", encode({"asked": asked, "started": started, "process": me.to_json()}))
+            if queued:
+                write_new(temporary / PLACE, repr(started).encode())
             sync_folder(temporary)
             os.rename(temporary, folder)
         except BaseException:
@@ -152,17 +169,24 @@ def jobs(store: Store) -> list[JobState]:
 
 def job_state(store: Store, job: Job) -> JobState:
     """How a job of the store is doing."""
-    beat, modified = _read_beat(job.folder / "heartbeat.json")
-    stopping = job.stop_requested()
+    beat, modified = _read_beat(job.folder / BEAT)
+    stop, hold = (job.folder / STOP).exists(), (job.folder / HOLD).exists()
+    place = _read_place(job.folder / PLACE)
+    device = str(job.asked.get("device") or "auto")
     if beat is None:
+        if place is not None:
+            waiting: State = "stopped" if stop else "paused" if hold else "queued"
+            return JobState(job, waiting, device=device, place=place)
         if _is_silent(job.folder / "job.json", store.clock):
-            return JobState(job, "dead", message="no worker took it up")
-        return JobState(job, "stopping" if stopping else "queued")
+            return JobState(job, "dead", message="no worker took it up", device=device)
+        return JobState(job, "stopping" if stop or hold else "queued", device=device)
     worker = Owner.from_json(beat.get("process"))
     state: State | None = _LAST_WORDS.get(str(beat.get("state")))
     if state is None:
         gone = (worker is not None and is_dead(worker)) or store.clock.age(modified) > SILENT
-        state = "dead" if gone else "stopping" if stopping else "running"
+        state = "dead" if gone else "stopping" if stop or hold else "running"
+    if state == "stopped" and hold and not stop:
+        state = "paused"
     return JobState(
         job,
         state,
@@ -174,13 +198,16 @@ def job_state(store: Store, job: Job) -> JobState:
         message=str(beat.get("message") or ""),
         updated=_number(beat.get("time")),
         worker=worker,
+        device=str(beat.get("device") or device),
+        memory=_number(beat.get("memory")),
+        place=place,
     )
 
 
 def request_stop(job: Job) -> None:
     """Asks a job's worker to stop after what is in flight. Raises StoreError."""
-    with writing(job.folder / "stop"):
-        (job.folder / "stop").touch()
+    with writing(job.folder / STOP):
+        (job.folder / STOP).touch()
 
 
 def read_log(job: Job, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -242,6 +269,17 @@ def _write_in_place(path: Path, content: bytes) -> None:
     with suppress(OSError), open(path, "r+b") as file:
         file.write(content)
         file.truncate()
+
+
+def _read_place(path: Path) -> float | None:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _own_memory() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 def _read_beat(path: Path) -> tuple[dict[str, Any] | None, float]:
