@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from core import measures
+from core.analysis.stability import Stability, stability
 from core.blocks import READ, Block, ModelInfo, Tensor
 from core.columns import COLUMNS
+from core.errors import StoreError
 
 if TYPE_CHECKING:
-    from core.store import FZSet
+    from core.store import FZSet, Scan
 
 NEEDED: tuple[Tensor, ...] = ("in", "block")
 """M and SM need FZ(I) and FZ(B) only; FZ(O) is for looking at."""
@@ -51,6 +53,12 @@ class Readings:
     @property
     def complete(self) -> NDArray[np.bool_]:
         return self.measured["in"] & self.measured["block"]
+
+    @property
+    def fz_seed(self) -> Floats:
+        """The seed that each row's FZ(I) and FZ(B) are of, NaN until both are measured."""
+        seed = self.fzset.key.seed if self.fzset is not None else 0
+        return np.where(self.complete, seed + self.retries, np.nan)
 
     @property
     def undefined(self) -> NDArray[np.bool_]:
@@ -91,43 +99,44 @@ class Readings:
                 self.retries[self.rows(number)][both] = retry
 
 
-def build_columns(info: ModelInfo, fzset: FZSet | None, blocks: Sequence[Block]) -> dict[str, NDArray[Any]]:
+def build_columns(
+    info: ModelInfo, fzset: FZSet | None, blocks: Sequence[Block], scan: Scan | None = None
+) -> dict[str, NDArray[Any]]:
     """Every column of the table for every channel of `blocks`, marks left empty. Raises StoreError."""
     readings = Readings(fzset, blocks)
     v = readings.values
     late_rise, flags = _histories(info, readings)
-    m = measures.mix_ratio(v["out_on_in"], v["out_on_block"])
+    found = verdicts(readings)
     block_gain = measures.block_gain(v["block_on_in_up"], v["block_on_in"], v["block_on_block"])
     input_gain = measures.input_gain(v["in_on_block_down"], v["in_on_block"], v["in_on_in"])
-    criteria = {
-        "meets_mix": measures.meets_mix(m),
-        "meets_block": measures.meets_block(v["block_on_in_up"], v["block_on_in"]),
-        "meets_input": measures.meets_input(v["in_on_block_down"], v["in_on_block"]),
-    }
     numbers: dict[str, ArrayLike] = {
         **v,
-        **criteria,
+        **found,
         **_skip_weights(info, readings),
         "channel": np.concatenate([np.arange(block.channels) for block in blocks]),
-        "mix_ratio": m,
         "block_gain": block_gain,
         "input_gain": input_gain,
         "scale_metric": measures.scale_metric(block_gain, input_gain),
-        "scale_invariant": measures.scale_invariant(*criteria.values()),
         "late_rise": late_rise,
     }
+    if scan is not None:
+        numbers |= _by_images(scan, readings)
+        numbers["robust"] = numbers["mei_scale_invariant"] * found["scale_invariant"]
     key = fzset.key if fzset else None
     if key:
         numbers["steps"] = key.recipe.steps
         numbers["seed"] = key.seed
-        numbers["fz_seed"] = np.where(readings.complete, key.seed + readings.retries, np.nan)
+        numbers["fz_seed"] = readings.fz_seed
+        stable = verdict_stability(readings)
+        numbers["seeds"] = np.where(stable.seeds > 0, stable.seeds, np.nan)
+        numbers["stable_update"], numbers["stable_scale_invariant"] = stable.update, stable.scale_invariant
     sizes = [block.channels for block in blocks]
     texts: dict[str, str | NDArray[Any]] = {
         "model": info.name,
         "fingerprint": info.fingerprint,
         "block": np.repeat(np.array([block.name for block in blocks], dtype=object), sizes),
         "kind": np.repeat(np.array([block.kind for block in blocks], dtype=object), sizes),
-        "update": measures.update_kind(m),
+        "update": measures.update_kind(found["mix_ratio"]),
         "capture": key.capture if key else "",
         "flags": flags,
         "status": _statuses(readings, key.seed if key else 0, flags),
@@ -140,6 +149,30 @@ def build_columns(info: ModelInfo, fzset: FZSet | None, blocks: Sequence[Block])
     }
 
 
+def verdicts(readings: Readings) -> dict[str, Floats]:
+    """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown."""
+    v = readings.values
+    m = measures.mix_ratio(v["out_on_in"], v["out_on_block"])
+    criteria = {
+        "meets_mix": measures.meets_mix(m),
+        "meets_block": measures.meets_block(v["block_on_in_up"], v["block_on_in"]),
+        "meets_input": measures.meets_input(v["in_on_block_down"], v["in_on_block"]),
+    }
+    return {"mix_ratio": m, **criteria, "scale_invariant": measures.scale_invariant(*criteria.values())}
+
+
+def verdict_stability(readings: Readings) -> Stability:
+    """How often each row's verdicts hold over its set and the stored sets that differ from it in seed only."""
+    siblings = readings.fzset.siblings() if readings.fzset is not None else []
+    every = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
+    found = [verdicts(one) for one in every]
+    return stability(
+        [one["mix_ratio"] for one in found],
+        [one["scale_invariant"] for one in found],
+        [one.fz_seed for one in every],
+    )
+
+
 def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
     columns = {name: np.full(len(readings), np.nan) for name in ("bn_weight", "conv_weight", "effective_gain")}
     for number, block in enumerate(readings.blocks):
@@ -147,6 +180,27 @@ def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
         if weights is not None:
             for name, values in columns.items():
                 values[readings.rows(number)] = getattr(weights, name)
+    return columns
+
+
+def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
+    """What follows from real images; a block whose part of the scan is damaged stays empty and is reported."""
+    robust = ("mix_ratio", "meets_mix", "meets_block", "meets_input", "scale_invariant", "images")
+    names = ["images", "rho", "rho_p", "rho_images", *(f"mei_{name}" for name in robust)]
+    columns = {name: np.full(len(readings), np.nan) for name in names}
+    for number, block in enumerate(readings.blocks):
+        rows = readings.rows(number)
+        try:
+            by_meis = scan.robust(block.name)
+            correlation = scan.rho(block.name)
+            columns["images"][rows] = len(scan.images)
+        except StoreError as error:
+            scan.problems.report(scan.path / block.name, str(error))
+            continue
+        for name, values in zip(("rho", "rho_p", "rho_images"), correlation, strict=True):
+            columns[name][rows] = values
+        for name in robust:
+            columns[f"mei_{name}"][rows] = getattr(by_meis, name)
     return columns
 
 

@@ -167,6 +167,9 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         "fz_seed": 3,
         "effective_gain": 0.25,
         "flags": None,
+        "seeds": 1,
+        "stable_update": None,
+        "stable_scale_invariant": None,
     }
 
 
@@ -410,7 +413,7 @@ def test_top_list_takes_scale_invariant_channels_only() -> None:
     [
         ("mix_ration", "unknown column 'mix_ration'; did you mean mix_ratio?"),
         ("Mix-Ratio", "unknown column 'Mix-Ratio'; did you mean mix_ratio?"),
-        ("invariant", "unknown column 'invariant'; did you mean scale_invariant?"),
+        ("metric", "unknown column 'metric'; did you mean scale_metric?"),
     ],
 )
 def test_an_unknown_column_suggests_near_names(name: str, message: str) -> None:

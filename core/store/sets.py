@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from core import __version__
 from core.blocks import ModelInfo, Target, Tensor
-from core.errors import StoreError
-from core.recipe import SetKey
+from core.errors import StoreError, UsageError
+from core.recipe import Recipe, SetKey
 from core.store.batches import (
     Floats,
     FZBatch,
@@ -71,6 +71,7 @@ class FZSet:
         self._batches: dict[Path, dict[tuple[str, int], Any]] = {}
         self._merged: dict[Path, tuple[Names, dict[int, FZRecord], dict[int, FZBatch]]] = {}
         self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
+        self._siblings: dict[Path, FZSet] = {}
 
     @property
     def problems(self) -> Problems:
@@ -178,6 +179,22 @@ class FZSet:
     def created_at(self) -> float | None:
         """Seconds since 1970; None for a set that is not on disk."""
         return self._document(SET, "created")
+
+    def siblings(self) -> list[FZSet]:
+        """The stored sets that differ from this one in their seed only, by seed; unreadable ones are left out."""
+        found = []
+        for name, _ in self._listings.names(self.path.parent):
+            path = self.path.parent / name
+            if path not in self._siblings:
+                try:
+                    self._siblings[path] = FZSet(self.info, read_key(path), path, self._problems)
+                except (OSError, StoreError):
+                    # Whoever lists the store's sets is told of it.
+                    continue
+            sibling = self._siblings[path]
+            if sibling.key.seed != self.key.seed and replace(sibling.key, seed=self.key.seed) == self.key:
+                found.append(sibling)
+        return sorted(found, key=lambda fzset: fzset.key.seed)
 
     def signature(self) -> Hashable:
         """Differs whenever something was committed or removed; costs a `stat` a folder."""
@@ -305,6 +322,18 @@ class FZSet:
             self._problems.report(path, f"cannot read {error.filename or path}: {reason(error)}")
         else:
             self._problems.report(path, str(error))
+
+
+def read_key(path: Path) -> SetKey:
+    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
+    data: dict[str, Any] = read_document(path / SET)
+    try:
+        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"])
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
+    if key.folder != path.name:
+        raise StoreError(f"{path / SET} describes another set ({key.folder}); run 'streamscope cache verify'")
+    return key
 
 
 def _stack(
