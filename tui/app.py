@@ -42,7 +42,8 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class AppOptions:
-    """What the command line says. `steps`, `seed` and `capture` pick a stored set; None takes what there is."""
+    """What the command line says. `steps`, `seed` and `capture` pick a stored set, `images` a scan; None takes what
+    there is."""
 
     spec: ModelSpec
     cache: Path
@@ -52,6 +53,7 @@ class AppOptions:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    images: Path | None = None
     debug: bool = False
 
 
@@ -156,10 +158,10 @@ class StreamscopeApp(App[None]):
     def on_model_found(self, event: ModelFound) -> None:
         info, options = event.info, self.options
         self.info = info
-        wanted = Wanted(options.steps, options.seed, options.capture)
+        wanted = Wanted(options.steps, options.seed, options.capture, options.images)
         self._reader = StoreReader(options.cache, info, wanted)
         self.marking = MarkingThread(partial(Marks, options.marks, info.fingerprint, info.name), self._judged)
-        self.switch_screen(ChannelsScreen(info, self.painter, _short(options.cache)))
+        self.switch_screen(ChannelsScreen(info, self.painter, _short(options.cache), options.device))
         self.set_interval(POLL_SECONDS, self._poll)
         self.call_after_refresh(self._poll)
 
@@ -177,7 +179,7 @@ class StreamscopeApp(App[None]):
     def _read(self, reader: StoreReader) -> None:
         try:
             states = self._watch.poll()
-            self.job_workers.reap(states)
+            self.job_workers.reap(self.store, states)
             self.post_message(JobsPolled(states))
             reading = reader.read()
             if reading is not None:
@@ -275,6 +277,9 @@ class StreamscopeApp(App[None]):
         self.judge(lambda marking: marking.mark(event.keys, event.mark))
 
     # -- keys ----------------------------------------------------------------------------------------------------------
+
+    async def action_quit(self) -> None:
+        self.requests.jobs.quit()
 
     def action_ask(self, what: str) -> None:
         self.requests.answer(what)

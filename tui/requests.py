@@ -13,14 +13,12 @@ import numpy as np
 from core.columns import COLUMNS
 from core.errors import StreamscopeError
 from core.export import table_meta, write_table
-from core.plan import wanted_fzs
-from core.store import FINISHED, Store, check_tag, request_stop
-from tui.compute_form import Form, asked, request_of
+from core.store import check_tag
+from tui.job_requests import JobRequests
+from tui.marking import named
 from tui.reading import Reading
-from tui.screens.channels import ChannelsScreen, set_name
-from tui.screens.compute import ComputeDialog
+from tui.screens.channels import ChannelsScreen
 from tui.screens.dialogs import Choice, Notice, Prompt
-from tui.view import Key
 
 if TYPE_CHECKING:
     from tui.app import StreamscopeApp
@@ -39,18 +37,22 @@ class Requests:
 
     def __init__(self, app: StreamscopeApp) -> None:
         self._app = app
+        self.jobs = JobRequests(app, self._do)
 
     def answer(self, what: str) -> None:
-        """Begin what is asked for: note, tags, undo, compute, stop, export, set or problems."""
+        """Begin what is asked for: note, tags, undo, redo, compute, more_steps, another_seed, stop, export, set or problems."""
         screen, reading = self._app.channels, self._app.reading
         if screen is None or reading is None:
             return
         begin: Callable[[ChannelsScreen, Reading], None] = {
             "note": self._note,
             "tags": self._tags,
-            "undo": self._undo,
-            "compute": self._compute,
-            "stop": self._stop,
+            "undo": lambda *_: self._app.judge(lambda marking: marking.undo()),
+            "redo": lambda *_: self._app.judge(lambda marking: marking.redo()),
+            "compute": self.jobs.compute,
+            "more_steps": self.jobs.more_steps,
+            "another_seed": self.jobs.another_seed,
+            "stop": self.jobs.stop,
             "export": self._export,
             "set": self._set,
             "problems": self._problems,
@@ -58,90 +60,41 @@ class Requests:
         begin(screen, reading)
 
     def _note(self, screen: ChannelsScreen, reading: Reading) -> None:
-        key = screen.table.key
-        if key is None:
+        keys = screen.table.meant
+        if not keys:
             return
-        before = self._app.judgement(key).note
+        before = {self._app.judgement(key).note for key in keys}
+        common = before.pop() if len(before) == 1 else ""
 
         def answered(text: str | None) -> None:
-            if text is not None and text.strip() != before:
-                self._app.judge(lambda marking: marking.note(key, text.strip()))
+            if text is not None and text.strip() != common:
+                self._app.judge(lambda marking: marking.note(keys, text.strip()))
+                screen.table.let_go()
 
-        self._app.push_screen(Prompt(f"Note on {_named(key)}", before, "empty takes the note away"), answered)
+        hint = "empty takes the note away" if len(keys) == 1 else "every one of them gets this note"
+        self._app.push_screen(Prompt(f"Note on {named(keys)}", common, hint), answered)
 
     def _tags(self, screen: ChannelsScreen, reading: Reading) -> None:
-        key = screen.table.key
-        if key is None:
+        keys = screen.table.meant
+        if not keys:
             return
+        common = set.intersection(*(set(self._app.judgement(key).tags) for key in keys))
         known = sorted({tag for judgement in self._app.judgements.values() for tag in judgement.tags})
-        hint = f"words, separated by spaces{'; used so far: ' + ' '.join(known) if known else ''}"
+        shared = "; other tags of theirs stay" if len(keys) > 1 else ""
+        hint = f"words, separated by spaces{shared}{'; used so far: ' + ' '.join(known) if known else ''}"
 
         def check(text: str) -> None:
             for tag in text.split():
                 check_tag(tag)
 
         def answered(text: str | None) -> None:
-            if text is not None:
-                self._app.judge(lambda marking: marking.tag(key, text.split()))
+            if text is not None and set(text.split()) != common:
+                add = [tag for tag in text.split() if tag not in common]
+                remove = sorted(common - set(text.split()))
+                self._app.judge(lambda marking: marking.tag(keys, add, remove))
+                screen.table.let_go()
 
-        before = " ".join(self._app.judgement(key).tags)
-        self._app.push_screen(Prompt(f"Tags of {_named(key)}", before, hint, check), answered)
-
-    def _undo(self, screen: ChannelsScreen, reading: Reading) -> None:
-        self._app.judge(lambda marking: marking.undo())
-
-    def _compute(self, screen: ChannelsScreen, reading: Reading) -> None:
-        options = self._app.options
-        scopes = {"filtered": screen.filtered, "marked": screen.channels_marked()}
-        scopes |= {mark: screen.channels_marked(mark) for mark in ("keep", "reject", "unsure")}
-        ask = partial(request_of, info=reading.info, capture=reading.key.capture, scopes=scopes)
-
-        def check(form: Form) -> str:
-            request = ask(form)
-            count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
-            new = "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
-            return f"{count} FZs; stored ones are kept{new}"
-
-        def answered(form: Form | None) -> None:
-            if form is None:
-                return
-            request = ask(form)
-
-            def start() -> None:
-                self._app.job_workers.start(Store.open(options.cache, create=True), asked(request, options.spec, form))
-
-            def started() -> None:
-                screen.say("the job starts")
-                self._app.use_set(request.key)
-
-            self._do("Compute", start, started)
-
-        form = Form(
-            blocks=screen.arrangement.block or "all",
-            tensors="in,block,out",
-            channels="filtered" if screen.arrangement.filter else "all",
-            steps=str(reading.key.recipe.steps),
-            seed=str(reading.key.seed),
-            device=options.device,
-        )
-        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check), answered)
-
-    def _stop(self, screen: ChannelsScreen, reading: Reading) -> None:
-        running = {state.job.id: state for state in self._app.jobs.values() if state.state not in FINISHED}
-        if not running:
-            screen.say("no job is running")
-            return
-
-        def answered(name: str | None) -> None:
-            if name is not None:
-                said = f"job {name} stops after what is in flight"
-                self._do("Stop", partial(request_stop, running[name].job), partial(screen.say, said))
-
-        options = [
-            (name, f"{name}  {state.state}  {state.done}/{state.total}  on {state.job.host}")
-            for name, state in running.items()
-        ]
-        self._app.push_screen(Choice("Stop which job?", options), answered)
+        self._app.push_screen(Prompt(f"Tags of {named(keys)}", " ".join(sorted(common)), hint, check), answered)
 
     def _export(self, screen: ChannelsScreen, reading: Reading) -> None:
         scopes = {"filtered": screen.table.index, "marked": screen.rows_marked()}
@@ -212,7 +165,3 @@ def _attempt(action: Callable[[], object]) -> str | None:
     except StreamscopeError as error:
         return str(error)
     return None
-
-
-def _named(key: Key) -> str:
-    return f"{key[0]} · {key[1]}"

@@ -29,7 +29,6 @@ from tui.screens.dialogs import Choice
 from tui.view import JUDGED, Arrangement, Key, arrange, channels_by_block, judged, marked_rows
 from tui.widgets.blocks import HEADING, BlockList
 from tui.widgets.columns import DIM
-from tui.widgets.details import Row
 from tui.widgets.filter import FilterBar
 from tui.widgets.preview import Preview
 from tui.widgets.status import JobLine, StatusBar
@@ -90,7 +89,7 @@ class ChannelsScreen(Screen[None]):
             self.keys = keys
             self.mark = mark
 
-    def __init__(self, info: ModelInfo, painter: Painter, cache: str) -> None:
+    def __init__(self, info: ModelInfo, painter: Painter, cache: str, device: str) -> None:
         super().__init__()
         self.info = info
         self.painter = painter
@@ -174,9 +173,7 @@ class ChannelsScreen(Screen[None]):
         if self.frame is None:
             return
         index = arrange(self.frame, self.arrangement, self.info.default_blocks)
-        self.table.show(
-            self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown
-        )
+        self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown)
         self._status()
 
     def _sort_by(self, column: str | None, descending: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.style import Style
 
+from core.columns import BY_NAME, COLUMNS
+
 MARK_GLYPHS = {"keep": "✓", "reject": "✗", "unsure": "?"}
 MARK_STYLES = {
     "keep": Style(color="green", bold=True),
@@ -15,11 +17,12 @@ MARK_STYLES = {
     "unsure": Style(color="yellow", bold=True),
 }
 UPDATE_STYLES = {
-    "skip": Style(color="bright_cyan"),
-    "mix": Style(color="bright_green"),
-    "overwrite": Style(color="orange1"),
+    "skip": Style(color="cyan"),
+    "mix": Style(color="green"),
+    "overwrite": Style(color="yellow"),
 }
-DIM = Style(color="grey50")
+DIM = Style(color="bright_black")
+"""Colours by their ANSI names only: `tui.themes` says what they are on light and on dark ground."""
 PASSED = Style(color="green")
 FAILED = Style(color="red")
 EMPTY = "·"
@@ -40,7 +43,7 @@ class Heading:
 FIXED = (Heading("marked", "", 1, left=True), Heading("block", "block", 5, left=True), Heading("channel", "ch", 4, 0))
 """Always at the left, however far the others are scrolled."""
 
-SCROLLED = (
+_LABELLED = (
     Heading("mix_ratio", "M", 5),
     Heading("update", "update", 9, left=True),
     Heading("scale_metric", "SM", 6),
@@ -72,7 +75,23 @@ SCROLLED = (
     Heading("status", "status", 28, left=True),
     Heading("kind", "kind", 10, left=True),
 )
-HEADINGS = {heading.name: heading for heading in (*FIXED, *SCROLLED)}
+_SHORT = {heading.name: heading for heading in (*FIXED, *_LABELLED)}
+
+
+def _spelled(name: str) -> Heading:
+    """A heading for a column that has no short one."""
+    described = BY_NAME[name]
+    text = described.kind == "text"
+    width = max(len(name) + 1, min(described.values, 24)) if not text else max(len(name) + 1, described.values)
+    return Heading(name, name, width, 0 if described.whole else 2, left=text)
+
+
+HEADINGS = {c.name: _SHORT.get(c.name) or _spelled(c.name) for c in COLUMNS}
+SCROLLED = _LABELLED
+"""Columns shown unless others are chosen, in order."""
+DEFAULT_SHOWN = tuple(heading.name for heading in SCROLLED)
+CHOOSABLE = tuple(name for name in HEADINGS if name not in {heading.name for heading in FIXED})
+"""All that can be shown beside the fixed ones, in the order of the contract."""
 
 
 def number(value: float | None, places: int = 2) -> str:
@@ -98,4 +117,4 @@ def cell(name: str, value: Any, places: int = 2) -> tuple[str, Style]:
     return number(float(value), places), PLAIN
 
 
-TICKED = frozenset({"scale_invariant", "meets_mix", "meets_block", "meets_input", "robust"})
+TICKED = frozenset(c.name for c in COLUMNS if c.kind == "bool")

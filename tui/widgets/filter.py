@@ -64,10 +64,14 @@ class FilterBar(Container):
         line.can_focus = True
         self.screen.set_focus(line)
 
+    def write(self, text: str) -> None:
+        """Filter by `text`, as if it were written."""
+        self.query_one(Input).value = text
+        self._close()
+
     def clear(self) -> None:
         """Filter by nothing."""
-        self.query_one(Input).value = ""
-        self._close()
+        self.write("")
 
     def _close(self) -> None:
         self.set_class(bool(self.text.strip()), "shown")

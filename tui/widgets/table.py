@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -15,14 +16,22 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from core.table import Frame
-from tui.view import Key, key_at
-from tui.widgets.columns import FIXED, SCROLLED, Heading, cell
+from tui.picks import Picks
+from tui.view import Key, key_at, keys_at
+from tui.widgets.columns import DEFAULT_SHOWN, FIXED, HEADINGS, Heading, cell
 
 GAP = 1
+GUTTER = 1
+"""Cells before the first column: a bar stands there for a chosen channel, colours or not."""
+CHOSEN = "▌"
 
 
 class ChannelTable(ScrollView, can_focus=True):
-    """Rows of a frame in a given order, with a cursor that stays on its channel when either changes."""
+    """Rows of a frame in a given order, with a cursor that stays on its channel when either changes.
+
+    Channels are chosen one by one, all that are shown, or as a range from an anchor to the cursor; a choice holds on to
+    its channels through sorting, and what a filter hides is not part of it.
+    """
 
     DEFAULT_CSS = """
     ChannelTable {
@@ -30,7 +39,13 @@ class ChannelTable(ScrollView, can_focus=True):
         scrollbar-background: $surface; scrollbar-background-hover: $surface; scrollbar-background-active: $surface;
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", "table--cursor-blurred"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--header",
+        "table--sorted",
+        "table--cursor",
+        "table--cursor-blurred",
+        "table--chosen",
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "Next channel", show=False, id="table.down"),
         Binding("k,up", "move(-1)", "Previous channel", show=False, id="table.up"),
@@ -38,6 +53,9 @@ class ChannelTable(ScrollView, can_focus=True):
         Binding("ctrl+u,pageup", "page(-1)", "Page up", show=False, id="table.page_up"),
         Binding("g,home", "edge(-1)", "First channel", show=False, id="table.first"),
         Binding("G,end", "edge(1)", "Last channel", show=False, id="table.last"),
+        Binding("space", "pick", "Choose or let go of a channel", show=False, id="table.pick"),
+        Binding("V", "span", "Choose a range: from here to the cursor", show=False, id="table.range"),
+        Binding("A", "pick_all", "Choose all channels shown, or none", show=False, id="table.all"),
         Binding("l,right", "columns(1)", "Columns to the right", show=False, id="table.right"),
         Binding("h,left", "columns(-1)", "Columns to the left", show=False, id="table.left"),
     ]
@@ -48,6 +66,9 @@ class ChannelTable(ScrollView, can_focus=True):
         def __init__(self, key: Key | None) -> None:
             super().__init__()
             self.key = key
+
+    class ChoiceChanged(Message):
+        """Other channels are chosen."""
 
     class HeadingClicked(Message):
         def __init__(self, column: str) -> None:
@@ -61,6 +82,8 @@ class ChannelTable(ScrollView, can_focus=True):
         self.position = 0
         self._anchor: Key | None = None
         self._told: Key | None = None
+        self._picks = Picks()
+        self._shown: tuple[str, ...] = DEFAULT_SHOWN
         self._first_column = 0
         self._sorted: tuple[str | None, bool] = (None, False)
 
@@ -71,13 +94,35 @@ class ChannelTable(ScrollView, can_focus=True):
             return None
         return key_at(self.frame, int(self.index[self.position]))
 
-    def show(self, frame: Frame, index: np.ndarray, column: str | None, descending: bool) -> None:
-        """Show `frame`'s rows `index`, sorted by `column` as the header says. The cursor stays on its channel."""
-        self.frame, self.index = frame, index
+    @property
+    def chosen(self) -> list[Key]:
+        """The channels chosen, as far as they are shown, in the order shown."""
+        if self.frame is None:
+            return []
+        return keys_at(self.frame, self.index[self._picks.mask(self.position)])
+
+    @property
+    def meant(self) -> list[Key]:
+        """The channels that a key acts on: those chosen, else the one under the cursor."""
+        return self.chosen or ([self.key] if self.key is not None else [])
+
+    def show(
+        self,
+        frame: Frame,
+        index: np.ndarray,
+        column: str | None,
+        descending: bool,
+        shown: Sequence[str] = DEFAULT_SHOWN,
+    ) -> None:
+        """Show `frame`'s rows `index`, sorted by `column` as the header says, and the columns `shown` after the fixed
+        ones. The cursor stays on its channel."""
+        self.frame, self.index, self._shown = frame, index, tuple(shown)
+        self._first_column = min(self._first_column, max(0, len(self._shown) - 1))
         self._sorted = (column, descending)
         self.virtual_size = Size(0, len(index) + 1)
         found = self._find(self._anchor) if self._anchor else None
         self.position = found if found is not None else max(0, min(self.position, len(index) - 1))
+        self._picks.arrange(len(frame), index)
         if column is not None:
             self._reveal_column(column)
         self._reveal_row()
@@ -95,6 +140,34 @@ class ChannelTable(ScrollView, can_focus=True):
         if position is not None:
             self._go(position)
         return position is not None
+
+    def let_go(self) -> bool:
+        """Choose nothing; False when nothing was chosen."""
+        held = self._picks.clear()
+        self._chose()
+        return held
+
+    def action_pick(self) -> None:
+        if len(self.index):
+            self._picks.toggle(self.position, self.position)
+            self._chose()
+            self.action_move(1)
+
+    def action_span(self) -> None:
+        """Begin a range at the cursor, or keep the one that was begun."""
+        if self._picks.spanning:
+            self._picks.keep_span(self.position)
+        elif len(self.index):
+            self._picks.begin_span(self.position)
+        self._chose()
+
+    def action_pick_all(self) -> None:
+        self._picks.toggle_all(self.position)
+        self._chose()
+
+    def _chose(self) -> None:
+        self.refresh()
+        self.post_message(self.ChoiceChanged())
 
     def action_move(self, by: int) -> None:
         self._go(self.position + by)
@@ -119,8 +192,14 @@ class ChannelTable(ScrollView, can_focus=True):
                 self.post_message(self.HeadingClicked(column))
             return
         position = offset.y - 1 + self.scroll_offset.y
-        if position < len(self.index):
-            self._go(position)
+        if position >= len(self.index):
+            return
+        if event.shift and not self._picks.spanning:
+            self._picks.begin_span(self.position)
+        self._go(position)
+        if event.ctrl:
+            self._picks.toggle(position, position)
+            self._chose()
 
     def on_resize(self) -> None:
         self._reveal_row()
@@ -143,7 +222,10 @@ class ChannelTable(ScrollView, can_focus=True):
         if position == self.position:
             name = "table--cursor" if self.has_focus else "table--cursor-blurred"
             style = self.get_component_rich_style(name)
-        segments = []
+        chosen = self._picks.holds(position, self.position)
+        if chosen and position != self.position:
+            style = self.get_component_rich_style("table--chosen")
+        segments = [Segment(CHOSEN if chosen else " " * GUTTER, style)]
         for heading in self._visible(width):
             text, own = cell(heading.name, self.frame.columns[heading.name][row], heading.places)
             segments.append(Segment(_padded(text, heading) + " " * GAP, style + own))
@@ -153,7 +235,7 @@ class ChannelTable(ScrollView, can_focus=True):
         plain = self.get_component_rich_style("table--header")
         marked = self.get_component_rich_style("table--sorted")
         column, descending = self._sorted
-        segments = []
+        segments = [Segment(" " * GUTTER, plain)]
         for heading in self._visible(width):
             if heading.name == column:
                 label = ("▼" if descending else "▲") + heading.label
@@ -168,15 +250,15 @@ class ChannelTable(ScrollView, can_focus=True):
         if self.frame is None:
             return []
         column = self._sorted[0]
-        known = [heading for heading in SCROLLED if heading.name in self.frame.columns]
-        if column is None or any(heading.name == column for heading in (*FIXED, *known)):
-            return known
-        return [Heading(column, column, max(8, len(column) + 1)), *known]
+        names = [name for name in self._shown if name in self.frame.columns]
+        if column is not None and column not in names and column not in {heading.name for heading in FIXED}:
+            names.insert(0, column)
+        return [HEADINGS[name] for name in names]
 
     def _visible(self, width: int) -> list[Heading]:
         """Columns that fit whole: a figure cut off would be another figure. Text may be cut."""
         shown: list[Heading] = []
-        used = 0
+        used = GUTTER
         for heading in (*FIXED, *self._headings()[self._first_column :]):
             if used + (1 if heading.left else heading.width) > width:
                 break
@@ -185,7 +267,7 @@ class ChannelTable(ScrollView, can_focus=True):
         return shown
 
     def _column_at(self, x: int) -> str | None:
-        used = 0
+        used = GUTTER
         for heading in self._visible(self.scrollable_content_region.width):
             used += heading.width + GAP
             if x < used:
@@ -203,7 +285,7 @@ class ChannelTable(ScrollView, can_focus=True):
             self._first_column += 1
 
     def _wholly_visible(self, column: str) -> bool:
-        used = 0
+        used = GUTTER
         for heading in self._visible(self.scrollable_content_region.width):
             used += heading.width + GAP
             if heading.name == column:
@@ -223,6 +305,8 @@ class ChannelTable(ScrollView, can_focus=True):
         self._reveal_row()
         self.refresh()
         self._tell()
+        if self._picks.spanning:
+            self.post_message(self.ChoiceChanged())
 
     def _tell(self) -> None:
         key = self.key
