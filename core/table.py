@@ -24,7 +24,7 @@ from core.columns import (
 )
 
 if TYPE_CHECKING:
-    from core.store import FZSet
+    from core.store import FZSet, Scan
 
 __all__ = [
     "COLUMNS",
@@ -136,13 +136,19 @@ class BlockSummary:
 
 
 def build_frame(
-    info: ModelInfo, fzset: FZSet | None, blocks: Sequence[str], marks: Journal | Judgements | None = None
+    info: ModelInfo,
+    fzset: FZSet | None,
+    blocks: Sequence[str],
+    marks: Journal | Judgements | None = None,
+    scan: Scan | None = None,
 ) -> Frame:
     """Every channel of `blocks` in stream order (the default set when none is named), computed or not.
 
+    The columns that come from real images are empty without a `scan`.
+
     Raises UsageError for an unknown block, StoreError where the store cannot be read.
     """
-    frame = Frame(build_columns(info, fzset, pick_blocks(info, blocks)))
+    frame = Frame(build_columns(info, fzset, pick_blocks(info, blocks), scan))
     judgements = marks if marks is None or isinstance(marks, Mapping) else marks.all()
     return with_marks(frame, judgements) if judgements else frame
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scans import draw_images, made_up_activations, write_scan
 from scipy import stats
-from stores import toy_info
+from stores import KEY, toy_info
 
 from core.errors import ImageError, UsageError
 from core.images import Preparation, find_images
 from core.store import Store
+from core.table import build_frame
 
 INFO = toy_info()
 
@@ -123,3 +124,37 @@ def test_a_folder_without_images_is_a_usage_error(tmp_path):
 def test_a_224_px_model_sees_256_px_images_cut_to_224():
     assert str(Preparation(256, 224)) == "resize 256, centre crop 224, bilinear"
     assert Preparation.of(toy_info("demo")) == Preparation(12, 12)
+
+
+def test_the_table_has_what_the_scan_says(store, scan):
+    frame = build_frame(INFO, None, ["2.0"], scan=scan)
+    robust, (rho, p, n) = scan.robust("2.0"), scan.rho("2.0")
+    assert np.array_equal(frame["rho"], rho)
+    assert np.array_equal(frame["rho_p"], p)
+    assert np.array_equal(frame["rho_images"], n)
+    assert set(frame["images"].tolist()) == {24.0}
+    assert np.array_equal(frame["mei_mix_ratio"], robust.mix_ratio, equal_nan=True)
+    assert np.array_equal(frame["mei_images"], robust.images)
+    # Without FZs nothing is known to be scale invariant by both.
+    assert np.isnan(frame["robust"]).all()
+    assert np.isnan(build_frame(INFO, None, ["2.0"])["images"]).all()
+
+
+def test_a_row_is_robust_when_fz_and_meis_both_say_scale_invariant(store, scan):
+    fzset = store.set(INFO, KEY, create=True)
+    on_in, on_block = np.full((6, 3, 6), 2.0), np.full((6, 3, 6), 2.0)
+    fzset.commit_measures("2.0", "in", range(6), on_in, on_in + 1)
+    fzset.commit_measures("2.0", "block", range(6), on_block, on_block + 1)
+    frame = build_frame(INFO, fzset, ["2.0"], scan=scan)
+    assert set(frame["scale_invariant"].tolist()) == {1.0}
+    assert np.array_equal(frame["robust"], scan.robust("2.0").scale_invariant, equal_nan=True)
+    assert {0.0, 1.0} <= set(frame["robust"].tolist())
+
+
+def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, scan):
+    path = scan.path / "result" / "2.0.rho.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    frame = build_frame(INFO, None, ["1.1", "2.0"], scan=Store.choose_scan(store, INFO))
+    assert not np.isnan(frame["rho"][:4]).any()
+    assert np.isnan(frame["rho"][4:]).all()
+    assert any("2.0.rho.safetensors is damaged" in line for line in store.problems)

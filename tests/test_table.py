@@ -167,6 +167,14 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         "fz_seed": 3,
         "effective_gain": 0.25,
         "flags": None,
+        "rho_p": None,
+        "rho_images": None,
+        "mei_mix_ratio": None,
+        "mei_meets_mix": None,
+        "mei_meets_block": None,
+        "mei_meets_input": None,
+        "mei_scale_invariant": None,
+        "mei_images": None,
         "seeds": 1,
         "stable_update": None,
         "stable_scale_invariant": None,
@@ -411,7 +419,7 @@ def test_top_list_takes_scale_invariant_channels_only() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mix_ration", "unknown column 'mix_ration'; did you mean mix_ratio?"),
+        ("mix_ration", "unknown column 'mix_ration'; did you mean mix_ratio or mei_mix_ratio?"),
         ("Mix-Ratio", "unknown column 'Mix-Ratio'; did you mean mix_ratio?"),
         ("metric", "unknown column 'metric'; did you mean scale_metric?"),
     ],

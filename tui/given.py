@@ -17,7 +17,7 @@ from core.blocks import ModelInfo
 from core.errors import StoreError
 from core.recipe import Capture, SetKey
 from core.spec import MODELS, ModelSpec
-from core.store import FZSet, Marks, Store, marks_folder
+from core.store import FZSet, Marks, Scan, Store, marks_folder
 
 DEFAULT_MODEL = "resnet18"
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
@@ -46,6 +46,7 @@ class Given:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    images: Path | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -90,6 +91,21 @@ class Given:
             click.echo(f"streamscope: reading the set: {fzset.key}", err=True)
         return fzset
 
+    def stored_scan(self, store: Store, info: ModelInfo) -> Scan | None:
+        """The finished scan that a reading command reads; said on stderr unless told or the only one.
+
+        None where nothing was scanned and none was asked for. Raises StoreError.
+        """
+        scan = store.choose_scan(info, self.images)
+        if scan is None and self.images is not None:
+            raise StoreError(
+                f"{self.images} has no finished scan by {info.name} in {store.root}; "
+                f"run 'streamscope scan {self.images}' first"
+            )
+        if scan is not None and self.images is None and len({s.source for s in store.scans(info)}) > 1:
+            click.echo(f"streamscope: reading the scan of {scan.source}", err=True)
+        return scan
+
     def marks(self, info: ModelInfo) -> Marks:
         return Marks(marks_folder(), info.fingerprint, info.name)
 
@@ -122,9 +138,15 @@ _SETS = (
         help="exact tensors, or lucent: the aliased `block` of uncopied hooks, "
         "for comparing with published lists only.",
     ),
+    click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Scanned folder of images that image-derived numbers come from.  [default: the last one scanned]",
+    ),
 )
 
-_SET_NAMES = frozenset({"steps", "seed", "capture"})
+_SET_NAMES = frozenset({"steps", "seed", "capture", "images"})
 _COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from core.blocks import ModelInfo
 from core.recipe import Capture, SetKey
-from core.store import FZSet, Store
+from core.store import FZSet, Scan, Store
 from core.table import BlockSummary, Frame, build_frame, summarise
 
 
@@ -19,6 +19,7 @@ class Wanted:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    images: Path | None = None
 
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a job would make when none is stored."""
@@ -37,6 +38,8 @@ class Reading:
     summaries: Mapping[str, BlockSummary]
     sets: tuple[SetKey, ...]
     problems: tuple[str, ...]
+    scan: Scan | None = None
+    """Where the image-derived columns come from; None when nothing (or not what was asked for) is scanned."""
 
 
 class StoreReader:
@@ -47,6 +50,7 @@ class StoreReader:
         self._info = info
         self._wanted = wanted
         self._key: SetKey | None = None
+        self._source: Path | None = wanted.images
         self._seen: Hashable = None
 
     def use(self, key: SetKey) -> None:
@@ -60,11 +64,19 @@ class StoreReader:
         seen = (key, self._store.signature(self._info), fzset.signature() if fzset is not None else None)
         if seen == self._seen:
             return None
-        frame = build_frame(self._info, fzset, [block.name for block in self._info.blocks])
+        scan = self._scan()
+        frame = build_frame(self._info, fzset, [block.name for block in self._info.blocks], scan=scan)
         sets = tuple(stored.key for stored in self._store.sets(self._info))
         self._seen = seen
         problems = tuple(self._store.problems)
-        return Reading(self._info, key, key in sets, frame, summarise(frame), sets, problems)
+        return Reading(self._info, key, key in sets, frame, summarise(frame), sets, problems, scan)
+
+    def _scan(self) -> Scan | None:
+        chosen = self._store.choose_scan(self._info, self._source)
+        if chosen is not None:
+            # Held on to, as the set is; a later scan of the same folder does take its place.
+            self._source = chosen.source
+        return chosen
 
     def _set(self) -> FZSet | None:
         if self._key is not None:

@@ -11,7 +11,6 @@ scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,7 @@ from core.analysis.robust import RobustMeasures
 from core.blocks import READ, ModelInfo, Target, Tensor
 from core.errors import ImageError, StoreError, UsageError
 from core.images import Pixels, Preparation, read_image
-from core.store.layout import read_checked, read_document, read_sums, reason
+from core.store.layout import read_checked, read_document, read_sums, reason, sha256
 from core.store.listing import Problems
 
 SCAN = "scan.json"
@@ -146,8 +145,12 @@ class Scan:
             raise ImageError(f"{path} was changed since it was scanned; run 'streamscope scan {self.source}' again")
         return pixels
 
-    def signature(self) -> Hashable:
-        return self.path, self.finished_at
+    @property
+    def described(self) -> dict[str, Any]:
+        """For the `.meta.json` of a table: the folder's name, how many images, and a digest of all their contents."""
+        listed = "".join(f"{image.sha256}  {image.path}\n" for image in self.images)
+        digest = sha256(listed.encode(errors="surrogateescape"))
+        return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
 
     @cached_property
     def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...]]:

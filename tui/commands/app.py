@@ -49,6 +49,7 @@ def open_app(given: Given, graphics: str) -> None:
             steps=given.steps,
             seed=given.seed,
             capture=given.capture,
+            images=given.images,
             debug=given.debug,
         )
     )

@@ -110,7 +110,8 @@ def _request(
     key = given.new_key(info)
     channels = selection.by_range(info)
     if selection.needs_table:
-        frame = build_frame(info, given.stored_set(store, info), selection.blocks, given.marks(info))
+        fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
+        frame = build_frame(info, fzset, selection.blocks, given.marks(info), scan)
         channels = selection.by_block(frame, info)
         if not any(channels.values()):
             raise UsageError("no channel is selected; nothing to compute")

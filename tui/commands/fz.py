@@ -45,7 +45,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path) -> None
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out takes a folder")
     fzset = given.stored_set(store, info)
-    frame = build_frame(info, fzset, selection.blocks, given.marks(info))
+    frame = build_frame(info, fzset, selection.blocks, given.marks(info), given.stored_scan(store, info))
     picked = selection.by_block(frame, info)
     sources: dict[str, Path] = {}
     absent: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -68,7 +69,8 @@ def command(
     info = given.info(store)
     selection.by_range(info)
     fzset = given.stored_set(store, info)
-    frame = build_frame(info, fzset, selection.blocks, given.marks(info))
+    scan = given.stored_scan(store, info)
+    frame = build_frame(info, fzset, selection.blocks, given.marks(info), scan)
     rows = selection.rows(frame, info)
     if sort is not None:
         order = frame.order(sort, desc)
@@ -84,7 +86,9 @@ def command(
     if out is not None:
         if kind == "table":
             raise UsageError("--out writes csv or json; give --format or a FILE that ends in .csv or .json")
-        meta = table_meta(info, fzset.key, selection.expression, sort=sort, descending=desc, rows=len(rows))
+        images = scan.described if scan else None
+        told: dict[str, Any] = {"sort": sort, "descending": desc, "rows": len(rows), "images": images}
+        meta = table_meta(info, fzset.key, selection.expression, **told)
         write_table(frame, rows, names or everything, kind, out, meta)
         click.echo(f"wrote {len(rows)} channels to {out}", err=True)
     elif kind == "table":
