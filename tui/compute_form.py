@@ -13,7 +13,7 @@ from core.plan import Request
 from core.recipe import Capture, SetKey
 from core.spec import ModelSpec
 
-SCOPES = ("all", "marked", "keep", "reject", "unsure", "filtered")
+SCOPES = ("all", "marked", "keep", "reject", "unsure", "filtered", "visible", "chosen")
 """Words for channels; anything else is ranges such as 0-31,108."""
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 from core.errors import StoreError, StreamscopeError
 from core.spec import ModelSpec
-from core.store import FINISHED, Job, JobState, Store, create_job, job_state, open_job
+from core.store import FINISHED, Job, JobState, Store, create_job, in_turn, job_state, open_job, queue_of
+from core.store.owner import this_process
 
 WORKER = (sys.executable, "-m", "core.worker")
+QUEUE_WORKER = (sys.executable, "-m", "core.queue_worker")
 
 
 def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
@@ -56,20 +58,32 @@ async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], obje
 
 
 class Workers:
-    """The worker processes that this app started. They go on when it ends."""
+    """The worker processes that this app started. They go on when it ends, and work off what is queued by then."""
 
     def __init__(self) -> None:
         self._processes: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self._started: set[str] = set()
 
     def __contains__(self, job: Job) -> bool:
-        return job.id in self._processes
+        return job.id in self._started
 
     def start(self, store: Store, asked: Mapping[str, Any]) -> Job:
-        """Put a job in the store and start its worker. Raises StoreError."""
-        job = create_job(store, dict(asked))
-        command = [*WORKER, "run", "--cache", str(store.root), "--job", job.id]
+        """Put a job into its device's queue, and see that somebody works it off. Raises StoreError."""
+        job = create_job(store, dict(asked), queued=True)
+        self.see_to(store, job)
+        return job
+
+    def see_to(self, store: Store, job: Job) -> None:
+        """Start a worker for the queue that a job waits in; while another is at it, it ends at once.
+
+        Raises StoreError, also when the job waits for a device of another machine.
+        """
+        host, device = queue_of(job)
+        if host != this_process().host:
+            raise StoreError(f"job {job.id} waits for a device of {host}; resume it there")
+        command = [*QUEUE_WORKER, "--cache", str(store.root), "--device", device]
         try:
-            with open(job.folder / "stderr.txt", "wb") as errors:
+            with open(job.folder / "stderr.txt", "ab") as errors:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -81,24 +95,33 @@ class Workers:
         except OSError as error:
             raise StoreError(f"cannot start the worker of job {job.id}: {error.strerror or error}") from error
         self._processes[job.id] = (job, process)
-        return job
+        self._started.add(job.id)
 
-    def reap(self, states: Sequence[JobState]) -> None:
-        """Say of jobs whose process has ended without a last word that they failed; others would wait for a minute."""
+    def reap(self, store: Store, states: Sequence[JobState]) -> None:
+        """Say of jobs whose process ended with an error without a last word that they failed; others would wait for a
+        minute. What else waited for that process gets another."""
         unfinished = {state.job.id: state for state in states if state.state not in FINISHED}
-        for name, (job, process) in self._processes.items():
+        for name, (job, process) in list(self._processes.items()):
             code = process.poll()
-            if code is not None and name in unfinished:
+            if code is None:
+                continue
+            del self._processes[name]
+            if code == 0:
+                continue
+            if name in unfinished and unfinished[name].state != "paused":
                 job.finish("failed", last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}")
+            behind = [s for s in states if s.state == "queued" and queue_of(s.job) == queue_of(job) and s.job != job]
+            if behind:
+                self.see_to(store, in_turn(behind)[0].job)
 
 
 class JobWatch:
-    """The jobs of a store, polled: a finished one is not read again."""
+    """The jobs of a store, polled: a finished one is read again only when it was taken up again."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._folder = store.root / "jobs"
-        self._finished: dict[str, JobState] = {}
+        self._finished: dict[str, tuple[float | None, JobState]] = {}
 
     def poll(self) -> list[JobState]:
         """Every job, oldest first; unreadable ones are skipped."""
@@ -108,16 +131,26 @@ class JobWatch:
             return []
         found = []
         for name in names:
-            state = self._finished.get(name)
+            folder = self._folder / name
+            beaten = _modified(folder / "heartbeat.json")
+            known = self._finished.get(name)
+            state = known[1] if known is not None and known[0] == beaten else None
             if state is None:
                 with suppress(StoreError):
-                    state = job_state(self._store, open_job(self._folder / name))
+                    state = job_state(self._store, open_job(folder))
             if state is None:
                 continue
-            if state.state in FINISHED:
-                self._finished[name] = state
+            if state.state in FINISHED and beaten is not None:
+                self._finished[name] = (beaten, state)
             found.append(state)
         return found
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def last_words(state: JobState) -> str:

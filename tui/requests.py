@@ -40,7 +40,7 @@ class Requests:
         self.jobs = JobRequests(app, self._do)
 
     def answer(self, what: str) -> None:
-        """Begin what is asked for: note, tags, undo, redo, compute, more_steps, another_seed, stop, export, set or problems."""
+        """Begin what is asked for; the names are those of the bindings."""
         screen, reading = self._app.channels, self._app.reading
         if screen is None or reading is None:
             return

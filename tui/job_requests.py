@@ -1,0 +1,193 @@
+"""What is asked about jobs: compute, more steps, another seed, stop; and whether they go on when the app is quit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from core.plan import wanted_fzs
+from core.store import FINISHED, Job, JobState, Store, hold, move, request_stop, requeue
+from core.store.owner import this_process
+from tui.compute_form import Form, asked, request_of
+from tui.reading import Reading
+from tui.screens.channels import ChannelsScreen, set_name
+from tui.screens.compute import ComputeDialog
+from tui.screens.dialogs import Choice
+from tui.view import Key, channels_by_block
+
+if TYPE_CHECKING:
+    from tui.app import StreamscopeApp
+
+Do = Callable[[str, Callable[[], object], Callable[[], object]], None]
+"""Runs an action in a thread, then another on the event loop; the text says what it was when it fails."""
+KEEP, STOP = "keep", "stop"
+
+
+class JobRequests:
+    def __init__(self, app: StreamscopeApp, do: Do) -> None:
+        self._app = app
+        self._do = do
+
+    # -- computing -----------------------------------------------------------------------------------------------------
+
+    def compute(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """What is missing, of the block shown or of what the filter keeps."""
+        self._ask(screen, reading, self._form(screen, reading))
+
+    def more_steps(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """The chosen channels with twice the steps: FZs of a set of their own."""
+        steps = str(2 * reading.key.recipe.steps)
+        self._ask(screen, reading, replace(self._chosen(screen, reading), steps=steps))
+
+    def another_seed(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """The chosen channels with the first seed that no set has yet."""
+        alike = [key.seed for key in reading.sets if replace(key, seed=reading.key.seed) == reading.key]
+        seed = next(n for n in range(len(alike) + 2) if n not in alike and n != reading.key.seed)
+        self._ask(screen, reading, replace(self._chosen(screen, reading), seed=str(seed)))
+
+    def _form(self, screen: ChannelsScreen, reading: Reading) -> Form:
+        return Form(
+            blocks=screen.arrangement.block or "all",
+            tensors="in,block,out",
+            channels="filtered" if screen.arrangement.filter else "all",
+            steps=str(reading.key.recipe.steps),
+            seed=str(reading.key.seed),
+            device=self._app.options.device,
+        )
+
+    def _chosen(self, screen: ChannelsScreen, reading: Reading) -> Form:
+        blocks = by_block(screen.table.meant)
+        return replace(self._form(screen, reading), blocks=",".join(blocks) or "all", channels="chosen")
+
+    def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form) -> None:
+        options = self._app.options
+        ask = partial(request_of, info=reading.info, capture=reading.key.capture, scopes=scopes(screen))
+
+        def check(form: Form) -> str:
+            request = ask(form)
+            count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
+            new = "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
+            return f"{count} FZs; stored ones are kept{new}"
+
+        def answered(form: Form | None) -> None:
+            if form is None:
+                return
+            request = ask(form)
+            other = request.key not in reading.sets
+
+            def start() -> None:
+                self._app.job_workers.start(Store.open(options.cache, create=True), asked(request, options.spec, form))
+
+            def started() -> None:
+                waits = any(state.state == "running" for state in self._app.jobs.values())
+                screen.say("the job waits its turn; J shows it" if waits else "the job starts; J shows it")
+                # What is looked at stays in view, unless nothing of it is stored.
+                if not (other and reading.stored):
+                    self._app.use_set(request.key)
+
+            self._do("Compute", start, started)
+
+        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check), answered)
+
+    # -- jobs under way ------------------------------------------------------------------------------------------------
+
+    def stop(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """One of those that are not finished."""
+        left = {state.job.id: state for state in self._app.jobs.values() if state.state not in FINISHED}
+        if not left:
+            screen.say("no job is running")
+            return
+
+        def answered(name: str | None) -> None:
+            if name is not None:
+                self.cancel(left[name])
+
+        options = [
+            (name, f"{name}  {state.state}  {state.done}/{state.total}  on {state.job.host}")
+            for name, state in left.items()
+        ]
+        self._app.push_screen(Choice("Stop which job?", options), answered)
+
+    def cancel(self, state: JobState) -> None:
+        """For good; what it has stored stays."""
+        said = "stops after what is in flight" if state.state in ("running", "stopping") else "is cancelled"
+        self._do("Stop", partial(request_stop, state.job), partial(self._say, f"job {state.job.id} {said}"))
+
+    def pause(self, state: JobState) -> None:
+        """Until it is resumed; a running one after what is in flight."""
+        self._do("Pause", partial(hold, state.job), partial(self._say, f"job {state.job.id} pauses"))
+
+    def resume(self, state: JobState) -> None:
+        """Put it back into its queue, and see that somebody works that off."""
+        store = self._app.store
+
+        def again() -> None:
+            if state.state != "queued":
+                requeue(store, state.job)
+            self._app.job_workers.see_to(store, state.job)
+
+        self._do("Resume", again, partial(self._say, f"job {state.job.id} is in the queue"))
+
+    def move(self, state: JobState, by: int) -> None:
+        """Earlier (`by` < 0) or later in its queue."""
+        self._do("Move", partial(move, self._app.store, state.job, by), lambda: None)
+
+    def _say(self, text: str) -> None:
+        self._app.notify(text)
+
+    # -- quitting ------------------------------------------------------------------------------------------------------
+
+    def quit(self) -> None:
+        """At once when no job depends on the answer, else ask whether they go on."""
+        mine = going_on(list(self._app.jobs.values()))
+        if not mine:
+            self._app.exit()
+            return
+
+        def answered(choice: str | None) -> None:
+            if choice == KEEP:
+                self._app.exit()
+            elif choice == STOP:
+                self._do("Stop", partial(_stop_all, [state.job for state in mine]), self._app.exit)
+
+        count = f"{len(mine)} job{'s' * (len(mine) > 1)}"
+        options = [
+            (KEEP, f"keep   {count} go on; open the app again to see them"),
+            (STOP, f"stop   {count} after what is in flight; what is stored stays"),
+        ]
+        self._app.push_screen(Choice("Quit: what about the jobs?", options, KEEP), answered)
+
+
+def going_on(states: Sequence[JobState]) -> list[JobState]:
+    """Queued and running jobs of this machine that nobody's command waits for: those that were put into a queue."""
+    here = this_process().host
+    return [s for s in states if s.state in ("queued", "running") and s.place is not None and s.job.host == here]
+
+
+def scopes(screen: ChannelsScreen) -> Mapping[str, Mapping[str, Sequence[int]]]:
+    """The channels that each word of the compute dialog stands for, by block."""
+    marks = {mark: screen.channels_marked(mark) for mark in ("keep", "reject", "unsure")}
+    table = screen.table
+    top = int(table.scroll_offset.y)
+    seen = table.index[top : top + max(1, table.size.height - 1)]
+    visible = channels_by_block(screen.frame, seen) if screen.frame is not None else {}
+    chosen = by_block(table.meant)
+    return {**marks, "marked": screen.channels_marked(), "filtered": screen.filtered} | {
+        "visible": visible,
+        "chosen": chosen,
+    }
+
+
+def by_block(keys: Sequence[Key]) -> dict[str, list[int]]:
+    """Channels of each block, in the order given."""
+    found: dict[str, list[int]] = {}
+    for block, channel in keys:
+        found.setdefault(block, []).append(channel)
+    return found
+
+
+def _stop_all(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        request_stop(job)
