@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ PNG_LEVEL = 4
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FZRecord:
     """One FZ. `activation` is that of the stored 8-bit image; `flag` says what was wrong with its optimisation."""
 
@@ -60,7 +61,6 @@ class FZBatch:
 
     path: Path
     created: float
-    sums: dict[str, str]
     records: tuple[FZRecord, ...]
 
 
@@ -70,7 +70,6 @@ class MeasuredBatch:
 
     path: Path
     created: float
-    sums: dict[str, str]
     channels: NDArray[np.int64]
     own: Floats
     own_scaled: Floats | None
@@ -129,39 +128,42 @@ def encode_fzs(
 
 def read_fzs(folder: Path, seed: int) -> FZBatch:
     """Raises OSError, or StoreError when the batch is damaged. `seed` is the one meant where provenance names none."""
-    sums, data = _read_record(folder)
+    data = _read_record(folder)
     with _damage_of(folder):
         provenance = data["provenance"]
+        used = int(provenance.get("seed", seed))
+        # One copy of each for all FZs: a store has a hundred thousand of them.
+        device, dtype, engine = (sys.intern(str(provenance.get(name, ""))) for name in ("device", "dtype", "engine"))
         records = tuple(
             FZRecord(
                 channel=int(fz["channel"]),
                 folder=folder,
                 activation=from_number(fz["activation"]),
-                flag=str(fz["flag"]),
+                flag=sys.intern(str(fz["flag"])),
                 late_rise=from_number(fz["late_rise"]),
-                seed=int(provenance.get("seed", seed)),
-                device=str(provenance.get("device", "")),
-                dtype=str(provenance.get("dtype", "")),
-                engine=str(provenance.get("engine", "")),
+                seed=used,
+                device=device,
+                dtype=dtype,
+                engine=engine,
             )
             for fz in data["fzs"]
         )
-        return FZBatch(folder, float(data["created"]), sums, records)
+        return FZBatch(folder, float(data["created"]), records)
 
 
-def read_image(batch: FZBatch, channel: int) -> NDArray[np.uint8]:
+def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:
     """(H, W, 3). Raises OSError, StoreError."""
     name = image_name(channel)
-    content = read_checked(batch.path, name, batch.sums)
-    with _damage_of(batch.path / name), Image.open(io.BytesIO(content)) as image:
+    content = read_checked(folder, name, read_sums(folder))
+    with _damage_of(folder / name), Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def read_trace(batch: FZBatch, channel: int) -> Floats:
+def read_trace(folder: Path, channel: int) -> Floats:
     """(32,). Raises OSError, StoreError."""
-    content = read_checked(batch.path, TRACE, batch.sums)
-    row = [record.channel for record in batch.records].index(channel)
-    with _damage_of(batch.path / TRACE):
+    row = [record.channel for record in read_fzs(folder, 0).records].index(channel)
+    content = read_checked(folder, TRACE, read_sums(folder))
+    with _damage_of(folder / TRACE):
         return np.asarray(np.load(io.BytesIO(content), allow_pickle=False)[row], dtype=np.float32)
 
 
@@ -191,23 +193,23 @@ def encode_measures(
 
 def read_measures(folder: Path) -> MeasuredBatch:
     """Raises OSError, or StoreError when the batch is damaged."""
-    sums, data = _read_record(folder)
+    data = _read_record(folder)
     with _damage_of(folder):
         own = data["own"]
-        scaled = [[from_number(x) for x in row["scaled"]] for row in own if "scaled" in row]
+        # None and "inf", which `number` makes of what JSON cannot hold, are read as NaN and infinity.
+        scaled = [row["scaled"] for row in own if "scaled" in row]
         return MeasuredBatch(
             folder,
             float(data["created"]),
-            sums,
             np.asarray([row["channel"] for row in own], dtype=np.int64),
-            np.asarray([[from_number(x) for x in row["plain"]] for row in own], dtype=np.float32),
-            np.asarray(scaled, dtype=np.float32) if scaled else None,
+            np.asarray([row["plain"] for row in own], dtype=np.float32).reshape(len(own), len(READ)),
+            np.asarray(scaled, dtype=np.float32).reshape(len(own), len(READ)) if scaled else None,
         )
 
 
 def read_activations(batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
     """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
-    content = read_checked(batch.path, ACTIVATIONS, batch.sums)
+    content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
     with _damage_of(batch.path / ACTIVATIONS):
         arrays = safetensors.numpy.load(content)
         return arrays["plain"], arrays.get("scaled")
@@ -224,11 +226,13 @@ def _damage_of(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} is damaged ({kind}: {error}); run 'streamscope cache verify'") from error
 
 
-def _read_record(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    sums = read_sums(folder)
-    content = read_checked(folder, RECORD, sums)
-    with _damage_of(folder / RECORD):
-        return sums, json.loads(content)
+def _read_record(folder: Path) -> dict[str, Any]:
+    content = read_checked(folder, RECORD, read_sums(folder))
+    try:
+        found: dict[str, Any] = json.loads(content)
+        return found
+    except ValueError as error:
+        raise StoreError(f"{folder / RECORD} is damaged ({error}); run 'streamscope cache verify'") from error
 
 
 def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

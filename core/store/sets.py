@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,10 @@ class Own:
 
 
 class FZSet:
-    """Reads and commits FZs and measures. Cheap to ask again and again: folders are read only when they changed."""
+    """Reads and commits FZs and measures. Cheap to ask again and again: folders are read only when they changed.
+
+    Several threads may use one: a job's lanes share it, so that what it remembers is remembered once.
+    """
 
     def __init__(self, info: ModelInfo, key: SetKey, path: Path, problems: Problems | None = None) -> None:
         self.info = info
@@ -69,9 +73,12 @@ class FZSet:
         self._problems = problems or Problems()
         self._listings = Listings(self._problems)
         self._batches: dict[Path, dict[tuple[str, int], Any]] = {}
-        self._merged: dict[Path, tuple[Names, dict[int, FZRecord], dict[int, FZBatch]]] = {}
+        self._records: dict[Path, tuple[Names, dict[int, FZRecord]]] = {}
+        self._own: dict[Path, tuple[Names, Own | None]] = {}
         self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
         self._siblings: dict[Path, FZSet] = {}
+        self._lock = threading.RLock()
+        """Guards what is remembered, and held while it is brought up to date."""
 
     @property
     def problems(self) -> Problems:
@@ -91,7 +98,22 @@ class FZSet:
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
-        return self._fzs(self._fz_folder(target, retry), retry)[0]
+        folder = self._fz_folder(target, retry)
+        with self._lock:
+            names = self._listings.names(folder)
+            known = self._records.get(folder)
+            if known is not None and known[0] == names:
+                return known[1]
+            batches = self._read_batches(folder, names, lambda path: read_fzs(path, self.key.seed + retry))
+            first: dict[int, FZRecord] = {}
+            for batch in batches:
+                for record in batch.records:
+                    first.setdefault(record.channel, record)
+            records = dict(sorted(first.items()))
+            # What could not be read is tried again next time: a network disk may have hiccuped.
+            if len(batches) == len(names):
+                self._records[folder] = (names, records)
+            return records
 
     def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
         """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
@@ -128,26 +150,43 @@ class FZSet:
     def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
         """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
         rows: dict[int, tuple[Floats, Floats | None]] = {}
-        for batch in self._measured_batches(block, tensor, retry):
-            try:
-                plain, scaled = self._activations(batch)
-                self._problems.clear(batch.path / "activations")
-            except (OSError, StoreError) as error:
-                self._report(batch.path / "activations", error, batch.path)
-                continue
-            for row, channel in enumerate(batch.channels.tolist()):
-                rows.setdefault(channel, (plain[row], None if scaled is None else scaled[row]))
-        stacked = _stack(rows)
-        return None if stacked is None else Measured(*stacked)
+        folder = self._measures_folder(block, tensor, retry)
+        with self._lock:
+            for batch in self._read_batches(folder, self._listings.names(folder), read_measures):
+                try:
+                    plain, scaled = self._activations(batch)
+                    self._problems.clear(batch.path / "activations")
+                except (OSError, StoreError) as error:
+                    self._report(batch.path / "activations", error, batch.path)
+                    continue
+                for row, channel in enumerate(batch.channels.tolist()):
+                    rows.setdefault(channel, (plain[row], None if scaled is None else scaled[row]))
+        if not rows:
+            return None
+        channels = sorted(rows)
+        parts = [part for c in channels if (part := rows[c][1]) is not None]
+        return Measured(
+            np.asarray(channels, dtype=np.int64),
+            np.stack([rows[c][0] for c in channels]),
+            np.stack(parts) if len(parts) == len(channels) else None,
+        )
 
     def own(self, block: str, tensor: Tensor, retry: int = 0) -> Own | None:
-        """As `measured`, each FZ's own channel only: what the table needs, without reading the large files."""
-        rows: dict[int, tuple[Floats, Floats | None]] = {}
-        for batch in self._measured_batches(block, tensor, retry):
-            for row, channel in enumerate(batch.channels.tolist()):
-                rows.setdefault(channel, (batch.own[row], None if batch.own_scaled is None else batch.own_scaled[row]))
-        stacked = _stack(rows)
-        return None if stacked is None else Own(*stacked)
+        """As `measured`, each FZ's own channel only: what the table needs, without reading the large files.
+
+        Do not change its arrays.
+        """
+        folder = self._measures_folder(block, tensor, retry)
+        with self._lock:
+            names = self._listings.names(folder)
+            known = self._own.get(folder)
+            if known is not None and known[0] == names:
+                return known[1]
+            batches = self._read_batches(folder, names, read_measures)
+            merged = _merge_own(batches)
+            if len(batches) == len(names):
+                self._own[folder] = (names, merged)
+            return merged
 
     def commit_measures(
         self,
@@ -248,37 +287,17 @@ class FZSet:
             self._report(path, error)
         return None
 
-    def _fzs(self, folder: Path, retry: int) -> tuple[dict[int, FZRecord], dict[int, FZBatch]]:
-        names = self._listings.names(folder)
-        known = self._merged.get(folder)
-        if known is not None and known[0] == names:
-            return known[1], known[2]
-        batches = self._read_batches(folder, names, lambda path: read_fzs(path, self.key.seed + retry))
-        records: dict[int, FZRecord] = {}
-        sources: dict[int, FZBatch] = {}
-        for batch in batches:
-            for record in batch.records:
-                if record.channel not in records:
-                    records[record.channel] = record
-                    sources[record.channel] = batch
-        records = dict(sorted(records.items()))
-        # What could not be read is tried again next time: a network disk may have hiccuped.
-        if len(batches) == len(names):
-            self._merged[folder] = (names, records, sources)
-        return records, sources
-
-    def _measured_batches(self, block: str, tensor: Tensor, retry: int) -> list[MeasuredBatch]:
-        folder = self._measures_folder(block, tensor, retry)
-        return self._read_batches(folder, self._listings.names(folder), read_measures)
-
     def _read_batches(self, folder: Path, names: Names, read: Callable[[Path], Batch]) -> list[Batch]:
         """In order of commit, so that a later batch never changes what an earlier one said of a channel."""
         before = self._batches.get(folder, {})
         after: dict[tuple[str, int], Batch] = {}
         for entry in names:
+            if entry in before:
+                after[entry] = before[entry]
+                continue
             path = folder / entry[0]
             try:
-                after[entry] = before[entry] if entry in before else read(path)
+                after[entry] = read(path)
                 self._problems.clear(path)
             except (OSError, StoreError) as error:
                 self._report(path, error)
@@ -289,17 +308,17 @@ class FZSet:
         return sorted(after.values(), key=lambda batch: (batch.created, batch.path.name))
 
     def _read_one(
-        self, target: Target, channel: int, retry: int, read: Callable[[FZBatch, int], NDArray[Any]]
+        self, target: Target, channel: int, retry: int, read: Callable[[Path, int], NDArray[Any]]
     ) -> NDArray[Any]:
-        batch = self._fzs(self._fz_folder(target, retry), retry)[1].get(channel)
-        if batch is None:
+        record = self.fzs(target, retry).get(channel)
+        if record is None:
             raise StoreError(
                 f"no FZ of channel {channel} in {target} is stored ({self.key}); run 'streamscope compute'"
             )
         try:
-            return read(batch, channel)
+            return read(record.folder, channel)
         except OSError as error:
-            raise StoreError(f"cannot read an FZ in {batch.path}: {reason(error)}") from error
+            raise StoreError(f"cannot read an FZ in {record.folder}: {reason(error)}") from error
 
     def _activations(self, batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
         known = self._kept.get(batch.path)
@@ -336,15 +355,11 @@ def read_key(path: Path) -> SetKey:
     return key
 
 
-def _stack(
-    rows: dict[int, tuple[Floats, Floats | None]],
-) -> tuple[NDArray[np.int64], Floats, Floats | None] | None:
-    if not rows:
+def _merge_own(batches: Sequence[MeasuredBatch]) -> Own | None:
+    """By channel; of two batches that measured one channel the first counts."""
+    if not batches:
         return None
-    channels = sorted(rows)
-    scaled = [part for c in channels if (part := rows[c][1]) is not None]
-    return (
-        np.asarray(channels, dtype=np.int64),
-        np.stack([rows[c][0] for c in channels]),
-        np.stack(scaled) if len(scaled) == len(channels) else None,
-    )
+    channels, first = np.unique(np.concatenate([batch.channels for batch in batches]), return_index=True)
+    plain = np.concatenate([batch.own for batch in batches])[first]
+    scaled = [batch.own_scaled for batch in batches if batch.own_scaled is not None]
+    return Own(channels, plain, np.concatenate(scaled)[first] if len(scaled) == len(batches) else None)
