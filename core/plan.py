@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,58 +104,130 @@ class Task:
         return f"{info.fingerprint} {key.folder} {self.kind} {where} {self.span} {self.retry}"
 
 
+class Plan:
+    """What is left of a request, looked at again and again while it gets less.
+
+    Each look costs what is left of it, not what is done: a job over thousands of tasks takes linear time. Only when
+    nothing seems left everything is looked at once more, in case something was damaged or removed meanwhile.
+    """
+
+    def __init__(self, info: ModelInfo, fzset: FZSet, request: Request) -> None:
+        self.info, self.fzset, self.request = info, fzset, request
+        self._rows = {row.place: row for row in _rows(info, request)}
+        self._left = dict(self._rows)
+
+    def tasks(self, without: Collection[Task] = ()) -> Iterator[Task]:
+        """Tasks still to be done but those in `without`, in order.
+
+        M and the scale metric need FZ(I) and FZ(B) only, so those of every block come before FZ(O). Measures appear
+        once their FZs are there, retries once a row is found undefined.
+        """
+        look = _Look(self.info, self.fzset)
+        found = False
+        for again in (False, True):
+            if again:
+                self._left = dict(self._rows)
+            for place, row in tuple(self._left.items()):
+                tasks = [task for task in row.tasks(look) if task not in without]
+                if not tasks:
+                    del self._left[place]
+                found = found or bool(tasks)
+                yield from tasks
+            if found:
+                return
+
+    def is_missing(self, task: Task) -> bool:
+        """Whether a task that was planned is still to be done."""
+        row = self._rows[task.tensor == "out", task.block, task.span]
+        return task in row.tasks(_Look(self.info, self.fzset))
+
+
 def missing(info: ModelInfo, fzset: FZSet, request: Request) -> Iterator[Task]:
-    """Tasks still to be done, in order: M and the scale metric need FZ(I) and FZ(B) only, so those of every block come
-    before FZ(O). Measures appear once their FZs are there, retries once a row is found undefined."""
-    first = [t for t in request.tensors if t != "out"]
-    for tensors in (first, [t for t in request.tensors if t == "out"]):
-        for block in request.blocks:
-            wanted = request.channels_of(info, block)
-            for span, channels in _spans(wanted, request.batch):
-                for tensor in tensors:
-                    yield from _of_row(info, fzset, block, tensor, channels, span, 0)
-                if tensors == ["in", "block"]:
-                    yield from _retries(info, fzset, block, channels, span)
+    """Tasks still to be done, in order: one look at a whole plan."""
+    return Plan(info, fzset, request).tasks()
 
 
-def _retries(info: ModelInfo, fzset: FZSet, block: str, channels: tuple[int, ...], span: int) -> Iterator[Task]:
-    for retry in range(1, RETRIES + 1):
-        channels = _undefined(fzset, block, channels, retry - 1)
-        for tensor in ("in", "block"):
-            yield from _of_row(info, fzset, block, tensor, channels, span, retry)
+@dataclass(frozen=True)
+class _Row:
+    """One fixed channel range of a block: FZs and measures of some of its tensors, and retries of what is undefined."""
+
+    block: str
+    span: int
+    channels: tuple[int, ...]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def place(self) -> tuple[bool, str, int]:
+        return "out" in self.tensors, self.block, self.span
+
+    def tasks(self, look: _Look) -> Iterator[Task]:
+        for tensor in self.tensors:
+            yield from self._of_tensor(look, tensor, self.channels, 0)
+        if self.tensors != ("in", "block"):
+            return
+        channels = self.channels
+        for retry in range(1, RETRIES + 1):
+            undefined = look.undefined(self.block, retry - 1)
+            channels = tuple(c for c in channels if c in undefined)
+            for tensor in self.tensors:
+                yield from self._of_tensor(look, tensor, channels, retry)
+
+    def _of_tensor(self, look: _Look, tensor: Tensor, channels: tuple[int, ...], retry: int) -> Iterator[Task]:
+        if not channels:
+            return
+        stored = look.stored(self.block, tensor, retry)
+        measured = look.measured(self.block, tensor, retry)
+        absent = tuple(c for c in channels if c not in stored)
+        unread = tuple(c for c in channels if c in stored and c not in measured)
+        if absent:
+            yield Task("fz", self.block, tensor, absent, self.span, retry)
+        if unread:
+            yield Task("measure", self.block, tensor, unread, self.span, retry)
 
 
-def _of_row(
-    info: ModelInfo,
-    fzset: FZSet,
-    block: str,
-    tensor: Tensor,
-    channels: tuple[int, ...],
-    span: int,
-    retry: int,
-) -> Iterator[Task]:
-    if not channels:
-        return
-    stored = fzset.fzs(info.target(block, tensor), retry)
-    measured = fzset.own(block, tensor, retry)
-    known = set() if measured is None else set(measured.channels.tolist())
-    absent = tuple(c for c in channels if c not in stored)
-    unread = tuple(c for c in channels if c in stored and c not in known)
-    if absent:
-        yield Task("fz", block, tensor, absent, span, retry)
-    if unread:
-        yield Task("measure", block, tensor, unread, span, retry)
+class _Look:
+    """What is stored at one moment: each folder is looked at once, however many rows ask for it."""
+
+    def __init__(self, info: ModelInfo, fzset: FZSet) -> None:
+        self._info, self._fzset = info, fzset
+        self._seen: dict[tuple[object, ...], Collection[int]] = {}
+
+    def stored(self, block: str, tensor: Tensor, retry: int) -> Collection[int]:
+        """Channels whose FZ is stored."""
+        place = ("stored", block, tensor, retry)
+        if place not in self._seen:
+            self._seen[place] = self._fzset.fzs(self._info.target(block, tensor), retry).keys()
+        return self._seen[place]
+
+    def measured(self, block: str, tensor: Tensor, retry: int) -> Collection[int]:
+        """Channels whose FZ was measured in the block."""
+        place = ("measured", block, tensor, retry)
+        if place not in self._seen:
+            own = self._fzset.own(block, tensor, retry)
+            self._seen[place] = frozenset() if own is None else frozenset(own.channels.tolist())
+        return self._seen[place]
+
+    def undefined(self, block: str, retry: int) -> Collection[int]:
+        """Channels whose M is undefined with the FZs of `retry`: both are measured and neither excites `out`."""
+        place = ("undefined", block, retry)
+        if place not in self._seen:
+            on_in, on_block = self._fzset.own(block, "in", retry), self._fzset.own(block, "block", retry)
+            if on_in is None or on_block is None:
+                self._seen[place] = frozenset()
+            else:
+                both = np.intersect1d(on_in.channels, on_block.channels, assume_unique=True)
+                pre = [own.plain[np.searchsorted(own.channels, both), 2] for own in (on_in, on_block)]
+                self._seen[place] = frozenset(both[is_undefined(*pre)].tolist())
+        return self._seen[place]
 
 
-def _undefined(fzset: FZSet, block: str, channels: tuple[int, ...], retry: int) -> tuple[int, ...]:
-    """Channels whose M is undefined with the FZs of `retry`: both are measured and neither excites `out`."""
-    readings = [fzset.own(block, tensor, retry) for tensor in ("in", "block")]
-    if readings[0] is None or readings[1] is None:
-        return ()
-    pre = [dict(zip(r.channels.tolist(), r.plain[:, 2].tolist(), strict=True)) for r in readings if r is not None]
-    both = [c for c in channels if c in pre[0] and c in pre[1]]
-    found = is_undefined(np.array([pre[0][c] for c in both]), np.array([pre[1][c] for c in both]))
-    return tuple(c for c, undefined in zip(both, np.atleast_1d(found), strict=True) if undefined)
+def _rows(info: ModelInfo, request: Request) -> Iterator[_Row]:
+    early: tuple[Tensor, ...] = tuple(t for t in request.tensors if t != "out")
+    late: tuple[Tensor, ...] = tuple(t for t in request.tensors if t == "out")
+    for tensors in (early, late):
+        for block in request.blocks if tensors else ():
+            for span, channels in _spans(request.channels_of(info, block), request.batch):
+                yield _Row(block, span, channels, tensors)
 
 
 def _spans(channels: Sequence[int], width: int) -> Iterator[tuple[int, tuple[int, ...]]]:
