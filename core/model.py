@@ -25,8 +25,9 @@ from core.demo import weights_path
 from core.demo.network import INPUT_SIZE, MEAN, STD, build
 from core.errors import UsageError, WeightsError
 from core.recipe import Recipe
-from core.spec import DEMO_MODEL, RESNETS, ModelSpec
+from core.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
 from core.stream import branch, residual_blocks
+from core.untrained import untrained
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -62,10 +63,13 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     torch.backends.cuda.matmul.allow_tf32 = False
     # Gradients of convolutions summed in a fixed order, so that a rerun is bit-equal.
     torch.backends.cudnn.deterministic = True
-    module = _architecture(spec.name)
-    state = _read_state(spec, progress)
-    _check_state(module, state, spec)
-    module.load_state_dict(state, strict=False)  # Checked above; only num_batches_tracked may be missing.
+    if spec.untrained_seed is not None:
+        module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *_input(spec.name))
+    else:
+        module = _architecture(spec.name)
+        state = _read_state(spec, progress)
+        _check_state(module, state, spec)
+        module.load_state_dict(state, strict=False)  # Checked above; only num_batches_tracked may be missing.
     module.eval().requires_grad_(False)
     folded = fold_network(module, place)
     return Network(describe(spec.name, module, folded), module.to(place), folded)
@@ -241,8 +245,7 @@ def fingerprint(module: nn.Module) -> str:
 
 def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
     """All that is known of a network without running it: blocks, receptive fields, skip weights, fingerprint."""
-    demo = name == DEMO_MODEL
-    size = INPUT_SIZE if demo else IMAGENET_SIZE
+    size, mean, std = _input(name)
     blocks: list[Block] = []
     weights: dict[str, SkipWeights] = {}
     for block_name, block in residual_blocks(module):
@@ -255,11 +258,11 @@ def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
         name=name,
         fingerprint=fingerprint(module),
         input_size=size,
-        mean=MEAN if demo else IMAGENET_MEAN,
-        std=STD if demo else IMAGENET_STD,
+        mean=mean,
+        std=std,
         blocks=tuple(blocks),
         default_blocks=tuple(b.name for b in blocks[1:]),
-        default_recipe=DEMO_RECIPE if demo else Recipe(),
+        default_recipe=DEMO_RECIPE if architecture_of(name) == DEMO_MODEL else Recipe(),
         weights=weights,
     )
     for found in blocks:
@@ -267,6 +270,13 @@ def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
             target = info.target(found.name, tensor)
             info.fields[str(target)] = _field(folded, target, size)
     return info
+
+
+def _input(name: str) -> tuple[int, tuple[float, float, float], tuple[float, float, float]]:
+    """Side in px, mean and deviation of the colours of a model's images."""
+    if architecture_of(name) == DEMO_MODEL:
+        return INPUT_SIZE, MEAN, STD
+    return IMAGENET_SIZE, IMAGENET_MEAN, IMAGENET_STD
 
 
 def _skip_weights(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> SkipWeights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,18 +24,49 @@ RESNETS = (
 """torchvision's ResNets; a test compares with what the installed torchvision lists."""
 DEMO_MODEL = "demo"
 MODELS = (*RESNETS, DEMO_MODEL)
+_UNTRAINED = re.compile(r"(.+)-untrained-(\d{1,9})")
+
+
+def untrained_name(architecture: str, seed: int = 0) -> str:
+    """`resnet18-untrained-0`: the copy of a model that has the weights it would begin training with."""
+    return f"{architecture}-untrained-{seed}"
+
+
+def untrained_seed(name: str) -> int | None:
+    """The seed of an untrained copy's weights; None for any other name."""
+    found = _UNTRAINED.fullmatch(name)
+    return int(found[2]) if found else None
+
+
+def architecture_of(name: str) -> str:
+    """The name itself, of an untrained copy that of the model it is a copy of."""
+    found = _UNTRAINED.fullmatch(name)
+    return found[1] if found else name
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name, with its default weights or those of a file."""
+    """A model by name, with its default weights or those of a file.
+
+    `resnet18-untrained-0` is resnet18 as it is before training, its weights drawn with seed 0.
+    """
 
     name: str
     weights: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in MODELS:
+        if self.architecture not in MODELS:
             raise UsageError(f"unknown model {self.name!r}; use one of {', '.join(MODELS)}")
+        if self.weights is not None and self.untrained_seed is not None:
+            raise UsageError(f"{self.name} has weights of its own; use --weights with --model {self.architecture}")
+
+    @property
+    def architecture(self) -> str:
+        return architecture_of(self.name)
+
+    @property
+    def untrained_seed(self) -> int | None:
+        return untrained_seed(self.name)
 
     @property
     def text(self) -> str:
@@ -48,6 +80,8 @@ class ModelSpec:
             except OSError as error:
                 raise WeightsError(f"no such file: {self.weights}") from error
             return f"{self.name} {self.weights.resolve()} {status.st_size} {status.st_mtime_ns}"
+        if self.untrained_seed is not None:
+            return f"{self.name} initial weights"
         if self.name == DEMO_MODEL:
             from core.demo import weights_path
 

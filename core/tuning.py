@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from core import __version__
 from core.activations import CHUNK, BlockReader
 from core.analysis.curves import SCALES
 from core.assemble import NEEDED
-from core.blocks import Tensor
-from core.fourier import from_8_bit
 from core.measures import relu
 from core.model import Network
-from core.store.curves import folder, rows_by_retry
-from core.store.responses import commit_responses, stored_channels
+from core.responses import Version, Watch, batches, compute_fz_responses, describe, responses
+from core.store.curves import ANTIALIASED
+from core.store.responses import CURVES, commit_responses, response_folder, stored_channels
 from core.store.sets import FZSet
 
 if TYPE_CHECKING:
     from core.store.scans import Scan
-
-BATCH = 64
-"""Channels committed together: what a killed run may lose."""
-
-Version = Callable[[torch.Tensor], torch.Tensor]
-"""Alters images (n, 3, side, side) in 0..1; same shape out."""
-Watch = Callable[[int, int], None]
-"""Called with channels done and channels in all."""
 
 
 def shown_side(side: int, scale: float) -> int:
@@ -81,45 +70,21 @@ def reflect(images: torch.Tensor, before: int, after: int, rows: bool = True) ->
     return wider[:, :, index] if rows else wider
 
 
+def rescalings(side: int, antialias: bool) -> dict[float, Version]:
+    """By what an image of `side` px is really scaled for each of `SCALES`, and how."""
+    return {real_scale(side, scale): partial(rescale, scale=scale, antialias=antialias) for scale in SCALES}
+
+
 def compute_curves(
     network: Network, fzset: FZSet, block: str, antialias: bool = False, watch: Watch | None = None
 ) -> int:
-    """Computes and commits the curves that are missing of a block on a set's FZs; returns how many channels' FZs.
+    """Computes and commits the curves that are missing of a block on a set's FZs; returns of how many FZs.
 
     Raises StoreError when an FZ cannot be read or the store not be written.
     """
-    missing = [
-        (on, retry, channels)
-        for on in NEEDED
-        for retry, channels in missing_curves(fzset, block, on, antialias).items()
-    ]
-    total, done = sum(len(channels) for _, _, channels in missing), 0
-    if not total:
-        return 0
-    reader = BlockReader(network, block)
-    versions = [partial(rescale, scale=scale, antialias=antialias) for scale in SCALES]
-    scales = [real_scale(network.info.input_size, scale) for scale in SCALES]
-    for on, retry, channels in missing:
-        target = network.info.target(block, on)
-        for batch in batches(channels):
-            images = np.stack([fzset.fz_image(target, channel, retry) for channel in batch])
-            values = own_activations(reader, images, batch, versions)
-            header = _header(network, block, on, antialias, images="FZ", retry=retry)
-            commit_responses(folder(fzset.base(retry), block, on, antialias), header, batch, scales, values)
-            done += len(batch)
-            if watch is not None:
-                watch(done, total)
-    return total
-
-
-def missing_curves(fzset: FZSet, block: str, on: Tensor, antialias: bool) -> dict[int, list[int]]:
-    """Channels, by retry, whose FZ of tensor `on` is stored and whose curve is not."""
-    found = {}
-    for retry, channels in rows_by_retry(fzset, block).items():
-        stored = fzset.fzs(fzset.info.target(block, on), retry)
-        known = stored_channels(folder(fzset.base(retry), block, on, antialias), fzset.problems)
-        found[retry] = [c for c in channels.tolist() if c in stored and c not in known]
-    return found
+    versions = rescalings(network.info.input_size, antialias)
+    variant = ANTIALIASED if antialias else ""
+    return compute_fz_responses(network, fzset, CURVES, block, dict.fromkeys(NEEDED, versions), variant, watch)
 
 
 def compute_mei_curves(
@@ -127,37 +92,32 @@ def compute_mei_curves(
 ) -> int:
     """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
 
-    An image that is an MEI of several channels is read once a batch. A channel that fewer than 9 images excite gets
+    An image that is an MEI of several channels of a batch is read once. A channel that fewer than 9 images excite gets
     NaN. Raises ImageError when an image was moved or changed, StoreError when the store cannot be written.
     """
     missing = missing_mei_curves(scan, block, antialias)
     if not missing:
         return 0
     reader = BlockReader(network, block)
-    versions = [partial(rescale, scale=scale, antialias=antialias) for scale in SCALES]
-    scales = [real_scale(network.info.input_size, scale) for scale in SCALES]
+    versions = rescalings(network.info.input_size, antialias)
+    variant = ANTIALIASED if antialias else ""
     extremes = {on: scan.extremes(block, on) for on in NEEDED}
     done = 0
     for batch in batches(missing):
-        enough = {on: (extremes[on].top_values[:, batch] > 0).all(axis=0) for on in NEEDED}
-        tops = {on: extremes[on].top[:, batch] for on in NEEDED}
-        rows = np.unique(np.concatenate([tops[on][:, enough[on]].ravel() for on in NEEDED]))
-        answers = np.concatenate(
-            [
-                responses(reader, np.stack([scan.image(int(row)) for row in part]), versions)[:, :, batch]
-                for part in np.split(rows, range(CHUNK, len(rows), CHUNK))
-                if len(part)
-            ]
-            or [np.empty((0, 3, len(batch), len(SCALES)), dtype=np.float32)]
-        )
-        for on in NEEDED:
-            values = np.full((len(batch), 4, len(SCALES)), np.nan, dtype=np.float32)
-            for place in np.flatnonzero(enough[on]):
-                seen = answers[np.searchsorted(rows, tops[on][:, place]), :, place]
-                read = np.concatenate([relu(seen[:, :2]), seen[:, 2:], relu(seen[:, 2:])], axis=1)
-                values[place] = read.mean(axis=0)
-            header = _header(network, block, on, antialias, images="MEI", each=len(tops[on]))
-            commit_responses(folder(scan.path, block, on, antialias), header, batch, scales, values)
+        # (9, n) rows of the scan; -1 throughout where fewer than 9 images excite the channel.
+        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, -1)[:, batch] for on, e in extremes.items()}
+        rows = np.setdiff1d(np.concatenate(list(tops.values())), [-1])
+        answers = np.full((len(rows) + 1, 3, len(batch), len(versions)), np.nan, dtype=np.float32)
+        for first in range(0, len(rows), CHUNK):
+            images = np.stack([scan.image(int(row)) for row in rows[first : first + CHUNK]])
+            answers[first : first + len(images)] = responses(reader, images, list(versions.values()))[:, :, batch]
+        for on, top in tops.items():
+            places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
+            seen = answers[places, :, np.arange(len(batch))]
+            read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
+            header = describe(network, CURVES, block, on, variant, images=len(top), scan=scan.path.name)
+            folder = response_folder(scan.path, CURVES, block, on, variant)
+            commit_responses(folder, header, batch, list(versions), read.mean(axis=0))
         done += len(batch)
         if watch is not None:
             watch(done, len(missing))
@@ -166,42 +126,7 @@ def compute_mei_curves(
 
 def missing_mei_curves(scan: Scan, block: str, antialias: bool) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
-    known = [stored_channels(folder(scan.path, block, on, antialias), scan.problems) for on in NEEDED]
-    return sorted(set(range(scan.info.block(block).channels)) - set.intersection(*known))
-
-
-def own_activations(
-    reader: BlockReader, images: np.ndarray, channels: Sequence[int], versions: Sequence[Version]
-) -> np.ndarray:
-    """(n, 4, K) of images (n, side, side, 3) uint8, each read at its own channel only: in, block, pre, out."""
-    parts = []
-    for first in range(0, len(images), CHUNK):
-        found = responses(reader, images[first : first + CHUNK], versions)
-        parts.append(found[np.arange(len(found)), :, channels[first : first + CHUNK]])
-    own = np.concatenate(parts)
-    return np.concatenate([own, np.maximum(own[:, 2:], 0)], axis=1)
-
-
-def responses(reader: BlockReader, images: np.ndarray, versions: Sequence[Version]) -> np.ndarray:
-    """(n, 3, C, K): centre activations of in, block and pre for K versions of images (n, side, side, 3) uint8."""
-    pixels = from_8_bit(images).to(reader.device)
-    return np.stack([reader.activations(version(pixels)) for version in versions], axis=-1)
-
-
-def batches(channels: Sequence[int]) -> Iterator[list[int]]:
-    for first in range(0, len(channels), BATCH):
-        yield list(channels[first : first + BATCH])
-
-
-def _header(network: Network, block: str, on: Tensor, antialias: bool, **more: Any) -> dict[str, Any]:
-    return {
-        "kind": "curves",
-        "model": network.info.name,
-        "fingerprint": network.info.fingerprint,
-        "block": block,
-        "on": on,
-        "antialias": antialias,
-        "engine": __version__,
-        "device": str(network.device),
-        **more,
-    }
+    variant = ANTIALIASED if antialias else ""
+    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
+    lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
+    return sorted(lacking[0] | lacking[1])

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.assemble import NEEDED, Readings
+from core.assemble import NEEDED
 from core.blocks import Tensor
 from core.errors import StoreError
-from core.store.responses import CURVES, READ_OUT, ResponseBatch, read_responses
+from core.store.responses import (
+    CURVES,
+    READ_OUT,
+    ResponseBatch,
+    read_responses,
+    response_folder,
+    set_responses,
+)
 from core.store.sets import FZSet
 
 if TYPE_CHECKING:
     from core.store.scans import Scan
+
+ANTIALIASED = "antialiased"
+MEIS = 9
+"""MEIs of a tensor (design, section 1)."""
 
 
 @dataclass(frozen=True)
@@ -51,32 +61,12 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
     None when there are none. What is damaged goes to the source's problems. Raises UsageError for an unknown block.
     """
     source.info.block(block)
+    variant = ANTIALIASED if antialias else ""
     if isinstance(source, FZSet):
-        found = {on: list(_of_set(source, block, on, antialias)) for on in NEEDED}
-        return _merge(found, antialias, 1)
-    found = {on: list(read_responses(folder(source.path, block, on, antialias), source.problems)) for on in NEEDED}
-    return _merge(found, antialias, 9)
-
-
-def folder(base: Path, block: str, on: Tensor, antialias: bool) -> Path:
-    """Where batches of curves are, in the folder of a set, of a retry of it, or of a scan."""
-    return base / CURVES / block / f"on_{on}{'-antialiased' if antialias else ''}"
-
-
-def rows_by_retry(fzset: FZSet, block: str) -> dict[int, NDArray[np.int64]]:
-    """Channels of a block by the retry that their table row's FZ(I) and FZ(B) are of."""
-    retries = Readings(fzset, [fzset.info.block(block)]).retries
-    return {int(retry): np.flatnonzero(retries == retry) for retry in np.unique(retries)}
-
-
-def _of_set(fzset: FZSet, block: str, on: Tensor, antialias: bool) -> Iterable[ResponseBatch]:
-    for retry, channels in rows_by_retry(fzset, block).items():
-        wanted = set(channels.tolist())
-        for batch in read_responses(folder(fzset.base(retry), block, on, antialias), fzset.problems):
-            rows = [row for row, channel in enumerate(batch.channels) if channel in wanted]
-            if rows:
-                picked = tuple(batch.channels[row] for row in rows)
-                yield ResponseBatch(picked, batch.versions, batch.values[rows])
+        return _merge({on: list(set_responses(source, CURVES, block, on, variant)) for on in NEEDED}, antialias, 1)
+    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in NEEDED}
+    found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
+    return _merge(found, antialias, MEIS)
 
 
 def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int) -> Curves | None:
@@ -88,7 +78,7 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
         raise StoreError("curves over different scales are stored; run 'streamscope cache verify'")
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
-    values = {
+    values: dict[tuple[str, str], NDArray[np.float32]] = {
         (read, on): np.full((len(channels), len(scales)), np.nan, np.float32) for read in READ_OUT for on in NEEDED
     }
     for on, several in found.items():

@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.assemble import Readings
+from core.blocks import Tensor
 from core.errors import StoreError
 from core.store.batches import batch_name
 from core.store.layout import encode, read_checked, read_sums, reason, write_folder
 from core.store.listing import Problems
+from core.store.sets import FZSet
 
 RECORD = "batch.json"
 VALUES = "values.npy"
@@ -39,6 +42,11 @@ class ResponseBatch:
     channels: tuple[int, ...]
     versions: tuple[Any, ...]
     values: NDArray[np.float32]
+
+
+def response_folder(base: Path, kind: str, block: str, on: Tensor, variant: str = "") -> Path:
+    """Where batches of a kind are, on images of a block's tensor; `base` is the folder of a set, a retry or a scan."""
+    return base / kind / block / f"on_{on}{variant and '-'}{variant}"
 
 
 def commit_responses(
@@ -108,3 +116,30 @@ def read_batch(path: Path) -> ResponseBatch:
 def stored_channels(folder: Path, problems: Problems) -> set[int]:
     """Channels that intact batches under `folder` have."""
     return {channel for batch in read_responses(folder, problems) for channel in batch.channels}
+
+
+def set_responses(fzset: FZSet, kind: str, block: str, on: Tensor, variant: str = "") -> Iterator[ResponseBatch]:
+    """What is stored of a kind on a set's FZs: of each channel, the FZ that its row of the table is read from."""
+    for retry, channels in _rows_by_retry(fzset, block).items():
+        wanted = set(channels)
+        for batch in read_responses(response_folder(fzset.base(retry), kind, block, on, variant), fzset.problems):
+            rows = [row for row, channel in enumerate(batch.channels) if channel in wanted]
+            if rows:
+                yield ResponseBatch(tuple(batch.channels[row] for row in rows), batch.versions, batch.values[rows])
+
+
+def missing_responses(fzset: FZSet, kind: str, block: str, on: Tensor, variant: str = "") -> dict[int, list[int]]:
+    """Channels, by the retry that their rows are read from, whose FZ is stored and what is of this kind is not."""
+    found = {}
+    for retry, channels in _rows_by_retry(fzset, block).items():
+        stored = fzset.fzs(fzset.info.target(block, on), retry)
+        known = stored_channels(response_folder(fzset.base(retry), kind, block, on, variant), fzset.problems)
+        absent = [c for c in channels if c in stored and c not in known]
+        if absent:
+            found[retry] = absent
+    return found
+
+
+def _rows_by_retry(fzset: FZSet, block: str) -> dict[int, list[int]]:
+    retries = Readings(fzset, [fzset.info.block(block)]).retries
+    return {int(retry): np.flatnonzero(retries == retry).tolist() for retry in np.unique(retries)}

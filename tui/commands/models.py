@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from core.spec import MODELS
+from core.spec import MODELS, architecture_of
 from core.store import usage
 from tui.given import Given, common_options
 
@@ -36,7 +36,7 @@ def command(given: Given) -> None:
     for name in MODELS:
         if name not in {info.name for info in infos}:
             rows.append({"model": name, "fingerprint": None, "input_size": None, "blocks": {}, "sets": []})
-    rows.sort(key=lambda row: MODELS.index(row["model"]))
+    rows.sort(key=lambda row: (MODELS.index(architecture_of(row["model"])), row["model"]))
     if given.as_json:
         click.echo(json.dumps(rows, indent=2))
         return

@@ -1,0 +1,236 @@
+"""How often the scale criteria hold where they should mean nothing, beside how often they really hold.
+
+A share of channels says little without its false-positive rate. Section numbers are those of the design; criterion (2)
+is that of M, (3) that of the block tensor, (4) that of the input tensor.
+
+- shuffled pairs: (3) and (4) where the block feature is one channel's and the input feature another's;
+- sham transforms: S and S- both replaced by one that does not change the size of anything;
+- an untrained copy: the same architecture, weights as they were before training;
+- other seeds: the same channels with FZs from other noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import measures
+from core.analysis.stability import Stability
+from core.analysis.statistics import Proportion, proportion
+from core.assemble import NEEDED, Readings, verdict_stability, verdicts
+from core.blocks import READ, ModelInfo, Tensor
+from core.recipe import SetKey
+from core.spec import architecture_of, untrained_seed
+from core.store.responses import READ_OUT, SHAMS, set_responses
+from core.store.sets import FZSet
+from core.store.store import Store
+
+Floats = NDArray[np.float64]
+
+CRITERIA = {
+    "meets_mix": "(2) 1/1.5 < M < 1.5",
+    "meets_block": "(3) B(S(FZ(I))) > relu(B(FZ(I)))",
+    "meets_input": "(4) I(S-(FZ(B))) > relu(I(FZ(B)))",
+    "meets_both": "(3) and (4)",
+    "scale_invariant": "(2), (3) and (4)",
+}
+SHUFFLED = "shuffled pairs"
+SHAM_TRANSFORMS = {
+    "flip": "mirrored left to right",
+    "quarter turn": "turned by 90 degrees",
+    "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
+}
+"""What takes the place of S and S- in a sham: none changes the size of a feature."""
+
+
+@dataclass(frozen=True)
+class NullShares:
+    """One null of one block: by criterion (keys of `CRITERIA`) the real share, and the share under the null."""
+
+    null: str
+    """`shuffled pairs`, `sham: flip`, or `untrained copy 0`, 0 being the seed of its weights."""
+    real: Mapping[str, Proportion]
+    shares: Mapping[str, Proportion]
+    p: Mapping[str, float] = field(default_factory=dict)
+    """By criterion, where all pairings are known: how often a pairing does at least as well as the real one."""
+
+
+@dataclass(frozen=True)
+class SeedAgreement:
+    """How one block's verdicts fare with FZs of other seeds, over pairs of a channel and another seed."""
+
+    seeds: int
+    """The most seeds that any channel has, its own set's among them."""
+    same_update: Proportion
+    """Pairs in which the other seed says the same update kind."""
+    holds_again: Proportion
+    """Of pairs whose channel is scale invariant in this set: those in which it is with the other seed too."""
+    appears: Proportion
+    """Of pairs whose channel is not: those in which it is with the other seed."""
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """All that is known of one block's false positives: what was not computed is not in `nulls`."""
+
+    block: str
+    real: Mapping[str, Proportion]
+    nulls: tuple[NullShares, ...]
+    seeds: SeedAgreement | None
+    """None where no other seed is stored."""
+
+
+def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls | None:
+    """Every null of a block that is stored, or follows from what is; None where the block has no verdict yet.
+
+    Raises UsageError for an unknown block.
+    """
+    fzset = store.set(info, key)
+    real = real_shares(fzset, block)
+    if not any(share.n for share in real.values()):
+        return None
+    shuffled = shuffled_pairs(fzset, block)
+    found = [*([shuffled] if shuffled else []), *sham_shares(fzset, block)]
+    for copy in untrained_copies(store, info):
+        shares = real_shares(store.set(copy, key), block)
+        if any(share.n for share in shares.values()):
+            found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", real, shares))
+    return Nulls(block, real, tuple(found), seed_agreement(fzset, block))
+
+
+def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
+    """Models in the store that are this one's architecture with initial weights."""
+    return [
+        copy
+        for copy in store.models()
+        if untrained_seed(copy.name) is not None and architecture_of(copy.name) == info.name
+    ]
+
+
+def real_shares(fzset: FZSet, block: str) -> dict[str, Proportion]:
+    """Share of a block's channels that meet each criterion, of those of which it is known."""
+    return _shares(verdicts(Readings(fzset, [fzset.info.block(block)])))
+
+
+def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
+    """Criteria (3) and (4) with the block feature of one channel and the input feature of another.
+
+    A channel c meets both when its block feature is its input feature at a larger scale: B_c(S(FZ(I_c))) >
+    relu(B_c(FZ(I_c))) and I_c(S-(FZ(B_c))) > relu(I_c(FZ(B_c))). A pair (c, d) is an imaginary channel whose block
+    feature is c's and whose input feature is d's, so that the same two features meet in both criteria:
+
+        (3)  B_c(S(FZ(I_d))) > relu(B_c(FZ(I_d)))        (4)  I_d(S-(FZ(B_c))) > relu(I_d(FZ(B_c)))
+
+    All pairs of different channels of which both FZs are measured count: n (n - 1), all shifts d = c + k. Pairs share
+    channels, so the interval of the null's share is too narrow; `p` is not: the share of the pairings (n - 1 shifts and
+    the real one) in which at least as many channels meet the criterion as really do. None for fewer than two channels.
+    """
+    readings = Readings(fzset, [fzset.info.block(block)])
+    channels = np.flatnonzero(readings.complete)
+    if len(channels) < 2:
+        return None
+    plain, up = _answers(fzset, block, "in", "block", readings.retries[channels], channels)
+    meets_block = measures.meets_block(up, plain)
+    plain, down = _answers(fzset, block, "block", "in", readings.retries[channels], channels)
+    # Rows are what was shown: FZ(I_d) in the one, FZ(B_c) in the other. Both as (d, c):
+    meets_input = measures.meets_input(down, plain).T
+    pairs = {"meets_block": meets_block, "meets_input": meets_input, "meets_both": meets_block * meets_input}
+    off = ~np.eye(len(channels), dtype=bool)
+    return NullShares(
+        SHUFFLED,
+        {name: proportion(np.diag(table)) for name, table in pairs.items()},
+        {name: proportion(table[off]) for name, table in pairs.items()},
+        {name: _pairing_p(table) for name, table in pairs.items()},
+    )
+
+
+def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
+    """All criteria with a sham transform in place of S and S-; M and so criterion (2) stay as they are.
+
+    Those computed only; of a block in which nothing was, an empty list.
+    """
+    readings = Readings(fzset, [fzset.info.block(block)])
+    answers: dict[Tensor, dict[str, Floats]] = {}
+    for on, read in zip(NEEDED, reversed(NEEDED), strict=True):
+        answers[on] = {}
+        for batch in set_responses(fzset, SHAMS, block, on):
+            for axis, name in enumerate(batch.versions):
+                column = answers[on].setdefault(name, np.full(len(readings), np.nan))
+                column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
+    real = verdicts(readings)
+    found = []
+    for name in SHAM_TRANSFORMS:
+        if name in answers["in"] and name in answers["block"]:
+            meets_block = measures.meets_block(answers["in"][name], readings.values["block_on_in"])
+            meets_input = measures.meets_input(answers["block"][name], readings.values["in_on_block"])
+            sham = {
+                "meets_mix": real["meets_mix"],
+                "meets_block": meets_block,
+                "meets_input": meets_input,
+                "scale_invariant": measures.scale_invariant(real["meets_mix"], meets_block, meets_input),
+            }
+            found.append(NullShares(f"sham: {name}", _shares(real), _shares(sham)))
+    return found
+
+
+def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
+    """How often the verdicts of a block hold with FZs of the other stored seeds; None where there is no other."""
+    readings = Readings(fzset, [fzset.info.block(block)])
+    stable = verdict_stability(readings)
+    if not (stable.seeds > 1).any():
+        return None
+    return _agreement(stable, verdicts(readings)["scale_invariant"])
+
+
+def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
+    """Counts of pairs from shares of seeds: a share of n seeds less this set's own is one of n - 1 others."""
+    several = (stable.seeds > 1) & ~np.isnan(own)
+    others = (stable.seeds - 1)[several]
+    invariant = own[several] == 1
+    same = np.rint((stable.update * stable.seeds)[several]) - 1
+    holding = np.rint((stable.scale_invariant * stable.seeds)[several]) - invariant
+    return SeedAgreement(
+        int(stable.seeds.max()),
+        _counted(same, others),
+        _counted(holding[invariant], others[invariant]),
+        _counted(holding[~invariant], others[~invariant]),
+    )
+
+
+def _counted(holding: Floats, of: Floats) -> Proportion:
+    k, n = int(holding.sum()), int(of.sum())
+    return proportion(np.repeat([1.0, 0.0], [k, n - k]))
+
+
+def _shares(found: Mapping[str, Floats]) -> dict[str, Proportion]:
+    both = found["meets_block"] * found["meets_input"]
+    return {name: proportion(both if name == "meets_both" else found[name]) for name in CRITERIA}
+
+
+def _answers(
+    fzset: FZSet, block: str, on: Tensor, read: Tensor, retries: NDArray[np.int64], channels: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """(n, n) plain and rescaled: row d is FZ(`on`) of channels[d], column c what tensor `read` of channels[c] says."""
+    plain, scaled = (np.full((len(channels), len(channels)), np.nan) for _ in range(2))
+    for retry in np.unique(retries).tolist():
+        measured = fzset.measured(block, on, retry)
+        if measured is None or measured.scaled is None:
+            continue
+        row_of = {channel: row for row, channel in enumerate(measured.channels.tolist())}
+        rows = [n for n, channel in enumerate(channels.tolist()) if retries[n] == retry and channel in row_of]
+        sources = [row_of[channel] for channel in channels[rows].tolist()]
+        axis = READ.index(read)
+        plain[rows] = measured.plain[sources, axis][:, channels]
+        scaled[rows] = measured.scaled[sources, axis][:, channels]
+    return plain, scaled
+
+
+def _pairing_p(table: Floats) -> float:
+    """Share of all shifts of the pairing, the real one (0) among them, that hold in at least as many channels."""
+    count = len(table)
+    c = np.arange(count)
+    shares = np.array([np.nanmean(table[(c + shift) % count, c]) for shift in range(count)])
+    return float((shares >= shares[0]).mean())

@@ -1,0 +1,66 @@
+"""What the nulls of `core.analysis.nulls` need beside the stored FZs: sham transforms, and more sets of FZs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from core.analysis.nulls import SHAM_TRANSFORMS
+from core.assemble import NEEDED
+from core.blocks import ModelInfo, Tensor
+from core.model import Network
+from core.recipe import SetKey
+from core.responses import Version, Watch, compute_fz_responses
+from core.spec import ModelSpec
+from core.store.responses import SHAMS
+from core.store.sets import FZSet
+from core.tuning import reflect
+
+
+def flip(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, side, side) mirrored left to right."""
+    return torch.flip(images, dims=(3,))
+
+
+def quarter_turn(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, side, side) turned by 90 degrees, counter-clockwise."""
+    return torch.rot90(images, dims=(2, 3))
+
+
+def shift(images: torch.Tensor, distance: int) -> torch.Tensor:
+    """Images (n, 3, side, side) moved right by `distance` px; what comes in from the left is their reflection."""
+    return reflect(images, distance, 0, rows=False)[:, :, :, : images.shape[3]]
+
+
+def sham_versions(info: ModelInfo, block: str, on: Tensor) -> dict[str, Version]:
+    """The transforms of `SHAM_TRANSFORMS` for FZs of one tensor of a block; a shift is a quarter of its field."""
+    field = info.fields[str(info.target(block, on))]
+    transforms: tuple[Version, ...] = (flip, quarter_turn, partial(shift, distance=round(field.size / 4)))
+    return dict(zip(SHAM_TRANSFORMS, transforms, strict=True))
+
+
+def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | None = None) -> int:
+    """Reads the FZs of a block under every sham transform and commits what was missing; returns of how many FZs.
+
+    Raises StoreError when an FZ cannot be read or the store not be written.
+    """
+    versions = {on: sham_versions(network.info, block, on) for on in NEEDED}
+    return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)
+
+
+def job_asked(spec: ModelSpec, device: str, key: SetKey, blocks: Sequence[str]) -> dict[str, Any]:
+    """What a job is asked for that makes the FZs which verdicts on some blocks need, in the set of `key`."""
+    return {
+        "model": spec.name,
+        "weights": str(spec.weights.resolve()) if spec.weights else None,
+        "device": device,
+        "recipe": key.recipe.to_json(),
+        "steps": key.recipe.steps,
+        "seed": key.seed,
+        "capture": key.capture,
+        "blocks": list(blocks),
+        "tensors": list(NEEDED),
+    }
