@@ -1,0 +1,339 @@
+"""The analyses of a report as tables: what `core.analysis` finds, a row a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from core.analysis.comparison import KINDS, compare_sets
+from core.analysis.nulls import CRITERIA
+from core.analysis.overwrite import QUANTITIES, inhibition
+from core.analysis.skip_weights import skip_weight_correlations
+from core.analysis.spectrum import shares, spectrum, top_mixes
+from core.analysis.statistics import Proportion
+from core.columns import Value
+from core.report.material import Material, Pair
+from core.report.tables import Field, Table, frame_table, make_table, with_missing
+from core.store.ablations import Ablation
+from core.table import HISTOGRAM_EDGES, top_scale_invariant
+
+TOP_COLUMNS = (
+    "block",
+    "channel",
+    "mix_ratio",
+    "update",
+    "scale_metric",
+    "block_gain",
+    "input_gain",
+    "scale_invariant",
+    "robust",
+    "rho",
+    "marked",
+    "tags",
+    "note",
+)
+NO_SCAN = "no images have been scanned: run 'streamscope scan DIR'"
+NO_CURVES = "no tuning curves are stored: run 'streamscope curves'"
+NO_FZS = "nothing is measured of these blocks yet: run 'streamscope compute'"
+
+_PROPORTION = (
+    Field("n", "channels whose verdict is known"),
+    Field("share", "of them", "percent"),
+    Field("low", "lower end of the 95 % Wilson interval", "percent"),
+    Field("high", "upper end", "percent"),
+)
+
+
+def blocks_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block, 2.1 for layer2.1"),
+        Field("kind", "simple (identity shortcut) or downsample (conv + BN shortcut)"),
+        Field("receptive_field", "receptive field of the centre neuron of out, px"),
+        Field("channels", "channels of the block"),
+        Field("computed", "channels whose FZ(I) and FZ(B) are measured"),
+        Field("overwrite", "M <= 1/1.5"),
+        Field("mix", "1/1.5 < M < 1.5"),
+        Field("skip", "M >= 1.5"),
+        Field("undefined", "neither FZ excites out"),
+    )
+    found = {s.block: s for s in spectrum(material.frame)}
+    rows: list[Sequence[object]] = []
+    for block in material.blocks:
+        s = found[block.name]
+        area = material.info.fields.get(f"{block.name}.out") or material.info.fields.get(f"{block.name}.block")
+        size = area.size if area else None
+        rows.append((block.name, block.kind, size, s.channels, s.computed, s.overwrite, s.mix, s.skip, s.undefined))
+    return make_table("blocks", "Update kinds", fields, rows)
+
+
+def spectrum_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("from", "lower end of the bin of M, inclusive"),
+        Field("to", "upper end, exclusive (5 itself is in the last bin)"),
+        Field("channels", "channels in the bin"),
+    )
+    rows = [
+        (s.block, low, high, count)
+        for s in spectrum(material.frame)
+        for low, high, count in zip(HISTOGRAM_EDGES, HISTOGRAM_EDGES[1:], s.counts, strict=False)
+    ]
+    return make_table("spectrum", "Histogram of M", fields, rows)
+
+
+def shares_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("by", "verdict by FZ, by MEI (real images), or both"),
+        Field("mix", "whether the mix criterion (2) is asked for, beside (3) and (4)"),
+        Field("invariant", "channels that meet the criteria"),
+        *_PROPORTION,
+    )
+    rows = [(s.block, s.by, s.mix, *_proportion(s.proportion)) for s in shares(material.frame)]
+    return make_table("shares", "Scale-invariant channels", fields, rows)
+
+
+def top_mixes_table(material: Material, count: int) -> Table:
+    rows = top_mixes(material.frame, count)
+    return with_missing(_top("top_mixes", "Channels that mix most evenly", material, rows), NO_FZS)
+
+
+def top_scale_table(material: Material, count: int) -> Table:
+    rows = top_scale_invariant(material.frame, count)
+    known = (~np.isnan(material.frame["scale_invariant"])).any()
+    why = "no channel of these blocks meets all scale criteria" if known else NO_FZS
+    return with_missing(_top("top_scale", "Scale-invariant channels by scale metric", material, rows), why)
+
+
+def skip_weights_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("weight", "skip weight"),
+        Field("rho", "Spearman's rho of the weight against M"),
+        Field("p", "two-sided p"),
+        Field("n", "channels"),
+        Field("reason", "why there is no rho"),
+    )
+    rows = [
+        (s.block, s.weight, s.correlation.rho, s.correlation.p, s.correlation.n, s.correlation.reason)
+        for s in skip_weight_correlations(material.info, material.frame)
+    ]
+    why = "skip weights are studied in simple blocks other than the last one; none of them is reported"
+    return make_table("skip_weights", "Skip weights against M", fields, rows, why)
+
+
+def inhibition_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("quantity", "; ".join(f"{name}: {what}" for name, what in QUANTITIES.items())),
+        Field("mean_below", "mean over channels with M < 1"),
+        Field("n_below", "how many those are"),
+        Field("mean_above", "mean over channels with M >= 1"),
+        Field("n_above", "how many those are"),
+        Field("F", "one-way ANOVA of the two groups"),
+        Field("p", "its p"),
+        Field("rho", "Spearman's rho against M"),
+        Field("rho_p", "its p"),
+        Field("n", "channels"),
+        Field("reason", "why there is no F or rho"),
+    )
+    rows = []
+    for found in inhibition(material.frame):
+        if found.quantity == "rho" and material.scan is None:
+            continue
+        below, above = ((found.groups.means[i], found.groups.sizes[i]) for i in (0, 1))
+        c = found.correlation
+        reason = found.groups.reason or c.reason
+        rows.append(
+            (found.block, found.quantity, *below, *above, found.groups.F, found.groups.p, c.rho, c.p, c.n, reason)
+        )
+    return make_table("inhibition", "Overwrite inhibition", fields, rows, NO_FZS)
+
+
+def nulls_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("null", "what takes the place of the real thing"),
+        Field("criterion", "; ".join(f"{name}: {what}" for name, what in CRITERIA.items())),
+        Field("real_k", "channels that really meet it"),
+        Field("real_n", "of how many"),
+        Field("real_share", "share that really meet it", "percent"),
+        Field("null_k", "channels, or pairs of channels, that meet it under the null"),
+        Field("null_n", "of how many"),
+        Field("null_share", "share that meet it under the null", "percent"),
+        Field("null_low", "lower end of its 95 % Wilson interval", "percent"),
+        Field("null_high", "upper end", "percent"),
+        Field("p", "share of pairings that do at least as well as the real one (shuffled pairs only)"),
+    )
+    rows = []
+    for block, nulls in material.nulls.items():
+        for null in nulls.nulls:
+            for criterion, share in null.shares.items():
+                real = null.real[criterion]
+                found = (real.k, real.n, real.share, *_proportion(share), null.p.get(criterion, np.nan))
+                rows.append((block, null.null, criterion, *found))
+    return make_table("nulls", "How often the criteria hold where they should mean nothing", fields, rows, NO_FZS)
+
+
+NO_SHAMS = "no sham transforms or untrained copies of these blocks are stored: run 'streamscope nulls --block B'"
+NO_SEEDS = "only one FZ seed is stored: run 'streamscope nulls --block B' or 'streamscope compute --seed N' for others"
+
+
+def seeds_table(material: Material) -> Table:
+    fields = (
+        Field("block", "block"),
+        Field("seeds", "FZ seeds stored, at most"),
+        Field(
+            "of",
+            "same_update: another seed says the same update kind; holds_again: a scale-invariant channel is so with "
+            "another seed; appears: one that is not, is with another seed",
+        ),
+        Field("k", "pairs of a channel and another seed"),
+        *_PROPORTION,
+    )
+    rows = []
+    for block, nulls in material.nulls.items():
+        if nulls.seeds is not None:
+            for of in ("same_update", "holds_again", "appears"):
+                rows.append((block, nulls.seeds.seeds, of, *_proportion(getattr(nulls.seeds, of))))
+    return make_table("seeds", "How often verdicts hold with other FZ seeds", fields, rows, NO_SEEDS)
+
+
+def comparison_table(material: Material) -> Table:
+    fields = (
+        Field("differ", "what the two sets differ in"),
+        Field("first", "capture or seed of this report's set"),
+        Field("second", "of the other"),
+        Field("block", "block"),
+        Field("of", "update: kind of update differs; verdict: scale invariant in one set only"),
+        Field("changed", "channels that change"),
+        Field("n", "channels that both sets have"),
+        *_PROPORTION[1:],
+        Field("rho", "Spearman's rho of M in the one set against M in the other"),
+        Field("median_shift", "median |difference of M|"),
+    )
+    rows = []
+    for pair, first, second in _pairs(material):
+        for change in compare_sets(pair.first, pair.second):
+            for of, proportion in (("update", change.update), ("verdict", change.verdict)):
+                m = (change.mix_ratio.rho, change.median_shift) if of == "update" else (None, None)
+                rows.append((pair.sets.differ, first, second, change.block, of, *_proportion(proportion), *m))
+    return make_table("comparison", "What changes between sets", fields, rows, NO_PAIR)
+
+
+NO_PAIR = (
+    "no other set of this model with the same recipe is stored: run 'streamscope compute' with another --seed, or with "
+    "--capture lucent, to compare with"
+)
+
+
+def transitions_table(material: Material) -> Table:
+    fields = (
+        Field("differ", "what the two sets differ in"),
+        Field("first", "capture or seed of this report's set"),
+        Field("second", "of the other"),
+        Field("block", "block"),
+        Field("update_first", "kind of update in this report's set"),
+        *(Field(kind, f"channels of which it is {kind} in the other") for kind in KINDS),
+    )
+    rows = []
+    for pair, first, second in _pairs(material):
+        for change in compare_sets(pair.first, pair.second):
+            for kind, counts in zip(KINDS, change.transitions, strict=True):
+                rows.append((pair.sets.differ, first, second, change.block, kind, *counts))
+    return make_table("transitions", "From one kind of update to another", fields, rows, NO_PAIR)
+
+
+def ablation_table(name: str, ablation: Ablation) -> Table:
+    """One ablation, a row a zoom."""
+    ratios = {
+        "chosen_to_intact": "accuracy with the chosen channels ablated over the intact one's",
+        "controls_to_intact": "mean accuracy with a control set ablated over the intact one's",
+        "chosen_to_controls": "accuracy with the chosen channels ablated over that with a control set ablated",
+    }
+    fields = (
+        Field("zoom", "s; a side of int(side * (2 - s)) px is cut out and resized back"),
+        Field("true_zoom", "side over the side that is cut out"),
+        Field("images", "images"),
+        Field("intact", "accuracy of the whole network", "percent"),
+        Field("intact_low", "lower end of its 95 % Wilson interval", "percent"),
+        Field("intact_high", "upper end", "percent"),
+        Field("chosen", "accuracy with the chosen channels ablated", "percent"),
+        Field("chosen_low", "lower end", "percent"),
+        Field("chosen_high", "upper end", "percent"),
+        Field("controls", "mean accuracy over the control sets", "percent"),
+        Field("controls_min", "of the worst control set", "percent"),
+        Field("controls_max", "of the best", "percent"),
+        Field("controls_at_or_below", "control sets that harm as much as the chosen channels, or more"),
+        *(
+            Field(f"{ratio}{end}", f"{what}{', 95 % bootstrap interval' if end else ''}")
+            for ratio, what in ratios.items()
+            for end in ("", "_low", "_high")
+        ),
+    )
+    rows = []
+    for z in ablation.zooms:
+        controls = [control.share for control in z.controls]
+        found = [
+            *(z.zoom, z.true_zoom, z.intact.n),
+            *(z.intact.share, z.intact.low, z.intact.high),
+            *(z.chosen.share, z.chosen.low, z.chosen.high),
+            *(z.controls_mean, min(controls), max(controls), z.controls_at_or_below),
+        ]
+        for ratio in ratios:
+            r = getattr(z, ratio)
+            found += [r.value, r.low, r.high]
+        rows.append(found)
+    count = len(ablation.channels)
+    title = f"Block {ablation.block}, {count} channels ({ablation.selected}), {ablation.images:,} images"
+    return make_table(name, title, fields, rows)
+
+
+def _pairs(material: Material) -> Iterator[tuple[Pair, str, str]]:
+    """Each pair, and what its first and second set have of what they differ in."""
+    for pair in material.pairs:
+        first = pair.sets.first.key
+        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other
+
+
+def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:
+    return frame_table(name, title, material.frame, rows, TOP_COLUMNS)
+
+
+def _proportion(found: Proportion) -> tuple[float, ...]:
+    """k, n, share, low, high."""
+    return found.k, found.n, found.share, found.low, found.high
+
+
+def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
+    """Medians over channels of each block's curves; `tuning` has the table of every block's channels."""
+    fields = (
+        Field("block", "block"),
+        Field("source", "on FZs, or on MEIs"),
+        Field("on", "of which tensor those are"),
+        Field("read", "whose centre activation it is"),
+        Field("channels", "scale invariant by FZ, or all others with a verdict"),
+        Field("n", "channels whose curve is positive somewhere"),
+        Field("invariance", "median invariance"),
+        Field("half_width", "median half-width, octaves"),
+    )
+    rows = []
+    for block, table in tuning.items():
+        verdict = dict(
+            zip(material.rows[block]["channel"], material.rows[block]["scale_invariant"].tolist(), strict=True)
+        )
+        found: dict[tuple[Value, ...], list[tuple[float, float]]] = {}
+        for row in table.rows:
+            named = dict(zip(table.columns, row, strict=True))
+            holds = verdict.get(named["channel"], np.nan)
+            if named["invariance"] is None or np.isnan(holds):
+                continue
+            group = "scale invariant" if holds else "others"
+            key = (block, named["source"], named["on"], named["read"], group)
+            found.setdefault(key, []).append((float(named["invariance"]), float(named["half_width"] or 0)))
+        for key in sorted(found, key=lambda key: [str(part) for part in key]):
+            values = np.array(found[key])
+            rows.append((*key, len(values), *np.median(values, axis=0).tolist()))
+    return make_table("tuning", "Scale tuning, by block", fields, rows, NO_CURVES)

@@ -1,0 +1,146 @@
+"""What the page of a block knows of its channels: the table's rows, pictures, tuning curves and MEIs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.analysis.curves import half_width_octaves, invariance
+from core.blocks import TENSORS, Block
+from core.columns import COLUMNS
+from core.report.material import Material
+from core.report.pictures import Pictures
+from core.report.tables import Field, Table, frame_table, make_table, shortest
+from core.store import FZSet, Scan
+from core.store.curves import Curves, curves_of
+
+NO_CURVES = "no tuning curves of this block: run 'streamscope curves'"
+ON = ("in", "block")
+READ = ("in", "block", "out")
+"""What the curves are shown of; `pre` is in no table, since `out` is its rectification."""
+
+
+def channels_table(material: Material, block: Block) -> Table:
+    """Every column of every channel of a block: the channel table itself."""
+    rows = material.rows[block.name]
+    return frame_table(f"channels-{block.name}", f"Channels of {block.name}", rows, np.arange(len(rows)))
+
+
+def tuning_table(material: Material, block: Block) -> Table:
+    """Curves of a block, a row a channel, image and tensor read; the scales are columns."""
+    sources = {"FZ": material.fzset, **({"MEI": material.scan} if material.scan else {})}
+    found = [(name, _stored_curves(source, block.name)) for name, source in sources.items()]
+    curves = [(name, c) for name, c in found if c is not None]
+    scales = sorted({scale for _, c in curves for scale in c.scales.tolist()})
+    fields = (
+        Field("channel", "channel"),
+        Field("source", "on the channel's FZ, or on its MEIs (mean over 9)"),
+        Field("on", "of which tensor those are"),
+        Field("read", "whose centre activation it is"),
+        Field("antialias", "whether images were resized with antialiasing"),
+        Field("invariance", "mean of the rectified curve over its maximum"),
+        Field("half_width", "octaves of scale over which it is at least half of its maximum"),
+        *(Field(f"x{scale:.4g}", f"activation at scale {scale:.6g}") for scale in scales),
+    )
+    rows = [row for source, c in curves for row in _tuning_rows(source, c, scales)]
+    rows.sort(key=lambda row: row[0])
+    return make_table(f"tuning-{block.name}", f"Scale tuning in {block.name}", fields, rows, NO_CURVES)
+
+
+def _stored_curves(source: FZSet | Scan, block: str) -> Curves | None:
+    """Resized as the scale criteria do where there are such curves, else with antialiasing."""
+    return curves_of(source, block) or curves_of(source, block, antialias=True)
+
+
+def _tuning_rows(source: str, curves: Curves, scales: Sequence[float]) -> Iterator[tuple[Any, ...]]:
+    places = [scales.index(scale) for scale in curves.scales.tolist()]
+    for on in ON:
+        for read in READ:
+            values = curves.values[read, on]
+            flat, width = invariance(values), half_width_octaves(curves.scales, values)
+            numbers = [shortest(row) for row in values]
+            for place, channel in enumerate(curves.channels.tolist()):
+                spread: list[float | None] = [None] * len(scales)
+                for scale, number in zip(places, numbers[place], strict=True):
+                    spread[scale] = number
+                yield (channel, source, on, read, curves.antialias, float(flat[place]), float(width[place]), *spread)
+
+
+def meis_table(material: Material, block: Block) -> Table:
+    """The images that excite each channel most and least."""
+    fields = (
+        Field("channel", "channel"),
+        Field("tensor", "whose centre activation ranks them, before its ReLU"),
+        Field("end", "top: the most exciting, bottom: the least"),
+        Field("rank", "1 is the extreme"),
+        Field("activation", "what it was ranked by"),
+        Field("image", "path in the image folder"),
+        Field("label", "its class folder"),
+        Field("row", "row of the image in the scan"),
+    )
+    rows: list[tuple[Any, ...]] = []
+    scan = material.scan
+    if scan is not None:
+        for tensor in TENSORS:
+            found = scan.extremes(block.name, tensor)
+            for end, images, values in (
+                ("top", found.top, found.top_values),
+                ("bottom", found.bottom, found.bottom_values),
+            ):
+                for rank in range(len(images)):
+                    for channel, (image, value) in enumerate(
+                        zip(images[rank].tolist(), shortest(values[rank]), strict=True)
+                    ):
+                        if image >= 0:
+                            scanned = scan.images[image]
+                            rows.append(
+                                (channel, tensor, end, rank + 1, value, scanned.path, scanned.label or None, image)
+                            )
+        rows.sort(key=lambda row: row[0])
+    why = "no images have been scanned: run 'streamscope scan DIR'"
+    return make_table(f"meis-{block.name}", f"MEIs of {block.name}", fields, rows, why)
+
+
+def payload(material: Material, block: Block, tables: dict[str, Table], pictures: Pictures) -> dict[str, Any]:
+    """Everything the scripts of a block's page show, as JSON; numbers are the tables' own.
+
+    `tables` has channels, tuning and meis. Writes the pictures.
+    """
+    found = pictures.of_block(block)
+    meis = tables["meis"]
+    shown = pictures.of_images([int(row[-1]) for row in meis.rows]) if len(meis) else {}  # type: ignore[arg-type]
+    fields = {t: material.info.fields.get(str(material.info.target(block.name, t))) for t in TENSORS}
+    return {
+        "block": block.name,
+        "side": material.info.input_size,
+        "crop": {t: [area.start, area.stop] if area else None for t, area in fields.items()},
+        "describe": {c.name: {"kind": c.kind, "help": c.help, "whole": c.whole} for c in COLUMNS},
+        "channels": _json(tables["channels"]),
+        "tuning": _json(tables["tuning"]),
+        "meis": _json(meis, without=("image", "label")),
+        "fz": found.fz,
+        "scaled": found.scaled,
+        "images": _images(material, meis, shown),
+    }
+
+
+def _images(material: Material, meis: Table, shown: Mapping[int, str]) -> dict[str, list[str | None]]:
+    """By row of the scan: path and label of each image that the MEIs name, and its picture in the report if any."""
+    if material.scan is None:
+        return {}
+    images = material.scan.images
+    rows = sorted({int(row[-1]) for row in meis.rows})  # type: ignore[arg-type]
+    return {str(row): [images[row].path, images[row].label, shown.get(row)] for row in rows}
+
+
+def _json(table: Table, without: Sequence[str] = ()) -> dict[str, Any]:
+    kept = [place for place, name in enumerate(table.columns) if name not in without]
+    return {
+        "name": table.name,
+        "columns": [table.columns[place] for place in kept],
+        "help": [table.fields[place].help for place in kept],
+        "rows": [[row[place] for place in kept] for row in table.rows] if without else table.rows,
+        "missing": table.missing,
+    }

@@ -1,0 +1,288 @@
+"""Figures of a report, each as PNG and PDF. Every one says which model, weights, recipe and images it is of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from core.analysis.comparison import KINDS
+from core.analysis.overwrite import QUANTITIES
+from core.analysis.skip_weights import WEIGHTS
+from core.analysis.spectrum import BY_BOTH, BY_FZ, BY_MEI, spectrum
+from core.measures import MIX_MAX, UPDATE_BOUND
+from core.report.material import Pair
+from core.report.tables import Table
+from core.store.ablations import Ablation
+from core.store.layout import writing
+from core.table import HISTOGRAM_EDGES, Frame
+
+COLOURS = {"overwrite": "#d55e00", "mix": "#c99700", "skip": "#0072b2", "invariant": "#009e73", "other": "#777777"}
+"""Okabe and Ito's, told apart by the colour-blind; the pages use the same."""
+BY_COLOURS = {BY_FZ: COLOURS["skip"], BY_MEI: COLOURS["mix"], BY_BOTH: COLOURS["invariant"]}
+WIDTH = 5.0
+"""Inches: on a phone's screen, 9 point text stays readable."""
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "streamscope",
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the report: `name` is its files' stem under `figures/`; `plot` that it has no pictures in it."""
+
+    name: str
+    caption: str
+    plot: bool = True
+    block: str = ""
+
+    @property
+    def png(self) -> str:
+        return f"figures/{self.name}.png"
+
+    @property
+    def pdf(self) -> str:
+        return f"figures/{self.name}.pdf"
+
+
+def save(report: Path, drawn: Drawn, provenance: str, draw: Callable[[], Figure]) -> Drawn:
+    """Draws a figure and writes its PNG and PDF, both with `provenance` under them. Raises StoreError."""
+    folder = report / "figures"
+    with mpl.rc_context(STYLE), writing(folder):
+        folder.mkdir(exist_ok=True)
+        figure = draw()
+        size = 6.0
+        # The line is as long as a recipe and a folder's name make it.
+        fits = figure.get_figwidth() * 72 / (0.56 * max(1, len(provenance)))
+        figure.supxlabel(provenance, fontsize=min(size, max(3.5, fits)), color="#666666", x=0.01, ha="left")
+        FigureCanvasAgg(figure)
+        figure.savefig(report / drawn.png, metadata={"Software": None, "Description": provenance})
+        figure.savefig(report / drawn.pdf, metadata={"CreationDate": None, "Subject": provenance})
+    return drawn
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def spectrum_figure(frame: Frame) -> Figure:
+    """Histograms of M, a panel a block."""
+    found = spectrum(frame)
+    columns = 1 if len(found) == 1 else 2
+    rows = math.ceil(len(found) / columns)
+    figure = new_figure(2.6 if len(found) == 1 else 1.6 * rows + 0.5)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for ax, s in zip(axes, found, strict=False):
+        _update_bands(ax)
+        ax.bar(HISTOGRAM_EDGES[:-1], s.counts, width=0.25, align="edge", color="#444444", edgecolor="white", lw=0.4)
+        ax.set_xlim(0, MIX_MAX)
+        ax.set_title(f"{s.block} ({s.computed} of {s.channels} channels)", loc="left")
+        ax.set_ylabel("channels")
+        ax.set_xlabel("mix ratio M")
+        ax.label_outer(remove_inner_ticks=False) if columns > 1 else None
+        ax.set_ylabel("channels")
+        ax.tick_params(labelbottom=True)
+        if columns == 1:
+            for kind, x in (("overwrite", 1 / 3), ("mix", (1 / UPDATE_BOUND + UPDATE_BOUND) / 2), ("skip", 3.25)):
+                ax.text(x, 0.98, kind, transform=ax.get_xaxis_transform(), ha="center", va="top", color=COLOURS[kind])
+            ax.margins(y=0.15)
+    for ax in axes[len(found) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def updates_figure(blocks: Table) -> Figure:
+    """Kinds of update, a bar a block."""
+    figure = new_figure(0.34 * len(blocks) + 1.3)
+    ax = figure.subplots()
+    names = [str(blocks.value(row, "block")) for row in range(len(blocks))]
+    left = np.zeros(len(blocks))
+    total = np.array([max(1, int(blocks.value(row, "computed") or 0)) for row in range(len(blocks))])
+    for kind, colour in [*((kind, COLOURS[kind]) for kind in KINDS), ("undefined", "#bbbbbb")]:
+        counts = np.array([int(blocks.value(row, kind) or 0) for row in range(len(blocks))])
+        ax.barh(names, counts / total, left=left, color=colour, label=kind, edgecolor="white", lw=0.5)
+        left += counts / total
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_ylabel("block")
+    ax.set_xlabel("share of the channels computed")
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def shares_figure(shares: Table, nulls: Table) -> Figure:
+    """Shares of scale-invariant channels with and without the mix criterion, by FZ, by MEI and by both, with nulls."""
+    names = list(dict.fromkeys(str(shares.value(row, "block")) for row in range(len(shares))))
+    figure = new_figure(4.6)
+    axes = figure.subplots(2, 1, sharex=True)
+    for ax, mix in zip(axes, (True, False), strict=True):
+        for place, by in enumerate((BY_FZ, BY_MEI, BY_BOTH)):
+            rows = [shares.find(block=name, by=by, mix=mix) for name in names]
+            drawn = [(x, row) for x, row in enumerate(rows) if row is not None and shares.value(row, "n")]
+            x = np.array([x for x, _ in drawn]) + (place - 1) * 0.27
+            share, low, high = (
+                np.array([float(shares.value(row, column) or 0) for _, row in drawn])
+                for column in ("share", "low", "high")
+            )
+            label = {BY_FZ: "by FZ", BY_MEI: "by MEI", BY_BOTH: "by both"}[by]
+            ax.bar(x, share, width=0.25, color=BY_COLOURS[by], label=label if len(drawn) else f"{label} (none)")
+            ax.errorbar(x, share, yerr=np.abs([share - low, high - share]), fmt="none", ecolor="#333333", lw=0.8)
+        criterion = "scale_invariant" if mix else "meets_both"
+        places = [row for row in range(len(nulls)) if nulls.value(row, "criterion") == criterion]
+        x = np.array([names.index(str(nulls.value(row, "block"))) for row in places]) - 0.27
+        share = np.array([nulls.value(row, "null_share") for row in places], dtype=float)
+        ax.scatter(x, share, marker="_", s=160, color="black", label="nulls, by FZ", zorder=3)
+        ax.set_title("all criteria" if mix else "without the mix criterion", loc="left")
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.set_ylim(bottom=0)
+        ax.set_ylabel("scale invariant")
+    axes[1].set_xticks(range(len(names)), names)
+    axes[1].set_xlabel("block")
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
+    return figure
+
+
+def skip_weights_figure(block: str, rows: Frame, table: Table) -> Figure:
+    """Each skip weight of a block against M."""
+    figure = new_figure(2.2)
+    axes = figure.subplots(1, len(WEIGHTS), sharey=True)
+    labels = {
+        "bn_weight": "|γ| of the last BN",
+        "conv_weight": "mean |w| of its conv",
+        "effective_gain": "effective gain",
+    }
+    for ax, weight in zip(axes, WEIGHTS, strict=True):
+        _scatter(ax, rows[weight], rows["mix_ratio"], rows)
+        row = table.find(block=block, weight=weight)
+        ax.set_title(_rho(table, row), fontsize=8)
+        ax.set_xlabel(labels[weight])
+        ax.locator_params(axis="x", nbins=4)
+    axes[0].set_ylabel("mix ratio M")
+    figure.suptitle(f"Skip weights of {block}", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def inhibition_figure(block: str, rows: Frame, table: Table) -> Figure:
+    """B(FZ(I)) and, where images were scanned, rho against M, with the means of both groups."""
+    quantities = [q for q in QUANTITIES if table.find(block=block, quantity=q) is not None]
+    figure = new_figure(2.5)
+    axes = figure.subplots(1, len(quantities), squeeze=False)[0]
+    labels = {"block_on_in": "B(FZ(I))", "rho": "rho of B against I on images"}
+    for ax, quantity in zip(axes, quantities, strict=True):
+        row = table.find(block=block, quantity=quantity)
+        assert row is not None
+        ax.axhline(0, color="#999999", lw=0.8)
+        ax.axvline(1, color="#999999", lw=0.8, ls=":")
+        _scatter(ax, rows["mix_ratio"], rows[quantity], rows)
+        for name, ends in (("mean_below", (0, 1)), ("mean_above", (1, MIX_MAX))):
+            mean = table.value(row, name)
+            if mean is not None:
+                ax.hlines(float(mean), *ends, color="black", lw=1.6)
+        f, p = table.cell(row, "F").text, table.cell(row, "p").text
+        ax.set_title(f"F = {f}, p = {p}\n{_rho(table, row, 'rho_p')}", fontsize=8)
+        ax.set_xlabel("mix ratio M")
+        ax.set_ylabel(labels[quantity])
+        ax.set_xlim(-0.1, MIX_MAX + 0.1)
+    figure.suptitle(f"Overwrite inhibition in {block}", fontsize=10, x=0.01, ha="left")
+    return figure
+
+
+def ablation_figure(ablation: Ablation) -> Figure:
+    """Accuracy over zooms: intact, with the chosen channels ablated, and with each control set."""
+    figure = new_figure(3.2)
+    ax = figure.subplots()
+    zooms = [z.true_zoom for z in ablation.zooms]
+    for number in range(len(ablation.zooms[0].controls)):
+        shares = [z.controls[number].share for z in ablation.zooms]
+        ax.plot(zooms, shares, color="#aaaaaa", lw=0.8, label="" if number else "each control set")
+    ax.plot(zooms, [z.controls_mean for z in ablation.zooms], color="#555555", lw=1.6, label="controls, mean")
+    for name, colour in (("intact", COLOURS["skip"]), ("chosen", COLOURS["overwrite"])):
+        found = [getattr(z, name) for z in ablation.zooms]
+        share = np.array([f.share for f in found])
+        errors = np.abs([share - [f.low for f in found], np.array([f.high for f in found]) - share])
+        label = "intact" if name == "intact" else f"{len(ablation.channels)} chosen channels ablated"
+        ax.errorbar(zooms, share, yerr=errors, color=colour, marker="o", ms=4, lw=1.6, capsize=2, label=label)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set_xlabel("zoom (side over the side shown)")
+    ax.set_ylabel("accuracy")
+    ax.set_title(f"Ablation in {ablation.block}, {ablation.images:,} images", loc="left")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def comparison_figure(pair: Pair) -> Figure:
+    """M of one set against M of the other, a panel a block that both have."""
+    panels = list(_panels(pair))
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = new_figure(2.4 * rows + 0.5)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (block, x, y) in zip(axes, panels, strict=False):
+        ax.plot([0, MIX_MAX], [0, MIX_MAX], color="#bbbbbb", lw=0.8)
+        for bound in (1 / UPDATE_BOUND, UPDATE_BOUND):
+            ax.axhline(bound, color="#dddddd", lw=0.6)
+            ax.axvline(bound, color="#dddddd", lw=0.6)
+        ax.scatter(x, y, s=7, color=COLOURS["skip"], alpha=0.6, lw=0)
+        ax.set_title(block, loc="left")
+        ax.set_xlim(-0.1, MIX_MAX + 0.1)
+        ax.set_ylim(-0.1, MIX_MAX + 0.1)
+        ax.set_aspect("equal")
+        first = pair.sets.first.key
+        ax.set_xlabel(f"M, {pair.sets.differ} {first.capture if pair.sets.differ == 'capture' else first.seed}")
+        ax.set_ylabel(f"M, {pair.sets.differ} {pair.other}")
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _panels(pair: Pair) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """M of the channels of each block that are defined in both; frames of the same blocks have the same rows."""
+    a, b = pair.first["mix_ratio"], pair.second["mix_ratio"]
+    for block in dict.fromkeys(pair.first["block"].tolist()):
+        known = (pair.first["block"] == block) & ~np.isnan(a) & ~np.isnan(b)
+        if known.any():
+            yield block, a[known], b[known]
+
+
+def _update_bands(ax: Axes) -> None:
+    edges = {
+        "overwrite": (0, 1 / UPDATE_BOUND),
+        "mix": (1 / UPDATE_BOUND, UPDATE_BOUND),
+        "skip": (UPDATE_BOUND, MIX_MAX),
+    }
+    for kind, (low, high) in edges.items():
+        ax.axvspan(low, high, color=COLOURS[kind], alpha=0.16, lw=0)
+
+
+def _scatter(ax: Axes, x: np.ndarray, y: np.ndarray, rows: Frame) -> None:
+    for kind in KINDS:
+        of_kind = rows["update"] == kind
+        ax.scatter(x[of_kind], y[of_kind], s=8, color=COLOURS[kind], alpha=0.75, lw=0, label=kind)
+
+
+def _rho(table: Table, row: int | None, p: str = "p") -> str:
+    if row is None or table.value(row, "rho") is None:
+        return "rho undefined"
+    return f"rho = {table.cell(row, 'rho').text}, p = {table.cell(row, p).text}"

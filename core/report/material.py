@@ -1,0 +1,137 @@
+"""What a report is made of: one stored set, one scan, and what follows from both. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from core.analysis.comparison import SetPair, comparable_sets
+from core.analysis.nulls import Nulls, read_nulls
+from core.blocks import Block, ModelInfo, pick_blocks
+from core.export import table_meta
+from core.store.scans import Scan
+from core.table import Frame, Journal, Judgements, build_frame
+
+if TYPE_CHECKING:
+    from core.store import FZSet, Store
+    from core.store.ablations import Ablation
+
+SHORT = 12
+"""Hex digits of a fingerprint where people read it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sets that differ in one thing, and the frames of the report's blocks by each."""
+
+    sets: SetPair
+    first: Frame
+    second: Frame
+
+    @property
+    def name(self) -> str:
+        """For files: `capture-lucent`, `seed-1`."""
+        return f"{self.sets.differ}-{self.other}"
+
+    @property
+    def other(self) -> str:
+        key = self.sets.second.key
+        return key.capture if self.sets.differ == "capture" else str(key.seed)
+
+    @property
+    def title(self) -> str:
+        first, second = self.sets.first.key, self.sets.second.key
+        if self.sets.differ == "capture":
+            return f"capture {first.capture} and capture {second.capture}"
+        return f"seed {first.seed} and seed {second.seed}"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything a report reads, gathered once; what is large (pictures, curves) is read block by block."""
+
+    store: Store
+    info: ModelInfo
+    fzset: FZSet
+    blocks: tuple[Block, ...]
+    frame: Frame
+    scan: Scan | None
+
+    @property
+    def data_set(self) -> str:
+        """The images that image-derived numbers come from, for people."""
+        if self.scan is None:
+            return "no images scanned"
+        return f"{len(self.scan.images):,} images of {self.scan.source.name}"
+
+    @property
+    def provenance(self) -> str:
+        """One line: model, fingerprint, recipe, data set."""
+        return f"{self.info.name} {self.info.fingerprint[:SHORT]} · {self.fzset.key} · {self.data_set}"
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """For the `.meta.json` of every table. Its time is that of what was read, so that it is the same every time."""
+        scan = self.scan
+        images = None
+        if scan is not None:
+            listed = "".join(f"{image.sha256}  {image.path}\n" for image in scan.images)
+            digest = hashlib.sha256(listed.encode(errors="backslashreplace")).hexdigest()
+            images = {"folder": scan.source.name, "count": len(scan.images), "sha256": digest}
+        blocks = [block.name for block in self.blocks]
+        return table_meta(self.info, self.fzset.key, time=self.time, images=images, blocks=blocks)
+
+    @property
+    def time(self) -> str | None:
+        """When the newest of what is reported was finished; to the second, in UTC."""
+        times = [self.fzset.completed_at() or self.fzset.created_at()]
+        times += [self.scan.finished_at] if self.scan else []
+        known = [time for time in times if time is not None]
+        return datetime.fromtimestamp(max(known), UTC).isoformat(timespec="seconds") if known else None
+
+    @cached_property
+    def rows(self) -> Mapping[str, Frame]:
+        """The frame of each block."""
+        return {block.name: self.frame.take(self.frame["block"] == block.name) for block in self.blocks}
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Sets to compare with that have something of the same blocks."""
+        names = [block.name for block in self.blocks]
+        found = []
+        for pair in comparable_sets(self.store.sets(self.info), self.fzset):
+            second = build_frame(self.info, pair.second, names)
+            if (second["update"] != "").any():
+                found.append(Pair(pair, self.frame, second))
+        return tuple(found)
+
+    @cached_property
+    def nulls(self) -> Mapping[str, Nulls]:
+        """By block, of those that have a verdict."""
+        found = {block.name: read_nulls(self.store, self.info, self.fzset.key, block.name) for block in self.blocks}
+        return {block: nulls for block, nulls in found.items() if nulls is not None}
+
+    @cached_property
+    def ablations(self) -> tuple[Ablation, ...]:
+        """Of the report's blocks, in stream order."""
+        place = {block.name: number for number, block in enumerate(self.blocks)}
+        found = [a for a in self.store.ablations(self.info) if a.block in place]
+        return tuple(sorted(found, key=lambda a: (place[a.block], a.folder, a.name)))
+
+
+def gather(
+    store: Store,
+    info: ModelInfo,
+    fzset: FZSet,
+    blocks: Sequence[str] = (),
+    marks: Journal | Judgements | None = None,
+    scan: Scan | None = None,
+) -> Material:
+    """The material of `blocks` (the default set when none is named). Raises UsageError, StoreError."""
+    chosen = tuple(pick_blocks(info, blocks))
+    frame = build_frame(info, fzset, [block.name for block in chosen], marks, scan)
+    return Material(store, info, fzset, chosen, frame, scan)

@@ -1,0 +1,175 @@
+"""Pictures of a report: FZs, scaled FZs and MEIs, one file each however many pages show it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.blocks import TENSORS, Block, Target, Tensor
+from core.errors import StreamscopeError
+from core.report.material import Material
+from core.scaled import scaled_down, scaled_up
+from core.store.layout import writing
+
+Pixels = NDArray[np.uint8]
+QUALITY = 92
+"""JPEG with full colour resolution: an FZ of 224 px takes 17 kB instead of 70 as PNG, which is how the store has it
+exactly; a grey level differs by 1.4 on average."""
+SCALED: dict[Tensor, tuple[str, Callable[[Pixels], Pixels]]] = {
+    "in": ("up", scaled_up),
+    "block": ("down", scaled_down),
+}
+"""What is done to an FZ for the scale criteria."""
+AT_ONCE = 64
+
+
+@dataclass
+class BlockPictures:
+    """Files of one block's channels, as paths within the report; None where there is no picture."""
+
+    fz: dict[Tensor, list[str | None]]
+    scaled: dict[Tensor, list[str | None]]
+    """S(FZ(I)) and S-(FZ(B))."""
+
+
+@dataclass
+class Pictures:
+    """Writes pictures into a report's folder, each once. What cannot be read is said in `problems`."""
+
+    material: Material
+    report: Path
+    advance: Callable[[int], None] = lambda count: None
+    problems: list[str] = field(default_factory=list)
+    _written: dict[str, bool] = field(default_factory=dict)
+    _retried: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def of_block(self, block: Block) -> BlockPictures:
+        """Writes the FZs and scaled FZs of every channel of a block, those that its table row is read from."""
+        found = BlockPictures(
+            {tensor: [None] * block.channels for tensor in TENSORS}, {t: [None] * block.channels for t in SCALED}
+        )
+        self._write(self._jobs_of(block, found))
+        for files in (*found.fz.values(), *found.scaled.values()):
+            for channel, file in enumerate(files):
+                if file is not None and not self._written[file]:
+                    files[channel] = None
+        self.advance(block.channels)
+        return found
+
+    def of_images(self, rows: Iterable[int]) -> dict[int, str]:
+        """Writes images of the scan as the model saw them; those that cannot be read are left out."""
+        scan = self.material.scan
+        assert scan is not None
+        files = {row: f"pictures/images/{row:06d}.jpg" for row in sorted(set(rows)) if row >= 0}
+        self._write(_Job((file,), lambda row=row: (scan.image(row),)) for row, file in files.items())  # type: ignore[misc]
+        return {row: file for row, file in files.items() if self._written[file]}
+
+    def file(self, block: str, tensor: Tensor, channel: int) -> str | None:
+        """Where the picture of an FZ was written; None where there is none."""
+        target = self.material.info.target(block, tensor)
+        retry = self._retry(block, tensor, target, channel)
+        name = None if retry is None else _fz_file(target, channel, retry)
+        return name if name is not None and self._written.get(name) else None
+
+    def fz(self, block: str, tensor: Tensor, channel: int) -> Pixels | None:
+        """One FZ, cropped to what the centre neuron sees; None when it is not stored or damaged."""
+        target = self.material.info.target(block, tensor)
+        retry = self._retry(block, tensor, target, channel)
+        if retry is None:
+            return None
+        try:
+            image = self.material.fzset.fz_image(target, channel, retry)
+        except StreamscopeError:
+            return None
+        area = self.material.info.fields.get(str(target))
+        return image[area.start : area.stop, area.start : area.stop] if area else image
+
+    def _jobs_of(self, block: Block, found: BlockPictures) -> Iterator[_Job]:
+        info, fzset = self.material.info, self.material.fzset
+        for tensor in TENSORS:
+            target = info.target(block.name, tensor)
+            for channel in range(block.channels):
+                retry = self._retry(block.name, tensor, target, channel)
+                if retry is None:
+                    continue
+                files = [_fz_file(target, channel, retry)]
+                found.fz[tensor][channel] = files[0]
+                if tensor in SCALED:
+                    files.append(_fz_file(target, channel, retry, SCALED[tensor][0]))
+                    found.scaled[tensor][channel] = files[1]
+
+                def read(
+                    target: Target = target, channel: int = channel, retry: int = retry, tensor: Tensor = tensor
+                ) -> tuple[Pixels, ...]:
+                    image = fzset.fz_image(target, channel, retry)
+                    return (image, SCALED[tensor][1](image)) if tensor in SCALED else (image,)
+
+                yield _Job(tuple(files), read)
+
+    def _retry(self, block: str, tensor: Tensor, target: Target, channel: int) -> int | None:
+        """Which FZ a row shows: FZ(O) is never optimised again, so that of a retried row is its first."""
+        fzset = self.material.fzset
+        retry = self._retries(block).get(channel, 0) if tensor != "out" else 0
+        if retry and channel in fzset.fzs(target, retry):
+            return retry
+        return 0 if channel in fzset.fzs(target) else None
+
+    def _retries(self, block: str) -> dict[int, int]:
+        """By channel, for the rows of a block that are read from FZs of a later seed."""
+        if block not in self._retried:
+            rows = self.material.rows[block]
+            retries = rows["fz_seed"] - self.material.fzset.key.seed
+            self._retried[block] = {
+                int(channel): int(retry) for channel, retry in zip(rows["channel"], retries, strict=True) if retry > 0
+            }
+        return self._retried[block]
+
+    def _write(self, jobs: Iterable[_Job]) -> None:
+        """Reading is Python's work, encoding is done by threads meanwhile; a few images are in memory at a time."""
+        waiting = iter(jobs)
+        with ThreadPoolExecutor(max_workers=max(1, min(8, os.cpu_count() or 1))) as pool:
+            while several := list(islice(waiting, AT_ONCE)):
+                list(pool.map(self._one, self._ready(several)))
+
+    def _ready(self, jobs: Sequence[_Job]) -> Iterator[tuple[str, Pixels]]:
+        for job in jobs:
+            lacking = [file for file in job.files if file not in self._written]
+            if not lacking:
+                continue
+            try:
+                images = job.read()
+            except StreamscopeError as error:
+                self.problems.append(str(error))
+                self._written.update(dict.fromkeys(lacking, False))
+                continue
+            for file, image in zip(job.files, images, strict=True):
+                if file in lacking:
+                    self._written[file] = True
+                    yield file, image
+
+    def _one(self, ready: tuple[str, Pixels]) -> None:
+        file, image = ready
+        path = self.report / file
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path, "JPEG", quality=QUALITY, subsampling=0)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Pictures to write and how to get them: one image a file."""
+
+    files: tuple[str, ...]
+    read: Callable[[], tuple[Pixels, ...]]
+
+
+def _fz_file(target: Target, channel: int, retry: int, kind: str = "fz") -> str:
+    return f"pictures/{kind}/{target}/{channel:04d}{f'-retry{retry}' if retry else ''}.jpg"

@@ -1,0 +1,360 @@
+"""The report itself: a folder of figures, tables and pages, from what a store has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from core import __version__
+from core.blocks import TENSORS, Block, format_channels
+from core.report import analyses, figures
+from core.report.channels import channels_table, meis_table, payload, tuning_table
+from core.report.folder import report_folder
+from core.report.material import Material
+from core.report.pictures import Pictures
+from core.report.sheets import TITLES, contact_sheet
+from core.report.tables import Table
+from core.store.layout import write_file
+
+TOP = 12
+"""Channels in the lists of top mixes and top scale metrics."""
+SCRIPTS = ("format.js", "filter.js", "list.js", "channel.js")
+BY = ("FZ", "MEI", "both")
+_TEMPLATES = Path(__file__).parent / "templates"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Page:
+    file: str
+    title: str
+
+
+@dataclass
+class Site:
+    """A report being written to `folder`; what it made so far is in `tables` and `figures`."""
+
+    material: Material
+    folder: Path
+    top: int = TOP
+    progress: Progress | None = None
+    tables: list[Table] = field(default_factory=list)
+    figures: list[figures.Drawn] = field(default_factory=list)
+    _done: int = 0
+
+    def write(self) -> list[str]:
+        """Writes everything; what could not be read on the way is returned, a line each. Raises StreamscopeError."""
+        self._advance(0)
+        found = self._analyses()
+        blocks = {}
+        for block in self.material.blocks:
+            blocks[block.name] = {
+                "channels": self._table(channels_table(self.material, block)),
+                "tuning": self._table(tuning_table(self.material, block)),
+                "meis": self._table(meis_table(self.material, block)),
+            }
+        tuning = {name: tables["tuning"] for name, tables in blocks.items()}
+        found["tuning"] = self._table(analyses.tuning_summary(self.material, tuning))
+        for number, block in enumerate(self.material.blocks):
+            self._block_page(block, number, blocks[block.name], found)
+        if self.material.pairs:
+            self._comparison_page(found)
+        self._overview(found)
+        return list(dict.fromkeys(self.pictures.problems))
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        return Pictures(self.material, self.folder, self._advance)
+
+    @cached_property
+    def name(self) -> str:
+        return f"{self.material.info.name}: residual stream"
+
+    @cached_property
+    def pages(self) -> list[Page]:
+        blocks = [Page(f"block-{block.name}.html", block.name) for block in self.material.blocks]
+        others = [Page("comparison.html", "other sets")] if self.material.pairs else []
+        return [Page("index.html", "overview"), *blocks, *others]
+
+    @cached_property
+    def _environment(self) -> Environment:
+        found = Environment(
+            loader=PackageLoader("core.report"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+        return found
+
+    def _analyses(self) -> dict[str, Table]:
+        m = self.material
+        found = [
+            analyses.blocks_table(m),
+            analyses.spectrum_table(m),
+            analyses.shares_table(m),
+            analyses.top_mixes_table(m, self.top),
+            analyses.top_scale_table(m, self.top),
+            analyses.skip_weights_table(m),
+            analyses.inhibition_table(m),
+            analyses.nulls_table(m),
+            analyses.seeds_table(m),
+            analyses.comparison_table(m),
+            analyses.transitions_table(m),
+        ]
+        return {table.name: self._table(table) for table in found}
+
+    def _table(self, table: Table) -> Table:
+        table.write(self.folder, self.material.meta)
+        self.tables.append(table)
+        return table
+
+    def _draw(self, drawn: figures.Drawn, draw: Callable[[], Any]) -> figures.Drawn:
+        self.figures.append(figures.save(self.folder, drawn, self.material.provenance, draw))
+        return drawn
+
+    def _render(self, template: str, page: Page, title: str, **values: Any) -> None:
+        m = self.material
+        site = {
+            "name": self.name,
+            "pages": self.pages,
+            "model": m.info.name,
+            "fingerprint": m.info.fingerprint,
+            "recipe": str(m.fzset.key),
+            "data_set": m.data_set,
+            "provenance": m.provenance,
+            "version": __version__,
+            "time": m.time,
+            "tables": self.tables,
+            "figures": self.figures,
+        }
+        css = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
+        text = self._environment.get_template(template).render(
+            site=site, file=page.file, title=title, css=css, **values
+        )
+        # A note from a foreign journal may hold halves of characters that UTF-8 cannot say.
+        write_file(self.folder / page.file, text.encode("utf-8", "backslashreplace"), durable=False)
+
+    def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
+        rows, provenance = self.material.rows[block.name], f"block {block.name}"
+        drawn = {"spectrum": None, "skip_weights": None, "inhibition": None}
+        if found["blocks"].value(number, "computed"):
+            drawn = {
+                "spectrum": self._draw(
+                    figures.Drawn(f"spectrum-{block.name}", f"Histogram of M, {provenance}.", block=block.name),
+                    lambda: figures.spectrum_figure(rows),
+                ),
+                "skip_weights": self._block_figure("skip_weights", block.name, found["skip_weights"]),
+                "inhibition": self._block_figure("inhibition", block.name, found["inhibition"]),
+            }
+        shares = [(by, [found["shares"].find(block=block.name, by=by, mix=mix) for mix in (True, False)]) for by in BY]
+        nulls = []
+        names = [row[1] for row in found["nulls"].rows if row[0] == block.name]
+        for name in dict.fromkeys(names):
+            criteria = ("scale_invariant", "meets_both")
+            nulls.append((name, [found["nulls"].find(block=block.name, null=name, criterion=c) for c in criteria]))
+        data = payload(self.material, block, dict(own), self.pictures)
+        scripts = Markup("\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS))
+        self._render(
+            "block.html.j2",
+            self.pages[1 + number],
+            f"Block {block.name}",
+            block=block,
+            row=number,
+            tables={**found, **own},
+            figures=drawn,
+            shares=shares,
+            nulls=nulls,
+            notices=self._block_notices(block),
+            payload=data,
+            scripts=scripts,
+        )
+
+    def _block_figure(self, name: str, block: str, table: Table) -> figures.Drawn | None:
+        if table.find(block=block) is None:
+            return None
+        rows = self.material.rows[block]
+        draw = {"skip_weights": figures.skip_weights_figure, "inhibition": figures.inhibition_figure}[name]
+        caption = {
+            "skip_weights": f"Skip weights of {block} against M.",
+            "inhibition": f"Overwrite inhibition in {block}; black lines are the means of M < 1 and M ≥ 1.",
+        }[name]
+        drawn = figures.Drawn(f"{name}-{block}", caption, block=block)
+        return self._draw(drawn, lambda: draw(block, rows, table))
+
+    def _block_notices(self, block: Block) -> list[str]:
+        rows = self.material.rows[block.name]
+        lacking = rows["channel"][rows["fz_seed"] != rows["fz_seed"]].astype(int).tolist()
+        if len(lacking) == block.channels:
+            return [f"block {block.name} is not computed: run 'streamscope compute --block {block.name}'"]
+        if lacking:
+            return [f"{len(lacking)} channels of {block.name} are not computed: {format_channels(lacking)}"]
+        return []
+
+    def _comparison_page(self, found: Mapping[str, Table]) -> None:
+        pairs = []
+        for pair in self.material.pairs:
+            drawn = figures.Drawn(f"comparison-{pair.name}", f"M of every channel, {pair.title}.")
+            pairs.append({"title": pair.title, "figure": self._draw(drawn, lambda: figures.comparison_figure(pair))})  # noqa: B023
+        self._render("comparison.html.j2", self.pages[-1], "Other sets", tables=found, pairs=pairs)
+
+    def _overview(self, found: Mapping[str, Table]) -> None:
+        m = self.material
+        shares = []
+        for block in m.blocks:
+            parts = []
+            for mix, criterion in ((True, "scale_invariant"), (False, "meets_both")):
+                rows = [found["shares"].find(block=block.name, by=by, mix=mix) for by in BY]
+                nulls = [
+                    number
+                    for number, row in enumerate(found["nulls"].rows)
+                    if row[0] == block.name and row[2] == criterion
+                ]
+                parts.append({"rows": rows, "nulls": nulls})
+            shares.append({"block": block.name, "parts": parts})
+        drawn: dict[str, Any] = self._overview_figures(found)
+        for name in ("skip_weights", "inhibition"):
+            drawn[name] = [f for f in self.figures if f.name.startswith(f"{name}-")]
+        ablations = self._ablations()
+        computed = any(found["blocks"].value(row, "computed") for row in range(len(found["blocks"])))
+        shams = any(null.null.startswith(("sham", "untrained")) for n in m.nulls.values() for null in n.nulls)
+        self._render(
+            "overview.html.j2",
+            self.pages[0],
+            f"{m.info.name}: what its residual stream does",
+            tables=found,
+            figures=drawn,
+            shares=shares,
+            pictures={name: self._gallery(found[name]) for name in ("top_mixes", "top_scale")},
+            notices=self._notices(),
+            scanned=m.scan is not None,
+            no_scan=analyses.NO_SCAN,
+            no_shams="" if shams or not computed else analyses.NO_SHAMS,
+            ablations=ablations,
+            no_ablation=""
+            if ablations
+            else "no ablation of these blocks is stored: run 'streamscope ablate DIR --block B'",
+            compared="; ".join(pair.title for pair in m.pairs),
+        )
+
+    def _overview_figures(self, found: Mapping[str, Table]) -> dict[str, figures.Drawn | None]:
+        m = self.material
+        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
+            ("updates", "spectrum", "shares", "top_mixes", "top_scale")
+        )
+        if not m.nulls:
+            return drawn
+        drawn["updates"] = self._draw(
+            figures.Drawn("updates", "Kinds of update in each block."), lambda: figures.updates_figure(found["blocks"])
+        )
+        measured = m.frame.take(~(m.frame["fz_seed"] != m.frame["fz_seed"]))
+        drawn["spectrum"] = self._draw(
+            figures.Drawn("spectrum", "Histogram of M of each block, bins of 0.25; bands: overwrite, mix, skip."),
+            lambda: figures.spectrum_figure(measured),
+        )
+        drawn["shares"] = self._draw(
+            figures.Drawn("shares", "Shares of scale-invariant channels with 95 % intervals; black lines are nulls."),
+            lambda: figures.shares_figure(found["shares"], found["nulls"]),
+        )
+        for name in ("top_mixes", "top_scale"):
+            table = found[name]
+            if len(table):
+                sheet = [
+                    {t: self.pictures.fz(str(row[0]), t, int(row[1])) for t in TENSORS}  # type: ignore[arg-type]
+                    for row in table.rows
+                ]
+                drawn[name] = self._draw(
+                    figures.Drawn(name, f"{table.title}: FZ(I), FZ(B), FZ(O).", plot=False),
+                    lambda table=table, sheet=sheet: contact_sheet(table, sheet),  # type: ignore[misc]
+                )
+        return drawn
+
+    def _gallery(self, table: Table) -> list[list[dict[str, Any]]]:
+        """Of each row of a table the three pictures that a page shows, as the block's page wrote them."""
+        found = []
+        for row in range(len(table)):
+            block, channel = str(table.value(row, "block")), int(table.value(row, "channel") or 0)
+            three = []
+            for tensor in TENSORS:
+                area = self.material.info.fields.get(str(self.material.info.target(block, tensor)))
+                side = self.material.info.input_size
+                three.append(
+                    {
+                        "file": self.pictures.file(block, tensor, channel),
+                        "alt": f"{TITLES[tensor]} of {block} {channel}",
+                        "start": area.start if area else 0,
+                        "shown": area.stop - area.start if area else side,
+                        "side": side,
+                    }
+                )
+            found.append(three)
+        return found
+
+    def _ablations(self) -> list[dict[str, Any]]:
+        found = []
+        for number, ablation in enumerate(self.material.ablations):
+            name = f"ablation-{ablation.block}-{number + 1}"
+            caption = f"Accuracy over zooms with channels of {ablation.block} ablated."
+            controls = ablation.controls
+            text = (
+                f"Channels {format_channels(ablation.channels)} of {ablation.block}'s sum set, at every position, to "
+                f"the mean rectified activation of their centre neuron, against {len(controls.sets)} control sets of "
+                f"the same size, matched on mean activation (drawn from the {controls.nearest} nearest channels, seed "
+                f"{ablation.seed}). {ablation.images:,} images of {ablation.classes} classes in "
+                f"{Path(ablation.folder).name}."
+            )
+            found.append(
+                {
+                    "table": self._table(analyses.ablation_table(name, ablation)),
+                    "figure": self._draw(
+                        figures.Drawn(name, caption, block=ablation.block),
+                        lambda ablation=ablation: figures.ablation_figure(ablation),  # type: ignore[misc]
+                    ),
+                    "text": text,
+                }
+            )
+        return found
+
+    def _notices(self) -> list[str]:
+        """All that this report would have if more were stored."""
+        m = self.material
+        notices = [notice for block in m.blocks for notice in self._block_notices(block)]
+        left = [b.name for b in m.info.blocks if b not in m.blocks]
+        if left:
+            notices.append(f"not in this report: {', '.join(left)} (--block chooses)")
+        if m.scan is None:
+            notices.append(f"{analyses.NO_SCAN}; robust, MEIs and rho come from images")
+        elif m.scan.unreadable:
+            notices.append(f"{len(m.scan.unreadable)} images of {m.scan.source.name} could not be read")
+        notices += [f"not shown: {line}" for line in dict.fromkeys(self.pictures.problems)][:20]
+        return notices
+
+    def _advance(self, channels: int) -> None:
+        self._done += channels
+        if self.progress is not None:
+            self.progress(self._done, sum(block.channels for block in self.material.blocks))
+
+
+def write_report(material: Material, out: Path, top: int = TOP, progress: Progress | None = None) -> list[str]:
+    """Writes a report to the folder `out`, whole or not at all; returns what could not be read, a line each.
+
+    Raises UsageError where `out` is something else than a report, StreamscopeError when the disk refuses.
+    """
+    described = {
+        "model": material.info.name,
+        "fingerprint": material.info.fingerprint,
+        "set": material.fzset.key.folder,
+        "blocks": [block.name for block in material.blocks],
+        "images": material.data_set,
+        "time": material.time,
+    }
+    with report_folder(out, described) as folder:
+        return Site(material, folder, top, progress).write()

@@ -1,0 +1,150 @@
+"""Tables of a report: written as CSV, and cited cell by cell in the pages, so that both show the same number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from core.columns import COLUMNS, Value, column, number_text
+from core.export import csv_text, write_with_meta
+from core.table import Frame
+
+Show = Literal["number", "percent"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a table and how its numbers are shown in a page; the CSV has them in full."""
+
+    name: str
+    help: str
+    show: Show = "number"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field as a page shows it: `text` for people, `value` as the CSV has it, `source` as `table:row:column`."""
+
+    text: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of fields. `missing` says why a table has no rows, and what to do about it."""
+
+    name: str
+    title: str
+    fields: tuple[Field, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    missing: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        return [field.name for field in self.fields]
+
+    @property
+    def file(self) -> str:
+        return f"tables/{self.name}.csv"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def value(self, row: int, name: str) -> Value:
+        return self.rows[row][self._place(name)]
+
+    def cell(self, row: int, name: str) -> Cell:
+        """Raises KeyError for a column that it does not have."""
+        place = self._place(name)
+        value = self.rows[row][place]
+        return Cell(shown(value, self.fields[place].show), exact(value), f"{self.name}:{row}:{name}")
+
+    def find(self, **wanted: Value) -> int | None:
+        """The first row whose fields are as wanted; None if there is none."""
+        places = {self._place(name): value for name, value in wanted.items()}
+        for number, row in enumerate(self.rows):
+            if all(row[place] == value for place, value in places.items()):
+                return number
+        return None
+
+    def csv(self) -> str:
+        return csv_text(self.columns, self.rows)
+
+    def write(self, report: Path, meta: Mapping[str, Any]) -> None:
+        """Writes the CSV and its `.meta.json` under `report`. Raises StreamscopeError."""
+        path = report / self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        described = {"format": "csv", "columns": self.columns, "rows": len(self), "title": self.title}
+        write_with_meta(path, self.csv(), {**meta, **described})
+
+    def _place(self, name: str) -> int:
+        for place, field in enumerate(self.fields):
+            if field.name == name:
+                return place
+        raise KeyError(f"table {self.name} has no column {name}")
+
+
+def make_table(
+    name: str, title: str, fields: Sequence[Field], rows: Iterable[Sequence[object]], missing: str = ""
+) -> Table:
+    """A table whose values are made Python's own, with None for NaN; `missing` is dropped where there are rows."""
+    made = tuple(tuple(plain(value) for value in row) for row in rows)
+    return Table(name, title, tuple(fields), made, "" if made else missing)
+
+
+def frame_table(name: str, title: str, frame: Frame, rows: ArrayLike, columns: Sequence[str] | None = None) -> Table:
+    """Rows of the channel table, with all of its columns or those named, numbers as `streamscope table` writes them."""
+    names = [c.name for c in COLUMNS] if columns is None else list(columns)
+    fields = tuple(Field(n, column(n).help) for n in names)
+    values = tuple(tuple(row.values()) for row in frame.rows(np.asarray(rows, dtype=np.intp), names))
+    return Table(name, title, fields, values)
+
+
+def with_missing(table: Table, why: str) -> Table:
+    """The same table; says `why` when it has no rows."""
+    return table if table.rows else replace(table, missing=why)
+
+
+def plain(value: object) -> Value:
+    """A field as CSV and JSON have it: a Python number, None for NaN and infinity."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"no field of a table: {value!r}")
+
+
+def shortest(values: ArrayLike) -> list[float | None]:
+    """float32 numbers in the fewest digits that tell them apart, None for NaN: 0.1 for 0.10000000149."""
+    array = np.asarray(values, dtype=np.float32)
+    read = array.astype(str).astype(np.float64)
+    return [v if ok else None for v, ok in zip(read.tolist(), np.isfinite(array).tolist(), strict=True)]
+
+
+def exact(value: Value) -> str:
+    """As the CSV writes it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def shown(value: Value, show: Show = "number") -> str:
+    """For people; an empty field is a dash."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if show == "percent" and isinstance(value, int | float):
+        return f"{100 * value:.1f} %"
+    return number_text(value)

@@ -1,0 +1,220 @@
+// One channel: everything that the report knows of it. Opened by the page's address, block-2.1.html#108.
+const TENSORS = { in: "FZ(I)", block: "FZ(B)", out: "FZ(O)" };
+const READS = { in: "I", block: "B", out: "O" };
+
+function numberOf(row, name) {
+  return cited(field(row, name), table.name, row, name, isWhole(name));
+}
+
+function section(title, ...children) {
+  return make("section", {}, make("h3", {}, title), ...children);
+}
+
+function captioned(image, ...caption) {
+  return make("figure", {}, image, make("figcaption", {}, ...caption));
+}
+
+function picturesSection(row, channel) {
+  const crop = (tensor) => (state.whole ? null : data.crop[tensor]);
+  const fzs = Object.entries(TENSORS).map(([tensor, name]) =>
+    captioned(picture(data.fz[tensor][channel], crop(tensor), data.side, `${name} of channel ${channel}`),
+      make("b", {}, name), make("span", {}, `${READS[tensor]}: `, numberOf(row, `${tensor}_on_${tensor}`))));
+  const scaled = [["in", "S(FZ(I))", "B: ", "block_on_in_up"], ["block", "S⁻(FZ(B))", "I: ", "in_on_block_down"]].map(([tensor, name, read, column]) =>
+    captioned(picture(data.scaled[tensor][channel], crop(tensor), data.side, `${name} of channel ${channel}`),
+      make("b", {}, name), make("span", {}, read, numberOf(row, column))));
+  const toggle = make("button", { type: "button", id: "whole", "aria-pressed": String(state.whole), onclick: toggleWhole }, "whole images (w)");
+  const size = data.crop.out ? `${data.crop.out[1] - data.crop.out[0]} of ${data.side} px` : "the whole image";
+  return section("Feature visualizations",
+    make("p", { class: "hint" }, state.whole ? "The whole images." : `What the centre neuron of out sees: ${size}.`, " ", toggle),
+    make("div", { class: "pictures three" }, ...fzs), make("h4", {}, "Scaled, as the scale criteria ask"), make("div", { class: "pictures three" }, ...scaled));
+}
+
+function toggleWhole() {
+  state.whole = !state.whole;
+  show();
+  byId("whole").focus();
+}
+
+function verdictSection(row) {
+  const tick = (name) => {
+    const value = field(row, name);
+    const mark = value === null ? "–" : value ? "✓" : "✗";
+    return make("td", { class: `tick ${value === true ? "yes" : value === false ? "no" : ""}` }, make("data", { value: exact(value), "data-cell": `${table.name}:${row}:${name}`, "aria-label": shown(value) }, mark));
+  };
+  const has = (name) => columnOf.has(name);
+  const number = (name) => (has(name) ? numberOf(row, name) : "–");
+  const line = (text, fz, mei, ...numbers) => make("tr", {}, make("th", { scope: "row" }, text), tick(fz), has(mei) ? tick(mei) : make("td", {}, "–"), make("td", {}, ...numbers));
+  const rows = [
+    line("(2) mixes: 1/1.5 < M < 1.5", "meets_mix", "mei_meets_mix", "M ", number("mix_ratio"), has("mei_mix_ratio") ? [" · on MEIs ", number("mei_mix_ratio")].flat() : null),
+    line("(3) B(S(FZ(I))) > relu(B(FZ(I)))", "meets_block", "mei_meets_block", number("block_on_in_up"), " against ", number("block_on_in"), " · gain ", number("block_gain")),
+    line("(4) I(S⁻(FZ(B))) > relu(I(FZ(B)))", "meets_input", "mei_meets_input", number("in_on_block_down"), " against ", number("in_on_block"), " · gain ", number("input_gain")),
+    line("scale invariant: all three", "scale_invariant", "mei_scale_invariant", "scale metric ", number("scale_metric")),
+    make("tr", {}, make("th", { scope: "row" }, "robust: by FZ and by MEI"), make("td", {}), tick("robust"), make("td", {}, "images ", number("images"))),
+  ];
+  const head = make("tr", {}, ...["criterion", "FZ", "MEI", "numbers"].map((text) => make("th", { scope: "col" }, text)));
+  const tableElement = make("table", { class: "verdict" }, make("thead", {}, head), make("tbody", {}, ...rows));
+  const stable = ["seeds", "stable_update", "stable_scale_invariant"].filter((name) => has(name) && field(row, name) !== null);
+  const over = stable.length ? make("p", {}, ...stable.flatMap((name) => [`${data.describe[name].help}: `, numberOf(row, name), make("br")])) : make("p", { class: "missing" }, "Only one FZ seed is stored, so how stable the verdict is has not been measured.");
+  return section("Verdict", make("div", { class: "scroll" }, tableElement), over);
+}
+
+function matrixSection(row) {
+  const names = Object.keys(TENSORS);
+  const values = names.flatMap((read) => names.map((on) => field(row, `${read}_on_${on}`)));
+  const largest = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-12);
+  const body = names.map((read) => make("tr", {}, make("th", { scope: "row" }, read === "out" ? "O before its ReLU" : READS[read]), ...names.map((on) => {
+    const value = field(row, `${read}_on_${on}`);
+    const strength = Math.round((100 * Math.abs(value ?? 0)) / largest * 0.55);
+    const colour = value < 0 ? "var(--overwrite)" : "var(--skip)";
+    return make("td", { class: "number", style: `background:color-mix(in srgb, ${colour} ${strength}%, transparent)` }, numberOf(row, `${read}_on_${on}`));
+  })));
+  const head = make("tr", {}, make("th", { scope: "col" }, ""), ...names.map((on) => make("th", { scope: "col" }, TENSORS[on])));
+  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns)."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
+}
+
+function tuningSection(channel) {
+  const tuning = data.tuning;
+  if (!tuning.rows.length) return section("Scale tuning", make("p", { class: "missing" }, tuning.missing));
+  const place = new Map(tuning.columns.map((name, index) => [name, index]));
+  const own = tuning.rows.map((values, row) => ({ values, row })).filter((item) => item.values[0] === channel);
+  if (!own.length) return section("Scale tuning", make("p", { class: "missing" }, "No curves of this channel are stored."));
+  const first = tuning.columns.findIndex((name) => /^x[\d.]/.test(name));
+  const scales = tuning.columns.slice(first).map((name) => Number(name.slice(1)));
+  const plots = [];
+  for (const source of ["FZ", "MEI"]) for (const on of ["in", "block"]) {
+    const lines = own.filter(({ values }) => values[place.get("source")] === source && values[place.get("on")] === on);
+    if (!lines.length) continue;
+    const name = source === "FZ" ? TENSORS[on] : `MEIs of ${READS[on]}`;
+    const legend = lines.map(({ values, row }) => make("li", { class: `line-${values[place.get("read")]}` }, `${READS[values[place.get("read")]]}: invariance `, cited(values[place.get("invariance")], tuning.name, row, "invariance"), ", half-width ", cited(values[place.get("half_width")], tuning.name, row, "half_width"), " octaves"));
+    plots.push(make("figure", { class: "curve" }, curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `Activation over scale, on ${name}`), make("figcaption", {}, make("b", {}, `on ${name}`), make("ul", {}, ...legend))));
+  }
+  return section("Scale tuning", make("p", { class: "hint" }, "Centre activation while the image is shown smaller and larger (antialiased resizing is not used unless the curves were computed so)."), make("div", { class: "curves" }, ...plots));
+}
+
+function curves(scales, lines, label) {
+  const [width, height, left, right, top, bottom] = [320, 180, 40, 8, 8, 26];
+  const svg = (tag, attributes, ...children) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  };
+  const values = lines.flatMap((line) => line.values).filter((value) => value !== null);
+  const [low, high] = [Math.min(0, ...values), Math.max(1e-6, ...values)];
+  const x = (scale) => left + ((Math.log2(scale) - Math.log2(scales[0])) / (Math.log2(scales.at(-1)) - Math.log2(scales[0]))) * (width - left - right);
+  const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
+  const parts = [];
+  for (const scale of [0.5, 0.71, 1, 1.41, 2]) {
+    parts.push(svg("line", { class: "grid", x1: x(scale), x2: x(scale), y1: top, y2: height - bottom }));
+    parts.push(svg("text", { x: x(scale), y: height - bottom + 14, "text-anchor": "middle" }, `${scale}`));
+  }
+  for (const value of [...new Set([low, 0, high])]) {
+    parts.push(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
+    parts.push(svg("text", { x: left - 4, y: y(value) + 4, "text-anchor": "end" }, Math.abs(value) >= 10 ? value.toFixed(0) : value.toFixed(1)));
+  }
+  for (const line of lines) {
+    const points = line.values.map((value, index) => (value === null ? null : `${x(scales[index]).toFixed(1)},${y(value).toFixed(1)}`)).filter(Boolean);
+    parts.push(svg("polyline", { class: `line-${line.read}`, points: points.join(" ") }));
+  }
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...parts);
+}
+
+function meisSection(channel) {
+  const meis = data.meis;
+  if (!meis.rows.length) return section("Images that excite it (MEIs)", make("p", { class: "missing" }, meis.missing));
+  const place = new Map(meis.columns.map((name, index) => [name, index]));
+  const own = meis.rows.map((values, row) => ({ values, row })).filter((item) => item.values[0] === channel);
+  const grids = Object.keys(TENSORS).flatMap((tensor) => ["top", "bottom"].map((end) => {
+    const found = own.filter(({ values }) => values[place.get("tensor")] === tensor && values[place.get("end")] === end);
+    const pictures = found.map(({ values, row }) => {
+      const [path, label, file] = data.images[values[place.get("row")]];
+      const image = picture(file, state.whole ? null : data.crop[tensor], data.side, `${path}${label ? `, ${label}` : ""}`);
+      image.title = `${path}\nactivation ${exact(values[place.get("activation")])}`;
+      return captioned(image, cited(values[place.get("activation")], meis.name, row, "activation"));
+    });
+    const most = end === "top" ? "most" : "least";
+    const grid = make("figure", { class: "grid" }, make("figcaption", {}, make("b", {}, `${READS[tensor]} ${most}`)), make("div", { class: "nine" }, ...pictures));
+    return end === "top" ? grid : make("details", {}, make("summary", {}, `those that excite ${READS[tensor]} least`), grid);
+  }));
+  return section("Images that excite it (MEIs)", make("div", { class: "meis" }, ...grids));
+}
+
+function factsSection(row) {
+  const names = ["bn_weight", "conv_weight", "effective_gain", "rho", "late_rise", "steps", "fz_seed", "capture", "flags", "status"];
+  const list = names.flatMap((name) => [make("dt", {}, name, make("small", {}, data.describe[name].help)), make("dd", {}, numberOf(row, name))]);
+  return section("Weights and optimisation", make("dl", { class: "facts" }, ...list));
+}
+
+function judgementSection(row) {
+  const parts = ["marked", "tags", "note"].flatMap((name) => [make("dt", {}, name), make("dd", { class: name }, numberOf(row, name))]);
+  return section("Your judgement", make("dl", { class: "facts" }, ...parts));
+}
+
+function show() {
+  const channel = /^#\d+$/.test(location.hash) ? Number(location.hash.slice(1)) : null;
+  const row = channel === null ? -1 : table.rows.findIndex((values) => values[columnOf.get("channel")] === channel);
+  const opened = row >= 0;
+  byId("list").hidden = opened;
+  byId("channel").hidden = !opened;
+  if (!opened) {
+    document.title = byId("title").dataset.title;
+    return;
+  }
+  document.title = `${data.block} channel ${channel} · ${byId("title").dataset.title}`;
+  const at = state.order.indexOf(row);
+  const step = (by) => {
+    const other = at < 0 ? undefined : state.order[at + by];
+    return other === undefined ? null : field(other, "channel");
+  };
+  const link = (text, target, id) => (target === null ? make("span", { class: "off" }, text) : make("a", { href: `#${target}`, id }, text));
+  const position = at < 0 ? "not in the filtered table" : `${at + 1} of ${state.order.length}`;
+  const update = field(row, "update");
+  const heading = make("h2", { tabindex: "-1", id: "channel-title" }, `${data.block} channel ${channel} `, update ? badge("update", update) : null, field(row, "scale_invariant") ? [" ", badge("", "invariant")] : null);
+  byId("channel").replaceChildren(
+    make("nav", { class: "steps", "aria-label": "channels" }, make("a", { href: "#", id: "back" }, "← table (Esc)"), link("previous (k)", step(-1), "previous"), make("span", {}, position), link("next (j)", step(1), "next")),
+    heading,
+    field(row, "status") === "ok" ? "" : make("p", { class: "missing" }, field(row, "status")),
+    make("div", { class: "channel" }, picturesSection(row, channel), verdictSection(row), matrixSection(row), tuningSection(channel), meisSection(channel), factsSection(row), judgementSection(row)),
+  );
+}
+
+let scrolled = 0;
+window.addEventListener("hashchange", (event) => {
+  const before = new URL(event.oldURL).hash;
+  if (/^#\d+$/.test(location.hash)) {
+    if (!/^#\d+$/.test(before)) scrolled = scrollY;
+    show();
+    scrollTo(0, 0);
+    byId("channel-title").focus({ preventScroll: true });
+  } else {
+    show();
+    scrollTo(0, scrolled);
+    const row = byId("rows").querySelector(`[data-channel="${before.slice(1)}"]`);
+    if (row) row.focus({ preventScroll: true });
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  const opened = !byId("channel").hidden;
+  const keys = opened
+    ? { j: "next", ArrowRight: "next", k: "previous", ArrowLeft: "previous", Escape: "back", h: "back" }
+    : {};
+  if (opened && event.key in keys) {
+    byId(keys[event.key])?.click();
+    event.preventDefault();
+  } else if (opened && event.key === "w") toggleWhole();
+  else if (!opened && (event.key === "j" || event.key === "ArrowDown")) { focusRow(1); event.preventDefault(); }
+  else if (!opened && (event.key === "k" || event.key === "ArrowUp")) { focusRow(-1); event.preventDefault(); }
+  else if (!opened && event.key === "Enter" && document.activeElement.matches("#rows tr")) open(document.activeElement.dataset.channel);
+  else if (!opened && event.key === "/") { byId("filter").focus(); event.preventDefault(); }
+});
+
+drawColumnPicker();
+refresh();
+show();
