@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.blocks import ModelInfo
 from core.errors import ImageError, UsageError
-from core.spec import DEMO_MODEL
+from core.spec import DEMO_MODEL, architecture_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Files with other endings (in any case of letters) are no images: the list is torchvision's."""
@@ -53,7 +53,7 @@ class Preparation:
     def of(cls, info: ModelInfo) -> Preparation:
         """256 and 224 px for ImageNet models; the demo model's own images fit as they are."""
         side = info.input_size
-        return cls(side if info.name == DEMO_MODEL else side * 256 // 224, side)
+        return cls(side if architecture_of(info.name) == DEMO_MODEL else side * 256 // 224, side)
 
     def __str__(self) -> str:
         return f"resize {self.resize}, centre crop {self.side}, bilinear"

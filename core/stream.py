@@ -65,6 +65,43 @@ def read_block(module: nn.Module, images: torch.Tensor, name: str) -> BlockTenso
     raise UsageError(f"unknown block {name!r}")
 
 
+def scores_after(module: nn.Module, out: torch.Tensor, name: str) -> torch.Tensor:
+    """Class scores (n, classes) of the network from `out` (n, channels, side, side), the stream after block `name`.
+
+    `out` is left as it is. Raises UsageError for a block that the network does not have.
+    """
+    names = [current for current, _ in residual_blocks(module)]
+    if name not in names:
+        raise UsageError(f"unknown block {name!r}")
+    for current, block in residual_blocks(module):
+        if names.index(current) > names.index(name):
+            out = _forward(block, out).out
+    return module.fc(torch.flatten(module.avgpool(out), 1))  # type: ignore[operator]
+
+
+def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Centre activations (n, 3, channels) of `in`, `block` and `pre` of every block, from one forward pass.
+
+    `images` (n, 3, side, side; normalised). What the network overwrites is overwritten here too, but only after the
+    centres were copied.
+    """
+    x = module.maxpool(torch.relu_(module.bn1(module.conv1(images))))  # type: ignore[operator]
+    found = {}
+    for name, block in residual_blocks(module):
+        y = x
+        pairs = branch(block)
+        for index, (conv, bn) in enumerate(pairs):
+            y = bn(conv(y))
+            if index < len(pairs) - 1:
+                torch.relu_(y)
+        bypass = x if block.downsample is None else block.downsample(x)  # type: ignore[operator]
+        row, column = (extent // 2 for extent in y.shape[2:])
+        centres = bypass[:, :, row, column], y[:, :, row, column]
+        found[name] = torch.stack([*centres, centres[0] + centres[1]], dim=1)
+        x = torch.relu_(y.add_(bypass))
+    return found
+
+
 def _forward(block: nn.Module, x: torch.Tensor) -> BlockTensors:
     pairs = branch(block)
     y = x

@@ -16,10 +16,13 @@ COMMANDS = {
     "tui": "tui.commands.app",
     "models": "tui.commands.models",
     "compute": "tui.commands.compute",
+    "scan": "tui.commands.scan",
     "table": "tui.commands.table",
     "fz": "tui.commands.fz",
+    "ablate": "tui.commands.ablate",
     "marks": "tui.commands.marks",
     "cache": "tui.commands.cache",
+    "report": "tui.commands.report",
     "demo-images": "tui.commands.demo_images",
     "bench": "tui.commands.bench",
 }

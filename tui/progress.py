@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     TaskProgressColumn,
     TextColumn,
@@ -35,6 +37,56 @@ def download_progress(text: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total or None, visible=True)
+
+
+@contextmanager
+def count_progress(text: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback for things done and in all, called `unit`; None where there is no terminal to draw on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def phase_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A receiver for how many of how many are done, and of what: a bar that starts anew with every other thing."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total, what: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        phase, first, started, task = "", 0, 0.0, None
+
+        def receive(done: int, total: int, what: str) -> None:
+            nonlocal phase, first, started, task
+            if what != phase:
+                if task is not None:
+                    progress.remove_task(task)
+                task = progress.add_task(what, total=total, completed=done, rate="")
+                phase, first, started = what, done, time.monotonic()
+            elapsed = time.monotonic() - started
+            rate = f"{(done - first) / elapsed:,.1f}/s" if done > first and elapsed > 0 else ""
+            progress.update(task, completed=done, total=total, rate=rate)
+
+        yield receive
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from core.recipe import SetKey
 from core.store.batches import SAMPLES
 from core.store.integrity import batches
 from core.store.job import remove_finished
-from core.store.layout import remove_folder, writing
+from core.store.layout import discard, remove_folder, writing
 from core.store.leases import stale_leases
 from core.store.owner import TEMPORARY, is_dead_tag
 from core.store.store import Store
@@ -86,7 +86,10 @@ def prune(
         if path is not None and os.path.lexists(path):
             removed.append(Removed(path, f"{model.name}, {set}" if set else f"model {model.name}", folder_bytes(path)))
     if stale:
-        removed += [Removed(path, "a leftover of a killed process", folder_bytes(path)) for path in _leftovers(store)]
+        removed += [
+            Removed(path, "a leftover of a killed process", folder_bytes(path))
+            for path in _leftovers(store, store.root)
+        ]
         removed += [Removed(path, "an expired lease", folder_bytes(path)) for path in stale_leases(store.root)]
         for state in remove_finished(store, dry_run=True):
             folder = state.job.folder
@@ -111,8 +114,14 @@ def folder_bytes(path: Path) -> int:
     return total
 
 
-def _leftovers(store: Store) -> list[Path]:
-    return [path for path in _temporaries(store.root) if _is_abandoned(store, path)]
+def remove_leftovers(store: Store, folder: Path) -> None:
+    """Removes what killed processes left half-written under a folder of the store."""
+    for path in _leftovers(store, folder):
+        discard(path)
+
+
+def _leftovers(store: Store, folder: Path) -> list[Path]:
+    return [path for path in _temporaries(folder) if _is_abandoned(store, path)]
 
 
 def _is_abandoned(store: Store, path: Path) -> bool:

@@ -35,6 +35,7 @@ from core.store.layout import (
     encode,
     folder_damage,
     read_checked,
+    read_document,
     read_sums,
     remove_folder,
     write_described_folder,
@@ -48,6 +49,7 @@ from core.store.scans import (
     RESULT,
     ROBUST,
     SCAN,
+    Scan,
     activations_name,
     extremes_name,
     ranked_targets,
@@ -121,6 +123,10 @@ class Draft:
     @property
     def has_result(self) -> bool:
         return (self.path / RESULT / SUMS).is_file()
+
+    @property
+    def has_robust(self) -> bool:
+        return (self.path / ROBUST / SUMS).is_file()
 
     def create(self) -> None:
         """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
@@ -213,6 +219,11 @@ class Draft:
         write_document(self.path / FINISHED, {"time": time.time()})
         if (self.path / CHUNKS).is_dir():
             remove_folder(self.path / CHUNKS)
+
+    def scan(self) -> Scan:
+        """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
+        finished = read_document(self.path / FINISHED)["time"] if self.finished else float("nan")
+        return Scan(self.path, self.info, self.source, finished)
 
     def _chunk(self, chunk: range) -> Path:
         return self.path / CHUNKS / f"{chunk[0]:07d}-{chunk[-1]:07d}"

@@ -62,20 +62,27 @@ class Scan:
     Every method raises StoreError where what is stored is damaged, UsageError for an unknown block.
     """
 
-    def __init__(self, path: Path, info: ModelInfo, problems: Problems | None = None) -> None:
-        """Raises OSError, or StoreError, when there is no finished scan at `path`."""
-        described, finished = read_document(path / SCAN), read_document(path / FINISHED)
-        try:
-            self.source = Path(described["source"])
-            self.finished_at = float(finished["time"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
+    def __init__(
+        self, path: Path, info: ModelInfo, source: Path, finished_at: float, problems: Problems | None = None
+    ) -> None:
         self.path = path
         self.info = info
+        self.source = source
+        self.finished_at = finished_at
+        """Seconds since 1970; NaN while it is being made."""
         self.problems = problems or Problems()
         self._robust: dict[str, RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
+
+    @classmethod
+    def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
+        """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
+        described, finished = read_document(path / SCAN), read_document(path / FINISHED)
+        try:
+            return cls(path, info, Path(described["source"]), float(finished["time"]), problems)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
 
     def __repr__(self) -> str:
         return f"Scan({self.info.name}, {self.source})"

@@ -12,6 +12,8 @@ from core import __version__
 from core.blocks import ModelInfo
 from core.errors import StoreError
 from core.recipe import Capture, SetKey
+from core.store.ablations import FOLDER as ABLATIONS
+from core.store.ablations import Ablation, read_ablation
 from core.store.clock import FolderClock
 from core.store.layout import (
     encode,
@@ -158,6 +160,19 @@ class Store:
         source = None if images is None else Path(os.path.abspath(images))
         return next((scan for scan in reversed(self.scans(info)) if source in (None, scan.source)), None)
 
+    def ablations(self, info: ModelInfo) -> list[Ablation]:
+        """Results of ablations, oldest first; unreadable ones are skipped and go to `problems`."""
+        folder = self._folder(info.fingerprint)
+        found = []
+        for name, _ in self._listings.names(folder / ABLATIONS) if folder else ():
+            path = folder / ABLATIONS / name  # type: ignore[operator]
+            try:
+                found.append(read_ablation(path))
+                self._problems.clear(path)
+            except (OSError, StoreError) as error:
+                self._problems.report(path, _line(path, error))
+        return sorted(found, key=lambda ablation: (ablation.created, ablation.name))
+
     def signature(self, info: ModelInfo | None = None) -> Hashable:
         """Differs whenever a model or (of `info`) a set or a finished scan came or went; cheap, for polling."""
         models = self._listings.names(self.root / "models")
@@ -216,7 +231,7 @@ class Store:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            scan = Scan(path, info, self._problems)
+            scan = Scan.open(path, info, self._problems)
         except (OSError, StoreError) as error:
             self._problems.report(path, _line(path, error))
             return None
