@@ -18,7 +18,7 @@ from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.recipe import Capture, SetKey
 from core.spec import ModelSpec
-from core.store import FINISHED, JobState, Judgement, Marks, Store
+from core.store import FINISHED, JobState, Judgement, Marks, Store, free_bytes
 from core.table import with_marks
 from tui.graphics import Graphics, detect
 from tui.job_control import JobWatch, Workers, describe, last_words
@@ -32,6 +32,7 @@ from tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
 from tui.screens.dialogs import DIALOG_CSS, Notice
 from tui.screens.keys import described, key_help
 from tui.screens.loading import LoadingScreen
+from tui.themes import ON_DARK, ON_LIGHT
 from tui.view import Key
 from tui.widgets.blocks import BlockList
 from tui.widgets.filter import FilterBar
@@ -83,6 +84,7 @@ class StreamscopeApp(App[None]):
 
     def __init__(self, options: AppOptions, store: Store, graphics: Graphics, spec_text: str) -> None:
         super().__init__()
+        self.ansi_theme_dark, self.ansi_theme_light = ON_DARK, ON_LIGHT
         self.options = options
         self.store = store
         self.graphics = graphics
@@ -180,7 +182,7 @@ class StreamscopeApp(App[None]):
         try:
             states = self._watch.poll()
             self.job_workers.reap(self.store, states)
-            self.post_message(JobsPolled(states))
+            self.post_message(JobsPolled(states, _free(self.options.cache)))
             reading = reader.read()
             if reading is not None:
                 self.post_message(StoreRead(reading))
@@ -205,10 +207,13 @@ class StreamscopeApp(App[None]):
         if screen is None:
             return
         if before is None or before.key != event.reading.key:
-            self.painter.use(Library(self.options.cache, event.reading.info, event.reading.key))
+            self.painter.use(
+                Library(self.options.cache, event.reading.info, event.reading.key, self.options.images)
+            )
         else:
             self.painter.look_again()
         screen.show_reading(event.reading, with_marks(event.reading.frame, self.judgements))
+        self.requests.views.follow()
 
     def on_jobs_polled(self, event: JobsPolled) -> None:
         before, self.jobs = self.jobs, {state.job.id: state for state in event.jobs}
@@ -216,6 +221,7 @@ class StreamscopeApp(App[None]):
         if screen is None:
             return
         screen.show_jobs(event.jobs)
+        self.requests.views.follow_jobs(event.jobs, event.free)
         for state in event.jobs:
             was = before.get(state.job.id)
             followed = was.state not in FINISHED if was is not None else state.job in self.job_workers
@@ -234,8 +240,9 @@ class StreamscopeApp(App[None]):
 
     def notify(self, message: str, **_: object) -> None:
         """In the status bar: a toast over a picture drawn in pixels leaves a hole in it."""
-        if self.channels is not None:
-            self.channels.say(message.replace("\n", " "))
+        text = message.replace("\n", " ")
+        if not self.requests.views.say(text) and self.channels is not None:
+            self.channels.say(text)
 
     def on_work_failed(self, event: WorkFailed) -> None:
         self.show_error(event.title, event.error)
@@ -267,6 +274,7 @@ class StreamscopeApp(App[None]):
             screen.say(judged.said)
         if self.reading is not None:
             screen.show_frame(with_marks(self.reading.frame, self.judgements), len(self.marks_problems))
+            self.requests.views.follow()
 
     def judge(self, change: Callable[[Marking], str]) -> None:
         """Give a mark, a tag or a note, or take one back."""
@@ -310,6 +318,13 @@ class StreamscopeApp(App[None]):
             if binding.description:
                 keys = ", ".join(k for k, text in described(ChannelsScreen.BINDINGS) if text == binding.description)
                 yield SystemCommand(binding.description, f"key {keys}", partial(screen.run_action, binding.action))
+
+
+def _free(cache: Path) -> int | None:
+    try:
+        return free_bytes(cache)
+    except OSError:
+        return None
 
 
 def _short(path: Path) -> str:

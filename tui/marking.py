@@ -1,4 +1,4 @@
-"""Marks, tags and notes as the app gives them, with undo and redo. Written in a thread of their own, in the order given."""
+"""Marks, tags and notes as the app gives them, with undo and redo. Written in a thread, in the order given."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ class Picks:
         if len(self._picked) != rows:
             self._picked, self._anchor = np.zeros(rows, dtype=bool), None
         self._index = index
-        found = np.flatnonzero(index == self._anchor) if self._anchor is not None else ()
-        self._start = int(found[0]) if len(found) else None
+        found = [] if self._anchor is None else np.flatnonzero(index == self._anchor).tolist()
+        self._start = found[0] if found else None
 
     @property
     def spanning(self) -> bool:

@@ -33,19 +33,13 @@ _ALWAYS_ALIKE = frozenset({"model", "fingerprint"})
 def quick_filters(row: Row, arrangement: Arrangement) -> list[tuple[str, str]]:
     """(expression, what it keeps): what is like `row` in the sorted column, in general, then in every other column."""
     alike = {c.name: like(c, row.get(c.name)) for c in COLUMNS if c.name not in _ALWAYS_ALIKE}
-    tags = [
-        (f"tagged({json.dumps(tag, ensure_ascii=False)})", f"tagged {tag}") for tag in str(row["tags"] or "").split()
-    ]
+    tags = [(f"tagged({_quoted(tag)})", f"tagged {tag}") for tag in str(row["tags"] or "").split()]
     sorted_by = arrangement.column
     first = [(alike[sorted_by], f"{sorted_by} like this")] if sorted_by in alike else []
     shown = [name for name in ("block", *arrangement.shown) if name != sorted_by]
     others = [name for name in alike if name not in (sorted_by, *shown)]
-    return [
-        *first,
-        *GENERAL,
-        *tags,
-        *((alike[name], f"{name} like this") for name in (*shown, *others) if name in alike),
-    ]
+    rest = [(alike[name], f"{name} like this") for name in (*shown, *others) if name in alike]
+    return [*first, *GENERAL, *tags, *rest]
 
 
 def like(column: Column, value: Value) -> str:
@@ -56,29 +50,32 @@ def like(column: Column, value: Value) -> str:
     if column.kind == "bool":
         return f"{name} == {'true' if value else 'false'}"
     if isinstance(value, str):
-        return f"{name} == {json.dumps(value, ensure_ascii=False)}"
+        return f"{name} == {_quoted(value)}"
     if column.whole:
         return f"{name} == {value}"
     margin = LIKE * max(abs(value), 1.0)
     return f"{value - margin:.3g} <= {name} <= {value + margin:.3g}"
 
 
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 def joined(expression: str, more: str) -> str:
     """What both conditions keep; one that is among them already is not said twice."""
-    if not expression.strip():
-        return more
+    text = expression.strip()
     try:
-        tree = Expression(expression).parse()
+        tree = Expression(text).parse() if text else None
     except FilterError:
         # What is being written is no condition yet.
+        tree = None
+    if tree is None:
         return more
-    text = expression.strip()
     parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
     if any(ast.dump(part) == ast.dump(Expression(more).parse()) for part in parts):
         return text
-    return (
-        f"({text}) and {more}" if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.Or) else f"{text} and {more}"
-    )
+    loose = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.Or)
+    return f"({text}) and {more}" if loose else f"{text} and {more}"
 
 
 def inverted(expression: str) -> str:

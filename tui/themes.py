@@ -7,19 +7,26 @@ from rich.terminal_theme import TerminalTheme
 THEMES = {"dark": "textual-dark", "light": "textual-light"}
 """Settings' names of the two that were tried on every screen; any other theme of Textual goes by its own name."""
 
-ON_DARK = TerminalTheme(
-    (18, 18, 18),
-    (224, 224, 224),
-    [(30, 30, 30), (255, 110, 110), (140, 210, 90), (240, 170, 70), (120, 160, 255), (225, 130, 225), (90, 205, 225)]
-    + [(200, 200, 200), (140, 140, 140)],
-    [(255, 140, 140), (165, 230, 120), (250, 200, 110), (150, 185, 255), (240, 160, 240), (130, 225, 240)]
-    + [(255, 255, 255)],
+
+def _palette(ground: str, ink: str, normal: str, bright: str) -> TerminalTheme:
+    """Colours as hexadecimal words: black, red, green, yellow, blue, magenta, cyan, white, each time."""
+
+    def rgb(text: str) -> tuple[int, int, int]:
+        return int(text[:2], 16), int(text[2:4], 16), int(text[4:], 16)
+
+    return TerminalTheme(rgb(ground), rgb(ink), [*map(rgb, normal.split())], [*map(rgb, bright.split())])
+
+
+ON_DARK = _palette(
+    "121212",
+    "e0e0e0",
+    "1e1e1e ff6e6e 8cd25a f0aa46 78a0ff e182e1 5acde1 c8c8c8",
+    "8c8c8c ff8c8c a5e678 fac86e 96b9ff f0a0f0 82e1f0 ffffff",
 )
-ON_LIGHT = TerminalTheme(
-    (224, 224, 224),
-    (20, 20, 20),
-    [(20, 20, 20), (176, 20, 30), (15, 98, 28), (130, 72, 0), (20, 70, 175), (120, 30, 140), (0, 95, 125)]
-    + [(70, 70, 70), (84, 84, 84)],
-    [(150, 10, 20), (10, 85, 20), (120, 65, 0), (10, 50, 150), (100, 15, 120), (0, 75, 100), (0, 0, 0)],
+ON_LIGHT = _palette(
+    "e0e0e0",
+    "141414",
+    "141414 b0141e 0f621c 824800 1446af 781e8c 005f7d 464646",
+    "545454 960a14 0a5514 784100 0a3296 640f78 004b64 000000",
 )
 """Dark enough for 4.5 : 1 against the grounds of Textual's light theme; `bright_black` is what is said softly."""

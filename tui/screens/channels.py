@@ -17,24 +17,22 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from core.blocks import ModelInfo
-from core.columns import BY_NAME, COLUMNS
+from core.columns import BY_NAME
 from core.recipe import SetKey
 from core.store import JobState
 from core.table import Frame
 from tui.painter import Painter
-from tui.quick_filters import inverted, joined, quick_filters
 from tui.reading import Reading
-from tui.screens.columns import ColumnsDialog
-from tui.screens.dialogs import Choice
+from tui.screens.arranging import STREAM_ORDER, ask_columns, ask_quick_filter, ask_sort, invert_filter
 from tui.view import JUDGED, Arrangement, Key, arrange, channels_by_block, judged, marked_rows
 from tui.widgets.blocks import HEADING, BlockList
 from tui.widgets.columns import DIM
+from tui.widgets.details import Row
 from tui.widgets.filter import FilterBar
 from tui.widgets.preview import Preview
 from tui.widgets.status import JobLine, StatusBar
 from tui.widgets.table import ChannelTable
 
-STREAM_ORDER = "stream order"
 AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
@@ -74,7 +72,14 @@ class ChannelsScreen(Screen[None]):
         Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
         Binding("x", "next_look", "Other pictures: scaled, MEIs, channel FZs, seeds", show=False, id="look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
+        Binding("enter", "app.ask('detail')", "Detail", id="detail"),
+        Binding("p", "app.ask('zoom')", "Pictures on the whole screen", show=False, id="zoom"),
+        Binding("equals_sign", "app.ask('compare')", "Compare those chosen, or unsure", show=False, id="compare"),
+        Binding("H", "app.ask('spectrum')", "Spectrum: histograms and shares of all blocks", show=False, id="spectrum"),
+        Binding("J", "app.ask('jobs')", "Jobs", id="jobs"),
         Binding("C", "app.ask('compute')", "Compute", id="compute"),
+        Binding("plus", "app.ask('more_steps')", "Compute more steps for those chosen", show=False, id="more_steps"),
+        Binding("asterisk", "app.ask('another_seed')", "Compute another seed of those chosen", show=False, id="seed"),
         Binding("S", "app.ask('stop')", "Stop a job", show=False, id="stop"),
         Binding("E", "app.ask('export')", "Export", id="export"),
         Binding("o", "app.ask('set')", "Open another set", show=False, id="set"),
@@ -126,6 +131,16 @@ class ChannelsScreen(Screen[None]):
         return self.query_one(ChannelTable)
 
     @property
+    def filter_bar(self) -> FilterBar:
+        return self.query_one(FilterBar)
+
+    @property
+    def fields(self) -> Row | None:
+        """Every column of the channel under the cursor."""
+        index = self.table.index
+        return self.frame.rows(index[[self.table.position]])[0] if self.frame is not None and len(index) else None
+
+    @property
     def filtered(self) -> dict[str, list[int]]:
         """The channels shown, by block."""
         return channels_by_block(self.frame, self.table.index) if self.frame is not None else {}
@@ -158,6 +173,7 @@ class ChannelsScreen(Screen[None]):
             self._arrange()
         else:
             self.table.replace(frame)
+            self._status()
         self._show_channel()
 
     def show_jobs(self, jobs: Sequence[JobState]) -> None:
@@ -176,17 +192,22 @@ class ChannelsScreen(Screen[None]):
         self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown)
         self._status()
 
-    def _sort_by(self, column: str | None, descending: bool) -> None:
+    def sort_by(self, column: str | None, descending: bool) -> None:
         self.arrangement = replace(self.arrangement, column=column, descending=descending)
         self._arrange()
         self.say(f"{column or STREAM_ORDER}, {'descending' if descending else 'ascending'}")
 
-    def _choose_column(self, column: str) -> None:
+    def choose_column(self, column: str) -> None:
         """Sort by a column, figures from the largest; one that is sorted by already is reversed."""
         if column == self.arrangement.column:
-            self._sort_by(column, not self.arrangement.descending)
+            self.sort_by(column, not self.arrangement.descending)
         else:
-            self._sort_by(column, BY_NAME[column].kind != "text" and column != "channel")
+            self.sort_by(column, BY_NAME[column].kind != "text" and column != "channel")
+
+    def show_columns(self, shown: tuple[str, ...]) -> None:
+        """Show these columns beside the fixed ones."""
+        self.arrangement = replace(self.arrangement, shown=shown)
+        self._arrange()
 
     def _status(self) -> None:
         if self.reading is None:
@@ -229,7 +250,7 @@ class ChannelsScreen(Screen[None]):
         self._status()
 
     def on_channel_table_heading_clicked(self, event: ChannelTable.HeadingClicked) -> None:
-        self._choose_column(event.column)
+        self.choose_column(event.column)
 
     def on_block_list_block_highlighted(self, event: BlockList.BlockHighlighted) -> None:
         self.arrangement = replace(self.arrangement, block=event.block)
@@ -262,62 +283,35 @@ class ChannelsScreen(Screen[None]):
         self.say(f"after a mark: {'the next channel' if self.advance else 'stay'}")
 
     def action_filter(self) -> None:
-        self.query_one(FilterBar).open()
+        self.filter_bar.open()
 
     def action_let_go(self) -> None:
         if self.focused is not self.table:
             self.table.focus()
         elif not self.table.let_go():
-            self.query_one(FilterBar).clear()
+            self.filter_bar.clear()
 
     def action_quick_filter(self) -> None:
-        fields = self.fields
-        if fields is None:
-            return
-        options = quick_filters(fields, self.arrangement)
-
-        def chosen(expression: str | None) -> None:
-            if expression is not None:
-                self.query_one(FilterBar).write(joined(self.query_one(FilterBar).text, expression))
-
-        shown = [(expression, f"{label:<26} {expression}") for label, expression in options]
-        self.app.push_screen(Choice("Show only", shown), chosen)
+        ask_quick_filter(self)
 
     def action_invert_filter(self) -> None:
-        bar = self.query_one(FilterBar)
-        if self.arrangement.filter is None:
-            self.say("no filter to invert; / writes one, f offers some")
-        else:
-            bar.write(inverted(self.arrangement.filter.expression))
+        invert_filter(self)
 
     def action_columns(self) -> None:
-        def chosen(shown: tuple[str, ...] | None) -> None:
-            if shown is not None:
-                self.arrangement = replace(self.arrangement, shown=shown)
-                self._arrange()
-
-        self.app.push_screen(ColumnsDialog(self.arrangement.shown), chosen)
+        ask_columns(self)
 
     def action_sort(self) -> None:
-        options = [(STREAM_ORDER, STREAM_ORDER), *((c.name, f"{c.name:<17} {c.help}") for c in COLUMNS)]
-
-        def chosen(column: str | None) -> None:
-            if column == STREAM_ORDER:
-                self._sort_by(None, False)
-            elif column is not None:
-                self._choose_column(column)
-
-        self.app.push_screen(Choice("Sort by", options, self.arrangement.column), chosen)
+        ask_sort(self)
 
     def action_reverse(self) -> None:
-        self._sort_by(self.arrangement.column, not self.arrangement.descending)
+        self.sort_by(self.arrangement.column, not self.arrangement.descending)
 
     def action_sort_next(self, by: int) -> None:
         names = self.arrangement.shown
         column = self.arrangement.column
         place = names.index(column) + by if column in names else 0 if by > 0 else len(names) - 1
         if 0 <= place < len(names):
-            self._sort_by(names[place], self.arrangement.descending if column else True)
+            self.sort_by(names[place], self.arrangement.descending if column else True)
 
     def action_block(self, by: int) -> None:
         listed = self.query_one(BlockList)

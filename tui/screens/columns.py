@@ -27,7 +27,7 @@ class ColumnsDialog(ModalScreen[tuple[str, ...] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "Leave as it was", show=False),
         Binding("enter", "keep", "Keep", show=False, priority=True),
-        Binding("space,x", "toggle", "Show or hide", show=False),
+        Binding("space,x", "flip", "Show or hide", show=False),
         Binding("J,shift+down", "shift(1)", "Move the column down", show=False),
         Binding("K,shift+up", "shift(-1)", "Move the column up", show=False),
         Binding("j,down", "move(1)", "Next", show=False),
@@ -69,7 +69,7 @@ class ColumnsDialog(ModalScreen[tuple[str, ...] | None]):
         sign = "✓" if name in self._shown else " "
         return Text.assemble(f"{sign} {name:<17} ", (f"{short:<8}{BY_NAME[name].help}", DIM))
 
-    def action_toggle(self) -> None:
+    def action_flip(self) -> None:
         """A column that is hidden goes behind those shown, one that comes in goes last."""
         name = self._current
         place = self._names.index(name)
