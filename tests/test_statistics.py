@@ -68,12 +68,10 @@ def test_anova_without_any_variation_is_undefined():
     assert anova([[1, 1, 1], [2, 2, 2]]).reason == "no group varies"
 
 
-def test_wilson_interval_by_formula():
-    k, n, z = 7, 20, stats.norm.ppf(0.975)
-    share = k / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    assert proportion_interval(k, n) == pytest.approx((centre - half, centre + half))
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (7, 20), (1, 3), (250, 1000)])
+def test_wilson_interval_is_scipys(k, n):
+    expected = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert proportion_interval(k, n) == pytest.approx((expected.low, expected.high))
 
 
 def test_wilson_interval_at_the_ends_stays_within_0_and_1():

@@ -20,6 +20,8 @@ COMMANDS = {
     "table": "tui.commands.table",
     "fz": "tui.commands.fz",
     "ablate": "tui.commands.ablate",
+    "curves": "tui.commands.curves",
+    "nulls": "tui.commands.nulls",
     "marks": "tui.commands.marks",
     "cache": "tui.commands.cache",
     "report": "tui.commands.report",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +66,9 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
         reason = f"all {len(a)} values on one side are the same"
     if reason:
         return Correlation(math.nan, math.nan, len(a), reason)
+    # scipy.stats takes most of a second to import, which the app's start must not pay.
+    from scipy import stats
+
     found = stats.spearmanr(a, b)
     return Correlation(float(found.statistic), float(found.pvalue), len(a))
 
@@ -82,6 +85,8 @@ def anova(groups: Sequence[ArrayLike]) -> Anova:
         reason = "no group varies"
     if reason:
         return Anova(math.nan, math.nan, means, sizes, reason)
+    from scipy import stats
+
     found = stats.f_oneway(*known)
     return Anova(float(found.statistic), float(found.pvalue), means, sizes)
 
@@ -92,8 +97,12 @@ def proportion_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple
         raise ValueError(f"{k} of {n} is no proportion")
     if n == 0:
         return math.nan, math.nan
-    found = stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, weight = k / n, 1 + z**2 / n
+    centre = (share + z**2 / (2 * n)) / weight
+    half = z / weight * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # Rounding must not carry an end past 0 or 1.
+    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
 
 
 def proportion(verdicts: ArrayLike) -> Proportion:

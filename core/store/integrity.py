@@ -13,6 +13,7 @@ from PIL import Image
 
 from core.blocks import ModelInfo
 from core.errors import StoreError
+from core.store.ablations import FOLDER as ABLATIONS
 from core.store.batches import RECORD, batch_name, read_fzs, read_measures
 from core.store.layout import EXTRA, folder_damage, read_document, reason, remove_folder, writing
 from core.store.sets import COMPLETED, SET
@@ -86,6 +87,8 @@ def _verify_format(path: Path) -> Iterator[Problem]:
 
 def _verify_model(model: Path) -> Iterator[Problem]:
     yield from _verify_document(model / "model.json")
+    for ablation in _folders(model / ABLATIONS):
+        yield from _verify_document(ablation)
     for fzset in _folders(model / "sets"):
         found = list(_entry(fzset))
         yield from found

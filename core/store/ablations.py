@@ -1,0 +1,123 @@
+"""Results of ablations: a document each, in the model's folder under `ablations`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core.analysis.ablation import Controls, Ratio, ZoomResult
+from core.analysis.statistics import Proportion, proportion_interval
+from core.errors import StoreError
+from core.store.layout import from_number, make_folder, number, read_document, write_document
+
+FOLDER = "ablations"
+_RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Accuracy of one model on one labelled image folder with channels of one block's sum set to their means.
+
+    Every value of an ablated channel in the block's output is replaced, at every position, by the mean over the images
+    of relu(pre) at the centre neuron; `means` has those of the chosen channels, `control_means` those of each control
+    set's.
+    """
+
+    model: str
+    fingerprint: str
+    block: str
+    channels: tuple[int, ...]
+    selected: str
+    """How the channels were chosen: `scale_invariant`, or the options that chose them."""
+    fzset: str | None
+    """Folder name of the set whose measures the choice looked at; None when it looked at none."""
+    folder: str
+    images: int
+    images_sha256: str
+    """Of every image's path and content."""
+    classes: int
+    unreadable: tuple[tuple[str, str], ...]
+    """(path, reason) of images that could not be read and were left out."""
+    seed: int
+    controls: Controls
+    means: tuple[float, ...]
+    control_means: tuple[tuple[float, ...], ...]
+    zooms: tuple[ZoomResult, ...]
+    device: str
+    seconds: float
+    created: float
+    """Seconds since 1970."""
+
+    @property
+    def name(self) -> str:
+        """Of its document: the same question about the same images has one answer, the latest."""
+        asked = [self.channels, self.images_sha256, self.seed, len(self.controls.sets), [z.zoom for z in self.zooms]]
+        return f"{self.block}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "zooms": [_zoom_to_json(zoom) for zoom in self.zooms]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Ablation:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+        values = dict(data)
+        values["channels"], values["means"] = tuple(data["channels"]), tuple(data["means"])
+        values["unreadable"] = tuple((path, reason) for path, reason in data["unreadable"])
+        sets = tuple(tuple(channels) for channels in data["controls"]["sets"])
+        values["controls"] = Controls(sets, data["controls"]["nearest"])
+        values["control_means"] = tuple(tuple(means) for means in data["control_means"])
+        values["zooms"] = tuple(_zoom_from_json(zoom) for zoom in data["zooms"])
+        return cls(**values)
+
+
+def write_ablation(model: Path, ablation: Ablation) -> Path:
+    """Writes it into a model's folder and returns where. Raises StoreError, DiskFullError."""
+    path = model / FOLDER / ablation.name
+    make_folder(path.parent)
+    write_document(path, ablation.to_json())
+    return path
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Raises OSError, or StoreError when it is damaged."""
+    data = read_document(path)
+    try:
+        return Ablation.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is no ablation ({error}); run 'streamscope cache verify'") from error
+
+
+def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:
+    def share(found: Proportion) -> dict[str, Any]:
+        return {"right": found.k, "n": found.n, "accuracy": number(found.share)}
+
+    ratios = {name: [number(v) for v in asdict(getattr(zoom, name)).values()] for name in _RATIOS}
+    return {
+        "zoom": zoom.zoom,
+        "true_zoom": zoom.true_zoom,
+        "crop": zoom.crop,
+        "intact": share(zoom.intact),
+        "chosen": share(zoom.chosen),
+        "controls": [share(found) for found in zoom.controls],
+        "controls_at_or_below": zoom.controls_at_or_below,
+        **ratios,
+    }
+
+
+def _zoom_from_json(data: Mapping[str, Any]) -> ZoomResult:
+    def share(found: Mapping[str, Any]) -> Proportion:
+        return Proportion(found["right"], found["n"], *proportion_interval(found["right"], found["n"]))
+
+    return ZoomResult(
+        data["zoom"],
+        data["true_zoom"],
+        data["crop"],
+        share(data["intact"]),
+        share(data["chosen"]),
+        tuple(share(found) for found in data["controls"]),
+        **{name: Ratio(*(from_number(v) for v in data[name])) for name in _RATIOS},
+    )
