@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.errors import UsageError
+from core.stem import StemGradient, stem_convolution
 from core.stream import branch, residual_blocks
 
 Read = Literal["in", "block", "pre", "aliased"]
@@ -67,6 +68,7 @@ class FoldedNetwork:
     """A ResNet ready for cones: frozen weights, each BN folded into its convolution (in float64)."""
 
     stem: FoldedConv
+    stem_gradient: StemGradient
     pool: Window | None
     blocks: tuple[FoldedBlock, ...]
 
@@ -84,7 +86,8 @@ def fold_network(module: nn.Module, device: torch.device | str = "cpu") -> Folde
         shortcut = None if block.downsample is None else _fold(block.downsample[0], block.downsample[1], device)  # type: ignore[index, arg-type]
         blocks.append(FoldedBlock(name, convs, shortcut))
     window = Window(pool.kernel_size, pool.stride, pool.padding) if isinstance(pool, nn.MaxPool2d) else None  # type: ignore[arg-type]
-    return FoldedNetwork(_fold(module.conv1, module.bn1, device), window, tuple(blocks))  # type: ignore[arg-type]
+    stem = _fold(module.conv1, module.bn1, device)  # type: ignore[arg-type]
+    return FoldedNetwork(stem, StemGradient.of(stem.weight, stem.window.stride), window, tuple(blocks))
 
 
 def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d, device: torch.device | str) -> FoldedConv:
@@ -200,6 +203,11 @@ class Cone:
         return self.patch.starts[size_index] + self.patch.start
 
     @property
+    def map_bytes(self) -> int:
+        """Bytes of one image's largest map, the stem's output."""
+        return 4 * len(self.network.stem.weight) * self._stemmed.length**2
+
+    @property
     def receptive_field(self) -> int:
         """Side of the unclipped receptive field in px."""
         length = 1
@@ -236,7 +244,9 @@ class Cone:
         window = self.network.stem.window
         x = patch.contiguous(memory_format=torch.channels_last)
         needed = window_inputs(window, self._stemmed)
-        x = torch.relu_(self.network.stem(_fit(x, self.patch, *needed)))
+        stem = self.network.stem
+        x = _fit(x, self.patch, *needed)
+        x = torch.relu_(stem_convolution(x, stem.weight, stem.bias, self.network.stem_gradient))
         x = masked(x, self._stemmed, size_index)
         if self.network.pool is not None:
             # The pool pads with -inf, but after a ReLU zeros give the same maximum.

@@ -19,6 +19,7 @@ import torch
 
 from core.cone import Cone, FoldedNetwork, Read
 from core.recipe import Recipe
+from core.resample import Resampler
 from core.rotation import rotate
 
 
@@ -129,18 +130,14 @@ class ConeTransform:
         )
         used = np.flatnonzero(np.abs(whole).sum(axis=(0, 1)) > 0)
         self.start, self.stop = int(used[0]), int(used[-1]) + 1
-        self._resizing = torch.tensor(whole[:, :, self.start : self.stop], dtype=torch.float32, device=device)
+        self._resizing = Resampler(whole[:, :, self.start : self.stop], device)
 
     def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
         device = patch.device
-        n, colours = patch.shape[:2]
         shifts = max(1, self.jitter)
         which = torch.from_numpy(draws.scale[:, None] * shifts + draws.first).to(device)
-        over_rows, over_columns = self._resizing[which[:, 0]], self._resizing[which[:, 1]]
-        wide = torch.bmm(patch.reshape(n, -1, patch.shape[3]), over_columns.transpose(1, 2))
-        wide = wide.reshape(n, colours, patch.shape[2], self._scaled_side)
-        scaled = torch.matmul(over_rows[:, None], wide)
+        scaled = self._resizing(patch, which[:, 0], which[:, 1])
         x = rotate(scaled, self._rotation(draws).to(device), self._rotated_side)
         if self._rotated_side > self.side:
             fraction = self._fraction[draws.scale[:, None], draws.second]

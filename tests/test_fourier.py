@@ -23,7 +23,7 @@ def _lucent_image(size: int):
 def test_a_patch_is_what_lucents_image_shows_there(size, start, stop):
     parameters, image = _lucent_image(size)
     with torch.no_grad():
-        ours = Spectrum.patch(size, 1.0, start, stop).image(parameters)
+        ours = Spectrum.patch(size, 1.0, start, stop).image(parameters.transpose(2, 3))
         assert float((ours - image()[:, :, start:stop, start:stop]).abs().max()) < 5e-6
 
 
@@ -32,13 +32,13 @@ def test_gradients_of_the_parameters_are_lucents():
     weight = torch.randn(1, 3, 64, 64)
     (image() * weight).sum().backward()
     lucents, parameters.grad = parameters.grad.clone(), None
-    (Spectrum.patch(64, 1.0, 0, 64).image(parameters) * weight).sum().backward()
+    (Spectrum.patch(64, 1.0, 0, 64).image(parameters.transpose(2, 3)) * weight).sum().backward()
     assert torch.allclose(parameters.grad, lucents, atol=1e-5 * float(lucents.abs().max()))
 
 
 def test_random_parameters_have_the_recipes_deviation():
     drawn = random_parameters(64, 0.01, np.random.default_rng(0))
-    assert drawn.shape == (3, 64, 33, 2)
+    assert drawn.shape == (3, 33, 64, 2)
     assert drawn.std() == pytest.approx(0.01, rel=0.02)
 
 
