@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ ACTIVATIONS = "activations.safetensors"
 SAMPLES = 32
 """Samples of each activation over the optimisation (design, section 4)."""
 FLAGS = ("", "no gradient", "non-finite", "never positive")
-PNG_LEVEL = 4
-"""FZs are close to noise: level 9 saves 1% over 4 and takes several times as long."""
+PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
 
 Floats = NDArray[np.float32]
 
@@ -242,7 +243,7 @@ def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    Image.fromarray(image).save(buffer, "PNG", **PNG)
     return buffer.getvalue()
 
 

@@ -9,7 +9,9 @@ import math
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from core.errors import DiskFullError, StoreError
 from core.store.owner import temporary_name
 
 SUMS = "SHA256SUMS"
+FLUSHES = 8
+"""Files of a folder that are flushed to disk at once."""
 EXTRA = "does not belong here"
 _SUM_LINE = re.compile(r"^([0-9a-f]{64})  ([^/\n]+)$", re.MULTILINE)
 
@@ -49,6 +53,12 @@ def reason(error: OSError) -> str:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file of any size, in little memory. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def number(value: float) -> float | str | None:
@@ -99,6 +109,14 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_new(path: Path, content: bytes, durable: bool = True) -> None:
     """Writes a file that does not exist yet. Raises OSError."""
     with open(path, "xb") as file:
@@ -135,7 +153,10 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
 
     def fill(folder: Path) -> dict[str, str]:
         for name, content in files.items():
-            write_new(folder / name, content)
+            write_new(folder / name, content, durable=False)
+        # A disk takes eight flushes in the time of two: 0.04 instead of 0.2 s for a batch of 64 FZs.
+        with ThreadPoolExecutor(FLUSHES) as flushing:
+            deque(flushing.map(sync_file, [folder / name for name in files]), maxlen=0)
         return {name: sha256(content) for name, content in files.items()}
 
     return build_folder(final, fill)
@@ -275,7 +296,7 @@ def folder_damage(folder: Path) -> list[tuple[Path, str]]:
     damage += [(folder / name, EXTRA) for name in sorted(present - sums.keys())]
     for name in sorted(present & sums.keys()):
         try:
-            if sha256((folder / name).read_bytes()) != sums[name]:
+            if file_sha256(folder / name) != sums[name]:
                 damage.append((folder / name, "differs from its checksum"))
         except OSError as error:
             damage.append((folder / name, reason(error)))
