@@ -319,21 +319,20 @@ def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
         Field("invariance", "median invariance"),
         Field("half_width", "median half-width, octaves"),
     )
-    rows = []
+    rows: list[tuple[Value, ...]] = []
     for block, table in tuning.items():
         verdict = dict(
             zip(material.rows[block]["channel"], material.rows[block]["scale_invariant"].tolist(), strict=True)
         )
         found: dict[tuple[Value, ...], list[tuple[float, float]]] = {}
-        for row in table.rows:
-            named = dict(zip(table.columns, row, strict=True))
+        for values in table.rows:
+            named = dict(zip(table.columns, values, strict=True))
             holds = verdict.get(named["channel"], np.nan)
             if named["invariance"] is None or np.isnan(holds):
                 continue
             group = "scale invariant" if holds else "others"
-            key = (block, named["source"], named["on"], named["read"], group)
+            key: tuple[Value, ...] = (block, named["source"], named["on"], named["read"], group)
             found.setdefault(key, []).append((float(named["invariance"]), float(named["half_width"] or 0)))
         for key in sorted(found, key=lambda key: [str(part) for part in key]):
-            values = np.array(found[key])
-            rows.append((*key, len(values), *np.median(values, axis=0).tolist()))
+            rows.append((*key, len(found[key]), *np.median(np.array(found[key]), axis=0).tolist()))
     return make_table("tuning", "Scale tuning, by block", fields, rows, NO_CURVES)

@@ -30,8 +30,9 @@ def channels_table(material: Material, block: Block) -> Table:
 
 def tuning_table(material: Material, block: Block) -> Table:
     """Curves of a block, a row a channel, image and tensor read; the scales are columns."""
-    sources = {"FZ": material.fzset, **({"MEI": material.scan} if material.scan else {})}
-    found = [(name, _stored_curves(source, block.name)) for name, source in sources.items()]
+    found = [("FZ", _stored_curves(material.fzset, block.name))]
+    if material.scan is not None:
+        found.append(("MEI", _stored_curves(material.scan, block.name)))
     curves = [(name, c) for name, c in found if c is not None]
     scales = sorted({scale for _, c in curves for scale in c.scales.tolist()})
     fields = (

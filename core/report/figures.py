@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -31,20 +30,7 @@ COLOURS = {"overwrite": "#d55e00", "mix": "#c99700", "skip": "#0072b2", "invaria
 BY_COLOURS = {BY_FZ: COLOURS["skip"], BY_MEI: COLOURS["mix"], BY_BOTH: COLOURS["invariant"]}
 WIDTH = 5.0
 """Inches: on a phone's screen, 9 point text stays readable."""
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "streamscope",
-}
+STYLE = Path(__file__).parent / "figures.mplstyle"
 
 
 @dataclass(frozen=True)
@@ -68,7 +54,7 @@ class Drawn:
 def save(report: Path, drawn: Drawn, provenance: str, draw: Callable[[], Figure]) -> Drawn:
     """Draws a figure and writes its PNG and PDF, both with `provenance` under them. Raises StoreError."""
     folder = report / "figures"
-    with mpl.rc_context(STYLE), writing(folder):
+    with mpl.rc_context(fname=STYLE), writing(folder):
         folder.mkdir(exist_ok=True)
         figure = draw()
         size = 6.0
@@ -99,8 +85,6 @@ def spectrum_figure(frame: Frame) -> Figure:
         ax.set_title(f"{s.block} ({s.computed} of {s.channels} channels)", loc="left")
         ax.set_ylabel("channels")
         ax.set_xlabel("mix ratio M")
-        ax.label_outer(remove_inner_ticks=False) if columns > 1 else None
-        ax.set_ylabel("channels")
         ax.tick_params(labelbottom=True)
         if columns == 1:
             for kind, x in (("overwrite", 1 / 3), ("mix", (1 / UPDATE_BOUND + UPDATE_BOUND) / 2), ("skip", 3.25)):
@@ -113,13 +97,14 @@ def spectrum_figure(frame: Frame) -> Figure:
 
 def updates_figure(blocks: Table) -> Figure:
     """Kinds of update, a bar a block."""
-    figure = new_figure(0.34 * len(blocks) + 1.3)
+    computed = [row for row in range(len(blocks)) if blocks.value(row, "computed")]
+    figure = new_figure(0.34 * len(computed) + 1.3)
     ax = figure.subplots()
-    names = [str(blocks.value(row, "block")) for row in range(len(blocks))]
-    left = np.zeros(len(blocks))
-    total = np.array([max(1, int(blocks.value(row, "computed") or 0)) for row in range(len(blocks))])
+    names = [str(blocks.value(row, "block")) for row in computed]
+    left = np.zeros(len(computed))
+    total = _numbers(blocks, computed, "computed")
     for kind, colour in [*((kind, COLOURS[kind]) for kind in KINDS), ("undefined", "#bbbbbb")]:
-        counts = np.array([int(blocks.value(row, kind) or 0) for row in range(len(blocks))])
+        counts = _numbers(blocks, computed, kind)
         ax.barh(names, counts / total, left=left, color=colour, label=kind, edgecolor="white", lw=0.5)
         left += counts / total
     ax.invert_yaxis()
@@ -133,28 +118,25 @@ def updates_figure(blocks: Table) -> Figure:
 
 def shares_figure(shares: Table, nulls: Table) -> Figure:
     """Shares of scale-invariant channels with and without the mix criterion, by FZ, by MEI and by both, with nulls."""
-    names = list(dict.fromkeys(str(shares.value(row, "block")) for row in range(len(shares))))
+    known = [row for row in range(len(shares)) if shares.value(row, "n")]
+    names = list(dict.fromkeys(str(shares.value(row, "block")) for row in known))
+    kinds = [by for by in BY_COLOURS if any(shares.value(row, "by") == by for row in known)]
+    width = 0.8 / len(kinds)
     figure = new_figure(4.6)
     axes = figure.subplots(2, 1, sharex=True)
     for ax, mix in zip(axes, (True, False), strict=True):
-        for place, by in enumerate((BY_FZ, BY_MEI, BY_BOTH)):
-            rows = [shares.find(block=name, by=by, mix=mix) for name in names]
-            drawn = [(x, row) for x, row in enumerate(rows) if row is not None and shares.value(row, "n")]
-            x = np.array([x for x, _ in drawn]) + (place - 1) * 0.27
-            share, low, high = (
-                np.array([float(shares.value(row, column) or 0) for _, row in drawn])
-                for column in ("share", "low", "high")
-            )
-            label = {BY_FZ: "by FZ", BY_MEI: "by MEI", BY_BOTH: "by both"}[by]
-            ax.bar(x, share, width=0.25, color=BY_COLOURS[by], label=label if len(drawn) else f"{label} (none)")
+        for place, by in enumerate(kinds):
+            rows = [row for row in known if shares.value(row, "by") == by and shares.value(row, "mix") is mix]
+            x = _places(shares, rows, names) + (place - (len(kinds) - 1) / 2) * width
+            share, low, high = (_numbers(shares, rows, column) for column in ("share", "low", "high"))
+            ax.bar(x, share, width=width * 0.92, color=BY_COLOURS[by], label=f"by {by}")
             ax.errorbar(x, share, yerr=np.abs([share - low, high - share]), fmt="none", ecolor="#333333", lw=0.8)
         criterion = "scale_invariant" if mix else "meets_both"
-        places = [row for row in range(len(nulls)) if nulls.value(row, "criterion") == criterion]
-        x = np.array([names.index(str(nulls.value(row, "block"))) for row in places]) - 0.27
-        share = np.array([nulls.value(row, "null_share") for row in places], dtype=float)
-        ax.scatter(x, share, marker="_", s=160, color="black", label="nulls, by FZ", zorder=3)
+        rows = [row for row in range(len(nulls)) if nulls.value(row, "criterion") == criterion]
+        x = _places(nulls, rows, names) - (len(kinds) - 1) / 2 * width
+        ax.scatter(x, _numbers(nulls, rows, "null_share"), marker="_", s=160, color="black", label="nulls", zorder=3)
         ax.set_title("all criteria" if mix else "without the mix criterion", loc="left")
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.set_ylim(bottom=0)
         ax.set_ylabel("scale invariant")
     axes[1].set_xticks(range(len(names)), names)
@@ -162,6 +144,15 @@ def shares_figure(shares: Table, nulls: Table) -> Figure:
     handles, labels = axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
+
+
+def _places(table: Table, rows: Sequence[int], blocks: Sequence[str]) -> np.ndarray:
+    return np.array([blocks.index(str(table.value(row, "block"))) for row in rows], dtype=float)
+
+
+def _numbers(table: Table, rows: Sequence[int], name: str) -> np.ndarray:
+    """One column of some rows; NaN where empty."""
+    return np.array([table.value(row, name) for row in rows], dtype=float)
 
 
 def skip_weights_figure(block: str, rows: Frame, table: Table) -> Figure:

@@ -39,14 +39,14 @@ class Page:
 
 @dataclass
 class Site:
-    """A report being written to `folder`; what it made so far is in `tables` and `figures`."""
+    """A report being written to `folder`; what it made so far is in `tables` and `drawn`."""
 
     material: Material
     folder: Path
     top: int = TOP
     progress: Progress | None = None
     tables: list[Table] = field(default_factory=list)
-    figures: list[figures.Drawn] = field(default_factory=list)
+    drawn: list[figures.Drawn] = field(default_factory=list)
     _done: int = 0
 
     def write(self) -> list[str]:
@@ -118,7 +118,7 @@ class Site:
         return table
 
     def _draw(self, drawn: figures.Drawn, draw: Callable[[], Any]) -> figures.Drawn:
-        self.figures.append(figures.save(self.folder, drawn, self.material.provenance, draw))
+        self.drawn.append(figures.save(self.folder, drawn, self.material.provenance, draw))
         return drawn
 
     def _render(self, template: str, page: Page, title: str, **values: Any) -> None:
@@ -134,7 +134,7 @@ class Site:
             "version": __version__,
             "time": m.time,
             "tables": self.tables,
-            "figures": self.figures,
+            "figures": self.drawn,
         }
         css = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
         text = self._environment.get_template(template).render(
@@ -145,7 +145,7 @@ class Site:
 
     def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
         rows, provenance = self.material.rows[block.name], f"block {block.name}"
-        drawn = {"spectrum": None, "skip_weights": None, "inhibition": None}
+        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(("spectrum", "skip_weights", "inhibition"))
         if found["blocks"].value(number, "computed"):
             drawn = {
                 "spectrum": self._draw(
@@ -222,7 +222,7 @@ class Site:
             shares.append({"block": block.name, "parts": parts})
         drawn: dict[str, Any] = self._overview_figures(found)
         for name in ("skip_weights", "inhibition"):
-            drawn[name] = [f for f in self.figures if f.name.startswith(f"{name}-")]
+            drawn[name] = [f for f in self.drawn if f.name.startswith(f"{name}-")]
         ablations = self._ablations()
         computed = any(found["blocks"].value(row, "computed") for row in range(len(found["blocks"])))
         shams = any(null.null.startswith(("sham", "untrained")) for n in m.nulls.values() for null in n.nulls)

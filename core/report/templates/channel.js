@@ -41,20 +41,21 @@ function verdictSection(row) {
     const mark = value === null ? "–" : value ? "✓" : "✗";
     return make("td", { class: `tick ${value === true ? "yes" : value === false ? "no" : ""}` }, make("data", { value: exact(value), "data-cell": `${table.name}:${row}:${name}`, "aria-label": shown(value) }, mark));
   };
-  const has = (name) => columnOf.has(name);
-  const number = (name) => (has(name) ? numberOf(row, name) : "–");
-  const line = (text, fz, mei, ...numbers) => make("tr", {}, make("th", { scope: "row" }, text), tick(fz), has(mei) ? tick(mei) : make("td", {}, "–"), make("td", {}, ...numbers));
+  const number = (name) => numberOf(row, name);
+  const line = (text, fz, mei, ...numbers) => make("tr", {}, make("th", { scope: "row" }, text), tick(fz), tick(mei), make("td", {}, ...numbers));
   const rows = [
-    line("(2) mixes: 1/1.5 < M < 1.5", "meets_mix", "mei_meets_mix", "M ", number("mix_ratio"), has("mei_mix_ratio") ? [" · on MEIs ", number("mei_mix_ratio")].flat() : null),
+    line("(2) mixes: 1/1.5 < M < 1.5", "meets_mix", "mei_meets_mix", "M ", number("mix_ratio"), " · by MEI ", number("mei_mix_ratio")),
     line("(3) B(S(FZ(I))) > relu(B(FZ(I)))", "meets_block", "mei_meets_block", number("block_on_in_up"), " against ", number("block_on_in"), " · gain ", number("block_gain")),
     line("(4) I(S⁻(FZ(B))) > relu(I(FZ(B)))", "meets_input", "mei_meets_input", number("in_on_block_down"), " against ", number("in_on_block"), " · gain ", number("input_gain")),
     line("scale invariant: all three", "scale_invariant", "mei_scale_invariant", "scale metric ", number("scale_metric")),
-    make("tr", {}, make("th", { scope: "row" }, "robust: by FZ and by MEI"), make("td", {}), tick("robust"), make("td", {}, "images ", number("images"))),
+    make("tr", {}, make("th", { scope: "row" }, "robust: by FZ and by MEI"), make("td", {}), tick("robust"), make("td", {}, number("mei_images"), " exciting MEIs of ", number("images"), " images")),
   ];
   const head = make("tr", {}, ...["criterion", "FZ", "MEI", "numbers"].map((text) => make("th", { scope: "col" }, text)));
   const tableElement = make("table", { class: "verdict" }, make("thead", {}, head), make("tbody", {}, ...rows));
-  const stable = ["seeds", "stable_update", "stable_scale_invariant"].filter((name) => has(name) && field(row, name) !== null);
-  const over = stable.length ? make("p", {}, ...stable.flatMap((name) => [`${data.describe[name].help}: `, numberOf(row, name), make("br")])) : make("p", { class: "missing" }, "Only one FZ seed is stored, so how stable the verdict is has not been measured.");
+  const stable = ["stable_update", "stable_scale_invariant"].filter((name) => field(row, name) !== null);
+  const over = stable.length
+    ? make("p", { class: "hint" }, "Of ", numberOf(row, "seeds"), " FZ seeds, this share says the same update: ", numberOf(row, "stable_update"), "; and this share scale invariant: ", numberOf(row, "stable_scale_invariant"), ".")
+    : make("p", { class: "hint" }, "How stable this is over FZ seeds is not known: fewer than two are stored.");
   return section("Verdict", make("div", { class: "scroll" }, tableElement), over);
 }
 
@@ -62,14 +63,14 @@ function matrixSection(row) {
   const names = Object.keys(TENSORS);
   const values = names.flatMap((read) => names.map((on) => field(row, `${read}_on_${on}`)));
   const largest = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-12);
-  const body = names.map((read) => make("tr", {}, make("th", { scope: "row" }, read === "out" ? "O before its ReLU" : READS[read]), ...names.map((on) => {
+  const body = names.map((read) => make("tr", {}, make("th", { scope: "row" }, READS[read]), ...names.map((on) => {
     const value = field(row, `${read}_on_${on}`);
     const strength = Math.round((100 * Math.abs(value ?? 0)) / largest * 0.55);
     const colour = value < 0 ? "var(--overwrite)" : "var(--skip)";
     return make("td", { class: "number", style: `background:color-mix(in srgb, ${colour} ${strength}%, transparent)` }, numberOf(row, `${read}_on_${on}`));
   })));
   const head = make("tr", {}, make("th", { scope: "col" }, ""), ...names.map((on) => make("th", { scope: "col" }, TENSORS[on])));
-  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns)."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
+  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns); O before its ReLU."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
 }
 
 function tuningSection(channel) {
@@ -88,7 +89,7 @@ function tuningSection(channel) {
     const legend = lines.map(({ values, row }) => make("li", { class: `line-${values[place.get("read")]}` }, `${READS[values[place.get("read")]]}: invariance `, cited(values[place.get("invariance")], tuning.name, row, "invariance"), ", half-width ", cited(values[place.get("half_width")], tuning.name, row, "half_width"), " octaves"));
     plots.push(make("figure", { class: "curve" }, curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `Activation over scale, on ${name}`), make("figcaption", {}, make("b", {}, `on ${name}`), make("ul", {}, ...legend))));
   }
-  return section("Scale tuning", make("p", { class: "hint" }, "Centre activation while the image is shown smaller and larger (antialiased resizing is not used unless the curves were computed so)."), make("div", { class: "curves" }, ...plots));
+  return section("Scale tuning", make("p", { class: "hint" }, `Centre activation while the image is shown smaller and larger, resized ${own[0].values[place.get("antialias")] ? "with" : "without"} antialiasing.`), make("div", { class: "curves" }, ...plots));
 }
 
 function curves(scales, lines, label) {
@@ -174,7 +175,10 @@ function show() {
     make("nav", { class: "steps", "aria-label": "channels" }, make("a", { href: "#", id: "back" }, "← table (Esc)"), link("previous (k)", step(-1), "previous"), make("span", {}, position), link("next (j)", step(1), "next")),
     heading,
     field(row, "status") === "ok" ? "" : make("p", { class: "missing" }, field(row, "status")),
-    make("div", { class: "channel" }, picturesSection(row, channel), verdictSection(row), matrixSection(row), tuningSection(channel), meisSection(channel), factsSection(row), judgementSection(row)),
+    make("div", { class: "channel" },
+      make("div", {}, picturesSection(row, channel), matrixSection(row), factsSection(row)),
+      make("div", {}, verdictSection(row), judgementSection(row), tuningSection(channel))),
+    meisSection(channel),
   );
 }
 
