@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,8 +51,8 @@ def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | Non
     return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)
 
 
-def job_asked(spec: ModelSpec, device: str, key: SetKey, blocks: Sequence[str]) -> dict[str, Any]:
-    """What a job is asked for that makes the FZs which verdicts on some blocks need, in the set of `key`."""
+def job_asked(spec: ModelSpec, device: str, key: SetKey, channels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """What a job is asked for that makes, in the set of `key`, the FZs which verdicts on channels of blocks need."""
     return {
         "model": spec.name,
         "weights": str(spec.weights.resolve()) if spec.weights else None,
@@ -61,6 +61,7 @@ def job_asked(spec: ModelSpec, device: str, key: SetKey, blocks: Sequence[str]) 
         "steps": key.recipe.steps,
         "seed": key.seed,
         "capture": key.capture,
-        "blocks": list(blocks),
+        "blocks": list(channels),
         "tensors": list(NEEDED),
+        "channels": {block: list(picked) for block, picked in channels.items()},
     }

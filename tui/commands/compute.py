@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-from typing import Any
 
 import click
 
 from core.blocks import TENSORS, ModelInfo
 from core.errors import UsageError
 from core.plan import Request
-from core.store import FZSet, Store, create_job
+from core.store import FZSet, Store
 from core.table import build_frame, summarise
 from tui.given import Given, set_options
-from tui.progress import download_progress, job_progress
+from tui.progress import download_progress
+from tui.running import run_visibly
 from tui.selection import Selection, selection_options
 
 
@@ -65,7 +64,6 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
 
     from core.model import load_network
     from core.work import default_batch
-    from core.worker import run_job
 
     with download_progress(f"downloading {spec.name}") as progress:
         network = load_network(spec, given.device, progress)
@@ -83,22 +81,7 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
         job = Workers().start(store, asked)
         click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
         return 0
-    job = create_job(store, asked)
-    # A polite kill ends like Ctrl-C: leases are given back and the job says that it was stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    problems: list[str] = []
-    with job_progress() as draw:
-
-        def tell(event: dict[str, Any]) -> None:
-            draw(event)
-            if event["event"] in ("problem", "failed", "stopped"):
-                problems.append(event["message"])
-            if given.as_json:
-                click.echo(json.dumps(event))
-
-        code = run_job(store, job, tell, network)
-    for line in dict.fromkeys(problems):
-        click.echo(f"streamscope: {line}", err=True)
+    code = run_visibly(store, asked, network, given.as_json)
     if not given.as_json:
         _summarise(network.info, store.set(network.info, request.key), request)
     return code
