@@ -1,7 +1,7 @@
 """FZs, measures, jobs and marks on disk. Never imports torch."""
 
 from core.store.batches import FLAGS, SAMPLES, FZRecord
-from core.store.disk import Removed, Usage, estimate_bytes, prune, usage
+from core.store.disk import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage, usage
 from core.store.integrity import Problem, drop, verify
 from core.store.job import (
     ACTIVE,
@@ -45,6 +45,7 @@ __all__ = [
     "Problem",
     "Removed",
     "Scan",
+    "ScanUsage",
     "ScannedImage",
     "Store",
     "Usage",
@@ -69,6 +70,7 @@ __all__ = [
     "remove_finished",
     "request_stop",
     "requeue",
+    "scan_usage",
     "usage",
     "verify",
     "waiting",

@@ -36,8 +36,21 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class ScanUsage:
+    """What one scan holds; `images` counts the readable and the others. Unfinished where `finished` is None."""
+
+    info: ModelInfo
+    path: Path
+    source: str
+    images: int
+    bytes: int
+    finished: float | None
+
+
+@dataclass(frozen=True)
 class Removed:
-    """Something that `prune` removed or would remove; `what` says so: a set, a model, a job, a lease, a leftover."""
+    """Something that `prune` removed or would remove; `what` says so: a set, a scan, a model, a job, a lease, a
+    leftover."""
 
     path: Path
     what: str
@@ -56,6 +69,17 @@ def usage(store: Store) -> list[Usage]:
     return found
 
 
+def scan_usage(store: Store) -> list[ScanUsage]:
+    """Every scan of every model, finished or not. What cannot be read goes to `store.problems`."""
+    found = []
+    for info in store.models():
+        finished = {scan.path: scan.finished_at for scan in store.scans(info)}
+        for path, described in store.described_scans(info):
+            size = folder_bytes(path)
+            found.append(ScanUsage(info, path, described.source, described.images, size, finished.get(path)))
+    return found
+
+
 def estimate_bytes(info: ModelInfo, count: int) -> int:
     """Room that `count` FZs and what is measured on them take at most, in bytes."""
     image = 3 * info.input_size**2 + 1024
@@ -70,18 +94,26 @@ def prune(
     *,
     model: ModelInfo | None = None,
     set: SetKey | None = None,
+    images: Path | None = None,
     stale: bool = True,
     dry_run: bool = False,
 ) -> list[Removed]:
-    """Removes a model with all its sets, or only one set of it.
+    """Removes a model with all its sets and scans, or only one set of it, or only its scans of one folder of images.
 
     With `stale` also finished jobs, expired leases and what killed processes left. Returns what it removed, or with
     `dry_run` would remove. Raises StoreError.
     """
-    if set is not None and model is None:
-        raise StoreError("name the model whose set is to be pruned")
+    if (set is not None or images is not None) and model is None:
+        raise StoreError("name the model whose set or scan is to be pruned")
     removed: list[Removed] = []
-    if model is not None:
+    if model is not None and images is not None:
+        source = os.path.abspath(images)
+        removed += [
+            Removed(scan.path, f"{model.name}, the scan of {scan.source}", scan.bytes)
+            for scan in scan_usage(store)
+            if scan.info.fingerprint == model.fingerprint and scan.source == source
+        ]
+    if model is not None and (set is not None or images is None):
         path = store.set(model, set).path if set is not None else store.folder(model)
         if path is not None and os.path.lexists(path):
             removed.append(Removed(path, f"{model.name}, {set}" if set else f"model {model.name}", folder_bytes(path)))

@@ -33,6 +33,7 @@ from core.store.layout import (
     SUMS,
     build_folder,
     encode,
+    file_sha256,
     folder_damage,
     read_checked,
     read_document,
@@ -49,6 +50,7 @@ from core.store.scans import (
     RESULT,
     ROBUST,
     SCAN,
+    SCANS,
     Scan,
     activations_name,
     extremes_name,
@@ -99,12 +101,12 @@ class Draft:
     The same images (by path, size and date) in the same folder give the same draft, so that a rerun goes on with it.
     """
 
-    def __init__(self, models_folder: Path, info: ModelInfo, source: Path, images: Sequence[ImagePath]) -> None:
+    def __init__(self, model_folder: Path, info: ModelInfo, source: Path, images: Sequence[ImagePath]) -> None:
         self.info, self.images = info, images
         self.source = Path(os.path.abspath(source))
         self.preparation = Preparation.of(info)
         self.per_chunk = chunk_images(info)
-        self.path = models_folder / "scans" / self._name()
+        self.path = model_folder / SCANS / self._name()
 
     def _name(self) -> str:
         digest = hashlib.sha256()
@@ -200,7 +202,7 @@ class Draft:
             self._write_activations(folder, len(readable), watch)
             self._write_extremes(folder, watch)
             self._write_rho(folder, watch)
-            return {path.name: _file_sha256(path) for path in sorted(folder.iterdir())}
+            return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
         build_folder(self.path / RESULT, fill)
 
@@ -292,8 +294,3 @@ class Draft:
             rho, p, n = inhibition_rho(*sides)
             write_new(folder / rho_name(block.name), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
             watch(done, len(self.info.blocks), "correlating in and block")
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

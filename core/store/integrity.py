@@ -16,6 +16,8 @@ from core.errors import StoreError
 from core.store.ablations import FOLDER as ABLATIONS
 from core.store.batches import RECORD, batch_name, read_fzs, read_measures
 from core.store.layout import EXTRA, folder_damage, read_document, reason, remove_folder, writing
+from core.store.responses import CURVES, SHAMS
+from core.store.scans import FINISHED, RESULT, SCAN, SCANS
 from core.store.sets import COMPLETED, SET
 from core.store.store import FORMAT, Store, read_key
 
@@ -62,6 +64,9 @@ def drop(problem: Problem) -> list[Path]:
     Raises StoreError. Marks are elsewhere and stay.
     """
     removed = [problem.removes]
+    if problem.removes.parent.parent.name == SCANS and os.path.lexists(problem.removes.parent / FINISHED):
+        # A scan that lacks a part is not finished; the next one makes the part again.
+        removed.append(problem.removes.parent / FINISHED)
     if problem.removes.parent.parent.name == "fzs":
         removed += _measured_on(problem.removes)
     for path in removed:
@@ -99,6 +104,40 @@ def _verify_model(model: Path) -> Iterator[Problem]:
                 yield from _verify_document(fzset / COMPLETED)
             for batch in batches(fzset):
                 yield from _verify_batch(batch)
+            for name in (CURVES, SHAMS):
+                for folder in _committed(fzset / name):
+                    yield from _verify_folder(folder, folder)
+    for scan in _folders(model / SCANS):
+        yield from _entry(scan) or _verify_scan(scan)
+
+
+def _verify_scan(scan: Path) -> Iterator[Problem]:
+    yield from _verify_document(scan / SCAN)
+    if os.path.lexists(scan / FINISHED):
+        yield from _verify_document(scan / FINISHED)
+    for folder in (inside for part in _folders(scan) if part.is_dir() for inside in _committed(part)):
+        # What the result was put together from is gone: without it the whole scan is to be made again.
+        yield from _verify_folder(folder, scan if folder == scan / RESULT else folder)
+
+
+def _committed(folder: Path) -> Iterator[Path]:
+    """Every folder with checksums at or under `folder`, and folders that should have them: those with files."""
+    if not folder.is_dir():
+        return
+    inside = _folders(folder)
+    if any(not path.is_dir() for path in inside):
+        yield folder
+        return
+    for path in inside:
+        yield from _committed(path)
+
+
+def _verify_folder(folder: Path, removes: Path) -> Iterator[Problem]:
+    damage = folder_damage(folder)
+    # Where all that is wrong is a file too many, the rest is whole.
+    whole = all(what == EXTRA for _, what in damage)
+    for path, what in damage:
+        yield Problem(path, what, path if whole else removes)
 
 
 def _entry(path: Path) -> list[Problem]:

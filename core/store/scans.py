@@ -27,6 +27,8 @@ from core.images import Pixels, Preparation, read_image
 from core.store.layout import read_checked, read_document, read_sums, reason, sha256
 from core.store.listing import Problems
 
+SCANS = "scans"
+"""Folder of a model's scans."""
 SCAN = "scan.json"
 FINISHED = "finished.json"
 RESULT = "result"
@@ -41,6 +43,23 @@ class ScannedImage:
     path: str
     label: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """Of what a scan is, finished or not: `images` of the folder `source`, readable or not."""
+
+    source: str
+    images: int
+
+    @classmethod
+    def read(cls, path: Path) -> Described:
+        """Raises OSError, StoreError when it is damaged."""
+        data = read_document(path / SCAN)
+        try:
+            return cls(str(data["source"]), int(data["images"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +97,8 @@ class Scan:
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
-        described, finished = read_document(path / SCAN), read_document(path / FINISHED)
-        try:
-            return cls(path, info, Path(described["source"]), float(finished["time"]), problems)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
+        described, finished = Described.read(path), read_document(path / FINISHED)
+        return cls(path, info, Path(described.source), float(finished["time"]), problems)
 
     def __repr__(self) -> str:
         return f"Scan({self.info.name}, {self.source})"

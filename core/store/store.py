@@ -26,7 +26,7 @@ from core.store.layout import (
     write_file,
 )
 from core.store.listing import Listings, Problems
-from core.store.scans import FINISHED, Scan
+from core.store.scans import FINISHED, SCAN, SCANS, Described, Scan
 from core.store.sets import SET, FZSet, read_key
 
 FORMAT = 1
@@ -155,6 +155,18 @@ class Store:
         found = [scan for path, stamp in self._finished_scans(info) if (scan := self._read_scan(info, path, stamp))]
         return sorted(found, key=lambda scan: (scan.finished_at, scan.path.name))
 
+    def described_scans(self, info: ModelInfo) -> list[tuple[Path, Described]]:
+        """The folder of every scan, finished or not, and of what it is; damaged ones go to `problems`."""
+        folder = self._folder(info.fingerprint)
+        found = []
+        for path in [folder / SCANS / name for name, _ in self._listings.names(folder / SCANS)] if folder else []:
+            try:
+                found.append((path, Described.read(path)))
+                self._problems.clear(path / SCAN)
+            except (OSError, StoreError) as error:
+                self._problems.report(path / SCAN, _line(path / SCAN, error))
+        return found
+
     def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
         """The finished scan of a folder of images, or of any: the newest; None when there is none."""
         source = None if images is None else Path(os.path.abspath(images))
@@ -217,8 +229,8 @@ class Store:
         """Folders of finished scans, each with what changes when it is scanned anew."""
         folder = self._folder(info.fingerprint)
         found = []
-        for name, _ in self._listings.names(folder / "scans") if folder else ():
-            path = folder / "scans" / name  # type: ignore[operator]
+        for name, _ in self._listings.names(folder / SCANS) if folder else ():
+            path = folder / SCANS / name  # type: ignore[operator]
             try:
                 state = os.stat(path / FINISHED)
             except OSError:

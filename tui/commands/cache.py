@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import click
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from core.blocks import ModelInfo
 from core.errors import UsageError
-from core.store import Store, drop, free_bytes, prune, usage, verify
+from core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
 from tui.given import Given, common_options, set_options
 
 
@@ -23,9 +24,9 @@ def command() -> None:
 @command.command("info")
 @common_options
 def info_command(given: Given) -> None:
-    """Say where the store is and how much room each set takes."""
+    """Say where the store is and how much room each set and each scan takes."""
     store = given.store()
-    used = usage(store)
+    used, scans = usage(store), scan_usage(store)
     free = free_bytes(store.root)
     if given.as_json:
         sets = [
@@ -40,25 +41,52 @@ def info_command(given: Given) -> None:
             }
             for u in used
         ]
-        click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets}, indent=2))
+        scanned = [
+            {
+                "model": s.info.name,
+                "fingerprint": s.info.fingerprint,
+                "scan": s.path.name,
+                "path": str(s.path),
+                "folder": s.source,
+                "images": s.images,
+                "bytes": s.bytes,
+                "finished": s.finished,
+            }
+            for s in scans
+        ]
+        click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets, "scans": scanned}, indent=2))
     else:
-        click.echo(
-            f"{store.root}: {sum(u.bytes for u in used) / 1e6:,.1f} MB in {len(used)} sets, {free / 1e9:,.1f} GB free"
-        )
+        size = sum(u.bytes for u in used) + sum(s.bytes for s in scans)
+        held = f"{len(used)} sets" + (f" and {len(scans)} scans" if scans else "")
+        click.echo(f"{store.root}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("model", "fingerprint", "set", "FZs", "MB", "completed"):
             table.add_column(name, justify="right" if name in ("FZs", "MB") else "left")
         for u in used:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(u.completed)) if u.completed else "not yet"
-            table.add_row(u.info.name, u.info.fingerprint[:12], u.path.name, str(u.fzs), f"{u.bytes / 1e6:,.1f}", when)
+            row = (u.info.name, u.info.fingerprint[:12], u.path.name, str(u.fzs), f"{u.bytes / 1e6:,.1f}")
+            table.add_row(*row, _when(u.completed))
         if used:
+            Console().print(table)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("model", "fingerprint", "scan of", "images", "MB", "finished"):
+            table.add_column(name, justify="right" if name in ("images", "MB") else "left")
+        for s in scans:
+            row = (s.info.name, s.info.fingerprint[:12], s.source, str(s.images), f"{s.bytes / 1e6:,.1f}")
+            table.add_row(*row, _when(s.finished))
+        if scans:
             Console().print(table)
     for line in store.problems:
         click.echo(f"streamscope: {line}", err=True)
 
 
+def _when(finished: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)) if finished else "not yet"
+
+
 @command.command("verify")
-@click.option("--drop", "dropping", is_flag=True, help="Remove what is damaged, so that compute makes it again.")
+@click.option(
+    "--drop", "dropping", is_flag=True, help="Remove what is damaged, so that compute or scan makes it again."
+)
 @common_options
 def verify_command(given: Given, dropping: bool) -> int:
     """Read every byte of the store and compare it with its checksums; exit code 1 when something is damaged."""
@@ -72,7 +100,7 @@ def verify_command(given: Given, dropping: bool) -> int:
         damaged = [{"path": str(p.path), "what": p.what} for p in found]
         click.echo(json.dumps({"damaged": damaged, "removed": [str(path) for path in removed]}, indent=2))
     elif removed:
-        click.echo(f"removed {len(removed)} damaged batches; 'streamscope compute' makes them again")
+        click.echo(f"removed {len(removed)} damaged batches; the same 'compute' or 'scan' makes them again")
     elif found:
         click.echo(f"{len(found)} problems; 'streamscope cache verify --drop' removes what is damaged", err=True)
     else:
@@ -81,13 +109,13 @@ def verify_command(given: Given, dropping: bool) -> int:
 
 
 @command.command("prune")
-@click.option("--all-sets", is_flag=True, help="Every set of the --model (or of the weights in --weights).")
+@click.option("--all-sets", is_flag=True, help="Every set and scan of the --model (or of the weights in --weights).")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @set_options
 def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> None:
     """Remove leftovers of killed processes and finished jobs; with --steps, --seed or --capture also the one set that
-    they name, with --all-sets all sets of the model."""
+    they name, with --images the model's scans of that folder, with --all-sets all sets and scans of the model."""
     store = given.store()
     model: ModelInfo | None = None
     key = None
@@ -106,7 +134,13 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> Non
             names = "; ".join(str(k) for k in fitting) or "none"
             raise UsageError(f"--steps, --seed and --capture must name one set of {model.name}; they fit: {names}")
         key = fitting[0]
-    planned = prune(store, model=model, set=key, dry_run=True)
+    if given.images is not None:
+        if all_sets:
+            raise UsageError("--all-sets removes all scans too; leave --images out")
+        model = model or given.info(store)
+        if not any(s.source == os.path.abspath(given.images) for s in scan_usage(store)):
+            raise UsageError(f"{given.images} was never scanned; 'streamscope cache info' names what was")
+    planned = prune(store, model=model, set=key, images=given.images, dry_run=True)
     if given.as_json and (dry_run or not planned):
         _as_json(planned)
     elif not given.as_json:
@@ -121,7 +155,7 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> Non
     if not yes and model is not None and not click.confirm("Remove these?", err=True):
         click.echo("nothing was removed", err=True)
         return
-    removed = prune(Store.open(given.root), model=model, set=key)
+    removed = prune(Store.open(given.root), model=model, set=key, images=given.images)
     if given.as_json:
         _as_json(removed)
     else:
