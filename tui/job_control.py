@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import StoreError, StreamscopeError
 from core.spec import ModelSpec
-from core.store import FINISHED, Job, JobState, Store, create_job, in_turn, job_state, open_job, queue_of
+from core.store import FINISHED, Job, JobState, Store, create_job, free_bytes, in_turn, job_state, open_job, queue_of
 from core.store.owner import this_process
 
 WORKER = (sys.executable, "-m", "core.worker")
@@ -144,6 +144,14 @@ class JobWatch:
                 self._finished[name] = (beaten, state)
             found.append(state)
         return found
+
+
+def room_left(cache: Path) -> int | None:
+    """Bytes free on a cache's disk; None where that cannot be told."""
+    try:
+        return free_bytes(cache)
+    except OSError:
+        return None
 
 
 def _modified(path: Path) -> float | None:

@@ -29,11 +29,12 @@ class StoreRead(Message):
 
 
 class JobsPolled(Message):
-    """Every job of the store, as it is now."""
+    """Every job of the store, as it is now, and the bytes free on its disk (None where that cannot be told)."""
 
-    def __init__(self, jobs: Sequence[JobState]) -> None:
+    def __init__(self, jobs: Sequence[JobState], free: int | None = None) -> None:
         super().__init__()
         self.jobs = jobs
+        self.free = free
 
 
 class JudgementsChanged(Message):

@@ -19,6 +19,7 @@ from tui.marking import named
 from tui.reading import Reading
 from tui.screens.channels import ChannelsScreen
 from tui.screens.dialogs import Choice, Notice, Prompt
+from tui.views import Views
 
 if TYPE_CHECKING:
     from tui.app import StreamscopeApp
@@ -38,13 +39,15 @@ class Requests:
     def __init__(self, app: StreamscopeApp) -> None:
         self._app = app
         self.jobs = JobRequests(app, self._do)
+        self.views = Views(app)
 
     def answer(self, what: str) -> None:
         """Begin what is asked for; the names are those of the bindings."""
         screen, reading = self._app.channels, self._app.reading
         if screen is None or reading is None:
             return
-        begin: Callable[[ChannelsScreen, Reading], None] = {
+        openers: dict[str, Callable[[ChannelsScreen, Reading], None]] = {
+            **self.views.openers(),
             "note": self._note,
             "tags": self._tags,
             "undo": lambda *_: self._app.judge(lambda marking: marking.undo()),
@@ -56,8 +59,8 @@ class Requests:
             "export": self._export,
             "set": self._set,
             "problems": self._problems,
-        }[what]
-        begin(screen, reading)
+        }
+        openers[what](screen, reading)
 
     def _note(self, screen: ChannelsScreen, reading: Reading) -> None:
         keys = screen.table.meant

@@ -26,6 +26,11 @@ def describe(row: Row, width: int) -> Text:
     return Text("\n").join(lines)
 
 
+def one_line(row: Row) -> Text:
+    """Name, update, verdict, mark, M and scale metric of a channel."""
+    return _title(row).append(f"   M {_figure(row, 'mix_ratio')}  SM {_figure(row, 'scale_metric')}")
+
+
 def _figure(row: Row, name: str, places: int = 2) -> str:
     value = row.get(name)
     return number(float(value) if isinstance(value, (int, float)) else None, places)

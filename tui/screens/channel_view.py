@@ -1,0 +1,168 @@
+"""Full screens that look at channels of the table below, and the simplest of them: pictures as large as they go."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from core.blocks import TENSORS
+from tui.library import LOOKS, Look
+from tui.screens.channels import AHEAD, ChannelsScreen
+from tui.view import Key
+from tui.widgets.details import Row, one_line
+from tui.widgets.picture import PictureBox
+from tui.widgets.preview import DEBOUNCE, Preview, shots
+
+
+class ChannelView(Screen[None]):
+    """What these screens share: marks, other pictures, whole or cropped, and the way back.
+
+    `source` is the screen below: its frame, its table's order and cursor are the truth. Subclasses say in `show` what
+    changes when any of that does.
+    """
+
+    CSS = """
+    ChannelView { layout: vertical; }
+    ChannelView .line { height: 1; background: $panel; padding: 0 1; }
+    ChannelView .figures { padding: 0 1; scrollbar-size-vertical: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "mark('keep')", "Keep", id="view.keep"),
+        Binding("n", "mark('reject')", "Reject", id="view.reject"),
+        Binding("u", "mark('unsure')", "Unsure", id="view.unsure"),
+        Binding("c", "mark('')", "Clear the mark", show=False, id="view.clear"),
+        Binding("z", "app.ask('undo')", "Undo", show=False, id="view.undo"),
+        Binding("x", "next_look", "Other pictures", id="view.look"),
+        Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="view.whole"),
+        Binding("escape,q", "leave", "Back", id="view.leave"),
+    ]
+
+    def __init__(self, source: ChannelsScreen) -> None:
+        super().__init__()
+        self.source = source
+        preview = source.query_one(Preview)
+        self.look: Look = preview.look
+        self.whole = preview.whole
+
+    def show(self) -> None:
+        """Show what the table below holds now."""
+        raise NotImplementedError
+
+    def marked_keys(self) -> list[Key]:
+        """What a mark is for."""
+        return [self.source.table.key] if self.source.table.key is not None else []
+
+    def after_mark(self) -> None:
+        """Where to go after a mark, when the table would go on to the next channel."""
+        self.source.table.action_move(1)
+        self.show()
+
+    def say(self, text: str, failed: bool = False) -> None:
+        """Put a line at the bottom."""
+        self.query_one("#said", Static).update(Text(text, style="bold red" if failed else "", no_wrap=True))
+
+    def row_at(self, key: Key | None) -> Row | None:
+        """A channel's fields; None when the frame has none."""
+        frame = self.source.frame
+        place = frame.row_of(*key) if frame is not None and key is not None else None
+        return frame.rows([place])[0] if frame is not None and place is not None else None
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.show)
+
+    def action_mark(self, mark: str) -> None:
+        keys = self.marked_keys()
+        if keys:
+            self.source.post_message(ChannelsScreen.MarkGiven(keys, mark))
+            if self.source.advance and mark:
+                self.after_mark()
+
+    def action_next_look(self) -> None:
+        looks = list(LOOKS)
+        self.look = looks[(looks.index(self.look) + 1) % len(looks)]
+        self.say(LOOKS[self.look])
+        self.show()
+
+    def action_toggle_whole(self) -> None:
+        self.whole = not self.whole
+        self.say("whole images" if self.whole else "what the centre neuron sees")
+        self.show()
+
+    def action_leave(self) -> None:
+        preview = self.source.query_one(Preview)
+        preview.whole, preview.look = self.whole, self.look
+        self.dismiss()
+
+
+class CursorView(ChannelView):
+    """A view of the channel under the table's cursor, which it moves."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "move(1)", "Next", id="view.next"),
+        Binding("k,up", "move(-1)", "Previous", id="view.previous"),
+    ]
+
+    def action_move(self, by: int) -> None:
+        self.source.table.action_move(by)
+        self.show()
+
+    def neighbours(self) -> list[Row]:
+        """Channels that the cursor may come to next."""
+        table, frame = self.source.table, self.source.frame
+        if frame is None:
+            return []
+        near = [table.position + by for by in AHEAD if 0 <= table.position + by < len(table.index)]
+        return [*frame.rows(table.index[near])] if near else []
+
+
+class ZoomScreen(CursorView):
+    """The three pictures, or one of them, as large as the terminal is."""
+
+    CSS = """
+    ZoomScreen #pictures { height: 1fr; }
+    ZoomScreen PictureBox.hidden { display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "only('in')", "I", id="zoom.in"),
+        Binding("2", "only('block')", "B", id="zoom.block"),
+        Binding("3", "only('out')", "O", id="zoom.out"),
+        Binding("p", "leave", "Back", show=False, id="zoom.leave"),
+    ]
+
+    def __init__(self, source: ChannelsScreen) -> None:
+        super().__init__(source)
+        self._only = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", classes="line")
+        with Horizontal(id="pictures"):
+            for tensor in TENSORS:
+                yield PictureBox(self.source.painter, id=f"zoom-{tensor}")
+        yield Static(id="said", classes="line")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def show(self) -> None:
+        row = self.row_at(self.source.table.key)
+        self.query_one("#title", Static).update(one_line(row) if row is not None else "")
+        boxes = [self.query_one(f"#zoom-{tensor}", PictureBox) for tensor in TENSORS]
+        for box, shot in zip(boxes, shots(row, self.look, self.whole), strict=True):
+            box.want(shot if box.display else None, DEBOUNCE)
+        ahead = [
+            box.fitted(shot)
+            for near in self.neighbours()[:2]
+            for box, shot in zip(boxes, shots(near, self.look, self.whole), strict=True)
+            if shot is not None and box.display
+        ]
+        self.source.painter.prepare([wanted for wanted in ahead if wanted is not None])
+
+    def action_only(self, tensor: str) -> None:
+        self._only = "" if self._only == tensor else tensor
+        for name in TENSORS:
+            self.query_one(f"#zoom-{name}").set_class(bool(self._only) and name != self._only, "hidden")
+        self.call_after_refresh(self.show)

@@ -1,0 +1,194 @@
+"""The detail screen: everything there is on one channel."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.widgets import Footer, Static
+
+from core.blocks import TENSORS
+from tui.channel_facts import Facts, FactsReader, curves_text, traces_text
+from tui.library import LOOKS, Look
+from tui.picture import fit
+from tui.screens.channel_view import CursorView
+from tui.screens.channels import ChannelsScreen
+from tui.widgets.columns import DIM, FAILED, PASSED, number
+from tui.widgets.details import Row, describe, one_line
+from tui.widgets.picture import GAP, PictureBox
+from tui.widgets.preview import DEBOUNCE, shots
+
+PICTURES_SHARE = 0.56
+"""Of the width."""
+MOST_LOOKS = 3
+PLOT_ROWS = 7
+WAIT = 0.08
+"""Seconds of rest before curves are read: a held key passes channels by."""
+
+
+class DetailScreen(CursorView):
+    """At the left the pictures, as many kinds as there is room for, at the right the figures and curves."""
+
+    CSS = """
+    DetailScreen #body { height: 1fr; }
+    DetailScreen #pictures { height: 1fr; }
+    DetailScreen #pictures Horizontal { height: 1fr; }
+    DetailScreen #facts { width: 1fr; height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "app.ask('zoom')", "Large", id="detail.zoom"),
+        Binding("ctrl+d,pagedown", "page(1)", "Figures down", show=False, id="detail.down"),
+        Binding("ctrl+u,pageup", "page(-1)", "Figures up", show=False, id="detail.up"),
+        Binding("enter", "leave", "Back", show=False, id="detail.leave"),
+    ]
+
+    class FactsRead(Message):
+        def __init__(self, facts: Facts) -> None:
+            super().__init__()
+            self.facts = facts
+
+    def __init__(self, source: ChannelsScreen, reader: FactsReader) -> None:
+        super().__init__(source)
+        self._reader = reader
+        self._row: Row | None = None
+        self._facts: Facts | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="title", classes="line")
+        with Horizontal(id="body"):
+            with Vertical(id="pictures"):
+                for place in range(MOST_LOOKS):
+                    with Horizontal(id=f"look-{place}"):
+                        for tensor in TENSORS:
+                            yield PictureBox(self.source.painter, id=f"detail-{place}-{tensor}")
+            with VerticalScroll(id="facts", can_focus=False):
+                yield Static(id="text")
+        yield Static(id="said", classes="line")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_resize(self) -> None:
+        self._arrange()
+        self.call_after_refresh(self.show)
+
+    def _arrange(self) -> None:
+        """Rows of three pictures each, as many as fit at the width that pictures may take."""
+        cell = self.source.painter.graphics.cell
+        height = max(2, self.size.height - 3)
+        most = max(6, int(self.size.width * PICTURES_SHARE) // 3 - GAP)
+        rows = fit((most, height - 1), cell)[1]
+        self._looks = max(1, min(MOST_LOOKS, height // (rows + 1)))
+        columns = fit((most, height // self._looks - 1), cell)[0]
+        self.query_one("#pictures").styles.width = 3 * (columns + GAP)
+        for place in range(MOST_LOOKS):
+            self.query_one(f"#look-{place}").display = place < self._looks
+
+    def shown_looks(self) -> list[Look]:
+        """The kinds of pictures shown, from the one chosen on."""
+        looks = list(LOOKS)
+        first = looks.index(self.look)
+        return [looks[(first + place) % len(looks)] for place in range(self._looks)]
+
+    def show(self) -> None:
+        if not hasattr(self, "_looks"):
+            return
+        key = self.source.table.key
+        self._row = self.row_at(key)
+        self.query_one("#title", Static).update(one_line(self._row) if self._row is not None else "")
+        for place, look in enumerate(self.shown_looks()):
+            for tensor, shot in zip(TENSORS, shots(self._row, look, self.whole), strict=True):
+                self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(shot, DEBOUNCE)
+        if self._facts is not None and self._facts.key != key:
+            self._facts = None
+        self._describe()
+        if self._row is not None:
+            self.set_timer(WAIT, self._ask_facts)
+
+    def _ask_facts(self) -> None:
+        if self._row is not None and self.is_running:
+            self._read(self._row)
+
+    @work(thread=True, exclusive=True, group="facts")
+    def _read(self, row: Row) -> None:
+        seed, used = row.get("seed"), row.get("fz_seed")
+        retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
+        facts = self._reader.read((str(row["block"]), int(str(row["channel"]))), retry)
+        self.post_message(self.FactsRead(facts))
+
+    def on_detail_screen_facts_read(self, event: FactsRead) -> None:
+        if event.facts.key == self.source.table.key:
+            self._facts = event.facts
+            self._describe()
+
+    def _describe(self) -> None:
+        width = self.query_one("#facts").size.width - 3
+        if self._row is None or width < 10:
+            return
+        lines = [describe(self._row, width), *by_images(self._row), *over_seeds(self._row)]
+        if self._facts is not None:
+            lines += [Text(), *traces_text(self._facts, width), Text(), *curves_text(self._facts, width, PLOT_ROWS)]
+        self.query_one("#text", Static).update(Text("\n").join(lines))
+
+    def action_page(self, by: int) -> None:
+        facts = self.query_one("#facts", VerticalScroll)
+        facts.scroll_page_down(animate=False) if by > 0 else facts.scroll_page_up(animate=False)
+
+
+def by_images(row: Row) -> list[Text]:
+    """What follows from the MEIs and from rho, each with how many images it comes from."""
+    if row.get("images") is None:
+        return [Text("\nno scan of images: run 'streamscope scan DIR'", style=DIM)]
+    ticks = [
+        Text.assemble(_tick(row.get(name)), (f" {label}", DIM))
+        for name, label in (
+            ("mei_meets_mix", "c2"),
+            ("mei_meets_block", "c3"),
+            ("mei_meets_input", "c4"),
+            ("robust", "robust (by FZ and MEI)"),
+        )
+    ]
+    figures = Text.assemble(
+        ("\nby MEIs  ", Style(bold=True)),
+        f"M {_number(row, 'mei_mix_ratio')}  ",
+        (f"of {_number(row, 'mei_images', 0)} MEIs among {_number(row, 'images', 0)} images", DIM),
+    )
+    rho = Text.assemble(
+        ("rho of B against I  ", DIM),
+        _number(row, "rho"),
+        (f"  p {_number(row, 'rho_p', 3)}  n {_number(row, 'rho_images', 0)}", DIM),
+    )
+    return [figures, Text("  ").join(ticks), rho]
+
+
+def over_seeds(row: Row) -> list[Text]:
+    """How often the verdicts hold over the sets that differ in seed only."""
+    if not isinstance(row.get("seeds"), int) or int(str(row["seeds"])) < 2:
+        return [Text("one seed: another says how stable the verdicts are", style=DIM)]
+    return [
+        Text.assemble(
+            (f"{row['seeds']} seeds  ", Style(bold=True)),
+            f"same update {_percent(row, 'stable_update')}",
+            f"  scale invariant {_percent(row, 'stable_scale_invariant')}",
+        )
+    ]
+
+
+def _tick(value: object) -> tuple[str, Style]:
+    if value is None:
+        return "·", DIM
+    return ("✓", PASSED) if value else ("✗", FAILED)
+
+
+def _number(row: Row, name: str, places: int = 2) -> str:
+    value = row.get(name)
+    return number(float(value) if isinstance(value, (int, float)) else None, places)
+
+
+def _percent(row: Row, name: str) -> str:
+    value = row.get(name)
+    return f"{100 * float(value):.0f}%" if isinstance(value, (int, float)) else "·"

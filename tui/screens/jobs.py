@@ -1,0 +1,235 @@
+"""The jobs screen: every job of the store, whoever started it, how it is doing, and what can be done about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+
+from core.blocks import format_channels
+from core.store import ACTIVE, FINISHED, JobState, in_turn
+from tui.job_control import last_words
+from tui.widgets.columns import DIM
+from tui.widgets.status import duration
+
+if TYPE_CHECKING:
+    from tui.job_requests import JobRequests
+
+BAR = 16
+STATE_STYLES = {
+    "running": Style(color="green", bold=True),
+    "stopping": Style(color="yellow"),
+    "queued": Style(color="cyan"),
+    "paused": Style(color="yellow"),
+    "failed": Style(color="red", bold=True),
+    "dead": Style(color="red", bold=True),
+}
+NOTHING = "No job yet. C queues one for the channels marked, filtered, visible or chosen, a block or everything."
+
+
+class JobsScreen(Screen[None]):
+    """Lists what runs, then what waits in its order, then what ended, latest first."""
+
+    CSS = """
+    JobsScreen { layout: vertical; }
+    JobsScreen #where { height: 1; background: $panel; padding: 0 1; }
+    JobsScreen OptionList { height: 1fr; min-height: 4; border: none; padding: 0; background: $surface; }
+    JobsScreen OptionList > .option-list--option { padding: 0 1; }
+    JobsScreen #detail { height: 11; border-top: solid $primary 40%; padding: 0 1; background: $surface; }
+    JobsScreen.-taller #detail { height: 18; }
+    JobsScreen #said { height: 1; background: $panel; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor(1)", "Next job", show=False, id="jobs.down"),
+        Binding("k", "cursor(-1)", "Previous job", show=False, id="jobs.up"),
+        Binding("space,p", "pause", "Pause, resume", id="jobs.pause"),
+        Binding("X,delete", "cancel", "Cancel", id="jobs.cancel"),
+        Binding("K", "move(-1)", "Earlier", id="jobs.earlier"),
+        Binding("J", "move(1)", "Later", id="jobs.later"),
+        Binding("C", "app.ask('compute')", "Compute", id="jobs.compute"),
+        Binding("escape,q", "leave", "Back", id="jobs.leave"),
+    ]
+
+    def __init__(self, requests: JobRequests, states: Sequence[JobState], free: int | None, cache: str) -> None:
+        super().__init__()
+        self._requests = requests
+        self._states = list(states)
+        self._free = free
+        self._cache = cache
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="where")
+        yield OptionList(id="jobs")
+        with VerticalScroll(id="detail", can_focus=False):
+            yield Static(id="text")
+        yield Static(id="said")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.show_jobs(self._states, self._free)
+
+    @property
+    def highlighted(self) -> JobState | None:
+        """The job under the cursor."""
+        option = self.query_one(OptionList).highlighted_option
+        return next((state for state in self._states if option and state.job.id == option.id), None)
+
+    def show_jobs(self, states: Sequence[JobState], free: int | None) -> None:
+        """Show them as they are now; the cursor stays on its job."""
+        self._states, self._free = in_order(states), free
+        listed = self.query_one(OptionList)
+        wanted = [(state.job.id, line(state, self.size.width - 2)) for state in self._states]
+        if [option.id for option in listed.options] != [name for name, _ in wanted]:
+            here = listed.highlighted_option.id if listed.highlighted_option else None
+            listed.clear_options()
+            listed.add_options([Option(text, id=name) for name, text in wanted])
+            names = [name for name, _ in wanted]
+            if names:
+                listed.highlighted = names.index(here) if here in names else 0
+        else:
+            for name, text in wanted:
+                if listed.get_option(name).prompt != text:
+                    listed.replace_option_prompt(name, text)
+        running = sum(state.state in ACTIVE for state in states)
+        waiting = sum(state.state == "queued" for state in states)
+        room = f"{free / 1e9:.1f} GB free on {self._cache}" if free is not None else self._cache
+        self.query_one("#where", Static).update(
+            Text(f"Jobs: {running} running, {waiting} waiting   {room}", no_wrap=True, overflow="ellipsis")
+        )
+        self._detail()
+
+    def say(self, text: str) -> None:
+        """Put a line at the bottom."""
+        self.query_one("#said", Static).update(Text(text, no_wrap=True, overflow="ellipsis"))
+
+    def on_option_list_option_highlighted(self) -> None:
+        self._detail()
+
+    def on_resize(self) -> None:
+        self.show_jobs(self._states, self._free)
+
+    def _detail(self) -> None:
+        state = self.highlighted
+        self.query_one("#text", Static).update(detail(state) if state is not None else Text(NOTHING, style=DIM))
+
+    def action_cursor(self, by: int) -> None:
+        listed = self.query_one(OptionList)
+        listed.action_cursor_down() if by > 0 else listed.action_cursor_up()
+
+    def action_pause(self) -> None:
+        state = self.highlighted
+        if state is None:
+            return
+        if state.state == "running" or (state.state == "queued" and not self._is_stranded(state)):
+            self._requests.pause(state)
+        elif state.state == "stopping":
+            self.say("it is stopping; wait until its worker has left it")
+        elif state.state == "done":
+            self.say("it is done; C queues another")
+        else:
+            self._requests.resume(state)
+
+    def _is_stranded(self, state: JobState) -> bool:
+        """A queued job while nothing runs: its worker was lost, so it is to be resumed rather than paused."""
+        return state.state == "queued" and not any(other.state in ACTIVE for other in self._states)
+
+    def action_cancel(self) -> None:
+        state = self.highlighted
+        if state is not None and state.state not in FINISHED:
+            self._requests.cancel(state)
+
+    def action_move(self, by: int) -> None:
+        state = self.highlighted
+        if state is not None and state.state == "queued":
+            self._requests.move(state, by)
+        else:
+            self.say("only a job that waits has a place to change")
+
+    def action_leave(self) -> None:
+        self.dismiss()
+
+
+def in_order(states: Sequence[JobState]) -> list[JobState]:
+    """What runs first, then what waits in its turn, what is paused, and what ended, latest first."""
+    ended = sorted((s for s in states if s.state in FINISHED), key=lambda s: s.updated or s.job.started, reverse=True)
+    return [
+        *(state for state in states if state.state in ACTIVE),
+        *in_turn(state for state in states if state.state == "queued"),
+        *in_turn(state for state in states if state.state == "paused"),
+        *ended,
+    ]
+
+
+def line(state: JobState, width: int) -> Text:
+    """One job in a line: its state, how far, the rate, how long still, and what of."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{state.state:<9}", STATE_STYLES.get(state.state, DIM))
+    share = state.done / state.total if state.total else 0.0
+    full = int(share * BAR)
+    text.append("━" * full, Style(color="green")).append("━" * (BAR - full), DIM)
+    text.append(f" {f'{state.done}/{state.total}' if state.total else '':>11}")
+    if state.state in ACTIVE:
+        text.append(f" {rate(state):>14} {f'{duration(state.eta)} left' if state.eta is not None else '':>15}")
+    text.append(f"  {what(state)}")
+    text.truncate(width, overflow="ellipsis")
+    return text
+
+
+def rate(state: JobState) -> str:
+    """`1,234 steps/s`."""
+    if not state.rate:
+        return ""
+    unit = "steps" if state.unit == "image-steps" else state.unit
+    return f"{state.rate:,.0f} {unit}/s" if state.rate >= 10 else f"{state.rate:.2g} {unit}/s"
+
+
+def what(state: JobState) -> str:
+    """The blocks, channels, steps and seed that a job was asked for."""
+    asked = state.job.asked
+    blocks = " ".join(map(str, asked.get("blocks") or ())) or "all blocks"
+    channels = asked.get("channels") or {}
+    some = sum(len(found) for found in channels.values()) if isinstance(channels, dict) else 0
+    picked = f", {some} channel{'s' * (some != 1)}" if some else ""
+    steps = asked.get("steps")
+    seed = asked.get("seed")
+    recipe = f"  {steps} steps" if steps else ""
+    return f"{blocks}{picked}{recipe}{f' seed {seed}' if seed else ''}  {state.device} on {state.job.host}"
+
+
+def detail(state: JobState) -> Text:
+    """All that is known of a job."""
+    asked = state.job.asked
+    rows: list[tuple[str, str]] = [("job", f"{state.job.id}  {state.state}")]
+    if state.message:
+        rows.append(("says", state.message))
+    elif state.state in ("failed", "dead"):
+        rows.append(("says", last_words(state) or "its worker is gone"))
+    if state.state in ACTIVE:
+        left = f", {duration(state.eta)} left" if state.eta is not None else ""
+        rows.append(("rate", f"{rate(state) or 'not known yet'}{left}"))
+    memory = f"   memory {state.memory / 1e9:.2f} GB" if state.memory is not None and state.state in ACTIVE else ""
+    worker = f"   process {state.worker.pid}" if state.worker is not None and state.state in ACTIVE else ""
+    rows.append(("device", f"{state.device} on {state.job.host}{memory}{worker}"))
+    rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))
+    rows.append(("model", str(asked.get("model") or "")))
+    rows.append(("tensors", " ".join(map(str, asked.get("tensors") or ())) or "all"))
+    for block in map(str, asked.get("blocks") or ()):
+        channels = (asked.get("channels") or {}).get(block)
+        rows.append((f"  {block}", format_channels(channels) if channels else "all channels"))
+    rows.append(("recipe", f"{asked.get('steps', '')} steps, seed {asked.get('seed', 0)}, {asked.get('capture', '')}"))
+    rows.append(("asked", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.job.started))))
+    if state.updated is not None:
+        rows.append(("heard of", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.updated))))
+    text = Text()
+    for label, value in rows:
+        text.append(f"{label:<9}", DIM).append(f"{value}\n")
+    return text
