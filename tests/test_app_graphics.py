@@ -12,9 +12,12 @@ from collections.abc import Callable
 from threading import Thread
 
 import pytest
+from textual.events import Key
 
 from core.errors import UsageError
-from tui.graphics import QUERIES, Terminal, choose, parse_replies, probe
+from tui.graphics import CELL_QUERIES, QUERIES, Terminal, choose, parse_replies, probe
+from tui.terminal_input import QuietParser, ReplyFilter
+from tui.tmux import Tmux, parse_tmux
 
 KITTY = b"\x1b_Gi=31;OK\x1b\\\x1bP>|kitty(0.32.2)\x1b\\\x1b[6;18;9t\x1b[?62;c"
 OLD_KITTY = b"\x1b_Gi=31;OK\x1b\\\x1bP>|kitty(0.26.5)\x1b\\\x1b[?62;c"
@@ -162,9 +165,87 @@ def test_a_process_on_a_terminal_asks_once_and_draws_as_it_answers() -> None:
     assert _opened_in({}, DETECT.format("auto")) == ("sixel 8 17", QUERIES)
 
 
-def test_inside_tmux_nothing_is_asked() -> None:
-    assert _opened_in({"TMUX": "/tmp/x,1,0"}, DETECT.format("auto")) == ("half 10 20", b"")
-    assert _opened_in({"TERM": "screen-256color"}, DETECT.format("auto")) == ("half 10 20", b"")
+def test_inside_tmux_nothing_is_asked_that_it_would_take_for_a_title() -> None:
+    for inside in ({"TMUX": "/tmp/no-such-server,1,0"}, {"TERM": "screen-256color"}):
+        said, heard = _opened_in(inside, DETECT.format("auto"))
+        assert said.startswith("half")
+        assert heard == CELL_QUERIES
+
+
+OUTSIDE = "kitty(0.35.2)|xterm-kitty|256,RGB,title|{}|9|18\n"
+
+
+def test_inside_tmux_the_terminal_around_it_decides_and_a_line_says_how_to_turn_pictures_on() -> None:
+    plain = parse_replies(b"\x1b[?1;2c")
+    environ = {"TMUX": "x"}
+    on = choose("auto", plain, environ, parse_tmux(OUTSIDE.format(1)))
+    assert (on.mode, on.tmux, on.cell, on.hint) == ("kitty", True, (9, 18), "")
+    off = choose("auto", plain, environ, parse_tmux(OUTSIDE.format(0)))
+    assert (off.mode, off.hint) == (
+        "half",
+        "pictures through tmux: 'tmux set -g allow-passthrough on', then start again",
+    )
+    asked_for = choose("kitty", plain, environ, parse_tmux(OUTSIDE.format(0)))
+    assert asked_for.mode == "kitty"
+    assert "allow-passthrough on" in asked_for.hint
+
+
+def test_sixel_inside_tmux_needs_a_tmux_that_draws_it_on_a_terminal_that_does() -> None:
+    draws, plain = parse_replies(b"\x1b[?1;2;4c"), parse_replies(b"\x1b[?1;2c")
+    xterm = parse_tmux("XTerm(379)|xterm-256color|256,sixel|0||\n")
+    other = parse_tmux("foo(1)|xterm-256color|256|1||\n")
+    assert choose("auto", draws, {"TMUX": "x"}, xterm).mode == "sixel"
+    assert choose("auto", plain, {"TMUX": "x"}, xterm).mode == "half"
+    assert choose("auto", draws, {"TMUX": "x"}, other).mode == "half"
+
+
+def test_an_old_kitty_around_tmux_falls_back_too() -> None:
+    old = parse_tmux("kitty(0.26.5)|xterm-kitty|256|1|9|18\n")
+    chosen = choose("auto", parse_replies(b"\x1b[?1;2c"), {"TMUX": "x"}, old)
+    assert (chosen.mode, chosen.reason) == ("half", "kitty(0.26.5) is older than 0.28")
+
+
+def test_what_an_older_tmux_does_not_know_is_no_passthrough() -> None:
+    assert parse_tmux("|xterm||||") == Tmux("xterm", False, False, None)
+    assert parse_tmux("unknown format") is None
+
+
+def all_at(filter: ReplyFilter, *pieces: str) -> str:
+    return "".join(filter.feed(piece, 0.0) for piece in pieces)
+
+
+@pytest.mark.parametrize("replies", [KITTY, OLD_KITTY, XTERM_SIXEL, WEZTERM, b"\x1bP>|slow(1)\x07\x1b[?6c"])
+def test_late_answers_are_no_keys_whole_or_in_pieces_of_any_size(replies: bytes) -> None:
+    text = replies.decode()
+    assert all_at(ReplyFilter(), f"j{text}k") == "jk"
+    for size in (1, 2, 5):
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        assert all_at(ReplyFilter(), "j", *pieces, "k") == "jk"
+
+
+def test_keys_pass_and_the_escape_key_is_held_back_for_a_moment_only() -> None:
+    typed = ReplyFilter()
+    assert typed.feed("\x1b[A\x1b[1;5Bq\x1b[<0;3;4M", 0.0) == "\x1b[A\x1b[1;5Bq\x1b[<0;3;4M"
+    assert typed.feed("\x1b", 1.0) == ""
+    assert typed.overdue(1.05) == ""
+    assert typed.overdue(1.2) == "\x1b"
+    assert typed.feed("j", 1.3) == "j"
+
+
+def test_an_answer_that_never_ends_is_dropped_and_keys_work_again() -> None:
+    typed = ReplyFilter()
+    assert typed.feed("\x1bP>|XTe", 0.0) == ""
+    assert typed.overdue(1.0) == ""
+    assert typed.overdue(4.0) == ""
+    assert typed.feed("j", 5.0) == "j"
+
+
+def test_late_answers_come_to_the_app_as_nothing_and_keys_among_them_as_keys() -> None:
+    parser = QuietParser()
+    events = [
+        event for piece in ("\x1bP>|XTerm(3", "79)\x1b\\j\x1b[?63;1;4", ";22c", "k") for event in parser.feed(piece)
+    ]
+    assert [event.key for event in events if isinstance(event, Key)] == ["j", "k"]
 
 
 def test_a_mode_asked_for_by_name_needs_the_cell_size_only() -> None:

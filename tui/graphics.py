@@ -11,11 +11,12 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from core.errors import UsageError
+from tui.tmux import TURN_ON, Tmux, ask_tmux
 
 Mode = Literal["kitty", "sixel", "half", "off"]
 CHOICES = ("auto", "kitty", "sixel", "half", "off")
@@ -23,7 +24,8 @@ CHOICES = ("auto", "kitty", "sixel", "half", "off")
 KITTY_PLACEHOLDERS = (0, 28)
 """Unicode placeholders came with kitty 0.28; 0.26.5 answers the graphics query and then draws a field of boxes."""
 FALLBACK_CELL = (10, 20)
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 3.0
+"""A slow link; what comes later than that is kept from the app by `tui.terminal_input`."""
 
 # DA1 comes last: every terminal answers it, so its answer says that the others have been answered or never will be.
 QUERIES = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[>q" + b"\x1b[16t" + b"\x1b[c"
@@ -55,6 +57,8 @@ class Graphics:
     cell: tuple[int, int] = FALLBACK_CELL
     reason: str = ""
     tmux: bool = False
+    hint: str = ""
+    """One line on how to get pictures, where they could be had."""
 
 
 def parse_replies(replies: bytes) -> Terminal:
@@ -113,32 +117,35 @@ def current_cell_size() -> tuple[int, int] | None:
     return kernel_cell_size(stdout.fileno()) if stdout is not None and stdout.isatty() else None
 
 
-def _has_placeholders(terminal: Terminal) -> bool:
-    """Whether images can be placed by Unicode placeholders, the only way that survives a redraw of the screen."""
-    version = re.match(r"kitty\((\d+)\.(\d+)", terminal.name)
+def has_placeholders(name: str) -> bool:
+    """Whether a terminal of this name and version places images by Unicode placeholders, the only way that survives a
+    redraw of the screen."""
+    version = re.match(r"kitty\((\d+)\.(\d+)", name)
     if version:
         return (int(version[1]), int(version[2])) >= KITTY_PLACEHOLDERS
-    return terminal.name.lower().startswith("ghostty")
+    return name.lower().startswith("ghostty")
 
 
-def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Graphics:
+def choose(requested: str, terminal: Terminal, environ: Mapping[str, str], tmux: Tmux | None = None) -> Graphics:
     """The mode to draw in. A mode asked for by name is taken at its word; `auto` picks what is known to work.
 
-    Raises UsageError for a mode that does not exist.
+    Inside tmux `terminal` is what tmux itself answered. Raises UsageError for a mode that does not exist.
     """
     if requested not in CHOICES:
         raise UsageError(f"unknown graphics mode {requested!r}; use {', '.join(CHOICES)}")
-    tmux = bool(environ.get("TMUX")) or terminal.name.startswith("tmux")
-    cell = terminal.cell or FALLBACK_CELL
+    inside = _multiplexed(environ) or terminal.name.startswith("tmux")
+    cell = terminal.cell or (tmux.cell if tmux else None) or FALLBACK_CELL
 
-    def chosen(mode: Mode, reason: str) -> Graphics:
-        return Graphics(mode, cell, reason, tmux)
+    def chosen(mode: Mode, reason: str, hint: str = "") -> Graphics:
+        return Graphics(mode, cell, reason, inside, hint)
 
     if requested != "auto":
-        return chosen(requested, "asked for")  # type: ignore[arg-type]
-    if tmux or _multiplexed(environ):
-        return chosen("half", "inside tmux; --graphics sixel or kitty if yours passes images on")
-    if terminal.kitty and _has_placeholders(terminal):
+        off = inside and requested == "kitty" and tmux is not None and not tmux.passthrough
+        hint = f"tmux keeps the pictures back; turn them on by '{TURN_ON}'" if off else ""
+        return chosen(requested, "asked for", hint)  # type: ignore[arg-type]
+    if inside:
+        return _inside_tmux(terminal, tmux, chosen)
+    if terminal.kitty and has_placeholders(terminal.name):
         return chosen("kitty", terminal.name)
     if terminal.sixel:
         return chosen("sixel", terminal.name or "the terminal says so")
@@ -149,6 +156,24 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str]) -> Gr
     return chosen("half", f"{terminal.name or 'the terminal'} has no image protocol")
 
 
+def _inside_tmux(terminal: Terminal, tmux: Tmux | None, chosen: Callable[..., Graphics]) -> Graphics:
+    """Kitty's placeholders are text to tmux and its images pass through it; Sixel tmux has to draw itself (3.4 on)."""
+    if tmux is None:
+        return chosen("half", "inside tmux or screen; --graphics kitty or sixel if yours passes images on")
+    if has_placeholders(tmux.outer):
+        if tmux.passthrough:
+            return chosen("kitty", f"{tmux.outer} through tmux")
+        hint = f"pictures through tmux: '{TURN_ON}', then start again"
+        return chosen("half", "tmux passes no images on", hint)
+    if terminal.sixel and tmux.sixel:
+        return chosen("sixel", f"{tmux.outer} through tmux")
+    if tmux.outer.startswith("kitty("):
+        return chosen("half", f"{tmux.outer} is older than 0.28")
+    if tmux.sixel:
+        return chosen("half", "this tmux draws no Sixel", "a tmux of 3.4 or newer built with Sixel would draw pictures")
+    return chosen("half", f"{tmux.outer or 'what is around tmux'} has no image protocol that tmux passes on")
+
+
 def _multiplexed(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("TMUX")) or environ.get("TERM", "").startswith(("screen", "tmux"))
 
@@ -156,15 +181,20 @@ def _multiplexed(environ: Mapping[str, str]) -> bool:
 def detect(requested: str, environ: Mapping[str, str] | None = None) -> Graphics:
     """Ask this process's terminal, if there is one and it matters, and choose. Call before the app takes it over."""
     environ = os.environ if environ is None else environ
-    chosen = choose(requested, Terminal(cell=current_cell_size()), environ)
+    known = current_cell_size()
+    chosen = choose(requested, Terminal(cell=known), environ)
     stdin, stdout = sys.__stdin__, sys.__stdout__
     if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()) or chosen.mode == "off":
         return chosen
-    # A multiplexer answers for itself, and takes the kitty query for the title of its window.
-    ask = requested == "auto" and not _multiplexed(environ)
-    known = current_cell_size()
-    if not ask and (known or chosen.mode == "half"):
-        return chosen
+    tmux = ask_tmux(environ)
+    multiplexed = _multiplexed(environ)
+    if requested == "auto":
+        # A multiplexer answers for itself, and takes the kitty query for the title of its window.
+        queries = CELL_QUERIES if multiplexed else QUERIES
+    elif chosen.mode == "half" or known or (tmux is not None and tmux.cell):
+        return choose(requested, Terminal(cell=known), environ, tmux)
+    else:
+        queries = CELL_QUERIES
     stdout.flush()
-    found = probe(stdin.fileno(), stdout.fileno(), queries=QUERIES if ask else CELL_QUERIES)
-    return choose(requested, replace(found, cell=known or found.cell), environ)
+    found = probe(stdin.fileno(), stdout.fileno(), queries=queries)
+    return choose(requested, replace(found, cell=known or found.cell), environ, tmux)
