@@ -3,6 +3,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _own_places(tmp_path_factory, monkeypatch):
-    """No test reads or writes the marks and the cache of whoever runs it."""
+    """No test reads or writes the marks, the cache, the state and the settings of whoever runs it."""
     monkeypatch.setenv("STREAMSCOPE_MARKS", str(tmp_path_factory.mktemp("marks")))
     monkeypatch.setenv("STREAMSCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("STREAMSCOPE_STATE", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("STREAMSCOPE_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -12,16 +12,19 @@ from typing import ClassVar
 from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
 
 from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.recipe import Capture, SetKey
 from core.spec import ModelSpec
-from core.store import FINISHED, JobState, Judgement, Marks, Store, free_bytes
+from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
-from tui.graphics import Graphics, detect
-from tui.job_control import JobWatch, Workers, describe, last_words
+from tui.graphics import CHOICES, Graphics, detect
+from tui.job_control import JobWatch, Workers, describe, last_words, room_left
+from tui.keymap import Action, actions, check_keys, sections, title
 from tui.library import Library
 from tui.marking import Judged, Judgements, Marking, MarkingThread
 from tui.messages import JobsPolled, JudgementsChanged, ModelFound, StoreRead, WorkFailed
@@ -30,15 +33,17 @@ from tui.reading import Reading, StoreReader, Wanted
 from tui.requests import Requests
 from tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
 from tui.screens.dialogs import DIALOG_CSS, Notice
-from tui.screens.keys import described, key_help
+from tui.screens.keys import KeysDialog
 from tui.screens.loading import LoadingScreen
-from tui.themes import ON_DARK, ON_LIGHT
+from tui.session import Memory, Session, remembered, started_with
+from tui.settings import Allowed, Settings, read_settings, settings_path
+from tui.terminal_input import ignore_late_replies
+from tui.themes import ON_DARK, ON_LIGHT, THEMES
 from tui.view import Key
-from tui.widgets.blocks import BlockList
 from tui.widgets.filter import FilterBar
-from tui.widgets.table import ChannelTable
 
 POLL_SECONDS = 1.0
+TEXTUAL_COMMANDS = frozenset({"Theme", "Screenshot"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,15 @@ class AppOptions:
     capture: Capture | None = None
     images: Path | None = None
     debug: bool = False
+    settings: Settings = field(default_factory=Settings)
+    state: Path | None = None
+    """Where it is remembered what was shown; None remembers nothing."""
+
+
+def read_app_settings() -> Settings:
+    """The user's settings, checked against what this app has. Raises UsageError that names the line."""
+    allowed = Allowed(frozenset({*THEMES, *BUILTIN_THEMES}), CHOICES, check_keys)
+    return read_settings(settings_path(), allowed)
 
 
 def run_app(options: AppOptions) -> int:
@@ -64,7 +78,8 @@ def run_app(options: AppOptions) -> int:
     spec_text = options.spec.text
     graphics = detect(options.graphics)
     app = StreamscopeApp(options, store, graphics, spec_text)
-    app.run()
+    ignore_late_replies()
+    app.run(mouse=options.settings.mouse)
     if app.jobs_running:
         print(f"streamscope: {app.jobs_running} job(s) go on; open the app again to see them", file=sys.stderr)
     return app.return_code or 0
@@ -85,6 +100,10 @@ class StreamscopeApp(App[None]):
     def __init__(self, options: AppOptions, store: Store, graphics: Graphics, spec_text: str) -> None:
         super().__init__()
         self.ansi_theme_dark, self.ansi_theme_light = ON_DARK, ON_LIGHT
+        self.theme = THEMES.get(options.settings.theme, options.settings.theme)
+        self.set_keymap(dict(options.settings.keys))
+        self.memory = Memory(options.state)
+        self._kept: Session | None = None
         self.options = options
         self.store = store
         self.graphics = graphics
@@ -117,6 +136,9 @@ class StreamscopeApp(App[None]):
         self._recall()
 
     def on_unmount(self) -> None:
+        screen = self.channels
+        if screen is not None and self._kept is not None:
+            self.memory.keep_session(screen.info, screen.session)
         self.painter.close()
         if self.marking is not None:
             self.marking.close()
@@ -163,9 +185,18 @@ class StreamscopeApp(App[None]):
         wanted = Wanted(options.steps, options.seed, options.capture, options.images)
         self._reader = StoreReader(options.cache, info, wanted)
         self.marking = MarkingThread(partial(Marks, options.marks, info.fingerprint, info.name), self._judged)
-        self.switch_screen(ChannelsScreen(info, self.painter, _short(options.cache), options.device))
+        self._kept = started_with(self.memory.session(info), options.settings.columns, options.settings.advance)
+        self.memory.keep_model(options.spec)
+        screen = ChannelsScreen(info, self.painter, _short(options.cache), options.device, self._kept)
+        self.switch_screen(screen)
+        self.call_after_refresh(self._begin, screen)
         self.set_interval(POLL_SECONDS, self._poll)
-        self.call_after_refresh(self._poll)
+
+    def _begin(self, screen: ChannelsScreen) -> None:
+        screen.filter_bar.history = self.memory.filters()
+        for problem in self.memory.problems:
+            screen.say(problem)
+        self._poll()
 
     # -- polling -------------------------------------------------------------------------------------------------------
 
@@ -174,15 +205,33 @@ class StreamscopeApp(App[None]):
             return
         self._polling = True
         self._read(self._reader)
+        self._remember()
         if self.marking is not None:
             self.marking.poll()
+
+    def _remember(self) -> None:
+        """Keep what is shown, where it changed: a dropped line must not lose the place."""
+        screen = self.channels
+        if screen is not None and screen.frame is not None and screen.session != self._kept:
+            self._kept = screen.session
+            self._keep(screen.info, self._kept)
+
+    @work(thread=True, group="memory")
+    def _keep(self, info: ModelInfo, session: Session) -> None:
+        self.memory.keep_session(info, session)
+
+    def on_filter_bar_filter_kept(self, event: FilterBar.FilterKept) -> None:
+        screen = self.channels
+        if screen is not None and event.expression not in screen.filter_bar.history[-1:]:
+            screen.filter_bar.history = remembered(screen.filter_bar.history, event.expression)
+            self.run_worker(partial(self.memory.keep_filter, event.expression), group="memory", thread=True)
 
     @work(thread=True, group="poll")
     def _read(self, reader: StoreReader) -> None:
         try:
             states = self._watch.poll()
             self.job_workers.reap(self.store, states)
-            self.post_message(JobsPolled(states, _free(self.options.cache)))
+            self.post_message(JobsPolled(states, room_left(self.options.cache)))
             reading = reader.read()
             if reading is not None:
                 self.post_message(StoreRead(reading))
@@ -207,9 +256,7 @@ class StreamscopeApp(App[None]):
         if screen is None:
             return
         if before is None or before.key != event.reading.key:
-            self.painter.use(
-                Library(self.options.cache, event.reading.info, event.reading.key, self.options.images)
-            )
+            self.painter.use(Library(self.options.cache, event.reading.info, event.reading.key, self.options.images))
         else:
             self.painter.look_again()
         screen.show_reading(event.reading, with_marks(event.reading.frame, self.judgements))
@@ -301,30 +348,24 @@ class StreamscopeApp(App[None]):
             target.post_message(events.Key(event.key, event.character))
 
     def action_show_keys(self) -> None:
-        sections = [
-            ("Channels", ChannelsScreen.BINDINGS),
-            ("Moving in the table", ChannelTable.BINDINGS),
-            ("Blocks", BlockList.BINDINGS),
-            ("Filter line", FilterBar.BINDINGS),
-            ("Everywhere", self.BINDINGS),
-        ]
-        self.push_screen(Notice("Keys", key_help(sections)))
+        here = [title(type(node).__name__) for node in (self.screen, *self.screen.query("*"))]
+        found = sections(self.options.settings.keys)
+        self.push_screen(KeysDialog(sorted(found, key=lambda part: part[0] not in here)))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from super().get_system_commands(screen)
-        if not isinstance(screen, ChannelsScreen):
-            return
-        for binding in Binding.make_bindings(ChannelsScreen.BINDINGS):
-            if binding.description:
-                keys = ", ".join(k for k, text in described(ChannelsScreen.BINDINGS) if text == binding.description)
-                yield SystemCommand(binding.description, f"key {keys}", partial(screen.run_action, binding.action))
+        yield from (command for command in super().get_system_commands(screen) if command.title in TEXTUAL_COMMANDS)
+        bound: dict[str, list[tuple[str, DOMNode]]] = {}
+        for key, (node, binding, enabled, _) in screen.active_bindings.items():
+            if enabled and binding.id and binding.description:
+                bound.setdefault(binding.id, []).append((key, node))
+        for action in actions(self.options.settings.keys):
+            if action.id in bound:
+                node = bound[action.id][0][1]
+                yield SystemCommand(action.description, f"key {action.shown}", partial(self._act, action, node))
 
-
-def _free(cache: Path) -> int | None:
-    try:
-        return free_bytes(cache)
-    except OSError:
-        return None
+    async def _act(self, action: Action, node: DOMNode) -> None:
+        """What the key of an action does, whatever has the focus."""
+        await self.run_action(action.does, node)
 
 
 def _short(path: Path) -> str:

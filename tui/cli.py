@@ -41,11 +41,9 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="streamscope")
-@click.option(
-    "--graphics", metavar="MODE", default="auto", help="How images are drawn: auto, kitty, sixel, half or off."
-)
+@click.option("--graphics", metavar="MODE", help="How images are drawn: auto, kitty, sixel, half or off.")
 @set_options
-def cli(given: Given, graphics: str) -> None:
+def cli(given: Given, graphics: str | None) -> None:
     """See what every channel of a ResNet's residual stream does: skip, overwrite or mix.
 
     Without a command the app opens. To try it without downloading anything: streamscope --model demo

@@ -10,25 +10,40 @@ import click
 from core.errors import StreamscopeError, UsageError
 from core.store import Store, marks_folder
 from tui.given import Given, set_options
+from tui.session import Memory, state_folder
 
 
 @click.command("tui")
-@click.option(
-    "--graphics", metavar="MODE", default="auto", help="How images are drawn: auto, kitty, sixel, half or off."
-)
+@click.option("--graphics", metavar="MODE", help="How images are drawn: auto, kitty, sixel, half or off.")
+@click.option("--print-settings", is_flag=True, help="Print a settings file with every setting and every key; no app.")
 @set_options
-def command(given: Given, graphics: str) -> None:
-    """Open the app (what `streamscope` alone does)."""
+def command(given: Given, graphics: str | None, print_settings: bool) -> None:
+    """Open the app (what `streamscope` alone does).
+
+    It opens where you were: without --model on the model you looked at last. Settings, keys among them, are read from
+    $STREAMSCOPE_CONFIG, else from config.toml in your configuration folder (~/.config/streamscope on Linux).
+
+    \b
+    mkdir -p ~/.config/streamscope
+    streamscope tui --print-settings > ~/.config/streamscope/config.toml
+    """
+    if print_settings:
+        import tui.app  # noqa: F401, whose screens the keys belong to
+        from tui.keymap import example
+
+        click.echo(example(), nl=False)
+        return
     open_app(given, graphics)
 
 
-def open_app(given: Given, graphics: str) -> None:
+def open_app(given: Given, graphics: str | None) -> None:
     """Runs the app until it is quit. Raises StreamscopeError where there is no terminal to draw on."""
     from tui.graphics import CHOICES
 
-    if graphics not in CHOICES:
+    if graphics is not None and graphics not in CHOICES:
         raise UsageError(f"unknown graphics mode {graphics!r}; use {', '.join(CHOICES)}")
-    spec = given.spec
+    memory = Memory(state_folder())
+    spec = given.spec if _model_told() else memory.model() or given.spec
     _ = spec.text
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StreamscopeError("not a terminal: the app needs one; 'streamscope --help' lists commands that do not")
@@ -37,21 +52,34 @@ def open_app(given: Given, graphics: str) -> None:
             "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
         )
     Store.open(given.root, create=True)
-    from tui.app import AppOptions, run_app
+    from tui.app import AppOptions, read_app_settings, run_app
 
+    settings = read_app_settings()
     code = run_app(
         AppOptions(
             spec=spec,
             cache=given.root,
             marks=marks_folder(),
-            graphics=graphics,
+            graphics=graphics or settings.graphics,
             device=given.device,
             steps=given.steps,
             seed=given.seed,
             capture=given.capture,
             images=given.images,
             debug=given.debug,
+            settings=settings,
+            state=state_folder(),
         )
     )
     if code:
         raise SystemExit(code)
+
+
+def _model_told() -> bool:
+    """Whether the command line says which model."""
+    context: click.Context | None = click.get_current_context()
+    while context is not None:
+        if context.params.get("model") or context.params.get("weights"):
+            return True
+        context = context.parent
+    return False

@@ -24,7 +24,8 @@ from core.table import Frame
 from tui.painter import Painter
 from tui.reading import Reading
 from tui.screens.arranging import STREAM_ORDER, ask_columns, ask_quick_filter, ask_sort, invert_filter
-from tui.view import JUDGED, Arrangement, Key, arrange, channels_by_block, judged, marked_rows
+from tui.session import Session
+from tui.view import JUDGED, Key, arrange, channels_by_block, judged, marked_rows
 from tui.widgets.blocks import HEADING, BlockList
 from tui.widgets.columns import DIM
 from tui.widgets.details import Row
@@ -94,7 +95,7 @@ class ChannelsScreen(Screen[None]):
             self.keys = keys
             self.mark = mark
 
-    def __init__(self, info: ModelInfo, painter: Painter, cache: str, device: str) -> None:
+    def __init__(self, info: ModelInfo, painter: Painter, cache: str, device: str, session: Session) -> None:
         super().__init__()
         self.info = info
         self.painter = painter
@@ -103,8 +104,10 @@ class ChannelsScreen(Screen[None]):
         self.device = device
         self.reading: Reading | None = None
         self.frame: Frame | None = None
-        self.arrangement = Arrangement()
-        self.advance = False
+        self.arrangement = session.arrangement
+        self.advance = session.advance
+        self._cursor = session.cursor
+        """Where the cursor goes when the first table is there."""
         self.marks_problems = 0
 
     def compose(self) -> ComposeResult:
@@ -123,12 +126,20 @@ class ChannelsScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
-        half = self.graphics.mode == "half" and self.graphics.reason
-        self.say(f"half blocks: {self.graphics.reason}" if half else "? shows the keys")
+        self.filter_bar.values = self._texts
+        if self.arrangement.filter is not None:
+            self.filter_bar.write(self.arrangement.filter.expression)
+        half = f"half blocks: {self.graphics.reason}" if self.graphics.mode == "half" and self.graphics.reason else ""
+        self.say(self.graphics.hint or half or "? shows the keys")
 
     @property
     def table(self) -> ChannelTable:
         return self.query_one(ChannelTable)
+
+    @property
+    def session(self) -> Session:
+        """What to open with the next time."""
+        return Session(self.arrangement, self.table.key or self._cursor, self.advance)
 
     @property
     def filter_bar(self) -> FilterBar:
@@ -158,10 +169,14 @@ class ChannelsScreen(Screen[None]):
     def show_reading(self, reading: Reading, frame: Frame) -> None:
         """Show a new reading of the store, under marks."""
         self.reading, self.frame = reading, frame
-        self.query_one(BlockList).show(self.info.blocks, self.info.default_blocks, reading.summaries)
+        listed, chosen = self.query_one(BlockList), self.arrangement.block
+        listed.show(self.info.blocks, self.info.default_blocks, reading.summaries, chosen)
         about = Text.assemble(self.info.name, (f"  {self.info.fingerprint[:12]}\n", DIM), set_name(reading.key))
         self.query_one("#model", Static).update(about if reading.stored else about.append("\nnothing stored yet", DIM))
         self._arrange()
+        if self._cursor is not None:
+            self.table.move_to(self._cursor)
+            self._cursor = None
         self._show_channel()
 
     def show_frame(self, frame: Frame, marks_problems: int = 0) -> None:
@@ -182,6 +197,10 @@ class ChannelsScreen(Screen[None]):
     def say(self, text: str, failed: bool = False) -> None:
         """Put a line in the status bar."""
         self.query_one(StatusBar).say(text, failed)
+
+    def _texts(self, column: str) -> list[str]:
+        """The texts that a column has, in the order of the stream."""
+        return list(dict.fromkeys(self.frame.columns[column].tolist())) if self.frame is not None else []
 
     # -- arranging -----------------------------------------------------------------------------------------------------
 
@@ -239,6 +258,9 @@ class ChannelsScreen(Screen[None]):
         self.query_one(Preview).show_channel(row, neighbours)
 
     # -- what the widgets say ------------------------------------------------------------------------------------------
+
+    def on_screen_resume(self) -> None:
+        self.query_one(Preview).uncovered()
 
     def on_resize(self, event: events.Resize) -> None:
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")

@@ -1,35 +1,85 @@
-"""What the keys do, read off the bindings themselves."""
+"""What the keys do, found by typing a part of it; read off the bindings, as the settings changed them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.keys import format_key
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Input, Static
 
+from tui.keymap import Action
+from tui.screens.dialogs import Written
 from tui.widgets.columns import DIM
 
+KEY = Style(color="cyan", bold=True)
+KEYS_WIDTH = 16
 
-def key_help(sections: Iterable[tuple[str, Sequence[BindingType]]]) -> Text:
-    """Each section's keys, one action a line."""
+
+class KeysDialog(Written[None]):
+    """Sections of actions; those of the screen that was asked on come first."""
+
+    DEFAULT_CSS = """
+    KeysDialog VerticalScroll { max-height: 80vh; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter", "leave", "Close", show=False),
+        Binding("down,ctrl+j,ctrl+n", "scroll_by(1)", "Down", show=False),
+        Binding("up,ctrl+k,ctrl+p", "scroll_by(-1)", "Up", show=False),
+        Binding("pagedown,ctrl+d", "scroll_by(15)", "Page down", show=False),
+        Binding("pageup,ctrl+u", "scroll_by(-15)", "Page up", show=False),
+    ]
+
+    def __init__(self, sections: Sequence[tuple[str, Sequence[Action]]]) -> None:
+        super().__init__()
+        self._sections = sections
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = "Keys"
+            box.border_subtitle = "type to find, arrows scroll, Esc closes"
+            yield Input(placeholder="find", compact=True)
+            with VerticalScroll(can_focus=False):
+                yield Static(key_help(self._sections, ""), classes="body")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.query_one(".body", Static).update(key_help(self._sections, event.value))
+        self.query_one(VerticalScroll).scroll_home(animate=False)
+
+    def action_scroll_by(self, lines: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+
+def key_help(sections: Sequence[tuple[str, Sequence[Action]]], typed: str) -> Text:
+    """One action a line: its keys, what it does, what the settings call it; those that hold every word typed, or that
+    one of whose keys it is."""
+    words = typed.casefold().split()
     text = Text()
-    for title, bindings in sections:
+    for title, actions in sections:
+        found = [
+            action
+            for action in actions
+            if all(word in f"{title} {action.description} {action.id}".casefold() for word in words)
+            or typed.strip() in action.shown.split(", ")
+        ]
+        if not found:
+            continue
         text.append(f"{title}\n", Style(bold=True))
-        for keys, description in described(bindings):
-            text.append(f"  {keys:<18}", Style(color="cyan")).append(f"{description}\n")
+        for action in found:
+            text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description}  ")
+            text.append(f"{action.id}\n", DIM)
         text.append("\n")
-    text.append("The command palette (Ctrl+P) finds all of these by name.", DIM)
+    if not text:
+        return Text("no key does that; the command palette (Ctrl+P) has more", DIM)
+    text.append(
+        "The command palette (Ctrl+P) finds all of these by name; the settings file can give them other keys.", DIM
+    )
     return text
-
-
-def described(bindings: Sequence[BindingType]) -> list[tuple[str, str]]:
-    """(keys, description) of every binding that has one; the keys of one action together."""
-    actions: dict[tuple[str, str], list[str]] = {}
-    for binding in Binding.make_bindings(bindings):
-        if binding.description:
-            actions.setdefault((binding.action, binding.description), []).append(
-                binding.key_display or format_key(binding.key)
-            )
-    return [(", ".join(keys), description) for (_, description), keys in actions.items()]

@@ -43,8 +43,14 @@ class BlockList(OptionList):
             super().__init__()
             self.block = block
 
-    def show(self, blocks: Sequence[Block], default: Sequence[str], summaries: Mapping[str, BlockSummary]) -> None:
-        """Show these figures; the highlight stays where it is."""
+    def show(
+        self,
+        blocks: Sequence[Block],
+        default: Sequence[str],
+        summaries: Mapping[str, BlockSummary],
+        first: str | None = None,
+    ) -> None:
+        """Show these figures; the highlight stays where it is, at first on the block `first` (None is all)."""
         wanted: list[tuple[str, Text]] = [(ALL, _line(ALL, [summaries[b] for b in default if b in summaries]))]
         for block in blocks:
             known = [summaries[block.name]] if block.name in summaries else []
@@ -52,7 +58,7 @@ class BlockList(OptionList):
         if [option.id for option in self.options] != [name for name, _ in wanted]:
             self.clear_options()
             self.add_options([Option(text, id=name) for name, text in wanted])
-            self.highlighted = 0
+            self.choose(first)
             return
         for name, text in wanted:
             if self.get_option(name).prompt != text:

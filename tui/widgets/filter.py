@@ -1,9 +1,11 @@
-"""The filter line: an expression checked at every key, with what is wrong with it below, under the place."""
+"""The filter line: an expression checked at every key; below it what may be written, or what is wrong and where."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,8 +13,10 @@ from textual.containers import Container, Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label, Static
 
+from core.completion import Completion, complete
 from core.errors import FilterError
 from core.filter import Filter, compile_filter
+from tui.widgets.columns import DIM
 
 PROMPT = 2
 """Cells before what is written."""
@@ -32,7 +36,12 @@ class FilterBar(Container):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "clear", "Clear the filter", show=False, id="filter.clear"),
-        Binding("down,ctrl+j", "leave", "Back to the table", show=False, id="filter.leave"),
+        Binding("tab", "complete", "Complete the name", show=False, id="filter.complete"),
+        Binding("ctrl+n", "candidate(1)", "Next name to complete", show=False, id="filter.next_name"),
+        Binding("ctrl+p", "candidate(-1)", "Previous name to complete", show=False, id="filter.previous_name"),
+        Binding("up", "recall(-1)", "Earlier filter", show=False, id="filter.earlier"),
+        Binding("down", "recall(1)", "Later filter, then back to the table", show=False, id="filter.later"),
+        Binding("ctrl+j", "leave", "Back to the table", show=False, id="filter.leave"),
     ]
 
     class FilterChanged(Message):
@@ -44,6 +53,26 @@ class FilterBar(Container):
 
     class FilterLeft(Message):
         """Writing ended; the filter stays."""
+
+    class FilterKept(Message):
+        """A filter that compiles was left standing: worth remembering."""
+
+        def __init__(self, expression: str) -> None:
+            super().__init__()
+            self.expression = expression
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.history: Sequence[str] = ()
+        """Filters written before, the latest last."""
+        self.values: Callable[[str], Sequence[str]] = lambda name: ()
+        """The texts that a column has."""
+        self._completions: list[Completion] = []
+        self._candidate = 0
+        self._recalled: int | None = None
+        self._written = ""
+        """What was being written when earlier filters were called back."""
+        self._error: FilterError | None = None
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -62,6 +91,7 @@ class FilterBar(Container):
         self.add_class("shown")
         line = self.query_one(Input)
         line.can_focus = True
+        self._recalled = None
         self.screen.set_focus(line)
 
     def write(self, text: str) -> None:
@@ -74,6 +104,9 @@ class FilterBar(Container):
         self.write("")
 
     def _close(self) -> None:
+        text = self.text.strip()
+        if text and self._error is None:
+            self.post_message(self.FilterKept(text))
         self.set_class(bool(self.text.strip()), "shown")
         self.post_message(self.FilterLeft())
         # Out of reach of Tab while it is hidden.
@@ -81,6 +114,7 @@ class FilterBar(Container):
 
     def on_descendant_focus(self) -> None:
         self.add_class("written")
+        self._hint()
 
     def on_descendant_blur(self) -> None:
         self.remove_class("written")
@@ -97,20 +131,72 @@ class FilterBar(Container):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if not event.value.strip():
-            self._say(None)
-            self.post_message(self.FilterChanged(None))
-            return
-        try:
-            compiled = compile_filter(event.value)
-        except FilterError as error:
-            self._say(error)
-            return
-        self._say(None)
-        self.post_message(self.FilterChanged(compiled))
+        if self._recalled is not None and event.value != self.history[self._recalled]:
+            self._recalled = None
+        self._error = None
+        compiled: Filter | None = None
+        if event.value.strip():
+            try:
+                compiled = compile_filter(event.value)
+            except FilterError as error:
+                self._error = error
+        self._hint()
+        if self._error is None:
+            self.post_message(self.FilterChanged(compiled))
 
-    def _say(self, error: FilterError | None) -> None:
-        self.query_one("#wrong", Static).update(self._pointing(error) if error is not None else "")
+    def action_complete(self) -> None:
+        if not self._completions:
+            return
+        chosen, line = self._completions[self._candidate], self.query_one(Input)
+        line.replace(chosen.text, chosen.start, line.cursor_position)
+        line.cursor_position = chosen.start + len(chosen.text)
+        self._hint()
+
+    def action_candidate(self, by: int) -> None:
+        if self._completions:
+            self._candidate = (self._candidate + by) % len(self._completions)
+            self._show_hint()
+
+    def action_recall(self, by: int) -> None:
+        """Earlier filters instead of the one being written; past the latest it comes back, then the table."""
+        place = len(self.history) if self._recalled is None else self._recalled
+        if by > 0 and self._recalled is None:
+            self._close()
+            return
+        wanted = max(0, min(len(self.history), place + by))
+        if self._recalled is None:
+            self._written = self.text
+        self._recalled = wanted if wanted < len(self.history) else None
+        line = self.query_one(Input)
+        line.value = self._written if self._recalled is None else self.history[self._recalled]
+        line.action_end()
+
+    def _hint(self) -> None:
+        """Look again what may be written at the caret."""
+        line = self.query_one(Input)
+        recalled = self._recalled is not None
+        self._completions = [] if recalled else complete(line.value[: line.cursor_position], self.values)
+        self._candidate = 0
+        self._show_hint()
+
+    def _show_hint(self) -> None:
+        hint: Text | str = ""
+        if self._completions:
+            hint = self._offering()
+        elif self._error is not None:
+            hint = self._pointing(self._error)
+        self.query_one("#wrong", Static).update(hint)
+
+    def _offering(self) -> Text:
+        """The names that may be completed, on one line that begins with the one that Tab takes."""
+        names = [*self._completions[self._candidate :], *self._completions[: self._candidate]]
+        text = Text(" " * PROMPT, no_wrap=True, overflow="ellipsis", style="default")
+        text.append(f" {names[0].text} ", Style(reverse=True)).append(" Tab  ", DIM)
+        for name in names[1:6]:
+            text.append(f"{name.text}  ")
+        if len(names) > 6:
+            text.append(f"+{len(names) - 6}  ", DIM)
+        return text.append(names[0].help, DIM)
 
     def _pointing(self, error: FilterError) -> Text:
         """On one line where it fits, so that the table does not jump while one writes."""
