@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,9 @@ from core.model import Network
 
 CHUNK = 32
 """Images per forward pass: enough to keep the device busy, little enough for any memory."""
+
+Scale = Callable[[torch.Tensor], torch.Tensor]
+"""Rescales images (n, 3, side, side)."""
 
 
 def scale_up(images: torch.Tensor) -> torch.Tensor:
@@ -43,17 +48,13 @@ class BlockReader:
         self._mean = torch.tensor(info.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(info.std, device=device).view(1, 3, 1, 1)
 
-    @torch.no_grad()
-    def read(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Activations (n, 3, channels) of images (n, side, side, 3) uint8: as they are, scaled up, scaled down."""
-        found = []
-        for scale in (None, scale_up, scale_down):
-            parts = []
-            for first in range(0, len(images), CHUNK):
-                pixels = from_8_bit(images[first : first + CHUNK]).to(self._mean.device)
-                parts.append(self.activations(pixels if scale is None else scale(pixels)))
-            found.append(np.concatenate(parts))
-        return found[0], found[1], found[2]
+    def read(self, images: np.ndarray, scale: Scale | None = None) -> np.ndarray:
+        """Activations (n, 3, channels) of images (n, side, side, 3) uint8, as they are or by `scale`."""
+        parts = []
+        for first in range(0, len(images), CHUNK):
+            pixels = from_8_bit(images[first : first + CHUNK]).to(self.device)
+            parts.append(self.activations(pixels if scale is None else scale(pixels)))
+        return np.concatenate(parts)
 
     @torch.no_grad()
     def activations(self, pixels: torch.Tensor) -> np.ndarray:

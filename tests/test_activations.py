@@ -42,9 +42,11 @@ def test_activations_are_those_of_a_full_forward_pass_of_every_channel():
     network = hand_set_network()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (CHUNK + 3, 64, 64, 3), dtype=np.uint8)
-    plain, up, down = BlockReader(network, "1.1").read(images)
-    for got, scale in ((plain, lambda x: x), (up, scale_up), (down, scale_down)):
-        by_hand = forward_by_hand(network.module, scale(from_8_bit(images)))["1.1"]
+    reader = BlockReader(network, "1.1")
+    for scale in (None, scale_up, scale_down):
+        got = reader.read(images, scale)
+        pixels = from_8_bit(images)
+        by_hand = forward_by_hand(network.module, pixels if scale is None else scale(pixels))["1.1"]
         assert got.shape == (CHUNK + 3, 3, 8)
         for row, tensor in enumerate(("in", "block", "pre")):
             assert got[:, row] == pytest.approx(by_hand[tensor][:, :, 8, 8].numpy(), abs=1e-5)

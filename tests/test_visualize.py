@@ -7,7 +7,7 @@ from by_hand import forward_by_hand
 from networks import MIX, OVERWRITE, SCALE_INVARIANT, SKIP, hand_set_network
 
 from core import measures, visualize
-from core.activations import BlockReader
+from core.activations import BlockReader, scale_down, scale_up
 from core.blocks import Target
 from core.fourier import from_8_bit
 from core.recipe import Recipe
@@ -165,9 +165,9 @@ def test_hand_set_channels_skip_overwrite_mix_and_are_scale_invariant_whatever_t
     found = {}
     for tensor in ("in", "block"):
         batch = visualize.visualize(network, network.info.target("1.1", tensor), four, STEPS, seed)
-        found[tensor] = reader.read(batch.images)
-    on_in, on_in_up, _ = found["in"]
-    on_block, _, on_block_down = found["block"]
+        scale = {"in": scale_up, "block": scale_down}[tensor]
+        found[tensor] = reader.read(batch.images), reader.read(batch.images, scale)
+    (on_in, on_in_up), (on_block, on_block_down) = found["in"], found["block"]
     ratio = measures.mix_ratio(own(on_in, 2), own(on_block, 2))
     kinds = measures.update_kind(ratio)
     assert (kinds[SKIP], kinds[OVERWRITE], kinds[MIX], kinds[SCALE_INVARIANT]) == ("skip", "overwrite", "mix", "mix")

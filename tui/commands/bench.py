@@ -1,15 +1,17 @@
-"""`streamscope bench`: speed and quality against torch-lucent, on this machine, in one run."""
+"""`streamscope bench`: what streamscope does on this machine, against torch-lucent in the same run."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
-from core.blocks import parse_channels
+from core.blocks import Target, parse_channels
+from core.errors import UsageError
 from tui.given import Given, common_options
-from tui.progress import download_progress
+from tui.progress import count_progress, download_progress
 
 STUDIED = ("1.1", "2.1", "3.1")
 
@@ -18,42 +20,58 @@ STUDIED = ("1.1", "2.1", "3.1")
 @click.option(
     "--block", "blocks", multiple=True, metavar="B", help=f"Blocks to measure.  [default: {', '.join(STUDIED)}]"
 )
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images of one batch of ours.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds; both take turns.")
+@click.option("--steps", type=click.IntRange(min=1), default=6, show_default=True, help="Steps of a round that count.")
+@click.option("--tensors", is_flag=True, help="Also every FZ target of the studied blocks, and what a whole set takes.")
 @click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Images that streamscope optimises together; Lucent has one.",
-)
-@click.option(
-    "--repeats", type=click.IntRange(min=3), default=16, show_default=True, help="Steps to take the median of."
-)
-@click.option(
-    "--quality",
-    is_flag=True,
-    help="Also optimise the same channels with both and compare their activations (an hour on two cores).",
+    "--quality", is_flag=True, help="Also optimise the same channels with both and compare their activations."
 )
 @click.option("--channels", default="0-7", show_default=True, metavar="RANGE", help="Channels for --quality.")
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds for --quality.")
 @click.option(
     "--quality-steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for --quality."
 )
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the results to FILE as JSON.")
+@click.option(
+    "--compare",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="A B",
+    help="Measure nothing; show what changed between two files that --out wrote.",
+)
 @common_options
 def command(
     given: Given,
     blocks: tuple[str, ...],
     batch: int,
-    repeats: int,
+    rounds: int,
+    steps: int,
+    tensors: bool,
     quality: bool,
     channels: str,
     seeds: int,
     quality_steps: int,
+    out: Path | None,
+    compare: tuple[Path, Path] | None,
 ) -> None:
-    """Measure FZ speed against torch-lucent's render_vis, in milliseconds an image and step, and the ratio."""
-    import torch
+    """Measure FZ speed against torch-lucent's render_vis, in milliseconds an image and step, and where the time goes.
 
-    from core import bench
+    Ours is as many batches at once as `compute` has on this machine, Lucent's one image; both take turns in rounds, and
+    the figures are medians over them.
+
+    \b
+    streamscope bench --weights resnet18.pth --out before.json
+    streamscope bench --compare before.json after.json
+    """
+    if compare:
+        _compare(*compare, given.as_json)
+        return
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageError(f"{out.absolute().parent} is not a folder; --out takes a FILE in one that exists")
     from core.allocator import keep_freed_memory
+    from core.bench import quality as quality_of
+    from core.bench import results, speed
     from core.model import load_network
 
     with download_progress(f"downloading {given.model}") as progress:
@@ -61,30 +79,67 @@ def command(
     keep_freed_memory()
     names = blocks or STUDIED
     picked = {block: parse_channels(channels, network.info.block(block).channels) for block in names}
-    found: dict[str, Any] = {
-        "model": network.info.name,
-        "device": str(network.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "speed": [],
-        "quality": [],
-    }
+    found: dict[str, Any] = {"machine": results.header(network), "speed": [], "shares": []}
+
+    def say(line: str) -> None:
+        if not given.as_json:
+            click.echo(line)
+
+    machine = found["machine"]
+    gpu = f" ({machine['gpu']})" if machine["gpu"] else ""
+    say(f"{machine['cpu']}, {machine['cores']} cores, device {machine['device']}{gpu}; torch {machine['torch']}")
     for block in names:
-        speed = bench.speed(network, block, batch, repeats)
-        found["speed"].append(speed.to_json())
-        if not given.as_json:
-            click.echo(
-                f"{block} block: {speed.ours_ms:.1f} ms an image and step in a batch of {speed.batch}, "
-                f"Lucent {speed.lucent_ms:.1f} ms: {speed.ratio:.1f}x "
-                f"(Lucent with frozen weights {speed.lucent_frozen_ms:.1f} ms: {speed.ratio_frozen:.1f}x)"
-            )
-    for block in names if quality else ():
-        compared = bench.quality(network, block, picked[block], range(seeds), quality_steps)
-        found["quality"].append(compared.to_json())
-        if not given.as_json:
-            click.echo(
+        measured = speed.speed(network, block, batch, rounds, steps)
+        found["speed"].append(measured.to_json())
+        say(
+            f"{block} block: {_timing(measured.ours)} ms an image and step in {measured.lanes} batches of "
+            f"{measured.batch}, Lucent {_timing(measured.lucent)} ms: {measured.ratio:.1f}x "
+            f"(with frozen weights {_timing(measured.lucent_frozen)} ms: {measured.ratio_frozen:.1f}x)"
+        )
+    for block in names:
+        shares = speed.shares(network, Target(block, "block"), batch, steps)
+        found["shares"].append({"block": block, **shares})
+        say(f"{block} block: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
+    if tensors:
+        found["tensors"] = speed.every_tensor(network, batch, steps)
+        found["whole_set_hours"] = speed.whole_set_hours(network, found["tensors"])
+        for target, values in found["tensors"].items():
+            say(f"{target}: {values['ms']:.2f} ms an image and step, {values['image_steps_a_second']:,.0f} a second")
+        say(f"every FZ of the studied blocks: {found['whole_set_hours']:.1f} hours")
+    if quality:
+        found["quality"] = []
+        for block in names:
+            with count_progress(f"{block} block by both", "image-steps") as watch:
+                compared = quality_of.quality(network, block, picked[block], range(seeds), quality_steps, watch)
+            found["quality"].append(compared.to_json())
+            say(
                 f"{block} block: activation ours / Lucent's {compared.mean:.3f} "
                 f"({compared.low:.3f} to {compared.high:.3f}), {len(compared.ours)} pairs of {compared.steps} steps"
             )
+    found["peak_bytes"] = results.peak_bytes(network.device)
+    if out is not None:
+        out.write_text(json.dumps(found, indent=2) + "\n")
+        click.echo(f"wrote {out}", err=True)
     if given.as_json:
         click.echo(json.dumps(found, indent=2))
+
+
+def _timing(timing: Any) -> str:
+    return f"{timing.median:.1f} ({timing.low:.1f}-{timing.high:.1f})"
+
+
+def _compare(before: Path, after: Path, as_json: bool) -> None:
+    from core.bench import results
+
+    documents = results.read_results(before), results.read_results(after)
+    changes = results.compare(*documents)
+    if as_json:
+        rows = [{"name": c.name, "before": c.before, "after": c.after, "ratio": c.ratio} for c in changes]
+        click.echo(json.dumps({"changes": rows, "machine": results.differing_machine(*documents)}, indent=2))
+        return
+    for line in results.differing_machine(*documents):
+        click.echo(f"measured on another {line}")
+    width = max((len(c.name) for c in changes), default=0)
+    for change in changes:
+        ratio = "" if change.ratio is None else f"  x{change.ratio:.2f}"
+        click.echo(f"{change.name:{width}}  {change.before:10.4g}  {change.after:10.4g}{ratio}")

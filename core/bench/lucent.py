@@ -1,0 +1,88 @@
+"""torch-lucent's `render_vis` with a recipe's transforms: what streamscope is measured against."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.model import Network
+from core.recipe import Recipe
+from core.stream import branch, read_block, residual_blocks
+
+
+def last_bn(network: Network, block: str) -> str:
+    """Lucent's name of a block's last BN, whose hook it would be given for `block`."""
+    module = dict(residual_blocks(network.module))[block]
+    last = branch(module)[-1][1]
+    return next(name for name, found in network.module.named_modules() if found is last).replace(".", "_")
+
+
+def render_lucent(
+    network: Network,
+    model: nn.Module,
+    layer: str,
+    channel: int,
+    recipe: Recipe,
+    field_size: int,
+    tick: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """One FZ of a centre neuron by Lucent's `render_vis` with the recipe's transforms; (side, side, 3) in 0..1."""
+    with _quiet():
+        from lucent.optvis import objectives, param, render, transform
+    from torchvision.transforms import CenterCrop, Normalize
+
+    size, jitter = network.info.input_size, recipe.jitter_for(field_size)
+    varied = [transform.random_scale(list(recipe.scales)), transform.random_rotate(list(recipe.degrees))]
+    if jitter:
+        before = [transform.pad(jitter, mode="reflect"), transform.jitter(jitter)]
+        varied = [*before, *varied, transform.jitter(jitter // 2), CenterCrop(size)]
+    varied.append(Normalize(network.info.mean, network.info.std))
+    neuron = objectives.neuron(layer, channel)
+
+    def objective(features: Callable[[str], torch.Tensor]) -> torch.Tensor:
+        if tick is not None:
+            tick()
+        return neuron(features)
+
+    with _quiet():
+        images = render.render_vis(
+            model,
+            objectives.Objective(objective),
+            param_f=lambda: param.image(size, sd=recipe.sd),
+            optimizer=lambda parameters: torch.optim.Adam(parameters, lr=recipe.rate),
+            transforms=varied,
+            thresholds=(recipe.steps,),
+            preprocess=False,
+            progress=False,
+            show_image=False,
+            fixed_image_size=None if size >= 224 else 0,
+        )
+    return np.asarray(images[-1][0])
+
+
+class Unaliased(nn.Module):
+    """Shows Lucent a block tensor as it is: the network up to the block, then the tensor through `probe`.
+
+    Lucent's own hook on the last BN sees `out` (design, section 3).
+    """
+
+    def __init__(self, network: Network, block: str) -> None:
+        super().__init__()
+        self.probe = nn.Identity()
+        self._read = lambda x: read_block(network.module, x, block).block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.probe(self._read(x))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lucent's old kornia warns about deprecated torch calls at import and on every use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
