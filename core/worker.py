@@ -65,8 +65,9 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
 
     `network` spares loading what the caller has loaded for this job.
     """
+    from core.batch import default_batch
     from core.model import load_network
-    from core.work import JobRun, JobStoppedError, default_batch
+    from core.work import JobRun, JobStoppedError
 
     run = None
     keep_freed_memory()
@@ -78,7 +79,7 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
             network = load_network(spec, asked.get("device") or "auto", _download_progress)
         store.register(network.info)
         store.remember(spec.text, network.info.fingerprint)
-        request = Request.from_json(network.info, asked, default_batch(network))
+        request = Request.from_json(network.info, asked, default_batch(network.info, network.device))
         run = JobRun(store, job, network, request, tell)
         run.run()
     except (JobStoppedError, KeyboardInterrupt):

@@ -139,13 +139,31 @@ class FZSet:
         `provenance` should give device, dtype, engine, torch and the seed really used. False when an intact batch of
         these channels is there already: it stays. Raises StoreError, DiskFullError.
         """
-        folder = self._fz_folder(target, retry)
+        files = self.fz_files(target, channels, images, activation, trace, flags, provenance, retry)
+        return self.commit_fz_files(target, channels, files, retry)
+
+    def fz_files(
+        self,
+        target: Target,
+        channels: Sequence[int],
+        images: NDArray[np.uint8],
+        activation: ArrayLike,
+        trace: ArrayLike,
+        flags: Sequence[str],
+        provenance: Mapping[str, Any],
+        retry: int = 0,
+    ) -> dict[str, bytes]:
+        """The files that `commit_fzs` stores; the set need not be on a disk of this machine."""
         self._check_channels(target.block, channels)
         used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
         header = {"kind": "fzs", "model": self.info.name, "target": str(target), "retry": retry, **self._header()}
-        files = encode_fzs(header, channels, images, activation, trace, flags, used)
+        return encode_fzs(header, channels, images, activation, trace, flags, used)
+
+    def commit_fz_files(
+        self, target: Target, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
+    ) -> bool:
         self.create()
-        return write_folder(folder / batch_name(channels), files)
+        return write_folder(self._fz_folder(target, retry) / batch_name(channels), files)
 
     def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
         """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
@@ -198,11 +216,29 @@ class FZSet:
         retry: int = 0,
     ) -> bool:
         """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled, as `commit_fzs` does."""
+        files = self.measure_files(block, tensor, channels, plain, scaled, retry)
+        return self.commit_measure_files(block, tensor, channels, files, retry)
+
+    def measure_files(
+        self,
+        block: str,
+        tensor: Tensor,
+        channels: Sequence[int],
+        plain: ArrayLike,
+        scaled: ArrayLike | None,
+        retry: int = 0,
+    ) -> dict[str, bytes]:
+        """The files that `commit_measures` stores; the set need not be on a disk of this machine."""
         if (scaled is None) != (tensor == "out"):
             raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
         self._check_channels(block, channels)
         header = {"kind": "measures", "model": self.info.name, "block": block, "on": tensor, "retry": retry}
-        files = encode_measures({**header, **self._header()}, channels, plain, scaled, self.info.block(block).channels)
+        width = self.info.block(block).channels
+        return encode_measures({**header, **self._header()}, channels, plain, scaled, width)
+
+    def commit_measure_files(
+        self, block: str, tensor: Tensor, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
+    ) -> bool:
         self.create()
         return write_folder(self._measures_folder(block, tensor, retry) / batch_name(channels), files)
 
@@ -258,6 +294,7 @@ class FZSet:
             "recipe": self.key.recipe.to_json(),
             "seed": self.key.seed,
             "capture": self.key.capture,
+            "objective": self.key.objective,
         }
 
     def base(self, retry: int) -> Path:
@@ -347,7 +384,7 @@ def read_key(path: Path) -> SetKey:
     """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
     data: dict[str, Any] = read_document(path / SET)
     try:
-        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"])
+        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
     except (KeyError, TypeError, AttributeError, UsageError) as error:
         raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
     if key.folder != path.name:

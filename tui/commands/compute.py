@@ -8,10 +8,11 @@ import click
 
 from core.blocks import TENSORS, ModelInfo
 from core.errors import UsageError
-from core.plan import Request
+from core.plan import Request, wanted_fzs
+from core.recipe import Objective
 from core.store import FZSet, Store
 from core.table import build_frame, summarise
-from tui.given import Given, set_options
+from tui.given import Given, objective_option, set_options
 from tui.progress import download_progress
 from tui.running import run_visibly
 from tui.selection import Selection, selection_options
@@ -32,6 +33,7 @@ from tui.selection import Selection, selection_options
     metavar="N",
     help="Channels optimised together.  [default: on a CPU 16, or 64 of small images; what fits on CUDA]",
 )
+@objective_option
 @click.option(
     "--detach",
     is_flag=True,
@@ -39,11 +41,14 @@ from tui.selection import Selection, selection_options
 )
 @selection_options
 @set_options
-def command(given: Given, selection: Selection, tensors: str, batch: int | None, detach: bool) -> int:
+def command(
+    given: Given, selection: Selection, tensors: str, batch: int | None, objective: Objective, detach: bool
+) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
 
     What is stored already is left alone, so a run that was killed goes on where it was. FZ(I) and FZ(B) come first: the
-    table fills before FZ(O) exists. With --json every event is a line on stdout.
+    table fills before FZ(O) exists. With --json every event is a line on stdout. Channel FZs are kept in a set of their
+    own and never measured.
 
     \b
     streamscope compute --model demo
@@ -60,14 +65,22 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
     known = given.store().recall(spec.text)
     if known is not None:
         # Everything that can be wrong is found before seconds go into loading the weights.
-        _request(given, given.store(), known, selection, wanted, batch or 1)
+        _request(given, given.store(), known, selection, wanted, batch or 1, objective)
 
+    from core.batch import default_batch
     from core.model import load_network
-    from core.work import default_batch
 
     with download_progress(f"downloading {spec.name}") as progress:
         network = load_network(spec, given.device, progress)
-    request = _request(given, given.store(), network.info, selection, wanted, batch or default_batch(network))
+    request = _request(
+        given,
+        given.store(),
+        network.info,
+        selection,
+        wanted,
+        batch or default_batch(network.info, network.device),
+        objective,
+    )
     store = Store.open(given.root, create=True)
     asked = {
         "model": spec.name,
@@ -88,9 +101,15 @@ def command(given: Given, selection: Selection, tensors: str, batch: int | None,
 
 
 def _request(
-    given: Given, store: Store, info: ModelInfo, selection: Selection, tensors: list[str], batch: int
+    given: Given,
+    store: Store,
+    info: ModelInfo,
+    selection: Selection,
+    tensors: list[str],
+    batch: int,
+    objective: Objective,
 ) -> Request:
-    key = given.new_key(info)
+    key = given.new_key(info, objective)
     channels = selection.by_range(info)
     if selection.needs_table:
         fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
@@ -102,6 +121,10 @@ def _request(
 
 
 def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
+    if request.key.objective == "channel":
+        for target, channels in wanted_fzs(info, request).items():
+            click.echo(f"{target}: {len(channels & fzset.fzs(target).keys())} of {len(channels)} channel FZs stored")
+        return
     for block, summary in summarise(build_frame(info, fzset, request.blocks)).items():
         click.echo(
             f"{block}: {summary.computed} of {summary.channels} channels computed; {summary.skip} skip, "
