@@ -122,7 +122,9 @@ class Interval:
         return self.stop - self.start
 
 
-def _interval(needed: tuple[int, int], starts: Sequence[int], sides: Sequence[int], device: torch.device) -> Interval:
+def map_interval(
+    needed: tuple[int, int], starts: Sequence[int], sides: Sequence[int], device: torch.device
+) -> Interval:
     ends = [(-first, side - first) for first, side in zip(starts, sides, strict=True)]
     start = max(needed[0], min(first for first, _ in ends))
     stop = min(needed[1], max(last for _, last in ends))
@@ -167,7 +169,7 @@ class Cone:
             self._final = self._blocks[-1]
             self._blocks = self._blocks[:-1]
         centre_sides = sides[last + 2] if self._final is not None else sides[last + 1]
-        self._plan(sides, [side // 2 for side in centre_sides])
+        self._plan(sides, self._wanted(centre_sides))
 
     def _map_sides(self) -> list[list[int]]:
         """Map side for each input size: after the stem, after the pool, after each block."""
@@ -180,10 +182,17 @@ class Cone:
             sides.append(current)
         return sides
 
-    def _plan(self, sides: list[list[int]], centres: list[int]) -> None:
-        """Walks from the centre neuron back to the image, noting the interval needed before each layer."""
+    def _wanted(self, sides: Sequence[int]) -> Interval:
+        """The positions that are read of the last map, whose side is `sides` by image size: the centre neuron."""
+        return Interval(0, 1, tuple(side // 2 for side in sides), None)
+
+    def _reading(self, last: torch.Tensor, size_index: torch.Tensor | None) -> torch.Tensor:
+        """What is read of the last map's wanted positions, (n, channels)."""
+        return last[:, :, 0, 0]
+
+    def _plan(self, sides: list[list[int]], interval: Interval) -> None:
+        """Walks from what is read of the last map back to the image, noting the interval needed before each layer."""
         device = self.network.device
-        interval = Interval(0, 1, tuple(centres), None)
         self._output = interval
         self._steps: list[_BlockStep] = []
         blocks = [*self._blocks, *([self._final] if self._final is not None else [])]
@@ -226,14 +235,14 @@ class Cone:
         """
         x = self._to_last(patch, size_index)
         if self._final is None:
-            return x[:, :, 0, 0]
+            return self._reading(x, size_index)
         bypass, own = self._steps[-1](x, size_index)
         if self.read == "in":
-            return bypass[:, :, 0, 0]
+            return self._reading(bypass, size_index)
         if self.read == "block":
-            return own[:, :, 0, 0]
-        pre = (bypass + own)[:, :, 0, 0]
-        return torch.relu(pre) if self.read == "aliased" else pre
+            return self._reading(own, size_index)
+        pre = bypass + own
+        return self._reading(torch.relu(pre) if self.read == "aliased" else pre, size_index)
 
     def all_tensors(self, patch: torch.Tensor) -> torch.Tensor:
         """Centre activations (n, 3, channels) of `in`, `block` and `pre` in one pass; needs a cone that reads `pre`."""
@@ -275,7 +284,7 @@ def masked(x: torch.Tensor, interval: Interval, size_index: torch.Tensor | None)
 
 def _back(window: Window, output: Interval, sides: Sequence[int], device: torch.device) -> Interval:
     starts = [window.inputs(start, start + 1)[0] for start in output.starts]
-    return _interval(window_inputs(window, output), starts, sides, device)
+    return map_interval(window_inputs(window, output), starts, sides, device)
 
 
 class _BlockStep:
@@ -304,7 +313,7 @@ class _BlockStep:
         self._offset = first - own.starts[0]
         start = min(own.start, shortcut.start + self._offset)
         stop = max(own.stop, shortcut.stop + self._offset)
-        self.input = _interval((start, stop), own.starts, sides, device)
+        self.input = map_interval((start, stop), own.starts, sides, device)
 
     def unclipped(self, length: int) -> int:
         convs = self._convs or (self.block.shortcut,)

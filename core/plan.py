@@ -65,6 +65,7 @@ class Request:
             "steps": self.key.recipe.steps,
             "seed": self.key.seed,
             "capture": self.key.capture,
+            "objective": self.key.objective,
             "blocks": list(self.blocks),
             "tensors": list(self.tensors),
             "batch": self.batch,
@@ -75,7 +76,7 @@ class Request:
     def from_json(cls, info: ModelInfo, data: Mapping[str, Any], batch: int) -> Request:
         """A job's `asked`; `batch` is used where it names none. Raises UsageError."""
         recipe = Recipe.from_json(data["recipe"]) if data.get("recipe") else info.recipe(data.get("steps"))
-        key = SetKey(recipe, data.get("seed") or 0, data.get("capture") or "exact")
+        key = SetKey(recipe, data.get("seed") or 0, data.get("capture") or "exact", data.get("objective") or "neuron")
         return cls.of(
             info,
             key,
@@ -155,6 +156,8 @@ class _Row:
     span: int
     channels: tuple[int, ...]
     tensors: tuple[Tensor, ...]
+    measured: bool
+    """Channel FZs are not."""
 
     @property
     def place(self) -> tuple[bool, str, int]:
@@ -163,7 +166,7 @@ class _Row:
     def tasks(self, look: _Look) -> Iterator[Task]:
         for tensor in self.tensors:
             yield from self._of_tensor(look, tensor, self.channels, 0)
-        if self.tensors != ("in", "block"):
+        if self.tensors != ("in", "block") or not self.measured:
             return
         channels = self.channels
         for retry in range(1, RETRIES + 1):
@@ -181,7 +184,7 @@ class _Row:
         unread = tuple(c for c in channels if c in stored and c not in measured)
         if absent:
             yield Task("fz", self.block, tensor, absent, self.span, retry)
-        if unread:
+        if unread and self.measured:
             yield Task("measure", self.block, tensor, unread, self.span, retry)
 
 
@@ -227,7 +230,7 @@ def _rows(info: ModelInfo, request: Request) -> Iterator[_Row]:
     for tensors in (early, late):
         for block in request.blocks if tensors else ():
             for span, channels in _spans(request.channels_of(info, block), request.batch):
-                yield _Row(block, span, channels, tensors)
+                yield _Row(block, span, channels, tensors, request.key.objective == "neuron")
 
 
 def _spans(channels: Sequence[int], width: int) -> Iterator[tuple[int, tuple[int, ...]]]:

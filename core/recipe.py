@@ -10,6 +10,8 @@ from typing import Any, Literal
 from core.errors import UsageError
 
 Capture = Literal["exact", "lucent"]
+Objective = Literal["neuron", "channel"]
+"""What FZs are optimised for: a channel's centre neuron, or its mean over space, which is for looking at only."""
 
 JITTER_BY_FIELD = ((67, 0), (147, 4))
 """(largest receptive field in px, jitter): the paper's own choice for ResNet18, read as a rule (design, section 2)."""
@@ -59,19 +61,27 @@ class SetKey:
     recipe: Recipe
     seed: int = 0
     capture: Capture = "exact"
+    objective: Objective = "neuron"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, not {self.seed}")
         if self.capture not in ("exact", "lucent"):
             raise UsageError(f"unknown capture {self.capture!r}; use exact or lucent")
+        if self.objective not in ("neuron", "channel"):
+            raise UsageError(f"unknown objective {self.objective!r}; use neuron or channel")
 
     @property
     def folder(self) -> str:
-        """Readable and content-addressed: `paper-2560-s0-exact-1a2b3c4d`."""
-        text = json.dumps([self.recipe.to_json(), self.seed, self.capture], sort_keys=True)
+        """Readable and content-addressed: `paper-2560-s0-exact-1a2b3c4d`, `…-exact-channel-…` for channel FZs."""
+        # Sets are older than objectives: a neuron's is left out, so that their names stay what they were.
+        other = [] if self.objective == "neuron" else [self.objective]
+        text = json.dumps([self.recipe.to_json(), self.seed, self.capture, *other], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        return f"{self.recipe.name}-{self.recipe.steps}-s{self.seed}-{self.capture}-{digest}"
+        named = [self.recipe.name, str(self.recipe.steps), f"s{self.seed}", self.capture, *other, digest]
+        return "-".join(named)
 
     def __str__(self) -> str:
-        return f"{self.recipe.name} recipe, {self.recipe.steps} steps, seed {self.seed}, capture {self.capture}"
+        return f"{self.recipe.name} recipe, {self.recipe.steps} steps, seed {self.seed}, capture {self.capture}" + (
+            "" if self.objective == "neuron" else f", {self.objective} objective"
+        )

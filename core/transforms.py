@@ -78,13 +78,14 @@ class ConeTransform:
         size: int,
         mean: tuple[float, ...],
         std: tuple[float, ...],
+        cone: type[Cone] = Cone,
     ) -> None:
         device = network.device
         self.jitter = jitter
         padded = size + 2 * jitter
         self._scaled = [_scaled(scale, padded, size, crop=jitter > 0) for scale in recipe.scales]
         sizes = sorted({s.network_side for s in self._scaled})
-        self.cone = Cone(network, block, read, sizes)
+        self.cone = cone(network, block, read, sizes)
         self._size_index = np.array([sizes.index(s.network_side) for s in self._scaled])
         self.side = self.cone.patch.length
         self._radians = np.deg2rad(np.array(recipe.degrees, dtype=np.float64))

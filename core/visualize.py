@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from core.blocks import Target
+from core.channel_fz import WholeMap
+from core.cone import Cone
 from core.fourier import Spectrum, from_8_bit, random_parameters, to_8_bit
 from core.model import Network, objective
-from core.recipe import Capture, Recipe
+from core.recipe import Capture, Objective, Recipe
 from core.transforms import ConeTransform, Draws
 
 SAMPLES = 32
@@ -59,13 +61,16 @@ def visualize(
     seed: int = 0,
     capture: Capture = "exact",
     watch: Watch | None = None,
+    of: Objective = "neuron",
 ) -> FZBatch:
     """Optimises one FZ a channel by `recipe` (design, section 2) and reads back the centre activation of each.
+
+    `of` channel optimises the channel's mean over space instead, and that is what every activation then is.
 
     When the device runs out of memory the batch is halved and begun again; a single FZ that does not fit raises.
     """
     try:
-        return _Optimiser(network, target, channels, recipe, seed, capture).run(watch)
+        return _Optimiser(network, target, channels, recipe, seed, capture, of).run(watch)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(channels) == 1:
             raise
@@ -73,7 +78,7 @@ def visualize(
         torch.cuda.empty_cache()
     middle = len(channels) // 2
     halves = [
-        visualize(network, target, part, recipe, seed, capture, watch)
+        visualize(network, target, part, recipe, seed, capture, watch, of)
         for part in (channels[:middle], channels[middle:])
     ]
     return FZBatch(
@@ -100,14 +105,16 @@ class _Optimiser:
         recipe: Recipe,
         seed: int,
         capture: Capture,
+        of: Objective,
     ) -> None:
         info, device = network.info, network.device
         self.target, self.recipe, self.channels = target, recipe, tuple(channels)
         size, jitter = info.input_size, recipe.jitter_for(info.fields[str(target)].size)
         geometry = (network.folded, target.block, objective(target, capture))
-        self.transform = ConeTransform(*geometry, recipe, jitter, size, info.mean, info.std)
+        cone = WholeMap if of == "channel" else Cone
+        self.transform = ConeTransform(*geometry, recipe, jitter, size, info.mean, info.std, cone)
         still = Recipe(steps=recipe.steps, scales=(1.0,), degrees=(0,))
-        self.still = ConeTransform(*geometry, still, 0, size, info.mean, info.std)
+        self.still = ConeTransform(*geometry, still, 0, size, info.mean, info.std, cone)
         self.spectrum = Spectrum.patch(size, recipe.decay, self.transform.start, self.transform.stop, device)
         self.whole = Spectrum.patch(size, recipe.decay, 0, size, device)
         at_once = len(self.channels) if device.type == "cuda" else max(1, LARGEST_MAP // self.transform.cone.map_bytes)

@@ -15,7 +15,7 @@ import platformdirs
 import core
 from core.blocks import ModelInfo
 from core.errors import StoreError
-from core.recipe import Capture, SetKey
+from core.recipe import Capture, Objective, SetKey
 from core.spec import MODELS, ModelSpec
 from core.store import FZSet, Marks, Scan, Store, marks_folder
 
@@ -73,21 +73,22 @@ class Given:
         with download_progress(f"downloading {self.model}") as progress:
             return load_network(self.spec, "cpu", progress).info
 
-    def new_key(self, info: ModelInfo) -> SetKey:
+    def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
-        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact")
+        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact", objective)
 
-    def stored_set(self, store: Store, info: ModelInfo) -> FZSet:
+    def stored_set(self, store: Store, info: ModelInfo, objective: Objective = "neuron") -> FZSet:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
-        fzset = store.choose_set(info, steps=self.steps, seed=self.seed, capture=self.capture)
+        fzset = store.choose_set(info, steps=self.steps, seed=self.seed, capture=self.capture, objective=objective)
         told = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
         if fzset is None:
             which = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+            what, how = ("nothing", "") if objective == "neuron" else ("no channel FZ", " --objective channel")
             raise StoreError(
-                f"nothing is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
-                f"run 'streamscope compute' first"
+                f"{what} is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
+                f"run 'streamscope compute{how}' first"
             )
-        if None in told.values() and len(store.sets(info)) > 1:
+        if None in told.values() and sum(s.key.objective == objective for s in store.sets(info)) > 1:
             click.echo(f"streamscope: reading the set: {fzset.key}", err=True)
         return fzset
 
@@ -148,6 +149,16 @@ _SETS = (
 
 _SET_NAMES = frozenset({"steps", "seed", "capture", "images"})
 _COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
+
+
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(["neuron", "channel"]),
+    default="neuron",
+    show_default=True,
+    help="FZs of the centre neuron, or of the channel's mean over space: channel FZs, for looking at only.",
+)
+"""For the commands that make or write FZs; everything else is about the centre neuron's."""
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -66,7 +66,7 @@ class StoreReader:
             return None
         scan = self._scan()
         frame = build_frame(self._info, fzset, [block.name for block in self._info.blocks], scan=scan)
-        sets = tuple(stored.key for stored in self._store.sets(self._info))
+        sets = tuple(stored.key for stored in self._store.sets(self._info) if stored.key.objective == "neuron")
         self._seen = seen
         problems = tuple(self._store.problems)
         return Reading(self._info, key, key in sets, frame, summarise(frame), sets, problems, scan)

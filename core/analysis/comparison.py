@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,9 +61,9 @@ def compare_sets(first: Frame, second: Frame) -> list[SetChange]:
 def comparable_sets(sets: Sequence[FZSet], fzset: FZSet) -> list[SetPair]:
     """Pairs of `fzset` with others of the same recipe that differ in capture only, then in seed only."""
     key = fzset.key
-    same = [s for s in sets if s.key.recipe == key.recipe and s.key != key]
-    captures = [s for s in same if s.key.seed == key.seed and s.key.capture != key.capture]
-    seeds = sorted((s for s in same if s.key.capture == key.capture), key=lambda s: s.key.seed)
+    others = [s for s in sets if s.key != key]
+    captures = [s for s in others if replace(s.key, capture=key.capture) == key]
+    seeds = sorted((s for s in others if replace(s.key, seed=key.seed) == key), key=lambda s: s.key.seed)
     return [*(SetPair("capture", fzset, s) for s in captures), *(SetPair("seed", fzset, s) for s in seeds)]
 
 

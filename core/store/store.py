@@ -11,7 +11,7 @@ from pathlib import Path
 from core import __version__
 from core.blocks import ModelInfo
 from core.errors import StoreError
-from core.recipe import Capture, SetKey
+from core.recipe import Capture, Objective, SetKey
 from core.store.ablations import FOLDER as ABLATIONS
 from core.store.ablations import Ablation, read_ablation
 from core.store.clock import FolderClock
@@ -137,13 +137,23 @@ class Store:
         return fzset
 
     def choose_set(
-        self, info: ModelInfo, *, steps: int | None = None, seed: int | None = None, capture: Capture | None = None
+        self,
+        info: ModelInfo,
+        *,
+        steps: int | None = None,
+        seed: int | None = None,
+        capture: Capture | None = None,
+        objective: Objective = "neuron",
     ) -> FZSet | None:
-        """The stored set that fits what was given: the only one, else the last completed, else the newest, or None."""
+        """The stored set that fits what was given: the only one, else the last completed, else the newest, or None.
+
+        Channel FZs are chosen only when `objective` asks for them.
+        """
         fitting = [
             fzset
             for fzset in self.sets(info)
-            if (steps is None or fzset.key.recipe.steps == steps)
+            if fzset.key.objective == objective
+            and (steps is None or fzset.key.recipe.steps == steps)
             and (seed is None or fzset.key.seed == seed)
             and (capture is None or fzset.key.capture == capture)
         ]

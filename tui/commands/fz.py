@@ -11,8 +11,9 @@ import click
 
 from core.blocks import TENSORS, format_channels, pick_blocks
 from core.errors import StoreError, UsageError
+from core.recipe import Objective
 from core.table import build_frame
-from tui.given import Given, set_options
+from tui.given import Given, objective_option, set_options
 from tui.selection import Selection, selection_options
 
 
@@ -28,10 +29,13 @@ from tui.selection import Selection, selection_options
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write to; made if need be."
 )
+@objective_option
 @selection_options
 @set_options
-def command(given: Given, selection: Selection, tensors: str, out: Path) -> None:
+def command(given: Given, selection: Selection, tensors: str, out: Path, objective: Objective) -> None:
     """Write stored FZs as PNG files named B_T_CHANNEL.png, for example 2.1_block_0108.png.
+
+    Channel FZs are named 2.1_block_0108_channel.png.
 
     \b
     streamscope fz --block 2.1 --channels 0-31,108 --out pictures
@@ -44,11 +48,14 @@ def command(given: Given, selection: Selection, tensors: str, out: Path) -> None
         info.target(info.blocks[0].name, tensor)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out takes a folder")
-    fzset = given.stored_set(store, info)
-    frame = build_frame(info, fzset, selection.blocks, given.marks(info), given.stored_scan(store, info))
+    fzset = given.stored_set(store, info, objective)
+    # Channel FZs are not measured: what a filter asks for is said by the neuron's.
+    table = fzset if objective == "neuron" or not selection.needs_table else given.stored_set(store, info)
+    frame = build_frame(info, table, selection.blocks, given.marks(info), given.stored_scan(store, info))
     picked = selection.by_block(frame, info)
     sources: dict[str, Path] = {}
     absent: list[str] = []
+    ending = "" if objective == "neuron" else f"_{objective}"
     for block in pick_blocks(info, selection.blocks):
         for tensor in wanted:
             stored = fzset.fzs(info.target(block.name, tensor))
@@ -57,7 +64,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path) -> None
                 absent.append(f"{block.name} {tensor} {format_channels(lacking)}")
             for channel in picked[block.name]:
                 if channel in stored:
-                    sources[f"{block.name}_{tensor}_{channel:04d}.png"] = stored[channel].path
+                    sources[f"{block.name}_{tensor}_{channel:04d}{ending}.png"] = stored[channel].path
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run 'streamscope compute' for them first")
