@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +62,28 @@ def usage(store: Store) -> list[Usage]:
     found = []
     for info in store.models():
         for fzset in store.sets(info):
-            folders = list(batches(fzset.path))
-            images = sum(name.endswith(".png") for folder in folders for name in _names(folder))
-            used = folder_bytes(fzset.path)
+            folders = {str(folder) for folder in batches(fzset.path)}
+            used, images = _tally(str(fzset.path), folders)
             found.append(Usage(info, fzset.key, fzset.path, used, len(folders), images, fzset.completed_at()))
     return found
+
+
+def _tally(folder: str, batches: Collection[str]) -> tuple[int, int]:
+    """Bytes of the files under `folder`, and FZs in those of its folders that are batches: each is listed once."""
+    size = images = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below = _tally(entry.path, batches)
+                    size, images = size + below[0], images + below[1]
+                    continue
+                size += entry.stat(follow_symlinks=False).st_size
+                images += entry.name.endswith(".png") and folder in batches
+    except OSError:
+        # What cannot be read counts nothing.
+        pass
+    return size, images
 
 
 def scan_usage(store: Store) -> list[ScanUsage]:
@@ -179,10 +196,3 @@ def _walk(path: Path) -> Iterator[Path]:
         yield path
     for folder, _, files in os.walk(path):
         yield from (Path(folder) / name for name in files)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
