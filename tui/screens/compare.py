@@ -27,8 +27,8 @@ MOST = 6
 """Channels side by side."""
 LABELS = 9
 """Cells of the names at the left."""
-FEWEST_FIGURES = 6
-"""Lines of numbers that stay in view, however small the terminal."""
+MOST_FIGURES = 16
+"""Lines of numbers that pictures leave in view at least, where that is less than half the terminal."""
 ROWS = (
     "update",
     "mix_ratio",
@@ -143,7 +143,7 @@ class CompareScreen(ChannelView):
         """As many of the three pictures below one another as leave room for the first numbers."""
         height = self.size.height - 3
         rows = fit((width - GAP, height), self.source.painter.graphics.cell)[1] + 1
-        room = max(4, height - FEWEST_FIGURES)
+        room = max(4, height - min(MOST_FIGURES, height // 2))
         self._levels = next((levels for levels in (3, 2) if levels * min(rows, 7) <= room), 1)
         taken = min(room, self._levels * rows)
         self.query_one("#pictures").styles.height = taken

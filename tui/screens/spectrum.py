@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     # SciPy behind it takes a second to import, which the app must not wait for.
     from core.analysis.spectrum import BlockSpectrum, Share
 
-GAP = 3
+GAP = 2
+NARROWEST = 37
+"""Cells that a panel's shares need."""
+WIDEST = 3
+"""Cells of a bin at most."""
 ABOUT = "Channels by M, 0 to 5 in bins of 0.25; scale invariant: k of n, share and its 95 % interval"
 
 
@@ -87,7 +91,12 @@ class SpectrumScreen(Screen[None]):
     def _draw(self) -> None:
         if self._blocks:
             width, height = self.size.width - 4, self.size.height - 2
-            self.query_one("#text", Static).update(panels(self._blocks, self._shares, width, height))
+            known = [block for block in self._blocks if block.computed]
+            text = panels(known, self._shares, width, height) if known else Text()
+            missing = ", ".join(block.block for block in self._blocks if not block.computed)
+            if missing:
+                text.append(f"\nnothing computed yet of {missing}", DIM)
+            self.query_one("#text", Static).update(text)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)
@@ -99,12 +108,11 @@ class SpectrumScreen(Screen[None]):
 def panels(blocks: Sequence[BlockSpectrum], shares: Sequence[Share], width: int, height: int) -> Text:
     """Every block's panel, as many side by side as `width` holds, wider and higher where there is room for all."""
     bins = len(blocks[0].counts)
-    wide = next((n for n in (3, 2, 1) if len(blocks) <= (width + GAP) // (n * bins + GAP) * 2 or n == 1), 1)
-    wide = 2 if wide == 1 and width >= 2 * (2 * bins + GAP) and width < 4 * (bins + GAP) + GAP else wide
-    across = max(1, (width + GAP) // (max(wide * bins, 36) + GAP))
-    deep = -(-len(blocks) // across)
+    deep = -(-len(blocks) // max(1, (width + GAP) // (NARROWEST + GAP)))
+    across = -(-len(blocks) // deep)
+    own = min(WIDEST * bins, (width + GAP) // across - GAP)
+    wide = max(1, min(WIDEST, own // bins))
     tall = max(3, min(12, height // deep - 9))
-    own = max(wide * bins, min(46, (width + GAP) // across - GAP))
     lines: list[Text] = []
     for first in range(0, len(blocks), across):
         columns = [
@@ -123,8 +131,6 @@ def panels(blocks: Sequence[BlockSpectrum], shares: Sequence[Share], width: int,
 def panel(block: BlockSpectrum, shares: Sequence[Share], wide: int, tall: int, width: int) -> list[Text]:
     """One block in `tall` + 9 lines."""
     title = Text.assemble((block.block, Style(bold=True)), (f"  {block.computed} of {block.channels} computed", DIM))
-    if not block.computed:
-        return [title, *[Text("")] * (tall + 8)]
     middles = (block.edges[:-1] + block.edges[1:]) / 2
     kinds = ["overwrite" if m < 1 / UPDATE_BOUND else "mix" if m < UPDATE_BOUND else "skip" for m in middles.tolist()]
     drawn = bars(block.counts, [UPDATE_STYLES[kind] for kind in kinds], tall, wide)
@@ -146,20 +152,20 @@ def panel(block: BlockSpectrum, shares: Sequence[Share], wide: int, tall: int, w
         Text("▔" * span, style=DIM),
         Text("".join(axis), style=DIM),
         counts,
-        Text(f"{'SI by':<6}{'all criteria':<19}without mix", style=DIM),
+        Text(f"{'SI':<5}{'all criteria':<18}without mix", style=DIM),
         *[_share_line(by, shares, width) for by in ("FZ", "MEI", "both")],
         Text(""),
     ]
 
 
 def _share_line(by: str, shares: Sequence[Share], width: int) -> Text:
-    line = Text(f"{by:<6}", no_wrap=True)
+    line = Text(f"{by:<5}", no_wrap=True)
     for mix in (True, False):
         found = next((s.proportion for s in shares if s.by == by and s.mix is mix), None)
         if found is None or not found.n:
-            line.append(f"{'–':<19}", DIM)
+            line.append(f"{'–':<18}", DIM)
             continue
         line.append(f"{found.k}/{found.n} ").append(f"{100 * found.share:.0f}%", Style(bold=True))
         interval = f" {100 * found.low:.0f}–{100 * found.high:.0f}"
-        line.append(interval.ljust(max(0, 19 - len(f"{found.k}/{found.n} {100 * found.share:.0f}%"))), DIM)
+        line.append(interval.ljust(max(0, 18 - len(f"{found.k}/{found.n} {100 * found.share:.0f}%"))), DIM)
     return line

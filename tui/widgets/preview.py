@@ -85,6 +85,15 @@ class Preview(Container):
     def on_show(self) -> None:
         self._want()
 
+    def uncovered(self) -> None:
+        """The screen over this one has gone."""
+        self._want()
+
+    def _covered(self) -> bool:
+        """Whether another full screen lies over this one, which draws pictures of its own."""
+        top = self.app.screen
+        return top is not self.screen and not top.is_modal
+
     def _arrange(self) -> None:
         """Give the pictures the room they fill: full width above the figures, or full height beside them."""
         pictures = self.query_one("#pictures")
@@ -103,7 +112,7 @@ class Preview(Container):
         text.update(describe(self._row, width) if self._row else "")
 
     def _want(self, hurried: bool = False) -> None:
-        if not self.display:
+        if not self.display or self._covered():
             return
         boxes = [self.query_one(f"#fz-{tensor}", PictureBox) for tensor in TENSORS]
         for box, shot in zip(boxes, shots(self._row, self.look, self.whole), strict=True):
