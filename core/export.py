@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,8 +85,12 @@ def write_table(
     write_with_meta(path, text, {**meta, "format": format_, "columns": names, "rows": len(rows)})
 
 
-def write_with_meta(path: Path, text: str, meta: Mapping[str, Any]) -> None:
-    """Writes `text` to FILE and `meta` to FILE.meta.json, both or neither; a link is followed.
+def write_with_meta(
+    path: Path, content: str | bytes, meta: Mapping[str, Any], more: Mapping[str, bytes] | None = None
+) -> None:
+    """Writes `content` to FILE and `meta` to FILE.meta.json, all or nothing; a link is followed.
+
+    `more` are further files by their paths from FILE's folder; the folders they are in are made.
 
     Raises UsageError for a path that cannot be a file, StreamscopeError when the disk refuses.
     """
@@ -98,12 +103,16 @@ def write_with_meta(path: Path, text: str, meta: Mapping[str, Any]) -> None:
         raise UsageError(f"cannot write {str(shown)!r}: {_reason(error)}") from error
     beside = meta_path(path)
     described = json.dumps({"file": path.name, **meta}, indent=2, ensure_ascii=False) + "\n"
-    contents = {beside: described, path: text}
+    further = {path.parent / name: data for name, data in (more or {}).items()}
+    contents: dict[Path, str | bytes] = {**further, beside: described, path: content}
     try:
         if path.is_symlink():
             raise UsageError(f"cannot write {shown}: its links go in a circle")
         _check_place(shown, path)
         _check_place(meta_path(shown), beside)
+        for place in further:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _check_place(place, place)
         with tempfile.TemporaryDirectory(prefix=".streamscope-", dir=path.parent) as folder:
             ready = [_prepare(Path(folder), place, content) for place, content in contents.items()]
             replace_all(Path(folder), list(zip(ready, contents, strict=True)))
@@ -124,12 +133,12 @@ def _check_place(shown: Path, path: Path) -> None:
         raise UsageError(f"cannot write {shown}: there is no folder {shown.parent}; make it first")
 
 
-def _prepare(folder: Path, place: Path, content: str) -> Path:
+def _prepare(folder: Path, place: Path, content: str | bytes) -> Path:
     """Everything that may fail for want of space happens here, before any file is touched."""
-    ready = folder / f"new-{len(os.listdir(folder))}"
+    ready = folder / f"new-{secrets.token_hex(8)}"
     with ready.open("wb") as file:
         # text from a terminal or a foreign journal may hold halves of characters that UTF-8 cannot say
-        file.write(content.encode("utf-8", "backslashreplace"))
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
         file.flush()
         os.fsync(file.fileno())
     with suppress(FileNotFoundError):
