@@ -13,7 +13,7 @@ from core.analysis.curves import SCALES, half_width_octaves, invariance
 from core.errors import UsageError
 from core.images import find_images
 from core.scan import scan_images
-from core.store import Store
+from core.store import Store, drop, verify
 from core.store.curves import curves_of
 from core.store.responses import CURVES, response_folder
 from core.table import build_frame
@@ -238,3 +238,24 @@ def test_mei_curves_do_not_depend_on_how_images_are_batched(network, scan, monke
     compute_mei_curves(network, scan, "1.1", antialias=True)
     after = curves_of(scan, "1.1", antialias=True).values["block", "in"]
     assert after[:, 8:] == pytest.approx(before[:, 8:], abs=1e-5, nan_ok=True)
+
+
+def test_verify_finds_a_damaged_curve_and_dropping_an_fz_drops_what_was_read_from_it(network, tmp_path):
+    fzset = drawn_set(tmp_path, network)
+    store = Store.open(tmp_path)
+    compute_curves(network, fzset, "1.1")
+    compute_curves(network, fzset, "1.1", antialias=True)
+    assert list(verify(store)) == []
+    [folder] = response_folder(fzset.path, CURVES, "1.1", "block").iterdir()
+    (folder / "values.npy").write_bytes(b"nonsense")
+    [problem] = verify(store)
+    assert drop(problem) == [folder]
+    assert list(verify(store)) == []
+
+    compute_curves(network, fzset, "1.1")
+    [image] = fzset.path.glob("fzs/1.1.block/*/0000.png")
+    image.write_bytes(b"nonsense")
+    [problem] = verify(store)
+    drop(problem)
+    kept = sorted({path.parent.parent.name for path in fzset.path.glob("curves/**/values.npy")})
+    assert kept == ["on_in", "on_in-antialiased"]

@@ -104,8 +104,8 @@ def _verify_model(model: Path) -> Iterator[Problem]:
                 yield from _verify_document(fzset / COMPLETED)
             for batch in batches(fzset):
                 yield from _verify_batch(batch)
-            for name in (CURVES, SHAMS):
-                for folder in _committed(fzset / name):
+            for base in [fzset, *_folders(fzset / "retries")]:
+                for folder in (found for kind in (CURVES, SHAMS) for found in _committed(base / kind)):
                     yield from _verify_folder(folder, folder)
     for scan in _folders(model / SCANS):
         yield from _entry(scan) or _verify_scan(scan)
@@ -209,13 +209,19 @@ def _truncated(path: Path) -> str | None:
 
 
 def _measured_on(batch: Path) -> list[Path]:
-    """Batches of measures that share channels (by their names' ranges) with a batch of FZs."""
+    """Batches of measures, curves and shams that share channels (by their names' ranges) with a batch of FZs."""
     base = batch.parent.parent.parent
     fzset = base if base.parent.name == "sets" else base.parent.parent
     block, _, tensor = batch.parent.name.rpartition(".")
-    folders = [base / "measures" / block / f"on_{tensor}"]
+    measured = [(block, tensor)]
     if tensor == "out":
-        folders += [base / "measures" / name / "on_in" for name in _blocks_after(fzset.parent.parent, block)]
+        measured += [(name, "in") for name in _blocks_after(fzset.parent.parent, block)]
+    folders = [
+        folder
+        for kind in ("measures", CURVES, SHAMS)
+        for name, on in measured
+        for folder in (base / kind / name).glob(f"on_{on}*")  # curves with antialiasing are in a folder of their own
+    ]
     first, last = _range(batch)
     found = [path for folder in folders for path in _folders(folder)]
     return [path for path in found if first <= _range(path)[1] and _range(path)[0] <= last]
