@@ -27,7 +27,7 @@ from tests.app_driver import (
 from tests.app_store import fill, make_info
 from tui.app import run_app
 from tui.screens.channels import ChannelsScreen
-from tui.screens.dialogs import Prompt
+from tui.screens.export import ExportDialog
 from tui.widgets.blocks import histogram, percent
 from tui.widgets.columns import cell, number
 from tui.widgets.status import duration
@@ -44,8 +44,8 @@ async def test_export_writes_exactly_the_channels_shown_in_the_order_shown(tmp_p
         await pilot.press("E")
         await until(pilot, lambda: "6  filtered" in screen_text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Prompt))
-        app.screen.query_one(Input).value = str(file)
+        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        app.screen.query_one("#path", Input).value = str(file)
         await pilot.press("enter")
         await until(pilot, lambda: status_left(app).startswith("6 channels written to"))
         expected = shown(app)
@@ -61,10 +61,10 @@ async def test_export_of_marked_channels_ignores_the_filter(tmp_path: Path) -> N
         await pilot.press("y", "j", "n")
         await until(pilot, lambda: len(app.judgements) == 2)
         await pilot.press("slash", *"channel > 3", "enter", "E", *"keep", "enter")
-        await until(pilot, lambda: isinstance(app.screen, Prompt))
-        app.screen.query_one(Input).value = str(file)
+        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        app.screen.query_one("#path", Input).value = str(file)
         await pilot.press("enter")
-        await until(pilot, lambda: status_left(app).startswith("1 channels written"))
+        await until(pilot, lambda: status_left(app).startswith("1 channel written"))
     assert [(row["block"], row["channel"], row["marked"]) for row in json.loads(file.read_text())] == [
         ("1.1", 0, "keep")
     ]
@@ -74,10 +74,10 @@ async def test_an_export_that_fails_is_one_line_in_a_dialog(tmp_path: Path) -> N
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("E", "enter")
-        await until(pilot, lambda: isinstance(app.screen, Prompt))
-        app.screen.query_one(Input).value = str(tmp_path / "no" / "such.csv")
+        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        app.screen.query_one("#path", Input).value = str(tmp_path / "no" / "such.csv")
         await pilot.press("enter")
-        await until(pilot, lambda: "there is no folder" in dialog_text(app))
+        await until(pilot, lambda: "there is no folder" in screen_text(app))
 
 
 async def test_another_set_is_opened_by_name(tmp_path: Path) -> None:

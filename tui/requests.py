@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.columns import COLUMNS
 from core.errors import StreamscopeError
-from core.export import table_meta, write_table
-from core.store import check_tag
+from core.store import Store, check_tag
+from tui.exporting import Export, ExportForm
 from tui.job_requests import JobRequests
 from tui.marking import named
 from tui.reading import Reading
 from tui.screens.channels import ChannelsScreen
 from tui.screens.dialogs import Choice, Notice, Prompt
+from tui.screens.export import ExportDialog
 from tui.views import Views
+from tui.widgets.columns import FIXED
 
 if TYPE_CHECKING:
     from tui.app import StreamscopeApp
 
 EXPORTS = (
+    ("chosen", "the channels chosen in the table"),
     ("filtered", "the channels shown, in the order shown"),
     ("marked", "every channel with a mark"),
     ("keep", "channels marked keep"),
@@ -100,36 +102,39 @@ class Requests:
         self._app.push_screen(Prompt(f"Tags of {named(keys)}", " ".join(sorted(common)), hint, check), answered)
 
     def _export(self, screen: ChannelsScreen, reading: Reading) -> None:
-        scopes = {"filtered": screen.table.index, "marked": screen.rows_marked()}
+        chosen = screen.table.rows_chosen
+        scopes = {"chosen": chosen} if len(chosen) else {}
+        scopes |= {"filtered": screen.table.index, "marked": screen.rows_marked()}
         scopes |= {mark: screen.rows_marked(mark) for mark in ("keep", "reject", "unsure")}
 
         def answered(scope: str | None) -> None:
             if scope is not None:
                 self._export_to(screen, reading, scope, np.asarray(scopes[scope]))
 
-        options = [(scope, f"{len(scopes[scope]):>6}  {scope:<9} {text}") for scope, text in EXPORTS]
+        options = [(scope, f"{len(scopes[scope]):>6}  {scope:<9} {text}") for scope, text in EXPORTS if scope in scopes]
         self._app.push_screen(Choice("Export which channels?", options), answered)
 
     def _export_to(self, screen: ChannelsScreen, reading: Reading, scope: str, rows: np.ndarray) -> None:
-        frame = screen.frame
+        frame, arrangement = screen.frame, screen.arrangement
         if frame is None:
             return
-        expression = screen.arrangement.filter.expression if screen.arrangement.filter and scope == "filtered" else None
-        meta = table_meta(reading.info, reading.key, expression, selection=scope)
+        expression = arrangement.filter.expression if arrangement.filter and scope in ("chosen", "filtered") else None
+        shown = [*(heading.name for heading in FIXED), *arrangement.shown]
+        export = Export(reading, frame, rows, scope, expression, shown)
 
-        def answered(text: str | None) -> None:
-            if not text or not text.strip():
+        def answered(form: ExportForm | None) -> None:
+            if form is None:
                 return
-            path = Path(text.strip()).expanduser()
-            kind = "json" if path.suffix == ".json" else "csv"
-            columns = [column.name for column in COLUMNS]
-            said = f"{len(rows)} channels written to {path}"
-            write = partial(write_table, frame, rows, columns, kind, path, meta)
-            self._do("Export", write, partial(screen.say, said))
 
-        hint = f"{len(rows)} channels, all columns, as .csv or .json, with a .meta.json beside it"
-        name = f"{reading.info.name}-{scope}.csv"
-        self._app.push_screen(Prompt(f"Export {len(rows)} channels to", str(Path.cwd() / name), hint), answered)
+            def write() -> None:
+                export.write(form, Store.open(self._app.options.cache).set(reading.info, reading.key))
+
+            count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
+            self._do("Export", write, partial(screen.say, f"{count} written to {export.path(form)}"))
+
+        form = ExportForm(str(Path.cwd() / f"{reading.info.name}-{scope}.csv"))
+        title = f"Export {len(rows)} channels: {scope}"
+        self._app.push_screen(ExportDialog(title, form, export.preview, export.text), answered)
 
     def _set(self, screen: ChannelsScreen, reading: Reading) -> None:
         if not reading.sets:

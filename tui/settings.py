@@ -105,7 +105,7 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
     for name in names:
         if names.count(name) > 1:
             wrong("columns", f"column {name!r} is named twice")
-    keys = data.get("keys", {})
+    keys = _flat(data.get("keys", {}))
     for action, value in keys.items():
         if not isinstance(value, str) or not value.strip():
             wrong(action, f'the key of {action} must be text such as "x" or "ctrl+x", not {value!r}', "keys")
@@ -113,6 +113,15 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
     if found is not None:
         wrong(found[0], found[1], "keys")
     return Settings(**{**data, "columns": names, "keys": keys})
+
+
+def _flat(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """`mark.keep = "y"` without quotes round the name is a table within a table to TOML."""
+    found: dict[str, Any] = {}
+    for name, value in keys.items():
+        inner = _flat(value) if isinstance(value, dict) else {"": value}
+        found |= {f"{name}.{rest}" if rest else name: text for rest, text in inner.items()}
+    return found
 
 
 _WORDS: dict[type, str] = {

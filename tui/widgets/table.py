@@ -97,9 +97,12 @@ class ChannelTable(ScrollView, can_focus=True):
     @property
     def chosen(self) -> list[Key]:
         """The channels chosen, as far as they are shown, in the order shown."""
-        if self.frame is None:
-            return []
-        return keys_at(self.frame, self.index[self._picks.mask(self.position)])
+        return keys_at(self.frame, self.rows_chosen) if self.frame is not None else []
+
+    @property
+    def rows_chosen(self) -> np.ndarray:
+        """As `chosen`, as row numbers of the frame."""
+        return self.index[self._picks.mask(self.position)] if self.frame is not None else self.index[:0]
 
     @property
     def meant(self) -> list[Key]:
