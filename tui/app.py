@@ -179,7 +179,7 @@ class StreamscopeApp(App[None]):
             return
         self.post_message(ModelFound(info))
 
-    def on_model_found(self, event: ModelFound) -> None:
+    async def on_model_found(self, event: ModelFound) -> None:
         info, options = event.info, self.options
         self.info = info
         wanted = Wanted(options.steps, options.seed, options.capture, options.images)
@@ -188,8 +188,9 @@ class StreamscopeApp(App[None]):
         self._kept = started_with(self.memory.session(info), options.settings.columns, options.settings.advance)
         self.memory.keep_model(options.spec)
         screen = ChannelsScreen(info, self.painter, _short(options.cache), options.device, self._kept)
-        self.switch_screen(screen)
-        self.call_after_refresh(self._begin, screen)
+        # Until its widgets are there it can show nothing of what the first poll finds.
+        await self.switch_screen(screen)
+        self._begin(screen)
         self.set_interval(POLL_SECONDS, self._poll)
 
     def _begin(self, screen: ChannelsScreen) -> None:

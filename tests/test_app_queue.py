@@ -1,0 +1,139 @@
+"""The jobs screen, what is asked for from the table, and whether jobs go on when the app is quit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.store import Job, Store, create_job, job_state, request_stop, waiting
+from tests.app_driver import channels_screen, opened, options, screen_text, small_store, status_left, until
+from tui.job_control import Workers
+from tui.screens.compute import ComputeDialog
+from tui.screens.dialogs import Choice
+from tui.screens.jobs import JobsScreen
+
+
+def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
+    asked = {"model": "resnet18", "blocks": [block], "steps": 64, "seed": seed, "device": "cpu", "channels": {}}
+    return create_job(store, asked, queued=True)
+
+
+def lines(text: str, *words: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if all(word in line for word in words)]
+
+
+async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_waits_in_turn(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    waits, runs = queued(store, "2.0"), queued(store, "2.1")
+    runs.heartbeat(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.1 in", device="cuda:0")
+    async with opened(options(tmp_path), size=(110, 30)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("J")
+        assert isinstance(app.screen, JobsScreen)
+        await until(pilot, lambda: "1 running, 1 waiting" in screen_text(app))
+        listed = [option.id for option in app.screen.query_one("#jobs").options]  # type: ignore[attr-defined]
+        assert listed == [runs.id, waits.id]
+        text = screen_text(app)
+        assert lines(text, "running", "4/16", "1,234 steps/s", "3 min left", "cuda:0")
+        assert "GB free" in text
+        assert lines(text, "device", "cuda:0", "memory", "process")
+
+
+async def test_a_job_is_paused_resumed_moved_and_cancelled_by_keys(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = small_store(tmp_path / "cache", ("1.1",))
+    looked_after: list[str] = []
+    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: looked_after.append(job.id))
+    running, first, second = queued(store), queued(store, "2.0"), queued(store, "1.1")
+    running.heartbeat(done=1, total=16)
+
+    def state(job: Job) -> str:
+        return job_state(store, job).state
+
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 3)
+        await pilot.press("J", "j", "J")
+        await until(pilot, lambda: [s.job.id for s in waiting(store, "cpu")] == [second.id, first.id])
+        await until(pilot, lambda: app.screen.highlighted is not None and app.screen.highlighted.job == first)  # type: ignore[attr-defined]
+        await pilot.press("space")
+        await until(pilot, lambda: state(first) == "paused" and "paused" in screen_text(app))
+        await pilot.press("space")
+        await until(pilot, lambda: state(first) == "queued")
+        await until(pilot, lambda: looked_after == [first.id])
+        await pilot.press("X")
+        await until(pilot, lambda: state(first) == "stopped")
+        await until(pilot, lambda: "is cancelled" in screen_text(app))
+        assert state(second) == "queued"
+
+
+async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = small_store(tmp_path / "cache", ("1.1",))
+    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: None)
+    job = queued(store)
+    job.finish("failed", "no space is left on the disk")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("J")
+        await until(pilot, lambda: "no space is left on the disk" in screen_text(app))
+        await pilot.press("p")
+        await until(pilot, lambda: job_state(store, job).state == "queued")
+
+
+async def test_more_steps_and_another_seed_are_asked_for_the_channels_chosen(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await pilot.press("space", "space", "plus")
+        assert isinstance(app.screen, ComputeDialog)
+        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 5120 seed 0" in screen_text(app))
+        await pilot.press("escape", "asterisk")
+        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 2560 seed 1" in screen_text(app))
+
+
+async def test_the_channels_in_view_can_be_asked_for(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await pilot.press("C", *["tab"] * 2, *"visible")
+        await until(pilot, lambda: "58 FZs" in screen_text(app))
+
+
+async def test_quitting_asks_whether_queued_jobs_go_on_and_keeps_them(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    job.heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("q")
+        assert isinstance(app.screen, Choice)
+        await pilot.press("escape")
+        assert app.screen is channels_screen(app)
+        await pilot.press("q", "enter")
+    assert app.return_code == 0
+    assert job_state(store, job).state == "running"
+
+
+async def test_quitting_stops_them_when_told_to(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    running, waits = queued(store), queued(store)
+    running.heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("q", *"stop", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert job_state(store, running).state == "stopping"
+    assert job_state(store, waits).state == "stopped"
+
+
+async def test_quitting_asks_nothing_about_a_job_that_a_command_waits_for(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    create_job(store, {"model": "resnet18", "blocks": ["2.1"]}).heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_a_job_stopped_elsewhere_is_said(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        request_stop(job)
+        await until(pilot, lambda: status_left(app) == "job stopped")
