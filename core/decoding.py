@@ -55,12 +55,16 @@ class Decoders:
     def __init__(self, preparation: Preparation, workers: int) -> None:
         self._preparation, self._workers = preparation, workers
         self._pool = self._start(workers)
+        self._careful: ProcessPoolExecutor | None = None
+        """One process that is given one image at a time, once another has died."""
 
     def __enter__(self) -> Decoders:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._careful):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def read(self, paths: Iterable[Path]) -> Iterator[Decoded]:
         """Every image in the order given. None is fatal: one that makes its process die is a problem like another."""
@@ -103,11 +107,13 @@ class Decoders:
             self._pool = self._start(self._workers)
 
     def _alone(self, path: Path) -> Decoded:
-        with self._start(1) as pool:
-            try:
-                return pool.submit(_decode, [path], self._preparation).result()[0]
-            except BrokenProcessPool:
-                return Decoded(path, "", None, f"{path} makes the process that decodes it die")
+        self._careful = self._careful or self._start(1)
+        try:
+            return self._careful.submit(_decode, [path], self._preparation).result()[0]
+        except BrokenProcessPool:
+            self._careful.shutdown(wait=True)
+            self._careful = None
+            return Decoded(path, "", None, f"{path} makes the process that decodes it die")
 
 
 def _begin() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,19 +103,22 @@ def _walk(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Itera
                 path = prefix + entry.name
                 if entry.is_dir():
                     yield from _walk(Path(entry.path), f"{path}/", above | {place})
-                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    yield _described(entry, path)
+                elif entry.name.lower().endswith(IMAGE_SUFFIXES) and (image := _described(entry, path)):
+                    yield image
     except OSError as error:
         raise ImageError(f"cannot list {error.filename or folder}: {error.strerror or error}") from error
 
 
-def _described(entry: os.DirEntry[str], path: str) -> ImagePath:
+def _described(entry: os.DirEntry[str], path: str) -> ImagePath | None:
+    """None for what is no file: reading a named pipe would wait for ever."""
     label = path.partition("/")[0] if "/" in path else ""
     try:
         state = entry.stat()
     except OSError:
         # A dangling link: reading it will fail too, and say so.
         return ImagePath(path, label, 0, 0)
+    if not stat.S_ISREG(state.st_mode):
+        return None
     return ImagePath(path, label, state.st_size, state.st_mtime_ns)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core.activations import scale_down, scale_up
 from core.analysis.extremes import NONE
 from core.analysis.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
+from core.batch import provenance
 from core.blocks import READ
 from core.decoding import Decoded, Decoders, default_workers
 from core.errors import DiskFullError, ImageError, StoreError
@@ -24,7 +25,6 @@ from core.store import Leases, Scan, Store, free_bytes
 from core.store.disk import remove_leftovers
 from core.store.drafts import Draft, Seen, image_bytes
 from core.stream import read_centres
-from core.work import provenance
 
 BATCH = {"cpu": 32, "cuda": 256}
 """Images a forward pass, by kind of device."""
