@@ -17,6 +17,7 @@ from core.errors import UsageError
 from core.fourier import from_8_bit
 from core.plan import Request, missing
 from core.recipe import Recipe, SetKey
+from core.spec import ModelSpec
 from core.store import Store, verify
 from core.stream import read_block
 from core.transforms import ConeTransform, Draws
@@ -151,3 +152,16 @@ def test_compute_and_fz_make_and_write_them_and_no_other_command_reads_them(tmp_
     assert code == 1
     code, _, err = run("fz", *which, "--tensor", "block", "--objective", "channel", "--steps", "9", "--out", str(out))
     assert "run 'streamscope compute --objective channel' first" in err
+
+
+def test_pruning_a_set_takes_the_neurons_unless_channel_fzs_are_named(tmp_path):
+    for key in (KEY, CHANNELS):
+        toy_set(tmp_path / "cache", key)
+    store, info = Store.open(tmp_path / "cache"), toy_info("demo")
+    store.remember(ModelSpec("demo").text, info.fingerprint)
+    prune = ["cache", "prune", "--model", "demo", "--cache", str(tmp_path / "cache"), "--yes"]
+    assert main([*prune, "--objective", "channel"]) == 0
+    assert {s.key for s in store.sets(info)} == {KEY}
+    toy_set(tmp_path / "cache", CHANNELS)
+    assert main([*prune, "--seed", "0"]) == 0
+    assert {s.key for s in Store.open(tmp_path / "cache").sets(info)} == {CHANNELS}

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from core.blocks import ModelInfo
 from core.errors import UsageError
+from core.recipe import Objective
 from core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
-from tui.given import Given, common_options, set_options
+from tui.given import Given, common_options, objective_option, set_options
 
 
 @click.group("cache")
@@ -112,21 +113,24 @@ def verify_command(given: Given, dropping: bool) -> int:
 @click.option("--all-sets", is_flag=True, help="Every set and scan of the --model (or of the weights in --weights).")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@objective_option
 @set_options
-def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool) -> None:
-    """Remove leftovers of killed processes and finished jobs; with --steps, --seed or --capture also the one set that
-    they name, with --images the model's scans of that folder, with --all-sets all sets and scans of the model."""
+def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, objective: Objective) -> None:
+    """Remove leftovers of killed processes and finished jobs; with --steps, --seed, --capture or --objective channel
+    also the one set that they name, with --images the model's scans of that folder, with --all-sets all sets and scans
+    of the model."""
     store = given.store()
     model: ModelInfo | None = None
     key = None
     if all_sets:
         model = given.info(store)
-    elif any(value is not None for value in (given.steps, given.seed, given.capture)):
+    elif objective == "channel" or any(value is not None for value in (given.steps, given.seed, given.capture)):
         model = given.info(store)
         fitting = [
             s.key
             for s in store.sets(model)
-            if given.steps in (None, s.key.recipe.steps)
+            if s.key.objective == objective
+            and given.steps in (None, s.key.recipe.steps)
             and given.seed in (None, s.key.seed)
             and given.capture in (None, s.key.capture)
         ]
