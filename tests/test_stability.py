@@ -68,6 +68,9 @@ def test_a_seed_that_lands_later_is_seen_and_one_that_goes_is_not(tmp_path):
     second = store.set(toy_info(), dataclasses.replace(KEY, seed=7), create=True)
     measure(second, 1.0)
     assert build_frame(toy_info(), first, ["1.1"])["seeds"][0] == 2
+    signature = first.signature()
+    second.mark_completed("a job")
+    assert first.signature() != signature
     second.path.rename(tmp_path / "elsewhere")
     assert build_frame(toy_info(), first, ["1.1"])["seeds"][0] == 1
 

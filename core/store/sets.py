@@ -272,12 +272,8 @@ class FZSet:
         return sorted(found, key=lambda fzset: fzset.key.seed)
 
     def signature(self) -> Hashable:
-        """Differs whenever something was committed or removed; costs a `stat` a folder."""
-        try:
-            state = os.stat(self.path / COMPLETED)
-            completed = (state.st_mtime_ns, state.st_ino)
-        except OSError:
-            completed = (0, 0)
+        """Differs whenever something was committed or removed, or a job of a sibling completed; a `stat` a folder."""
+        completed = tuple(_stamp(fzset.path / COMPLETED) for fzset in (self, *self.siblings()))
         bases = [self.path, *(self.path / "retries" / n for n, _ in self._listings.names(self.path / "retries"))]
         found: list[tuple[str, Names]] = []
         for base in bases:
@@ -400,3 +396,12 @@ def _merge_own(batches: Sequence[MeasuredBatch]) -> Own | None:
     plain = np.concatenate([batch.own for batch in batches])[first]
     scaled = [batch.own_scaled for batch in batches if batch.own_scaled is not None]
     return Own(channels, plain, np.concatenate(scaled)[first] if len(scaled) == len(batches) else None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Differs when a file was written anew; (0, 0) where there is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_ino
