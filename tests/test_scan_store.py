@@ -12,6 +12,7 @@ from core.errors import ImageError, UsageError
 from core.images import Preparation, find_images
 from core.store import Store
 from core.table import build_frame
+from tui.reading import StoreReader, Wanted
 
 INFO = toy_info()
 
@@ -158,3 +159,17 @@ def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, sca
     assert not np.isnan(frame["rho"][:4]).any()
     assert np.isnan(frame["rho"][4:]).all()
     assert any("2.0.rho.safetensors is damaged" in line for line in store.problems)
+
+
+def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_folder(store, tmp_path):
+    store.register(INFO)
+    reader = StoreReader(store.root, INFO, Wanted())
+    assert reader.read().scan is None
+    first = write_scan(store, INFO, tmp_path / "a")
+    reading = reader.read()
+    assert reading.scan.path == first.path
+    assert reading.frame["images"][0] == 24
+    write_scan(store, INFO, tmp_path / "b")
+    assert reader.read().scan.path == first.path
+    told = StoreReader(store.root, INFO, Wanted(images=tmp_path / "b"))
+    assert told.read().scan.source == tmp_path / "b"

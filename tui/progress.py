@@ -13,6 +13,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -73,11 +74,12 @@ def phase_progress() -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        phase, first, started, task = "", 0, 0.0, None
+        phase, first, started = "", 0, 0.0
+        task: TaskID | None = None
 
         def receive(done: int, total: int, what: str) -> None:
             nonlocal phase, first, started, task
-            if what != phase:
+            if task is None or what != phase:
                 if task is not None:
                     progress.remove_task(task)
                 task = progress.add_task(what, total=total, completed=done, rate="")
