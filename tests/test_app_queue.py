@@ -38,7 +38,7 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
         assert lines(text, "device", "cuda:0", "memory", "process")
 
 
-async def test_a_job_is_paused_resumed_moved_and_cancelled_by_keys(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     store = small_store(tmp_path / "cache", ("1.1",))
     looked_after: list[str] = []
     monkeypatch.setattr(Workers, "see_to", lambda self, store, job: looked_after.append(job.id))
