@@ -57,12 +57,13 @@ from core.store.scans import (
     ranked_targets,
     ranked_tensor,
     rho_name,
+    tensor_name,
 )
 
 CHUNKS = "chunks"
 ACTIVATIONS = "activations.safetensors"
-CHUNK_BYTES = 16 * 2**20
-CHUNK_IMAGES = (16, 256)
+CHUNK_BYTES = 32 * 2**20
+CHUNK_IMAGES = (64, 256)
 """Fewest and most images of a chunk; between them as many as fill `CHUNK_BYTES`."""
 GROUP_BYTES = 64 * 2**20
 """Chunks put together at a time: long runs for the disk, little memory."""
@@ -176,7 +177,7 @@ class Draft:
                 raise ValueError(f"activations of {block.name} must be {(count, len(READ), block.channels)}")
             for axis, tensor in enumerate(READ):
                 # Channel by channel, as the result has them.
-                arrays[f"{block.name}.{tensor}"] = np.ascontiguousarray(values[:, axis].T)
+                arrays[tensor_name(block.name, tensor)] = np.ascontiguousarray(values[:, axis].T)
         described = {"images": [[i.path, i.label, i.sha256, i.problem] for i in seen]}
         files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
         return write_folder(self._chunk(chunk), files)
@@ -218,9 +219,9 @@ class Draft:
 
     def finish(self) -> None:
         """Says that the scan is whole; what it was put together from goes. Raises StoreError."""
-        write_document(self.path / FINISHED, {"time": time.time()})
         if (self.path / CHUNKS).is_dir():
             remove_folder(self.path / CHUNKS)
+        write_document(self.path / FINISHED, {"time": time.time()})
 
     def scan(self) -> Scan:
         """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
@@ -240,31 +241,33 @@ class Draft:
 
     def _write_activations(self, folder: Path, rows: int, watch: Watch) -> None:
         """Column by column: all images of a channel lie together, which is how everything reads them."""
-        sizes = {f"{b.name}.{tensor}": b.channels for b in self.info.blocks for tensor in READ}
+        files = {
+            tensor_name(block.name, tensor): folder / activations_name(block.name, tensor)
+            for block in self.info.blocks
+            for tensor in READ
+        }
+        channels = {tensor_name(block.name, tensor): block.channels for block in self.info.blocks for tensor in READ}
         starts = {}
-        for key, channels in sizes.items():
-            block, _, tensor = key.rpartition(".")
-            with open(folder / activations_name(block, tensor), "xb") as file:
-                header = {"descr": "<f4", "fortran_order": True, "shape": (rows, channels)}
+        for name, path in files.items():
+            with open(path, "xb") as file:
+                header = {"descr": "<f4", "fortran_order": True, "shape": (rows, channels[name])}
                 np.lib.format.write_array_header_1_0(file, header)
-                starts[key] = file.tell()
-                file.truncate(starts[key] + 4 * rows * channels)
+                starts[name] = file.tell()
+                file.truncate(starts[name] + 4 * rows * channels[name])
         chunks, first = self.chunks(), 0
         per_group = max(1, GROUP_BYTES // (image_bytes(self.info) * self.per_chunk))
         for at in range(0, len(chunks), per_group):
             parts = [self._arrays(chunk) for chunk in chunks[at : at + per_group]]
-            for key, start in starts.items():
-                block, _, tensor = key.rpartition(".")
-                values = np.concatenate([part.pop(key) for part in parts], axis=1)
-                with open(folder / activations_name(block, tensor), "r+b") as file:
+            for name, path in files.items():
+                values = np.concatenate([part.pop(name) for part in parts], axis=1)
+                with open(path, "r+b") as file:
                     for channel, column in enumerate(values):
-                        file.seek(start + 4 * (channel * rows + first))
+                        file.seek(starts[name] + 4 * (channel * rows + first))
                         file.write(column.astype("<f4", copy=False).tobytes())
             first += values.shape[1]
             watch(min(at + per_group, len(chunks)), len(chunks), "putting activations together")
-        for key in starts:
-            block, _, tensor = key.rpartition(".")
-            with open(folder / activations_name(block, tensor), "r+b") as file:
+        for path in files.values():
+            with open(path, "r+b") as file:
                 os.fsync(file.fileno())
 
     def _arrays(self, chunk: range) -> dict[str, NDArray[np.float32]]:

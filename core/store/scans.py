@@ -208,8 +208,12 @@ class Scan:
             raise StoreError(f"cannot read {inside / name}: {reason(error)}; run 'streamscope cache verify'") from error
 
 
+def tensor_name(block: str, tensor: str) -> str:
+    return f"{block}.{tensor}"
+
+
 def activations_name(block: str, tensor: str) -> str:
-    return f"{block}.{tensor}.npy"
+    return f"{tensor_name(block, tensor)}.npy"
 
 
 def extremes_name(target: Target) -> str:
