@@ -8,3 +8,11 @@ def _own_places(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("STREAMSCOPE_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("STREAMSCOPE_STATE", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("STREAMSCOPE_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A report and the store that it is of; made once, since drawing its figures takes seconds. Only to be read."""
+    from report_store import make_report
+
+    return make_report(tmp_path_factory.mktemp("made"))

@@ -5,24 +5,37 @@ PYTHONPATH=tests python -m report_store CACHE [--large]     then: streamscope re
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from app_store import RESNET18, commit_fzs, fill, make_info, open_store
 from scans import write_scan
+from stores import REPOSITORY
 
 from core.analysis.ablation import ZOOMS, Controls, zoom_result
 from core.analysis.curves import SCALES
 from core.analysis.nulls import SHAM_TRANSFORMS
 from core.blocks import ModelInfo
 from core.recipe import Recipe, SetKey
-from core.store import FZSet, Store
+from core.store import FZSet, Marks, Store
 from core.store.ablations import Ablation, write_ablation
 from core.store.curves import CURVES
 from core.store.responses import READ_OUT, SHAMS, commit_responses, response_folder
+from core.table import Frame, build_frame
 
+NOTE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> M < 1 & so on"
+RUN = """
+import sys
+from tui.cli import main
+code = main(sys.argv[1:])
+print("torch:", "torch" in sys.modules)
+sys.exit(code)
+"""
 BLOCKS = ("1.1", "2.0", "2.1")
 
 
@@ -114,6 +127,46 @@ def made_up_ablation(info: ModelInfo, block: str, fzset: FZSet) -> Ablation:
         seconds=1.0,
         created=1.0,
     )
+
+
+@dataclass(frozen=True)
+class Made:
+    """A filled store, the report of two blocks of it, and the user's marks that are in it."""
+
+    cache: Path
+    marks: Path
+    out: Path
+    info: ModelInfo
+
+    def arguments(self, out: Path) -> list[str]:
+        chosen = ["--block", "1.1", "--block", "2.0", "--seed", "0", "--capture", "exact", "--top", "4"]
+        return ["report", "--cache", str(self.cache), "--out", str(out), *chosen]
+
+    def rows(self, block: str) -> Frame:
+        """The channel table of a block."""
+        store = Store.open(self.cache)
+        marks = Marks(self.marks, self.info.fingerprint)
+        fzset = store.set(self.info, SetKey(Recipe(steps=2560)))
+        return build_frame(self.info, fzset, [block], marks, store.choose_scan(self.info))
+
+
+def make_report(root: Path) -> Made:
+    """A report of blocks 1.1 and 2.0 by a process of its own, which must not import torch."""
+    made = Made(root / "cache", root / "marks", root / "report", make_info())
+    fill_everything(made.cache, made.info, root / "photographs", ("1.1", "2.0"))
+    marks = Marks(made.marks, made.info.fingerprint)
+    marks.mark("2.0", [3], "keep")
+    marks.tag("2.0", [3], ["edge", "late"])
+    marks.note("2.0", 3, NOTE)
+    marks.mark("2.0", [5], "reject")
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, "STREAMSCOPE_MARKS": str(made.marks)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *made.arguments(made.out)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "torch: False"
+    return made
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from core.analysis.comparison import KINDS, compare_sets
+from core.analysis.comparison import KINDS, SetChange, compare_sets
 from core.analysis.nulls import CRITERIA
 from core.analysis.overwrite import QUANTITIES, inhibition
 from core.analysis.skip_weights import skip_weight_correlations
@@ -118,9 +118,9 @@ def skip_weights_table(material: Material) -> Table:
     )
     rows = [
         (s.block, s.weight, s.correlation.rho, s.correlation.p, s.correlation.n, s.correlation.reason)
-        for s in skip_weight_correlations(material.info, material.frame)
+        for s in skip_weight_correlations(material.info, material.measured)
     ]
-    why = "skip weights are studied in simple blocks other than the last one; none of them is reported"
+    why = "skip weights are studied in simple blocks other than the last one; none of them is measured here"
     return make_table("skip_weights", "Skip weights against M", fields, rows, why)
 
 
@@ -140,7 +140,7 @@ def inhibition_table(material: Material) -> Table:
         Field("reason", "why there is no F or rho"),
     )
     rows = []
-    for found in inhibition(material.frame):
+    for found in inhibition(material.measured):
         if found.quantity == "rho" and material.scan is None:
             continue
         below, above = ((found.groups.means[i], found.groups.sizes[i]) for i in (0, 1))
@@ -215,8 +215,8 @@ def comparison_table(material: Material) -> Table:
         Field("median_shift", "median |difference of M|"),
     )
     rows = []
-    for pair, first, second in _pairs(material):
-        for change in compare_sets(pair.first, pair.second):
+    for pair, first, second, changes in _pairs(material):
+        for change in changes:
             for of, proportion in (("update", change.update), ("verdict", change.verdict)):
                 m = (change.mix_ratio.rho, change.median_shift) if of == "update" else (None, None)
                 rows.append((pair.sets.differ, first, second, change.block, of, *_proportion(proportion), *m))
@@ -239,8 +239,8 @@ def transitions_table(material: Material) -> Table:
         *(Field(kind, f"channels of which it is {kind} in the other") for kind in KINDS),
     )
     rows = []
-    for pair, first, second in _pairs(material):
-        for change in compare_sets(pair.first, pair.second):
+    for pair, first, second, changes in _pairs(material):
+        for change in changes:
             for kind, counts in zip(KINDS, change.transitions, strict=True):
                 rows.append((pair.sets.differ, first, second, change.block, kind, *counts))
     return make_table("transitions", "From one kind of update to another", fields, rows, NO_PAIR)
@@ -291,11 +291,12 @@ def ablation_table(name: str, ablation: Ablation) -> Table:
     return make_table(name, title, fields, rows)
 
 
-def _pairs(material: Material) -> Iterator[tuple[Pair, str, str]]:
-    """Each pair, and what its first and second set have of what they differ in."""
+def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]]]:
+    """Each pair, what its first and second set have of what they differ in, and the blocks that both have."""
     for pair in material.pairs:
         first = pair.sets.first.key
-        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other
+        changes = [change for change in compare_sets(pair.first, pair.second) if change.update.n]
+        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other, changes
 
 
 def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:

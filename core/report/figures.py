@@ -57,11 +57,13 @@ def save(report: Path, drawn: Drawn, provenance: str, draw: Callable[[], Figure]
     with mpl.rc_context(fname=STYLE), writing(folder):
         folder.mkdir(exist_ok=True)
         figure = draw()
-        size = 6.0
         # The line is as long as a recipe and a folder's name make it.
         fits = figure.get_figwidth() * 72 / (0.56 * max(1, len(provenance)))
-        figure.supxlabel(provenance, fontsize=min(size, max(3.5, fits)), color="#666666", x=0.01, ha="left")
+        figure.supxlabel(provenance, fontsize=min(6.0, max(3.5, fits)), color="#666666", x=0.01, ha="left")
         FigureCanvasAgg(figure)
+        # Laid out once, not again for each file and its size.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(report / drawn.png, metadata={"Software": None, "Description": provenance})
         figure.savefig(report / drawn.pdf, metadata={"CreationDate": None, "Subject": provenance})
     return drawn
@@ -180,7 +182,7 @@ def inhibition_figure(block: str, rows: Frame, table: Table) -> Figure:
     quantities = [q for q in QUANTITIES if table.find(block=block, quantity=q) is not None]
     figure = new_figure(2.5)
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
-    labels = {"block_on_in": "B(FZ(I))", "rho": "rho of B against I on images"}
+    labels = {"block_on_in": "B(FZ(I))", "rho": "rho of B against I"}
     for ax, quantity in zip(axes, quantities, strict=True):
         row = table.find(block=block, quantity=quantity)
         assert row is not None
@@ -198,6 +200,49 @@ def inhibition_figure(block: str, rows: Frame, table: Table) -> Figure:
         ax.set_xlim(-0.1, MIX_MAX + 0.1)
     figure.suptitle(f"Overwrite inhibition in {block}", fontsize=10, x=0.01, ha="left")
     return figure
+
+
+def tuning_figure(block: str, rows: Frame, table: Table) -> Figure:
+    """Mean over channels of the rectified curves, each over its maximum, of scale-invariant channels and of others."""
+    scales = [name for name in table.columns if name[0] == "x" and name[1].isdigit()]
+    octaves = np.log2([float(name[1:]) for name in scales])
+    first = table.columns.index(scales[0])
+    invariant = dict(zip(rows["channel"].tolist(), rows["scale_invariant"].tolist(), strict=True))
+    sources = list(dict.fromkeys(str(table.value(row, "source")) for row in range(len(table))))
+    figure = new_figure(2.2 * len(sources) + 0.5)
+    axes = figure.subplots(len(sources), 2, sharex=True, sharey=True, squeeze=False)
+    for row, source in enumerate(sources):
+        for ax, on in zip(axes[row], ("in", "block"), strict=True):
+            for read, colour in (("in", "skip"), ("block", "overwrite"), ("out", "invariant")):
+                for holds, style in ((1, "-"), (0, ":")):
+                    curves = [
+                        values[first:]
+                        for values in table.rows
+                        if values[1:4] == (source, on, read) and invariant.get(values[0]) == holds
+                    ]
+                    curve = _mean_curve(np.array(curves, dtype=float).reshape(-1, len(scales)))
+                    label = f"{read}, {'scale invariant' if holds else 'others'}"
+                    ax.plot(octaves, curve, style, color=COLOURS[colour], lw=1.4, label=label)
+            letter = {"in": "I", "block": "B"}[on]
+            ax.set_title(f"{block} on FZ({letter})" if source == "FZ" else f"{block} on MEIs of {letter}", loc="left")
+            ax.set_ylim(bottom=0)
+    for ax in axes[-1]:
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1], ["0.5", "0.71", "1", "1.41", "2"])
+        ax.set_xlabel("scale")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("share of maximum")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=7)
+    return figure
+
+
+def _mean_curve(curves: np.ndarray) -> np.ndarray:
+    """Of rectified curves (n, K), each over its maximum; those that are nowhere positive are left out."""
+    rectified = np.maximum(curves, 0)
+    highest = rectified.max(axis=1, initial=0)
+    if not (highest > 0).any():
+        return np.full(curves.shape[1], np.nan)
+    return np.mean(rectified[highest > 0] / highest[highest > 0, None], axis=0)
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
@@ -219,7 +264,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     ax.set_xlabel("zoom (side over the side shown)")
     ax.set_ylabel("accuracy")
     ax.set_title(f"Ablation in {ablation.block}, {ablation.images:,} images", loc="left")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.analysis.comparison import SetPair, comparable_sets
 from core.analysis.nulls import Nulls, read_nulls
 from core.blocks import Block, ModelInfo, pick_blocks
@@ -66,12 +68,15 @@ class Material:
         """The images that image-derived numbers come from, for people."""
         if self.scan is None:
             return "no images scanned"
-        return f"{len(self.scan.images):,} images of {self.scan.source.name}"
+        return f"{len(self.scan.images):,} images in {self.scan.source.name}"
 
     @property
     def provenance(self) -> str:
         """One line: model, fingerprint, recipe, data set."""
-        return f"{self.info.name} {self.info.fingerprint[:SHORT]} · {self.fzset.key} · {self.data_set}"
+        return self.provenance_of(self.data_set)
+
+    def provenance_of(self, data_set: str) -> str:
+        return f"{self.info.name} {self.info.fingerprint[:SHORT]} · {self.fzset.key} · {data_set}"
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -97,6 +102,12 @@ class Material:
     def rows(self) -> Mapping[str, Frame]:
         """The frame of each block."""
         return {block.name: self.frame.take(self.frame["block"] == block.name) for block in self.blocks}
+
+    @cached_property
+    def measured(self) -> Frame:
+        """The rows of blocks of which anything is measured: what analyses of FZs are about."""
+        known = [name for name, rows in self.rows.items() if not np.isnan(rows["fz_seed"]).all()]
+        return self.frame.take(np.isin(self.frame["block"], known))
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:

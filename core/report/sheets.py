@@ -13,25 +13,31 @@ from core.report.figures import WIDTH, new_figure
 from core.report.tables import Table
 
 TITLES: dict[Tensor, str] = {"in": "FZ(I)", "block": "FZ(B)", "out": "FZ(O)"}
-ROOM = WIDTH / 6
+SIDE = WIDTH / 6.4
+"""Inches of a picture."""
+GAP, TITLE = 0.06, 0.28
+"""Between pictures, and above them for the channel's name, as shares of a side."""
 
 
 def contact_sheet(table: Table, images: Sequence[dict[Tensor, NDArray[np.uint8] | None]]) -> Figure:
-    """The FZs of each channel of a table, (h, w, 3) uint8 or None, two channels a row."""
+    """The FZs of each channel of a table, (h, w, 3) uint8 or None, two channels a row; y runs downwards."""
     rows = -(-len(images) // 2)
-    figure = new_figure(rows * (ROOM + 0.22) + 0.25)
-    grid = figure.subplots(rows, 6, squeeze=False)
-    for ax in grid.ravel():
-        ax.set_axis_off()
+    height = rows * (1 + TITLE + GAP)
+    figure = new_figure(height * SIDE + 0.3)
+    ax = figure.subplots()
+    ax.set_axis_off()
     for number, found in enumerate(images):
-        axes = grid[number // 2, 3 * (number % 2) : 3 * (number % 2) + 3]
+        left = 3.3 * (number % 2)
+        top = (number // 2) * (1 + TITLE + GAP) + TITLE
         m, scale = table.cell(number, "mix_ratio").text, table.cell(number, "scale_metric").text
         name = f"{table.value(number, 'block')} {table.value(number, 'channel')}"
-        axes[0].set_title(f"{name}  M {m}  SM {scale}", fontsize=6.5, loc="left")
-        for ax, tensor in zip(axes, TENSORS, strict=True):
-            image = found[tensor]
+        ax.text(left, top - 0.05, f"{name}   M {m}   SM {scale}", fontsize=7)
+        for place, tensor in enumerate(TENSORS):
+            x, image = left + place * (1 + GAP), found[tensor]
             if image is None:
-                ax.text(0.5, 0.5, f"{TITLES[tensor]}\nnot computed", ha="center", va="center", fontsize=6)
+                ax.text(x + 0.5, top + 0.5, f"{TITLES[tensor]}\nnot computed", ha="center", va="center", fontsize=6)
             else:
-                ax.imshow(image, interpolation="bicubic")
+                ax.imshow(image, extent=(x, x + 1, top + 1, top), interpolation="bicubic")
+    ax.set_xlim(0, 3.3 + 3 + 2 * GAP)
+    ax.set_ylim(height, 0)
     return figure

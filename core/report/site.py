@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -117,8 +118,8 @@ class Site:
         self.tables.append(table)
         return table
 
-    def _draw(self, drawn: figures.Drawn, draw: Callable[[], Any]) -> figures.Drawn:
-        self.drawn.append(figures.save(self.folder, drawn, self.material.provenance, draw))
+    def _draw(self, drawn: figures.Drawn, draw: Callable[[], Any], provenance: str = "") -> figures.Drawn:
+        self.drawn.append(figures.save(self.folder, drawn, provenance or self.material.provenance, draw))
         return drawn
 
     def _render(self, template: str, page: Page, title: str, **values: Any) -> None:
@@ -145,7 +146,7 @@ class Site:
 
     def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
         rows, provenance = self.material.rows[block.name], f"block {block.name}"
-        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(("spectrum", "skip_weights", "inhibition"))
+        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(("spectrum", "skip_weights", "inhibition", "tuning"))
         if found["blocks"].value(number, "computed"):
             drawn = {
                 "spectrum": self._draw(
@@ -155,6 +156,12 @@ class Site:
                 "skip_weights": self._block_figure("skip_weights", block.name, found["skip_weights"]),
                 "inhibition": self._block_figure("inhibition", block.name, found["inhibition"]),
             }
+        if len(own["tuning"]):
+            caption = f"Scale tuning in {block.name}: mean of the channels' curves, each over its maximum."
+            drawn["tuning"] = self._draw(
+                figures.Drawn(f"tuning-{block.name}", caption, block=block.name),
+                lambda: figures.tuning_figure(block.name, rows, own["tuning"]),
+            )
         shares = [(by, [found["shares"].find(block=block.name, by=by, mix=mix) for mix in (True, False)]) for by in BY]
         nulls = []
         names = [row[1] for row in found["nulls"].rows if row[0] == block.name]
@@ -192,7 +199,7 @@ class Site:
 
     def _block_notices(self, block: Block) -> list[str]:
         rows = self.material.rows[block.name]
-        lacking = rows["channel"][rows["fz_seed"] != rows["fz_seed"]].astype(int).tolist()
+        lacking = rows["channel"][np.isnan(rows["fz_seed"])].astype(int).tolist()
         if len(lacking) == block.channels:
             return [f"block {block.name} is not computed: run 'streamscope compute --block {block.name}'"]
         if lacking:
@@ -221,7 +228,7 @@ class Site:
                 parts.append({"rows": rows, "nulls": nulls})
             shares.append({"block": block.name, "parts": parts})
         drawn: dict[str, Any] = self._overview_figures(found)
-        for name in ("skip_weights", "inhibition"):
+        for name in ("skip_weights", "inhibition", "tuning"):
             drawn[name] = [f for f in self.drawn if f.name.startswith(f"{name}-")]
         ablations = self._ablations()
         computed = any(found["blocks"].value(row, "computed") for row in range(len(found["blocks"])))
@@ -255,10 +262,9 @@ class Site:
         drawn["updates"] = self._draw(
             figures.Drawn("updates", "Kinds of update in each block."), lambda: figures.updates_figure(found["blocks"])
         )
-        measured = m.frame.take(~(m.frame["fz_seed"] != m.frame["fz_seed"]))
         drawn["spectrum"] = self._draw(
             figures.Drawn("spectrum", "Histogram of M of each block, bins of 0.25; bands: overwrite, mix, skip."),
-            lambda: figures.spectrum_figure(measured),
+            lambda: figures.spectrum_figure(m.measured),
         )
         drawn["shares"] = self._draw(
             figures.Drawn("shares", "Shares of scale-invariant channels with 95 % intervals; black lines are nulls."),
@@ -317,6 +323,7 @@ class Site:
                     "figure": self._draw(
                         figures.Drawn(name, caption, block=ablation.block),
                         lambda ablation=ablation: figures.ablation_figure(ablation),  # type: ignore[misc]
+                        self.material.provenance_of(f"{ablation.images:,} images in {Path(ablation.folder).name}"),
                     ),
                     "text": text,
                 }

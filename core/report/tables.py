@@ -66,6 +66,11 @@ class Table:
         value = self.rows[row][place]
         return Cell(shown(value, self.fields[place].show), exact(value), f"{self.name}:{row}:{name}")
 
+    def is_numeric(self, name: str) -> bool:
+        """Whether a column has numbers in it, which are lined up to the right."""
+        place = self._place(name)
+        return any(isinstance(row[place], int | float) and not isinstance(row[place], bool) for row in self.rows)
+
     def find(self, **wanted: Value) -> int | None:
         """The first row whose fields are as wanted; None if there is none."""
         places = {self._place(name): value for name, value in wanted.items()}

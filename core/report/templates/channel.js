@@ -109,7 +109,7 @@ function curves(scales, lines, label) {
     parts.push(svg("line", { class: "grid", x1: x(scale), x2: x(scale), y1: top, y2: height - bottom }));
     parts.push(svg("text", { x: x(scale), y: height - bottom + 14, "text-anchor": "middle" }, `${scale}`));
   }
-  for (const value of [...new Set([low, 0, high])]) {
+  for (const value of high + low > 0 && -low < (high - low) / 8 ? [0, high] : [low, 0, high]) {
     parts.push(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
     parts.push(svg("text", { x: left - 4, y: y(value) + 4, "text-anchor": "end" }, Math.abs(value) >= 10 ? value.toFixed(0) : value.toFixed(1)));
   }
@@ -125,7 +125,7 @@ function meisSection(channel) {
   if (!meis.rows.length) return section("Images that excite it (MEIs)", make("p", { class: "missing" }, meis.missing));
   const place = new Map(meis.columns.map((name, index) => [name, index]));
   const own = meis.rows.map((values, row) => ({ values, row })).filter((item) => item.values[0] === channel);
-  const grids = Object.keys(TENSORS).flatMap((tensor) => ["top", "bottom"].map((end) => {
+  const grids = Object.keys(TENSORS).map((tensor) => ["top", "bottom"].map((end) => {
     const found = own.filter(({ values }) => values[place.get("tensor")] === tensor && values[place.get("end")] === end);
     const pictures = found.map(({ values, row }) => {
       const [path, label, file] = data.images[values[place.get("row")]];
@@ -134,16 +134,16 @@ function meisSection(channel) {
       return captioned(image, cited(values[place.get("activation")], meis.name, row, "activation"));
     });
     const most = end === "top" ? "most" : "least";
-    const grid = make("figure", { class: "grid" }, make("figcaption", {}, make("b", {}, `${READS[tensor]} ${most}`)), make("div", { class: "nine" }, ...pictures));
-    return end === "top" ? grid : make("details", {}, make("summary", {}, `those that excite ${READS[tensor]} least`), grid);
-  }));
+    const grid = make("div", { class: "nine" }, ...pictures);
+    return end === "top" ? [make("h4", {}, `${READS[tensor]}, ${most}`), grid] : [make("details", {}, make("summary", {}, `${READS[tensor]}, ${most}`), grid)];
+  }).flat()).map((children) => make("div", {}, ...children));
   return section("Images that excite it (MEIs)", make("div", { class: "meis" }, ...grids));
 }
 
 function factsSection(row) {
   const names = ["bn_weight", "conv_weight", "effective_gain", "rho", "late_rise", "steps", "fz_seed", "capture", "flags", "status"];
-  const list = names.flatMap((name) => [make("dt", {}, name, make("small", {}, data.describe[name].help)), make("dd", {}, numberOf(row, name))]);
-  return section("Weights and optimisation", make("dl", { class: "facts" }, ...list));
+  const list = names.map((name) => make("div", {}, make("dt", {}, name), make("dd", {}, numberOf(row, name), make("small", {}, data.describe[name].help))));
+  return section("Weights and optimisation", make("dl", { class: "facts wide" }, ...list));
 }
 
 function judgementSection(row) {
@@ -176,9 +176,10 @@ function show() {
     heading,
     field(row, "status") === "ok" ? "" : make("p", { class: "missing" }, field(row, "status")),
     make("div", { class: "channel" },
-      make("div", {}, picturesSection(row, channel), matrixSection(row), factsSection(row)),
-      make("div", {}, verdictSection(row), judgementSection(row), tuningSection(channel))),
+      make("div", {}, picturesSection(row, channel), matrixSection(row), judgementSection(row)),
+      make("div", {}, verdictSection(row), tuningSection(channel))),
     meisSection(channel),
+    factsSection(row),
   );
 }
 

@@ -140,6 +140,11 @@ byId("clear").addEventListener("click", () => {
   for (const id of ["filter", "by-update", "by-invariant", "by-mark"]) byId(id).value = "";
   refresh();
 });
-new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting) && state.made < state.order.length) more();
-}, { rootMargin: "800px" }).observe(byId("end"));
+const nearEnd = new IntersectionObserver((entries) => {
+  if (!entries.some((entry) => entry.isIntersecting) || state.made >= state.order.length) return;
+  more();
+  // Observed anew, it says so again should the end still be near.
+  nearEnd.unobserve(byId("end"));
+  nearEnd.observe(byId("end"));
+}, { rootMargin: "800px" });
+nearEnd.observe(byId("end"));
