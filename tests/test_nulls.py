@@ -202,3 +202,17 @@ def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path):
     # Channel 0 is scale invariant, with seed 1 again and not with seed 2; of the others channel 1 is with seed 1.
     assert (found.holds_again.k, found.holds_again.n) == (1, 2)
     assert (found.appears.k, found.appears.n) == (1, 4)
+
+
+def test_an_activation_that_is_not_finite_leaves_its_pairs_out(tmp_path):
+    fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
+    block_on = np.array(BLOCK_ON, dtype=float)
+    block_on[0] = np.nan  # FZ(I_0) itself is beyond floats
+    measure(fzset, block_on, UP_ON, INPUT_ON, DOWN_ON)
+    found = shuffled_pairs(fzset, "1.1")
+    assert {name: (s.k, s.n) for name, s in found.shares.items()} == {
+        "meets_block": (1, 4),
+        "meets_input": (3, 6),
+        "meets_both": (1, 4),
+    }
+    assert (found.real["meets_block"].k, found.real["meets_block"].n) == (1, 2)

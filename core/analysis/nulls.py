@@ -232,7 +232,6 @@ def _answers(
 
 def _pairing_p(table: Floats) -> float:
     """Share of all shifts of the pairing, the real one (0) among them, that hold in at least as many channels."""
-    count = len(table)
-    c = np.arange(count)
-    shares = np.array([np.nanmean(table[(c + shift) % count, c]) for shift in range(count)])
-    return float((shares >= shares[0]).mean())
+    channel = np.arange(len(table))
+    holding = np.nansum(table[(channel + channel[:, None]) % len(table), channel], axis=1)
+    return float((holding >= holding[0]).mean())
