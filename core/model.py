@@ -58,11 +58,6 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit.
     """
     place = pick_device(device)
-    # TF32 would round convolutions to 10 bits; every figure here is meant to be float32.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    # Gradients of convolutions summed in a fixed order, so that a rerun is bit-equal.
-    torch.backends.cudnn.deterministic = True
     if spec.untrained_seed is not None:
         module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *_input(spec.name))
     else:
@@ -70,9 +65,29 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
         state = _read_state(spec, progress)
         _check_state(module, state, spec)
         module.load_state_dict(state, strict=False)  # Checked above; only num_batches_tracked may be missing.
-    module.eval().requires_grad_(False)
-    folded = fold_network(module, place)
+    folded = _freeze(module, place)
     return Network(describe(spec.name, module, folded), module.to(place), folded)
+
+
+def rebuild_network(
+    architecture: str, state: dict[str, torch.Tensor], info: ModelInfo, device: str = "auto"
+) -> Network:
+    """A network that was loaded elsewhere, from its architecture's name, its whole state dict and its description."""
+    place = pick_device(device)
+    module = _architecture(architecture)
+    module.load_state_dict(state)
+    folded = _freeze(module, place)
+    return Network(info, module.to(place), folded)
+
+
+def _freeze(module: nn.Module, place: torch.device) -> FoldedNetwork:
+    # TF32 would round convolutions to 10 bits; every figure here is meant to be float32.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    # Gradients of convolutions summed in a fixed order, so that a rerun is bit-equal.
+    torch.backends.cudnn.deterministic = True
+    module.eval().requires_grad_(False)
+    return fold_network(module, place)
 
 
 def pick_device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +43,9 @@ class Progress:
 
     def counts(self, inside: float = 0.0) -> dict[str, float]:
         """What one process has done; `inside` is the cost already spent within the batches that are under way."""
-        return {"spent": self.spent + inside, "done": self.done, "steps": self.steps}
+        return {"spent": self.spent, "inside": inside, "done": self.done, "steps": self.steps}
 
-    def take(self, counts: Iterable[dict[str, float]]) -> None:
+    def take(self, counts: Iterable[Mapping[str, float]]) -> None:
         """Sets what is done to what all processes at the job together have."""
         parts = list(counts)
         self.spent = sum(part["spent"] for part in parts)

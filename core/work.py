@@ -77,6 +77,8 @@ class Work:
         self.progress = Progress(0, 0, 0.0)
         self.changed = threading.Condition(threading.RLock())
         """Guards everything below, the leases and the log; notified whenever a task ends."""
+        self.device = ""
+        """What it computes on, for the heartbeat."""
         self._tell = tell
         self._plan = Plan(info, self.fzset, request)
         self._failed: set[Task] = set()
@@ -158,7 +160,7 @@ class Work:
             self.leases.renew()
             inside = sum(self._busy.values())
             report = self.progress.report(message, inside)
-            self.job.heartbeat(**report)
+            self.job.heartbeat(**report, device=self.device)
             self._tell({"event": "progress", **report, "counts": self.progress.counts(inside)})
 
     def problem(self, line: str) -> None:
@@ -184,6 +186,7 @@ class JobRun(Work):
     def __init__(self, store: Store, job: Record, network: Network, request: Request, tell: Tell) -> None:
         super().__init__(store, job, network.info, request, tell)
         self.network = network
+        self.device = str(network.device)
         self._halted: BaseException | None = None
         cuda = network.device.type == "cuda"
         self._device: AbstractContextManager[Any] = threading.Lock() if cuda else nullcontext()

@@ -2,6 +2,7 @@
 
 python -m core.worker describe --cache DIR --model NAME [--weights FILE]
 python -m core.worker run --cache DIR --job ID
+python -m core.worker join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a crew's processes
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.allocator import keep_freed_memory
 from core.blocks import ModelInfo
@@ -23,6 +26,17 @@ from core.store import Job, Store, open_job
 
 if TYPE_CHECKING:
     from core.model import Network
+    from core.progress import Progress
+    from core.work import Tell
+
+
+class Run(Protocol):
+    """Whatever does a job to its end; it raises what ends the whole job, and keeps what went wrong in one batch."""
+
+    problems: list[str]
+    progress: Progress
+
+    def run(self) -> None: ...
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     describing.add_argument("--weights", type=Path)
     running = commands.add_parser("run")
     running.add_argument("--job", required=True)
-    for command in (describing, running):
+    joining = commands.add_parser("join")
+    joining.add_argument("--job", required=True)
+    joining.add_argument("--device", required=True)
+    joining.add_argument("--batch", type=int, required=True)
+    joining.add_argument("--threads", type=int, required=True)
+    for command in (describing, running, joining):
         command.add_argument("--cache", type=Path, required=True)
     given = parser.parse_args(arguments)
     try:
@@ -43,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
             tell({"event": "model", "fingerprint": info.fingerprint})
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
+        if given.command == "join":
+            job = open_job(store.root / "jobs" / given.job)
+            return join_job(store, job, given.device, given.batch, given.threads)
         return run_job(store, open_job(store.root / "jobs" / given.job), tell)
     except StreamscopeError as error:
         tell({"event": "error", "message": str(error)})
@@ -65,22 +87,12 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
 
     `network` spares loading what the caller has loaded for this job.
     """
-    from core.batch import default_batch
-    from core.model import load_network
-    from core.work import JobRun, JobStoppedError
+    from core.work import JobStoppedError
 
     run = None
     keep_freed_memory()
     try:
-        asked = job.asked
-        spec = ModelSpec(asked["model"], Path(asked["weights"]) if asked.get("weights") else None)
-        if network is None:
-            job.heartbeat(message="loading the weights")
-            network = load_network(spec, asked.get("device") or "auto", _download_progress)
-        store.register(network.info)
-        store.remember(spec.text, network.info.fingerprint)
-        request = Request.from_json(network.info, asked, default_batch(network.info, network.device))
-        run = JobRun(store, job, network, request, tell)
+        run = _open_run(store, job, tell, network)
         run.run()
     except (JobStoppedError, KeyboardInterrupt):
         return _end(job, run, tell, "stopped", "stopped; what is missing can be computed later")
@@ -93,6 +105,73 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
         more = f" (and {len(run.problems) - 1} more)" if len(run.problems) > 1 else ""
         return _end(job, run, tell, "failed", run.problems[0] + more)
     return _end(job, run, tell, "done", "")
+
+
+def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Run:
+    """Whoever does a job, by what was asked for: a cluster, a process a device, or this process."""
+    from core.batch import default_batch
+    from core.devices import shared_batch, threads_each, worker_devices
+    from core.model import load_network
+    from core.work import JobRun
+
+    asked = job.asked
+    spec = spec_of(asked)
+    scheduler = asked.get("scheduler")
+    devices = ("cpu",) if scheduler else worker_devices(asked.get("device") or "auto", asked.get("devices") or ())
+    if network is None:
+        job.heartbeat(message="loading the weights")
+        network = load_network(spec, devices[0] if len(devices) == 1 else "cpu", _download_progress)
+    store.register(network.info)
+    store.remember(spec.text, network.info.fingerprint)
+    if scheduler:
+        try:
+            from core.cluster.client import open_cluster_run
+        except ModuleNotFoundError as error:
+            raise StreamscopeError(
+                f"--scheduler needs Dask, which is not installed ({error.name}); install streamscope[cluster]"
+            ) from error
+        return open_cluster_run(store, job, network, scheduler, tell)
+    if len(devices) > 1:
+        from core.crew import Crew
+
+        request = Request.from_json(network.info, asked, shared_batch(network.info, devices))
+        return Crew(store, job, network.info, request, devices, threads_each(devices), tell)
+    request = Request.from_json(network.info, asked, default_batch(network.info, network.device))
+    return JobRun(store, job, network, request, tell)
+
+
+def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> int:
+    """Works on a job as one of several processes, until it is done, stopped, or whoever started us is gone."""
+    import torch
+
+    from core.crew import Member
+    from core.model import load_network
+    from core.work import JobRun, JobStoppedError
+
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    try:
+        network = load_network(spec_of(job.asked), device)
+        if network.device.type == "cuda":
+            torch.cuda.set_device(network.device)
+        request = Request.from_json(network.info, {**job.asked, "batch": batch}, batch)
+        run = JobRun(store, Member(job), network, request, tell)
+        leave = partial(run.halt, JobStoppedError())
+        threading.Thread(target=lambda: (sys.stdin.read(), leave()), daemon=True).start()
+        run.run()
+    except (JobStoppedError, KeyboardInterrupt):
+        tell({"event": "ended", "state": "stopped", "message": ""})
+        return 1
+    except StreamscopeError as error:
+        tell({"event": "ended", "state": "failed", "message": str(error)})
+        return 1
+    tell({"event": "ended", "state": "done", "message": ""})
+    return 0
+
+
+def spec_of(asked: Mapping[str, Any]) -> ModelSpec:
+    """The model that a job is for."""
+    return ModelSpec(asked["model"], Path(asked["weights"]) if asked.get("weights") else None)
 
 
 def _end(job: Job, run: Any, tell: Callable[[dict[str, Any]], None], state: Any, message: str) -> int:

@@ -1,0 +1,45 @@
+"""Which devices a job works on: one, or several of one machine with a worker process each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from core.batch import default_batch
+from core.blocks import ModelInfo
+from core.errors import UsageError
+from core.model import pick_device
+
+
+def worker_devices(device: str = "auto", devices: Sequence[str] = ()) -> tuple[str, ...]:
+    """One name a worker process: the `devices` given, else `device`, which when `auto` is every CUDA device there is.
+
+    `devices` are CUDA indices (`0`) or names (`cuda:0`, `cpu`); a CPU may be named several times, which divides its
+    cores. Raises UsageError for one that is not there.
+    """
+    names = [f"cuda:{name}" if name.isdecimal() else name for name in devices]
+    for name in names or [device]:
+        pick_device(name)
+    if not names:
+        count = torch.cuda.device_count() if device == "auto" and torch.cuda.is_available() else 0
+        return tuple(f"cuda:{index}" for index in range(count)) if count > 1 else (device,)
+    twice = [name for name in names if name != "cpu" and names.count(name) > 1]
+    if twice:
+        raise UsageError(f"device {twice[0]} is named twice; one worker process has it whole")
+    return tuple(names)
+
+
+def threads_each(devices: Sequence[str]) -> int:
+    """CPU threads that each of several worker processes gets."""
+    return max(1, torch.get_num_threads() // max(1, len(devices)))
+
+
+def shared_batch(info: ModelInfo, devices: Sequence[str]) -> int:
+    """Width of the channel ranges that fits each of the devices; no context is made on them for asking."""
+    widths = []
+    for name in devices:
+        place = pick_device(name)
+        memory = 0.9 * torch.cuda.get_device_properties(place).total_memory if place.type == "cuda" else None
+        widths.append(default_batch(info, place, memory))
+    return min(widths)
