@@ -15,9 +15,10 @@ from core import __version__
 from core.activations import BlockReader, Scale, scale_down, scale_up
 from core.blocks import ModelInfo, Tensor
 from core.model import Network
+from core.optimiser import Watch
 from core.plan import Task
 from core.store import FZSet
-from core.visualize import Watch, visualize
+from core.visualize import visualize
 
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from core.errors import UsageError
@@ -16,6 +16,8 @@ Objective = Literal["neuron", "channel"]
 JITTER_BY_FIELD = ((67, 0), (147, 4))
 """(largest receptive field in px, jitter): the paper's own choice for ResNet18, read as a rule (design, section 2)."""
 WIDEST_JITTER = 16
+PLATEAU = 0.01
+"""Rise over the last quarter of the steps, as a share of the activation, below which an FZ counts as converged."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,19 @@ class Recipe:
     decay: float = 1.0
     scales: tuple[float, ...] = (1.0, 0.975, 1.025, 0.95, 1.05)
     degrees: tuple[int, ...] = (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5)
+    plateau: float | None = None
+    """Stops an image early when its activation rose by less than this share of itself over the last quarter of its
+    steps; `steps` is then the most that it takes. None, as in the paper, stops none."""
 
     def __post_init__(self) -> None:
         if self.steps <= 0:
             raise UsageError(f"steps must be 1 or more, not {self.steps}")
+        if self.plateau is not None and not 0 < self.plateau < 1:
+            raise UsageError(f"a plateau is a share between 0 and 1, not {self.plateau:g}")
+
+    def until_converged(self, plateau: float = PLATEAU) -> Recipe:
+        """The same but that it stops what has converged."""
+        return replace(self, name=f"{self.name}-converged", plateau=plateau)
 
     def jitter_for(self, field_size: int) -> int:
         """Jitter in px for a receptive field of `field_size` px: 0 up to 67, 4 up to 147, else 16."""
@@ -46,7 +57,8 @@ class Recipe:
         return WIDEST_JITTER
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        # Recipes are older than plateaus: without one they read and are named as they were.
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("plateau", None)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:

@@ -12,7 +12,8 @@ px for a shift of t. The transforms here agree with Lucent's pixel by pixel, so 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -23,28 +24,42 @@ from core.resample import Resampler
 from core.rotation import rotate
 
 
+def draw_choices(recipe: Recipe, jitter: int, steps: int, generator: np.random.Generator) -> np.ndarray:
+    """Random choices of one image for `steps` steps, (steps, 6): indices into the recipe's scales and degrees, then
+    rows and columns of the first jitter (0 to j - 1 px) and of the second (0 to j // 2 - 1).
+
+    A longer run begins with a shorter one's choices.
+    """
+    first, second = max(1, jitter), max(1, jitter // 2)
+    highs = [len(recipe.scales), len(recipe.degrees), first, first, second, second]
+    return generator.integers(0, highs, size=(steps, 6))
+
+
 @dataclass(frozen=True)
 class Draws:
-    """Random choices for n images in one step: indices into the recipe's scales and degrees, and shifts in px."""
+    """What some random choices mean to one `ConeTransform`, on its device, so that a step waits for nothing.
 
-    scale: np.ndarray
-    angle: np.ndarray
-    first: np.ndarray
-    """(n, 2) first jitter, rows and columns, 0 to j - 1."""
-    second: np.ndarray
-    """(n, 2) second jitter, 0 to j // 2 - 1."""
+    All have the leading shape of the choices, (n,) or (steps, n).
+    """
+
+    rows: torch.Tensor
+    """Which resampling matrix the rows take."""
+    columns: torch.Tensor
+    theta: torch.Tensor
+    """(..., 2, 3): from the rotated patch to the scaled patch, both in grid_sample's -1..1."""
+    down: torch.Tensor
+    """Fraction of a px that the second jitter moves the patch by."""
+    right: torch.Tensor
+    size: torch.Tensor
+    """Which of the cone's sizes the network sees the image at."""
+
+    def __getitem__(self, step: int | slice) -> Draws:
+        return Draws(*(getattr(self, f.name)[step] for f in fields(self)))
 
     @classmethod
-    def draw(cls, recipe: Recipe, jitter: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-        """Choices of one image for `steps` steps, (steps, 6); a longer run begins with a shorter one's choices."""
-        first, second = max(1, jitter), max(1, jitter // 2)
-        highs = [len(recipe.scales), len(recipe.degrees), first, first, second, second]
-        return generator.integers(0, highs, size=(steps, 6))
-
-    @classmethod
-    def at(cls, choices: np.ndarray) -> Draws:
-        """Of choices (n, 6), one row an image."""
-        return cls(choices[:, 0], choices[:, 1], choices[:, 2:4], choices[:, 4:6])
+    def joined(cls, parts: Sequence[Draws]) -> Draws:
+        """The draws of several lots of images as those of one."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -133,50 +148,59 @@ class ConeTransform:
         self.start, self.stop = int(used[0]), int(used[-1]) + 1
         self._resizing = Resampler(whole[:, :, self.start : self.stop], device)
 
+    def draws(self, choices: np.ndarray) -> Draws:
+        """Of choices (..., 6), rows of `draw_choices`."""
+        scale, angle, first, second = choices[..., 0], choices[..., 1], choices[..., 2:4], choices[..., 4:6]
+        which = scale[..., None] * max(1, self.jitter) + first
+        fraction = self._fraction[scale[..., None], second]
+
+        def tensor(values: np.ndarray) -> torch.Tensor:
+            kind = torch.float32 if values.dtype == np.float64 else torch.int64
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self._mean.device, kind)
+
+        return Draws(
+            rows=tensor(which[..., 0]),
+            columns=tensor(which[..., 1]),
+            theta=tensor(self._rotation(scale, angle, second)),
+            down=tensor(fraction[..., 0]),
+            right=tensor(fraction[..., 1]),
+            size=tensor(self._size_index[scale]),
+        )
+
+    def no_draws(self, count: int) -> Draws:
+        """The first of all choices for `count` images."""
+        return self.draws(np.zeros((count, 6), dtype=np.int64))
+
     def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
-        device = patch.device
-        shifts = max(1, self.jitter)
-        which = torch.from_numpy(draws.scale[:, None] * shifts + draws.first).to(device)
-        scaled = self._resizing(patch, which[:, 0], which[:, 1])
-        x = rotate(scaled, self._rotation(draws).to(device), self._rotated_side)
+        scaled = self._resizing(patch, draws.rows, draws.columns)
+        x = rotate(scaled, draws.theta, self._rotated_side)
         if self._rotated_side > self.side:
-            fraction = self._fraction[draws.scale[:, None], draws.second]
-            down, right = torch.from_numpy(fraction).to(device, torch.float32).T[:, :, None, None, None]
-            x = torch.lerp(x[:, :, :-1], x[:, :, 1:], down)
-            x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], right)
+            x = torch.lerp(x[:, :, :-1], x[:, :, 1:], draws.down[:, None, None, None])
+            x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], draws.right[:, None, None, None])
         x = (x - self._mean) / self._std
         mask = self.cone.patch.mask
         if mask is None:
             return x
-        inside = mask[self.size_index(draws, device)]
+        inside = mask[draws.size]
         return x * (inside[:, None, :, None] * inside[:, None, None, :])
-
-    def size_index(self, draws: Draws, device: torch.device) -> torch.Tensor:
-        """Which of the cone's sizes the network sees each image at, (n,)."""
-        return torch.from_numpy(self._size_index[draws.scale]).to(device)
 
     def activations(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Centre activations (n, channels) of transformed image patches."""
-        return self.cone(self(patch, draws), self.size_index(draws, patch.device))
+        return self.cone(self(patch, draws), draws.size)
 
-    def _rotation(self, draws: Draws) -> torch.Tensor:
-        """Affine matrices (n, 2, 3) from the rotated patch to the scaled patch, both in grid_sample's -1..1."""
+    def _rotation(self, scale: np.ndarray, angle: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Affine matrices (..., 2, 3) from the rotated patch to the scaled patch, both in grid_sample's -1..1."""
         sides = np.array([s.side for s in self._scaled])
-        angle, centre = self._radians[draws.angle], (sides[draws.scale] - 1) / 2
+        radians, centre = self._radians[angle], (sides[scale] - 1) / 2
         half, reach = (self._rotated_side - 1) / 2, (self._scaled_side - 1) / 2
-        base = self._base[draws.scale[:, None], draws.second] + half - centre[:, None]
-        dy, dx = base[:, 0], base[:, 1]
-        cos, sin = np.cos(angle), np.sin(angle)
-        origin = centre - self._scaled_start[draws.scale] - reach
-        theta = np.stack(
-            [
-                np.stack([cos * half, -sin * half, cos * dx - sin * dy + origin], axis=1),
-                np.stack([sin * half, cos * half, sin * dx + cos * dy + origin], axis=1),
-            ],
-            axis=1,
-        )
-        return torch.from_numpy(theta / reach).float()
+        base = self._base[scale[..., None], second] + half - centre[..., None]
+        dy, dx = base[..., 0], base[..., 1]
+        cos, sin = np.cos(radians), np.sin(radians)
+        origin = centre - self._scaled_start[scale] - reach
+        x = np.stack([cos * half, -sin * half, cos * dx - sin * dy + origin], axis=-1)
+        y = np.stack([sin * half, cos * half, sin * dx + cos * dy + origin], axis=-1)
+        return np.stack([x, y], axis=-2) / reach
 
 
 def _moved(shift: int, side: int) -> float:

@@ -20,7 +20,7 @@ from core.recipe import Recipe, SetKey
 from core.spec import ModelSpec
 from core.store import Store, verify
 from core.stream import read_block
-from core.transforms import ConeTransform, Draws
+from core.transforms import ConeTransform, draw_choices
 from core.visualize import visualize
 from tui.cli import main
 
@@ -55,12 +55,12 @@ def test_whole_images_are_transformed_as_lucent_does(module, jitter):
     recipe = Recipe()
     ours = ConeTransform(fold_network(module), "2.1", "block", recipe, jitter, size, MEAN, STD, WholeMap)
     assert (ours.start, ours.stop) == (0, size)
-    choices = np.stack([Draws.draw(recipe, jitter, 1, np.random.default_rng(seed))[0] for seed in range(12)])
+    choices = np.stack([draw_choices(recipe, jitter, 1, np.random.default_rng(seed))[0] for seed in range(12)])
     choices[:5, 0] = range(5)
     images = torch.rand(len(choices), 3, size, size, generator=torch.Generator().manual_seed(0))
-    draws = Draws.at(choices)
+    draws = ours.draws(choices)
     got = ours(images, draws)
-    seen = ours.size_index(draws, torch.device("cpu"))
+    seen = draws.size
     for row, choice in enumerate(choices):
         lucents = _lucent(images[row : row + 1], choice, jitter, recipe, size)[0]
         side = ours.cone.sizes[seen[row]]

@@ -9,7 +9,7 @@ from torchvision.transforms import CenterCrop
 
 from core.cone import fold_network
 from core.recipe import Recipe
-from core.transforms import ConeTransform, Draws
+from core.transforms import ConeTransform, draw_choices
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLOSE = 2e-3
@@ -47,14 +47,14 @@ def test_patches_are_lucents_pixel_by_pixel(network, block, jitter, size):
     recipe = Recipe()
     ours = ConeTransform(network, block, "block", recipe, jitter, size, MEAN, STD)
     generator = np.random.default_rng(1)
-    choices = np.stack([Draws.draw(recipe, jitter, 1, generator)[0] for _ in range(24)])
+    choices = np.stack([draw_choices(recipe, jitter, 1, generator)[0] for _ in range(24)])
     choices[:5, 0] = range(5)
     choices[5:16, 1] = range(11)
     images = torch.rand(len(choices), 3, size, size, generator=torch.Generator().manual_seed(0))
-    draws = Draws.at(choices)
+    draws = ours.draws(choices)
     inner = slice(ours.start, ours.stop)
     got = ours(images[:, :, inner, inner], draws)
-    seen = ours.size_index(draws, torch.device("cpu"))
+    seen = draws.size
     for row, choice in enumerate(choices):
         lucents = _lucent(images[row : row + 1], choice, jitter, recipe, size)
         assert lucents.shape[-1] == ours.cone.sizes[seen[row]]
@@ -88,7 +88,7 @@ def test_no_draw_reaches_outside_the_patch(network):
     image = torch.rand(1, 3, 224, 224, requires_grad=True)
     generator = np.random.default_rng(0)
     for _ in range(40):
-        choices = Draws.draw(recipe, 4, 1, generator)
+        choices = draw_choices(recipe, 4, 1, generator)
         lucents = _lucent(image, choices[0], 4, recipe, 224)
         first = ours.cone.origin()
         lucents[:, :, first : first + ours.side, first : first + ours.side].sum().backward()
@@ -98,7 +98,7 @@ def test_no_draw_reaches_outside_the_patch(network):
 
 
 def test_a_longer_run_begins_with_the_draws_of_a_shorter_one():
-    short, long = (Draws.draw(Recipe(), 16, n, np.random.default_rng(5)) for n in (10, 50))
+    short, long = (draw_choices(Recipe(), 16, n, np.random.default_rng(5)) for n in (10, 50))
     assert np.array_equal(short, long[:10])
     assert long[:, 2:4].max() == 15
     assert long[:, 4:6].max() == 7

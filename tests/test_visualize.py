@@ -10,8 +10,8 @@ from core import measures, visualize
 from core.activations import BlockReader, scale_down, scale_up
 from core.blocks import Target
 from core.fourier import from_8_bit
+from core.optimiser import NEVER_POSITIVE, NO_GRADIENT, NON_FINITE, SAMPLES, channel_generator
 from core.recipe import Recipe
-from core.visualize import NEVER_POSITIVE, NO_GRADIENT, NON_FINITE, SAMPLES, channel_generator
 
 STEPS = Recipe(steps=128)
 
@@ -111,14 +111,14 @@ def test_a_broken_channel_does_not_touch_its_neighbours(network):
 )
 def test_running_out_of_memory_halves_the_batch_and_goes_on(network, monkeypatch, error):
     whole = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
-    run = visualize._Optimiser.run
+    run = visualize.Optimiser.run
 
     def run_small_batches(self, watch):
         if len(self.channels) > 1:
             raise error
         return run(self, watch)
 
-    monkeypatch.setattr(visualize._Optimiser, "run", run_small_batches)
+    monkeypatch.setattr(visualize.Optimiser, "run", run_small_batches)
     halved = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
     assert halved.channels == (0, 1, 2, 3)
     assert np.abs(halved.images.astype(int) - whole.images).max() <= 1
@@ -128,7 +128,7 @@ def test_one_fz_that_does_not_fit_is_an_error(network, monkeypatch):
     def run(self, watch):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(visualize._Optimiser, "run", run)
+    monkeypatch.setattr(visualize.Optimiser, "run", run)
     with pytest.raises(torch.OutOfMemoryError):
         visualize.visualize(network, Target("1.0", "out"), [0, 1], Recipe(steps=6))
 

@@ -15,8 +15,9 @@ from core.activations import BlockReader
 from core.bench.lucent import Unaliased, render_lucent
 from core.blocks import Target
 from core.model import Network
+from core.optimiser import Watch
 from core.recipe import Recipe
-from core.visualize import Watch, visualize
+from core.visualize import visualize
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from core.bench.lucent import last_bn, render_lucent
 from core.blocks import TENSORS, Target
 from core.fourier import Spectrum
 from core.model import Network, objective
+from core.optimiser import channel_generator
 from core.recipe import Recipe
-from core.transforms import ConeTransform, Draws
-from core.visualize import channel_generator, visualize
+from core.transforms import ConeTransform, draw_choices
+from core.visualize import visualize
 from core.work import lane_count
 
 WARM_UP = 2
@@ -156,20 +157,21 @@ def shares(network: Network, target: Target, batch: int, steps: int) -> dict[str
         spent[part] += now - last
         last = now
 
+    choices = [draw_choices(recipe, jitter, WARM_UP + steps, generator) for _ in range(batch)]
+    draws = transform.draws(np.stack(choices, axis=1))
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             spent = dict.fromkeys(spent, 0.0)
-        draws = Draws.at(np.concatenate([Draws.draw(recipe, jitter, 1, generator) for _ in range(batch)]))
         adam.zero_grad(set_to_none=True)
         _synchronise(device)
         last = time.perf_counter()
         patch = spectrum.image(parameters)
         clock("dft")
         patch_leaf = patch.detach().requires_grad_(True)
-        shown = transform(patch_leaf, draws)
+        shown = transform(patch_leaf, draws[step])
         clock("resampling")
         shown_leaf = shown.detach().requires_grad_(True)
-        activation = transform.cone(shown_leaf, transform.size_index(draws, device))
+        activation = transform.cone(shown_leaf, draws[step].size)
         (-activation[rows, rows % activation.shape[1]].sum()).backward()
         clock("convolution")
         shown.backward(shown_leaf.grad)
