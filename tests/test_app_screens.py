@@ -161,7 +161,7 @@ async def test_the_table_the_pictures_and_the_status_are_on_the_screen(tmp_path:
     async with opened(options(tmp_path), size=size) as (app, pilot):
         await until(pilot, lambda: "FZ(B) 1.1.block" in screen_text(app))
         text = screen_text(app)
-        for wanted in ("mix", "22 channels", "half", "1.1 · 0"):
+        for wanted in ("mix", "of 22 judged", "half", "1.1 · 0"):
             assert wanted in text
         assert all(len(line) <= size[0] for line in text.split("\n"))
         assert ("block   ch  done" in text) == (size[0] >= 100)

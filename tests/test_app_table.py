@@ -29,7 +29,7 @@ async def test_the_table_shows_the_default_blocks_in_stream_order(tmp_path: Path
     async with opened(options(tmp_path)) as (app, _):
         expected = [(block, c) for block, count in (("1.1", 6), ("2.0", 8), ("2.1", 8)) for c in range(count)]
         assert shown(app) == expected
-        assert "22 channels" in screen_text(app)
+        assert "of 22 judged" in screen_text(app)
 
 
 async def test_sorting_puts_empty_fields_last_in_both_directions_and_the_cursor_stays_on_its_channel(
@@ -100,7 +100,7 @@ async def test_the_filter_applies_while_it_is_written_and_escape_ends_it(tmp_pat
         await pilot.press("slash", *"channel < 2")
         await until(pilot, lambda: len(shown(app)) == 6)
         assert {channel for _, channel in shown(app)} == {0, 1}
-        assert "6 of 22" in screen_text(app)
+        assert "6 of 22 shown" in screen_text(app)
         await pilot.press("enter")
         assert channels_screen(app).focused is channels_screen(app).table
         assert len(shown(app)) == 6

@@ -39,7 +39,10 @@ def quick_filters(row: Row, arrangement: Arrangement) -> list[tuple[str, str]]:
     shown = [name for name in ("block", *arrangement.shown) if name != sorted_by]
     others = [name for name in alike if name not in (sorted_by, *shown)]
     rest = [(alike[name], f"{name} like this") for name in (*shown, *others) if name in alike]
-    return [*first, *GENERAL, *tags, *rest]
+    once: dict[str, str] = {}
+    for expression, label in (*first, *GENERAL, *tags, *rest):
+        once.setdefault(expression, label)
+    return list(once.items())
 
 
 def like(column: Column, value: Value) -> str:

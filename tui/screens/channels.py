@@ -59,7 +59,7 @@ class ChannelsScreen(Screen[None]):
         Binding("z", "app.ask('undo')", "Undo", id="undo"),
         Binding("Z,ctrl+r", "app.ask('redo')", "Do again what was undone", show=False, id="redo"),
         Binding("slash", "filter", "Filter", id="filter"),
-        Binding("escape", "let_go", "Let go of what is chosen, then of the filter", show=False, id="filter.off"),
+        Binding("escape", "let_go", "Let go of what is chosen, then clear the filter", show=False, id="filter.off"),
         Binding("f", "quick_filter", "Filter by a likeness, a mark or a criterion", show=False, id="filter.quick"),
         Binding("I", "invert_filter", "Show what the filter hides instead", show=False, id="filter.invert"),
         Binding("s", "sort", "Sort", id="sort"),
@@ -239,12 +239,12 @@ class ChannelsScreen(Screen[None]):
         self.query_one(StatusBar).tell(
             f"{chosen} chosen" if chosen else "",
             f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
-            f"{shown} of {whole}" if shown != whole else f"{whole} channels",
+            f"{shown} of {whole} shown" if shown != whole else "",
             f"{done} of {to_judge} judged",
             self.graphics.mode,
-            set_name(self.reading.key),
             self.info.name,
             self.device,
+            set_name(self.reading.key),
             self.cache,
         )
 

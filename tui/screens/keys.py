@@ -17,7 +17,8 @@ from tui.screens.dialogs import Written
 from tui.widgets.columns import DIM
 
 KEY = Style(color="cyan", bold=True)
-KEYS_WIDTH = 16
+KEYS_WIDTH = 14
+WHAT_WIDTH = 46
 
 
 class KeysDialog(Written[None]):
@@ -25,6 +26,7 @@ class KeysDialog(Written[None]):
 
     DEFAULT_CSS = """
     KeysDialog VerticalScroll { max-height: 80vh; }
+    KeysDialog .body { text-wrap: nowrap; text-overflow: ellipsis; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter", "leave", "Close", show=False),
@@ -74,7 +76,7 @@ def key_help(sections: Sequence[tuple[str, Sequence[Action]]], typed: str) -> Te
             continue
         text.append(f"{title}\n", Style(bold=True))
         for action in found:
-            text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description}  ")
+            text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description:<{WHAT_WIDTH}} ")
             text.append(f"{action.id}\n", DIM)
         text.append("\n")
     if not text:

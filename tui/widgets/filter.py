@@ -29,9 +29,10 @@ class FilterBar(Container):
     FilterBar { height: 0; background: $surface; }
     FilterBar.shown { height: auto; }
     FilterBar Horizontal { height: 1; }
-    FilterBar Label { width: 2; color: $accent; text-style: bold; }
+    FilterBar Label { width: 2; color: $text-accent; text-style: bold; }
     FilterBar Input { width: 1fr; }
-    FilterBar #wrong { height: auto; min-height: 1; max-height: 4; color: $text-error; display: none; }
+    FilterBar #wrong { height: auto; min-height: 1; max-height: 4; color: $foreground; display: none; }
+    FilterBar #wrong.wrong { color: $text-error; }
     FilterBar.written #wrong { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -185,18 +186,24 @@ class FilterBar(Container):
             hint = self._offering()
         elif self._error is not None:
             hint = self._pointing(self._error)
-        self.query_one("#wrong", Static).update(hint)
+        line = self.query_one("#wrong", Static)
+        line.set_class(not self._completions, "wrong")
+        line.update(hint)
 
     def _offering(self) -> Text:
         """The names that may be completed, on one line that begins with the one that Tab takes."""
         names = [*self._completions[self._candidate :], *self._completions[: self._candidate]]
-        text = Text(" " * PROMPT, no_wrap=True, overflow="ellipsis", style="default")
+        text = Text(" " * PROMPT, no_wrap=True)
         text.append(f" {names[0].text} ", Style(reverse=True)).append(" Tab  ", DIM)
-        for name in names[1:6]:
+        for place, name in enumerate(names[1:], 1):
+            rest = len(names) - place
+            if text.cell_len + len(name.text) + len(f"  +{rest} ") > self.size.width:
+                text.append(f"+{rest}  ", DIM)
+                break
             text.append(f"{name.text}  ")
-        if len(names) > 6:
-            text.append(f"+{len(names) - 6}  ", DIM)
-        return text.append(names[0].help, DIM)
+        text.append(names[0].help, DIM)
+        text.truncate(max(1, self.size.width), overflow="ellipsis")
+        return text
 
     def _pointing(self, error: FilterError) -> Text:
         """On one line where it fits, so that the table does not jump while one writes."""
