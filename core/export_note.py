@@ -9,12 +9,14 @@ from typing import Any
 
 from core.blocks import ModelInfo
 from core.columns import Value, column, number_text
-from core.export import Index, write_with_meta
-from core.export_sheet import Pictured, check_count, pictured, png, strip
+from core.export import FORMATS, Index, write_table, write_with_meta
+from core.export_sheet import Pictured, check_count, pictured, png, strip, write_sheet
 from core.store import FZSet
 from core.table import Frame
 
 NOTE_COLUMNS = ("block", "channel", "mix_ratio", "update", "scale_metric", "scale_invariant", "marked", "tags", "note")
+KINDS = (*FORMATS, "md", "png")
+"""Every format of an export, as the ending of its file: tables, a Markdown note, a contact sheet."""
 PICTURE_SIDE = 224
 
 
@@ -73,6 +75,31 @@ def write_note(
     table = f"{about}\n{to_markdown(frame, rows, columns)}"
     text = note_text(title, table, channels, names)
     write_with_meta(path, text, {**meta, "format": "md", "columns": list(columns), "rows": len(rows)}, files)
+
+
+def write_channels(
+    kind: str,
+    info: ModelInfo,
+    fzset: FZSet,
+    frame: Frame,
+    index: Index,
+    columns: Sequence[str],
+    path: Path,
+    meta: Mapping[str, Any],
+) -> None:
+    """Rows of a frame as a file of any of `KINDS`. Raises as the one that writes it does."""
+    if kind == "png":
+        write_sheet(info, fzset, frame, index, path, meta)
+    elif kind == "md":
+        write_note(info, fzset, frame, index, columns, path, meta)
+    else:
+        write_table(frame, index, columns, kind, path, meta)
+
+
+def kind_of(path: Path) -> str | None:
+    """The kind that a file's ending stands for, None when it is none of `KINDS`."""
+    ending = path.suffix.lower().removeprefix(".")
+    return ending if ending in KINDS else None
 
 
 def pictures_folder(path: Path) -> str:

@@ -13,15 +13,15 @@ from rich.text import Text
 
 from core.columns import COLUMNS, parse_columns
 from core.errors import UsageError
-from core.export import meta_path, table_meta, to_csv, to_json, write_table
-from core.export_note import NOTE_COLUMNS, pictures_folder, to_markdown, write_note
-from core.export_sheet import check_count, sheet_size, write_sheet
+from core.export import meta_path, table_meta, to_csv, to_json
+from core.export_note import KINDS, NOTE_COLUMNS, pictures_folder, to_markdown, write_channels
+from core.export_sheet import check_count, sheet_size
 from core.store import FZSet
 from core.table import Frame
 from tui.reading import Reading
 from tui.widgets.columns import DIM
 
-SUFFIXES = (".csv", ".json", ".md", ".png")
+SUFFIXES = tuple(f".{kind}" for kind in KINDS)
 PREVIEWED = 4
 """Lines of a file shown before it is written."""
 
@@ -98,9 +98,4 @@ class Export:
         path, kind, names = self.path(form), self.path(form).suffix.lower(), self.columns(form)
         reading = self.reading
         meta: dict[str, Any] = table_meta(reading.info, reading.key, self.expression, selection=self.scope)
-        if kind == ".png":
-            write_sheet(reading.info, fzset, self.frame, self.rows, path, meta)
-        elif kind == ".md":
-            write_note(reading.info, fzset, self.frame, self.rows, names, path, meta)
-        else:
-            write_table(self.frame, self.rows, names, kind[1:], path, meta)
+        write_channels(kind[1:], reading.info, fzset, self.frame, self.rows, names, path, meta)

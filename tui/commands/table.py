@@ -13,7 +13,8 @@ from rich.text import Text
 
 from core.columns import COLUMNS, DEFAULT_COLUMNS, column, number_text, parse_columns
 from core.errors import UsageError
-from core.export import FORMATS, table_meta, to_csv, to_json, write_table
+from core.export import table_meta, to_csv, to_json
+from core.export_note import KINDS, NOTE_COLUMNS, kind_of, to_markdown, write_channels
 from core.filter import HELP
 from core.table import Frame, build_frame
 from tui.given import Given, set_options
@@ -38,8 +39,9 @@ from tui.selection import Selection, selection_options
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["table", *FORMATS]),
-    help="[default: table; csv or json for a --out FILE that ends so]",
+    type=click.Choice(["table", *KINDS]),
+    help="md is a Markdown table, and with --out a note with a picture of every channel; png, only with --out, is a "
+    "contact sheet of their FZs.  [default: table, or as the --out FILE ends]",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, with FILE.meta.json beside it."
@@ -61,6 +63,8 @@ def command(
     \b
     streamscope table --block 2.1 --sort scale_metric --desc --top 10
     streamscope table --filter "0.8 < mix_ratio < 1.25 and not marked" --out tonight.csv
+    streamscope table --marked --out tonight.md
+    streamscope table --block 2.1 --sort scale_metric --desc --top 20 --out top.png
     """
     if sort is not None:
         column(sort)
@@ -85,14 +89,19 @@ def command(
     everything = tuple(c.name for c in COLUMNS)
     if out is not None:
         if kind == "table":
-            raise UsageError("--out writes csv or json; give --format or a FILE that ends in .csv or .json")
+            raise UsageError(f"--out writes {', '.join(KINDS)}; give --format or a FILE that ends so")
         images = scan.described if scan else None
         told: dict[str, Any] = {"sort": sort, "descending": desc, "rows": len(rows), "images": images}
         meta = table_meta(info, fzset.key, selection.expression, **told)
-        write_table(frame, rows, names or everything, kind, out, meta)
+        shown = names or (NOTE_COLUMNS if kind == "md" else everything)
+        write_channels(kind, info, fzset, frame, rows, shown, out, meta)
         click.echo(f"wrote {len(rows)} channels to {out}", err=True)
     elif kind == "table":
         _print(frame, rows, names or DEFAULT_COLUMNS)
+    elif kind == "png":
+        raise UsageError("a contact sheet goes to a file; give --out FILE.png")
+    elif kind == "md":
+        click.echo(to_markdown(frame, rows, names or NOTE_COLUMNS), nl=False)
     else:
         click.echo((to_csv if kind == "csv" else to_json)(frame, rows, names or everything), nl=False)
 
@@ -100,7 +109,7 @@ def command(
 def _by_ending(out: Path | None) -> str:
     if out is None:
         return "table"
-    return {".csv": "csv", ".json": "json"}.get(out.suffix.lower(), "csv")
+    return kind_of(out) or "csv"
 
 
 def _print(frame: Frame, rows: np.ndarray, names: tuple[str, ...]) -> None:
