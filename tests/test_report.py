@@ -177,11 +177,13 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
     store = open_store(tmp_path / "cache", info)
     fill(store, info, ["1.1"], range(2))
     out = tmp_path / "report"
-    assert main(["report", "--cache", str(tmp_path / "cache"), "--block", "2.1", "--out", str(out)]) == 0
-    overview, block = (Page(out / name).text for name in ("index.html", "block-2.1.html"))
+    blocks = ["--block", "1.1", "--block", "2.1"]
+    assert main(["report", "--cache", str(tmp_path / "cache"), *blocks, "--top", "1", "--out", str(out)]) == 0
+    overview, begun, block = (Page(out / name).text for name in ("index.html", "block-1.1.html", "block-2.1.html"))
     for said in (
         "block 2.1 is not computed: run 'streamscope compute --block 2.1'",
-        "not in this report: 1.0, 1.1, 2.0",
+        "4 channels of 1.1 are not computed: 2-5",
+        "not in this report: 1.0, 2.0",
         "no images have been scanned: run 'streamscope scan DIR'",
         "no tuning curves are stored: run 'streamscope curves'",
         "no ablation of these blocks is stored",
@@ -190,8 +192,9 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
     ):
         assert said in overview
     assert "block 2.1 is not computed" in block
-    assert read_table(out, "top_mixes") == []
-    assert capsys.readouterr().out == f"wrote {out}/index.html: 8 channels of 1 blocks\n"
+    assert "4 channels of 1.1 are not computed: 2-5" in begun
+    assert [row["share"] for row in read_table(out, "shares") if row["block"] == "2.1"] == [""] * 6
+    assert capsys.readouterr().out == f"wrote {out}/index.html: 14 channels of 2 blocks\n"
 
 
 def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path):

@@ -148,7 +148,7 @@ class Site:
         rows, provenance = self.material.rows[block.name], f"block {block.name}"
         drawn: dict[str, figures.Drawn | None] = dict.fromkeys(("spectrum", "skip_weights", "inhibition", "tuning"))
         if found["blocks"].value(number, "computed"):
-            drawn = {
+            drawn |= {
                 "spectrum": self._draw(
                     figures.Drawn(f"spectrum-{block.name}", f"Histogram of M, {provenance}.", block=block.name),
                     lambda: figures.spectrum_figure(rows),
