@@ -91,7 +91,11 @@ def check_keys(keys: Mapping[str, str]) -> tuple[str, str] | None:
         for key in split_keys(text):
             if not _is_key(key):
                 return action, f'{key!r} is no key; write for example "x", "ctrl+x", "f5" or "question_mark"'
+    # A screen may take over a key of the app, such as q; only new clashes are mistakes.
+    meant = {(first.id, second.id, key) for first, second, key in _clashes(actions({}))}
     for first, second, key in _clashes(actions(keys)):
+        if (first.id, second.id, key) in meant:
+            continue
         culprit, other = (second, first) if second.id in keys else (first, second)
         if culprit.id in keys:
             return culprit.id, f"{key!r} is the key of {other.id} ({other.description}) too"
