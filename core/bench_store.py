@@ -6,20 +6,28 @@ its own record and checksums and passes `streamscope cache verify`.
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from core.blocks import Block, Field, ModelInfo, SkipWeights, Target, Tensor
+from core.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target, Tensor
+from core.plan import Plan, Request
 from core.recipe import Recipe, SetKey
 from core.spec import ModelSpec
-from core.store import FZSet, Store
+from core.store import FZSet, Store, usage
 from core.store.batches import RECORD, batch_name, encode_fzs, encode_measures
 from core.store.layout import SUMS, sha256, sums_text
+from core.table import build_frame, summarise
 
 LAYERS = {
     "resnet18": ((2, 2, 2, 2), 1),
@@ -78,8 +86,10 @@ class Filler:
     def close(self) -> None:
         shutil.rmtree(self._originals)
 
-    def fill(self, info: ModelInfo, seed: int, count: int, width: int = WIDTH) -> FZSet:
+    def fill(self, info: ModelInfo, seed: int, count: int, width: int = WIDTH) -> None:
         """FZs and measures of a new set, in the order that a job makes them, until there are `count` FZs or all."""
+        if count <= 0:
+            return
         self.store.register(info)
         self.store.remember(ModelSpec(info.name).text, info.fingerprint)
         fzset = self.store.set(info, SetKey(info.default_recipe, seed), create=True)
@@ -90,9 +100,8 @@ class Filler:
                     channels = range(first, min(first + width, info.block(name).channels))
                     for tensor in tensors:
                         if self.fzs >= end:
-                            return fzset
+                            return
                         self._row(fzset, info.target(name, tensor), name, tensor, channels)
-        return fzset
 
     def _row(self, fzset: FZSet, target: Target, block: str, tensor: Tensor, channels: Sequence[int]) -> None:
         count = len(channels)
@@ -132,7 +141,7 @@ class Filler:
 
 
 def fill_store(root: Path, fzs: int = 100_000) -> Store:
-    """A new store of `fzs` FZs: ResNet18 with five seeds, ResNet34 with two, ResNet50 whole, and a part of each other."""
+    """A new store of `fzs` FZs: ResNet18 with five seeds, ResNet34 with two, ResNet50 whole, a part of each other."""
     store = Store.open(root, create=True)
     filler = Filler(store)
     whole = [("resnet18", seed) for seed in range(5)] + [("resnet34", 0), ("resnet34", 1), ("resnet50", 0)]
@@ -145,3 +154,103 @@ def fill_store(root: Path, fzs: int = 100_000) -> Store:
     finally:
         filler.close()
     return store
+
+
+def measure_store(root: Path, fzs: int = 100_000) -> dict[str, Any]:
+    """Seconds and megabytes that looking at a store of `fzs` FZs costs, each in a process of its own.
+
+    Fills `root` when nothing is there. `seconds` are wall clock and `cpu_seconds` this process's own, which is what
+    counts on a machine that is busy with something else; of `peak_mb` the program itself takes `imports_mb`.
+    """
+    filled = time.perf_counter()
+    if not (root / "models").is_dir():
+        fill_store(root, fzs)
+    found: dict[str, Any] = {"fill_seconds": round(time.perf_counter() - filled, 1)}
+    for name in MEASURES:
+        command = [sys.executable, "-m", "core.bench_store", name, str(root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[name] = json.loads(done.stdout)
+    return found
+
+
+def _open(root: Path) -> dict[str, Any]:
+    store = Store.open(root)
+    sets = [fzset for info in store.models() for fzset in store.sets(info)]
+    return {"sets": len(sets)}
+
+
+def _plan(root: Path) -> dict[str, Any]:
+    """What is missing of everything, of every set."""
+    store = Store.open(root)
+    missing = 0
+    for info in store.models():
+        for fzset in store.sets(info):
+            plan = Plan(info, fzset, Request.of(info, fzset.key, (), TENSORS, WIDTH))
+            missing += sum(1 for _ in plan.tasks())
+    return {"missing": missing}
+
+
+def _plan_largest(root: Path) -> dict[str, Any]:
+    """The first look at the largest set, then what an idle worker pays for each further one."""
+    info, fzset = _largest(Store.open(root))
+    plan = Plan(info, fzset, Request.of(info, fzset.key, (), TENSORS, WIDTH))
+    missing = sum(1 for _ in plan.tasks())
+    again = time.perf_counter()
+    next(plan.tasks(), None)
+    return {"model": info.name, "missing": missing, "look_again_seconds": round(time.perf_counter() - again, 4)}
+
+
+def _cache_info(root: Path) -> dict[str, Any]:
+    used = usage(Store.open(root))
+    return {
+        "fzs": sum(u.fzs for u in used),
+        "batches": sum(u.batches for u in used),
+        "bytes": sum(u.bytes for u in used),
+    }
+
+
+def _app_reads(root: Path) -> dict[str, Any]:
+    """What the app reads before it shows its table: the model, its set, every row; of the largest set."""
+    store = Store.open(root)
+    info, _ = _largest(store)
+    known = Store.open(root).recall(ModelSpec(info.name).text)
+    assert known is not None
+    frame = build_frame(known, store.choose_set(known), [block.name for block in known.blocks])
+    return {"model": known.name, "rows": len(frame), "computed": sum(s.computed for s in summarise(frame).values())}
+
+
+def _largest(store: Store) -> tuple[ModelInfo, FZSet]:
+    """The whole set with most channels."""
+    counts: dict[str, tuple[int, ModelInfo, FZSet]] = {}
+    for info in store.models():
+        for fzset in store.sets(info):
+            folders = sum(len(os.listdir(entry)) for entry in os.scandir(fzset.path / "fzs"))
+            counts[str(fzset.path)] = (folders, info, fzset)
+    _, info, fzset = max(counts.values(), key=lambda count: count[0])
+    return info, fzset
+
+
+MEASURES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "open": _open,
+    "plan": _plan,
+    "plan_largest": _plan_largest,
+    "cache_info": _cache_info,
+    "app_reads": _app_reads,
+}
+
+
+def _main(name: str, root: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    wall, cpu = time.perf_counter(), time.process_time()
+    said = MEASURES[name](root)
+    figures = {
+        "seconds": round(time.perf_counter() - wall, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "imports_mb": round(before / 1024, 1),
+    }
+    print(json.dumps({**figures, **said}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], Path(sys.argv[2]))

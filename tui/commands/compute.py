@@ -33,6 +33,17 @@ from tui.selection import Selection, selection_options
     metavar="N",
     help="Channels optimised together.  [default: on a CPU 16, or 64 of small images; what fits on CUDA]",
 )
+@click.option(
+    "--devices",
+    metavar="LIST",
+    help="One worker process for each: CUDA indices such as 0,1, or cpu,cpu to divide a CPU's cores.  "
+    "[default: every CUDA device, where --device is auto]",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Compute on the Dask cluster of this scheduler, tcp://HOST:8786; its workers choose by --device too.",
+)
 @objective_option
 @click.option(
     "--detach",
@@ -42,7 +53,14 @@ from tui.selection import Selection, selection_options
 @selection_options
 @set_options
 def command(
-    given: Given, selection: Selection, tensors: str, batch: int | None, objective: Objective, detach: bool
+    given: Given,
+    selection: Selection,
+    tensors: str,
+    batch: int | None,
+    devices: str | None,
+    scheduler: str | None,
+    objective: Objective,
+    detach: bool,
 ) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
 
@@ -54,6 +72,8 @@ def command(
     streamscope compute --model demo
     streamscope compute --block 2.1 --block 3.0 --steps 512
     streamscope compute --block 2.1 --channels 0-31,108 --tensor in,block
+    streamscope compute --devices 0,1
+    streamscope compute --scheduler tcp://gpu-cluster:8786
     """
     spec = given.spec
     if batch is not None and batch < 1:
@@ -62,31 +82,36 @@ def command(
     unknown = [part for part in wanted if part not in TENSORS]
     if unknown:
         raise UsageError(f"unknown tensor {unknown[0]!r}; use {', '.join(TENSORS)}")
+    named = tuple(part.strip() for part in devices.split(",")) if devices else ()
+    if named and (scheduler or given.device != "auto"):
+        raise UsageError(f"--devices names this machine's, so it excludes {'--scheduler' if scheduler else '--device'}")
     known = given.store().recall(spec.text)
     if known is not None:
         # Everything that can be wrong is found before seconds go into loading the weights.
         _request(given, given.store(), known, selection, wanted, batch or 1, objective)
 
     from core.batch import default_batch
+    from core.devices import shared_batch, worker_devices
     from core.model import load_network
 
+    # What works is elsewhere where there are several devices or a cluster: here only the network's description counts.
+    places = ("cpu",) if scheduler else worker_devices(given.device, named)
     with download_progress(f"downloading {spec.name}") as progress:
-        network = load_network(spec, given.device, progress)
-    request = _request(
-        given,
-        given.store(),
-        network.info,
-        selection,
-        wanted,
-        batch or default_batch(network.info, network.device),
-        objective,
-    )
+        network = load_network(spec, places[0] if len(places) == 1 else "cpu", progress)
+    if batch is None and not scheduler:
+        alone = len(places) == 1
+        batch = default_batch(network.info, network.device) if alone else shared_batch(network.info, places)
+    request = _request(given, given.store(), network.info, selection, wanted, batch or 1, objective)
     store = Store.open(given.root, create=True)
     asked = {
         "model": spec.name,
         "weights": str(spec.weights.resolve()) if spec.weights else None,
         "device": given.device,
+        **({"devices": list(places)} if named else {}),
+        **({"scheduler": scheduler} if scheduler else {}),
         **request.to_json(),
+        # A cluster's workers say what suits them.
+        "batch": batch,
     }
     if detach:
         from tui.job_control import Workers

@@ -1,0 +1,79 @@
+"""How throughput grows with worker processes on this machine, and how fast one process stores what others compute."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.batch import commit_task
+from core.blocks import Target
+from core.errors import StreamscopeError
+from core.plan import Task
+from core.recipe import Recipe, SetKey
+from core.store import Store, create_job, job_state, read_log
+
+STORED = 64
+"""FZs in the batch whose storing is timed."""
+
+
+def measure_workers(counts: Sequence[int] = (1, 2), steps: int = 112, device: str = "cpu") -> dict[str, Any]:
+    """Image-steps a second of the demo model's whole set by 1, 2, … worker processes on one device of this machine.
+
+    Counted from the first batch's beginning to the last one's end, without the start of Python and torch. Several
+    processes divide the cores of a CPU; on CUDA give the names of as many devices as `counts` has at most, with commas.
+    Raises StreamscopeError when a job fails.
+    """
+    names = device.split(",")
+    found: dict[str, Any] = {"device": device, "cores": os.cpu_count(), "steps": steps, "workers": {}}
+    first = None
+    for count in counts:
+        devices = [names[number % len(names)] for number in range(count)]
+        with tempfile.TemporaryDirectory() as folder:
+            rate = _rate(Path(folder), devices, steps)
+        first = first or rate
+        found["workers"][str(count)] = {"image_steps_a_second": round(rate), "times_one": round(rate / first, 2)}
+    with tempfile.TemporaryDirectory() as folder:
+        found["stored_fzs_a_second"] = round(_stored(Path(folder)))
+    return found
+
+
+def _rate(root: Path, devices: Sequence[str], steps: int) -> float:
+    store = Store.open(root, create=True)
+    where = {"devices": list(devices)} if len(devices) > 1 else {"device": devices[0]}
+    job = create_job(store, {"model": "demo", "steps": steps, **where})
+    command = [sys.executable, "-m", "core.worker", "run", "--cache", str(root), "--job", job.id]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise StreamscopeError(f"a job on {', '.join(devices)} failed: {job_state(store, job).message}")
+    batches = [event for event in read_log(job)[0] if event["event"] == "fz"]
+    began = min(event["time"] - event["seconds"] for event in batches)
+    return float(steps * sum(event["count"] for event in batches) / (max(e["time"] for e in batches) - began))
+
+
+def _stored(root: Path) -> float:
+    """FZs of 224 px a second that one process commits, of what came encoded: what a cluster's client can take."""
+    from core.bench_store import made_up_info
+
+    store = Store.open(root, create=True)
+    info = made_up_info("resnet18")
+    fzset = store.set(info, SetKey(Recipe()), create=True)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (STORED, 224, 224, 3), dtype=np.uint8)
+    ones, flags = np.ones(STORED), [""] * STORED
+    took = []
+    for block in ("3.0", "3.1", "4.0", "4.1"):
+        channels = tuple(range(STORED))
+        made = (images, ones, np.ones((STORED, 32)), flags, {"device": "made up"})
+        files = fzset.fz_files(Target(block, "block"), channels, *made)
+        began = time.perf_counter()
+        commit_task(fzset, Task("fz", block, "block", channels, 0), files)
+        took.append(time.perf_counter() - began)
+    return STORED / float(np.median(took))
