@@ -138,8 +138,11 @@ def _print(result: Ablation) -> None:
     for path, reason in result.unreadable:
         click.echo(f"streamscope: left out {path}: {reason}", err=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("zoom", "true zoom", "intact", "ablated", "controls", "ablated/intact", "ablated/controls", "as low"):
-        table.add_column(name, justify="right", no_wrap=True)
+    # On a narrow terminal an interval goes below its number rather than off the edge.
+    widths = {"zoom": 4, "true\nzoom": 4, "intact": 6, "ablated": 7, "controls": 13}
+    widths |= {"ablated /\nintact": 13, "ablated /\ncontrols": 13, "as\nlow": 5}
+    for name, width in widths.items():
+        table.add_column(name, justify="right", min_width=width)
     count = len(result.controls.sets)
     for zoom in result.zooms:
         shares = [control.share for control in zoom.controls]
