@@ -90,7 +90,16 @@ def spectrum_figure(frame: Frame) -> Figure:
         ax.tick_params(labelbottom=True)
         if columns == 1:
             for kind, x in (("overwrite", 1 / 3), ("mix", (1 / UPDATE_BOUND + UPDATE_BOUND) / 2), ("skip", 3.25)):
-                ax.text(x, 0.98, kind, transform=ax.get_xaxis_transform(), ha="center", va="top", color=COLOURS[kind])
+                ax.text(
+                    x,
+                    0.98,
+                    kind,
+                    transform=ax.get_xaxis_transform(),
+                    ha="center",
+                    va="top",
+                    color=COLOURS[kind],
+                    fontsize=8,
+                )
             ax.margins(y=0.15)
     for ax in axes[len(found) :]:
         ax.set_axis_off()
