@@ -15,8 +15,8 @@ from core.assemble import NEEDED
 from core.measures import relu
 from core.model import Network
 from core.responses import Version, Watch, batches, compute_fz_responses, describe, responses
-from core.store.curves import ANTIALIASED
-from core.store.responses import CURVES, commit_responses, response_folder, stored_channels
+from core.store.curves import ANTIALIASED, missing_mei_curves
+from core.store.responses import CURVES, commit_responses, response_folder
 from core.store.sets import FZSet
 
 if TYPE_CHECKING:
@@ -122,11 +122,3 @@ def compute_mei_curves(
         if watch is not None:
             watch(done, len(missing))
     return len(missing)
-
-
-def missing_mei_curves(scan: Scan, block: str, antialias: bool) -> list[int]:
-    """Channels that lack a curve on the MEIs of `in` or of `block`."""
-    variant = ANTIALIASED if antialias else ""
-    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
-    lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
-    return sorted(lacking[0] | lacking[1])

@@ -14,10 +14,10 @@ from core.errors import UsageError
 from core.images import find_images
 from core.scan import scan_images
 from core.store import Store, drop, verify
-from core.store.curves import curves_of
+from core.store.curves import curves_of, missing_mei_curves
 from core.store.responses import CURVES, response_folder
 from core.table import build_frame
-from core.tuning import compute_curves, compute_mei_curves, missing_mei_curves, real_scale, rescale, shown_side
+from core.tuning import compute_curves, compute_mei_curves, real_scale, rescale, shown_side
 
 NAN = np.nan
 
@@ -225,7 +225,7 @@ def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network, 
                 assert got["pre"][8] == pytest.approx(own["pre"].mean(), abs=1e-5)
                 assert got["out"][8] == pytest.approx(np.maximum(own["pre"], 0).mean(), abs=1e-5)
     assert 0 < measured < 16
-    assert missing_mei_curves(scan, "1.1", antialias=False) == []
+    assert missing_mei_curves(scan, "1.1") == []
     assert compute_mei_curves(network, scan, "1.1") == 0
 
 

@@ -1,6 +1,8 @@
 """`streamscope curves` and `streamscope nulls` on a real store of the demo model."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -140,3 +142,12 @@ def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(arguments, code,
     assert captured.out == ""
     assert message in captured.err.splitlines()[-1]
     assert files(store) == before
+
+
+def test_showing_what_is_stored_does_not_load_torch(store):
+    code = "import sys; from tui.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    assert main(["curves", "--model", "demo", "--cache", str(store.root), "--device", "cpu", "--seed", "0"]) == 0
+    for command in ("nulls", "curves"):
+        arguments = [command, "--block", "1.1", "--model", "demo", "--cache", str(store.root), "--seed", "0"]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, bool(done.stdout)) == (0, True)

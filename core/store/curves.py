@@ -16,9 +16,11 @@ from core.store.responses import (
     CURVES,
     READ_OUT,
     ResponseBatch,
+    missing_responses,
     read_responses,
     response_folder,
     set_responses,
+    stored_channels,
 )
 from core.store.sets import FZSet
 
@@ -67,6 +69,20 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
     folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in NEEDED}
     found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
     return _merge(found, antialias, MEIS)
+
+
+def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
+    """Whether a stored FZ of the block's `in` or `block` lacks its curve."""
+    variant = ANTIALIASED if antialias else ""
+    return any(missing_responses(fzset, CURVES, block, on, variant) for on in NEEDED)
+
+
+def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
+    """Channels that lack a curve on the MEIs of `in` or of `block`."""
+    variant = ANTIALIASED if antialias else ""
+    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
+    lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
+    return sorted(lacking[0] | lacking[1])
 
 
 def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int) -> Curves | None:

@@ -17,7 +17,7 @@ from core.blocks import ModelInfo, pick_blocks
 from core.columns import number_text
 from core.errors import StoreError
 from core.store import FZSet
-from core.store.curves import curves_of
+from core.store.curves import curves_of, missing_curves, missing_mei_curves
 from tui.given import Given, set_options
 from tui.progress import count_progress, download_progress
 
@@ -78,11 +78,12 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
 def _compute(
     given: Given, info: ModelInfo, fzset: FZSet, scan: Scan | None, blocks: list[str], antialias: bool
 ) -> None:
-    from core.store.curves import ANTIALIASED
-    from core.store.responses import CURVES, missing_responses
-
-    variant = ANTIALIASED if antialias else ""
-    if scan is None and not any(missing_responses(fzset, CURVES, b, on, variant) for b in blocks for on in NEEDED):
+    lacking = [
+        block
+        for block in blocks
+        if missing_curves(fzset, block, antialias) or (scan is not None and missing_mei_curves(scan, block, antialias))
+    ]
+    if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
     from core.model import load_network
@@ -90,7 +91,7 @@ def _compute(
 
     with download_progress(f"downloading {given.spec.name}") as progress:
         network = load_network(given.spec, given.device, progress)
-    for block in blocks:
+    for block in lacking:
         with count_progress(f"{block} FZs", "FZs") as watch:
             compute_curves(network, fzset, block, antialias, watch)
         if scan is not None:
