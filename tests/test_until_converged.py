@@ -9,6 +9,7 @@ from core.errors import UsageError
 from core.recipe import Recipe, SetKey
 from core.until_converged import has_converged
 from core.visualize import visualize
+from tui.cli import main
 
 TARGET = Target("1.1", "block")
 CHANNELS = (2, 0, 1, 3, 2)
@@ -63,3 +64,17 @@ def test_a_set_of_converged_fzs_is_another_set_and_a_set_without_is_named_as_bef
 def test_a_plateau_that_makes_no_sense_is_refused(plateau):
     with pytest.raises(UsageError, match="plateau"):
         Recipe(plateau=plateau)
+
+
+def test_compute_until_converged_makes_a_set_of_its_own_that_reading_commands_find(tmp_path, capfd):
+    cache = ["--model", "demo", "--cache", str(tmp_path)]
+    chosen = ["--block", "1.0", "--channels", "0,1", "--tensor", "block", "--steps", "64"]
+    assert main(["compute", *cache, *chosen]) == 0
+    assert main(["compute", *cache, *chosen, "--until-converged"]) == 0
+    capfd.readouterr()
+    assert main(["table", *cache, "--block", "1.0", "--channels", "0", "--until-converged", "--json"]) == 0
+    assert "demo-converged" not in capfd.readouterr().err
+    names = [path.name for path in (tmp_path / "models").glob("demo-*/sets/*")]
+    assert sorted(name.rsplit("-", 1)[0] for name in names) == ["demo-64-s0-exact", "demo-converged-64-s0-exact"]
+    assert main(["cache", "prune", *cache, "--until-converged", "--yes"]) == 0
+    assert [p.name.startswith("demo-64") for p in (tmp_path / "models").glob("demo-*/sets/*")] == [True]

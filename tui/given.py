@@ -46,6 +46,7 @@ class Given:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    until_converged: bool | None = None
     images: Path | None = None
 
     @property
@@ -75,20 +76,33 @@ class Given:
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
-        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact", objective)
+        recipe = info.recipe(self.steps)
+        if self.until_converged:
+            recipe = recipe.until_converged()
+        return SetKey(recipe, self.seed or 0, self.capture or "exact", objective)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was said of the set to read, for `Store.fitting_sets`."""
+        return {
+            "steps": self.steps,
+            "seed": self.seed,
+            "capture": self.capture,
+            "converged": self.until_converged,
+        }
 
     def stored_set(self, store: Store, info: ModelInfo, objective: Objective = "neuron") -> FZSet:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
-        fzset = store.choose_set(info, steps=self.steps, seed=self.seed, capture=self.capture, objective=objective)
-        told = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+        fzset = store.choose_set(info, objective=objective, **self.told)
         if fzset is None:
-            which = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+            which = ", ".join(f"{name} {value}" for name, value in self.told.items() if value not in (None, True))
+            which += f"{', ' if which else ''}until converged" if self.until_converged else ""
             what, how = ("nothing", "") if objective == "neuron" else ("no channel FZ", " --objective channel")
             raise StoreError(
                 f"{what} is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
                 f"run 'streamscope compute{how}' first"
             )
-        if None in told.values() and sum(s.key.objective == objective for s in store.sets(info)) > 1:
+        if len(store.fitting_sets(info, objective=objective, **self.told)) > 1:
             click.echo(f"streamscope: reading the set: {fzset.key}", err=True)
         return fzset
 
@@ -140,6 +154,12 @@ _SETS = (
         "for comparing with published lists only.",
     ),
     click.option(
+        "--until-converged",
+        is_flag=True,
+        default=None,
+        help="FZs that each stopped when their activation had converged, instead of the recipe's steps.",
+    ),
+    click.option(
         "--images",
         type=click.Path(path_type=Path),
         metavar="DIR",
@@ -147,7 +167,7 @@ _SETS = (
     ),
 )
 
-_SET_NAMES = frozenset({"steps", "seed", "capture", "images"})
+_SET_NAMES = frozenset({"steps", "seed", "capture", "until_converged", "images"})
 _COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
 
 

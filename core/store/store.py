@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 from core import __version__
 from core.blocks import ModelInfo
@@ -136,7 +137,7 @@ class Store:
             fzset.create()
         return fzset
 
-    def choose_set(
+    def fitting_sets(
         self,
         info: ModelInfo,
         *,
@@ -144,21 +145,28 @@ class Store:
         seed: int | None = None,
         capture: Capture | None = None,
         objective: Objective = "neuron",
-    ) -> FZSet | None:
-        """The stored set that fits what was given: the only one, else the last completed, else the newest, or None.
+        converged: bool | None = None,
+    ) -> list[FZSet]:
+        """The stored sets that fit what was given, oldest first.
 
-        Channel FZs are chosen only when `objective` asks for them.
+        `converged` is whether a recipe stops what has converged. Channel FZs are found only when `objective` asks for
+        them.
         """
-        fitting = [
+        return [
             fzset
             for fzset in self.sets(info)
             if fzset.key.objective == objective
-            and (steps is None or fzset.key.recipe.steps == steps)
-            and (seed is None or fzset.key.seed == seed)
-            and (capture is None or fzset.key.capture == capture)
+            and steps in (None, fzset.key.recipe.steps)
+            and seed in (None, fzset.key.seed)
+            and capture in (None, fzset.key.capture)
+            and converged in (None, fzset.key.recipe.plateau is not None)
         ]
-        # `sets` is oldest first, and max keeps the first of equals.
-        return max(reversed(fitting), key=lambda s: s.completed_at() or 0.0, default=None)
+
+    def choose_set(self, info: ModelInfo, **given: Any) -> FZSet | None:
+        """The stored set that fits what was given (of `fitting_sets`): the only one, else the last completed, else the
+        newest, or None."""
+        # They are oldest first, and max keeps the first of equals.
+        return max(reversed(self.fitting_sets(info, **given)), key=lambda s: s.completed_at() or 0.0, default=None)
 
     def scans(self, info: ModelInfo) -> list[Scan]:
         """The finished scans, oldest first; unreadable ones are skipped and go to `problems`."""

@@ -124,16 +124,9 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
     key = None
     if all_sets:
         model = given.info(store)
-    elif objective == "channel" or any(value is not None for value in (given.steps, given.seed, given.capture)):
+    elif objective == "channel" or any(value is not None for value in given.told.values()):
         model = given.info(store)
-        fitting = [
-            s.key
-            for s in store.sets(model)
-            if s.key.objective == objective
-            and given.steps in (None, s.key.recipe.steps)
-            and given.seed in (None, s.key.seed)
-            and given.capture in (None, s.key.capture)
-        ]
+        fitting = [s.key for s in store.fitting_sets(model, objective=objective, **given.told)]
         if len(fitting) != 1:
             names = "; ".join(str(k) for k in fitting) or "none"
             raise UsageError(f"--steps, --seed and --capture must name one set of {model.name}; they fit: {names}")
