@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -303,10 +303,15 @@ class ChannelTable(ScrollView, can_focus=True):
     def _go(self, position: int) -> None:
         if not len(self.index) or self.frame is None:
             return
-        self.position = max(0, min(position, len(self.index) - 1))
+        before, self.position = self.position, max(0, min(position, len(self.index) - 1))
         self._anchor = self.key
         self._reveal_row()
-        self.refresh()
+        if self._picks.spanning:
+            self.refresh()
+        else:
+            # The other lines are as they were, unless it scrolls, which draws all of them anyway.
+            top = self.scroll_offset.y - 1
+            self.refresh(*(Region(0, place - top, self.size.width, 1) for place in (before, self.position)))
         self._tell()
         if self._picks.spanning:
             self.post_message(self.ChoiceChanged())
