@@ -36,6 +36,7 @@ TOP_COLUMNS = (
 )
 NO_SCAN = "no images have been scanned: run 'streamscope scan DIR'"
 NO_CURVES = "no tuning curves are stored: run 'streamscope curves'"
+NO_ABLATION = "no ablation of these blocks is stored: run 'streamscope ablate DIR --block B'"
 NO_FZS = "nothing is measured of these blocks yet: run 'streamscope compute'"
 
 _PROPORTION = (
@@ -177,8 +178,8 @@ def nulls_table(material: Material) -> Table:
     return make_table("nulls", "How often the criteria hold where they should mean nothing", fields, rows, NO_FZS)
 
 
-NO_SHAMS = "no sham transforms or untrained copies of these blocks are stored: run 'streamscope nulls --block B'"
-NO_SEEDS = "only one FZ seed is stored: run 'streamscope nulls --block B' or 'streamscope compute --seed N' for others"
+NO_SHAMS = "no sham transforms or untrained copies are stored: run 'streamscope nulls --block B --shams --untrained'"
+NO_SEEDS = "only one FZ seed is stored: run 'streamscope nulls --block B --seeds 1,2' for others"
 
 
 def seeds_table(material: Material) -> Table:
@@ -291,23 +292,6 @@ def ablation_table(name: str, ablation: Ablation) -> Table:
     return make_table(name, title, fields, rows)
 
 
-def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]]]:
-    """Each pair, what its first and second set have of what they differ in, and the blocks that both have."""
-    for pair in material.pairs:
-        first = pair.sets.first.key
-        changes = [change for change in compare_sets(pair.first, pair.second) if change.update.n]
-        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other, changes
-
-
-def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:
-    return frame_table(name, title, material.frame, rows, TOP_COLUMNS)
-
-
-def _proportion(found: Proportion) -> tuple[float, ...]:
-    """k, n, share, low, high."""
-    return found.k, found.n, found.share, found.low, found.high
-
-
 def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
     """Medians over channels of each block's curves; `tuning` has the table of every block's channels."""
     fields = (
@@ -337,3 +321,20 @@ def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
         for key in sorted(found, key=lambda key: [str(part) for part in key]):
             rows.append((*key, len(found[key]), *np.median(np.array(found[key]), axis=0).tolist()))
     return make_table("tuning", "Scale tuning, by block", fields, rows, NO_CURVES)
+
+
+def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]]]:
+    """Each pair, what its first and second set have of what they differ in, and the blocks that both have."""
+    for pair in material.pairs:
+        first = pair.sets.first.key
+        changes = [change for change in compare_sets(pair.first, pair.second) if change.update.n]
+        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other, changes
+
+
+def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:
+    return frame_table(name, title, material.frame, rows, TOP_COLUMNS)
+
+
+def _proportion(found: Proportion) -> tuple[float, ...]:
+    """k, n, share, low, high."""
+    return found.k, found.n, found.share, found.low, found.high

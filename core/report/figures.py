@@ -132,7 +132,7 @@ def shares_figure(shares: Table, nulls: Table) -> Figure:
     known = [row for row in range(len(shares)) if shares.value(row, "n")]
     names = list(dict.fromkeys(str(shares.value(row, "block")) for row in known))
     kinds = [by for by in BY_COLOURS if any(shares.value(row, "by") == by for row in known)]
-    width = 0.8 / len(kinds)
+    width = 0.27
     figure = new_figure(4.6)
     axes = figure.subplots(2, 1, sharex=True)
     for ax, mix in zip(axes, (True, False), strict=True):
@@ -148,6 +148,7 @@ def shares_figure(shares: Table, nulls: Table) -> Figure:
         ax.scatter(x, _numbers(nulls, rows, "null_share"), marker="_", s=160, color="black", label="nulls", zorder=3)
         ax.set_title("all criteria" if mix else "without the mix criterion", loc="left")
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_ylim(bottom=0)
         ax.set_ylabel("scale invariant")
     axes[1].set_xticks(range(len(names)), names)

@@ -246,9 +246,7 @@ class Site:
             no_scan=analyses.NO_SCAN,
             no_shams="" if shams or not computed else analyses.NO_SHAMS,
             ablations=ablations,
-            no_ablation=""
-            if ablations
-            else "no ablation of these blocks is stored: run 'streamscope ablate DIR --block B'",
+            no_ablation="" if ablations else analyses.NO_ABLATION,
             compared="; ".join(pair.title for pair in m.pairs),
         )
 
