@@ -142,6 +142,18 @@ def test_comparison_counts_changed_kinds_and_verdicts_of_channels_that_both_sets
     assert change.mix_ratio.n == 4
 
 
+def test_comparison_tells_channels_whose_fz_never_moved_apart():
+    first = frame_of("2.1", update=["mix", "mix", "skip", "mix"], flags=[None, None, None, "in: never positive"])
+    second = frame_of(
+        "2.1",
+        update=["skip", "skip", "skip", "skip"],
+        flags=["block: no gradient", None, "in: never positive; block: no gradient", None],
+    )
+    (change,) = compare_sets(first, second)
+    assert (change.update.k, change.update.n) == (3, 4)
+    assert (change.update_with_gradient.k, change.update_with_gradient.n) == (2, 2)
+
+
 def test_comparison_pairs_rows_by_channel_and_blocks_by_name():
     first = joined(frame_of("1.1", update=["mix"]), frame_of("2.1", update=["mix", "skip", "overwrite"]))
     second = frame_of("2.1", channel=[2, 0], update=["overwrite", "skip"])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from core.store import FZSet
 
 KINDS = ("overwrite", "mix", "skip")
+NO_GRADIENT = "no gradient"
+"""Flag of an FZ that never moved (column `flags`)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class SetChange:
     """Of M in the one set against M in the other."""
     median_shift: float
     """Median of |M in the second - M in the first|."""
+    update_with_gradient: Proportion
+    """As `update`, over the channels of which no FZ in either set is flagged as without a gradient.
+
+    A tensor after a ReLU, as Lucent's hook has it, gives none where the channel is silent: that FZ stays noise.
+    """
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,12 @@ def _change(block: str, a: Frame, b: Frame) -> SetChange:
         transitions,
         spearman(a["mix_ratio"], b["mix_ratio"]),
         float(np.median(shift)) if len(shift) else float("nan"),
+        proportion(_truth(kinds_a != kinds_b, both & _has_gradient(a) & _has_gradient(b))),
     )
+
+
+def _has_gradient(rows: Frame) -> NDArray[np.bool_]:
+    return np.array([NO_GRADIENT not in flags for flags in rows["flags"]], dtype=bool)
 
 
 def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
