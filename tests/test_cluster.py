@@ -17,7 +17,7 @@ from core.table import build_frame
 from core.worker import run_job
 
 ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block"], "steps": 24, "batch": 4, "device": "cpu"}
-NOT_FOR_WORKERS = ("textual", "textual_image", "lucent", "platformdirs", "tui")
+NOT_FOR_WORKERS = ("textual", "textual_image", "tui")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What travels to a cluster's workers: the code of `core`, the network once, and an order a batch; and what comes back.
 
-A worker needs Python, torch, torchvision, numpy, Pillow, safetensors, psutil and dask; nothing of the application, nor
+A worker needs torch, torchvision, torch-lucent, Pillow, safetensors and distributed; nothing of the application, nor
 streamscope itself: the client's own code is what it runs, so that the two cannot differ.
 """
 
