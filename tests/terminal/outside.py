@@ -11,6 +11,7 @@ import select
 import struct
 import subprocess
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -122,7 +123,11 @@ class Reader:
             if cell is not None:
                 identity, row, column = cell
                 number = NUMBER_OF[letter]
-                self.cells[self._last] = (identity, number, column) if row < 0 else (identity, row, number)
+                # The third one, if any, is the image number's highest byte, which is 0 here.
+                if row < 0:
+                    self.cells[self._last] = (identity, number, column)
+                elif column < 0:
+                    self.cells[self._last] = (identity, row, number)
         elif ord(letter) >= 32:
             self._last = (self._row, self._column)
             self.cells.pop(self._last, None)
@@ -141,14 +146,18 @@ class Reader:
     def drawn(self, row: int, column: int, rows: int, columns: int, cell: tuple[int, int]) -> np.ndarray | None:
         """The pixels that placeholders show in a part of the screen; None where a cell shows none."""
         canvas = np.zeros((rows * cell[1], columns * cell[0], 3), dtype=np.float64)
+        scaled = {
+            identity: np.asarray(image.convert("RGB").resize((across * cell[0], down * cell[1])))
+            for identity, image in self.images.items()
+            for across, down in [self.placed.get(identity, (0, 0))]
+            if across and down
+        }
         for y in range(rows):
             for x in range(columns):
                 identity, own_row, own_column = self.cells.get((row + y, column + x), (0, 0, 0))
-                if identity not in self.images or identity not in self.placed:
+                if identity not in scaled:
                     return None
-                across, down = self.placed[identity]
-                image = self.images[identity].convert("RGB").resize((across * cell[0], down * cell[1]))
-                part = np.asarray(image)[own_row * cell[1] :, own_column * cell[0] :][: cell[1], : cell[0]]
+                part = scaled[identity][own_row * cell[1] :, own_column * cell[0] :][: cell[1], : cell[0]]
                 canvas[y * cell[1] : (y + 1) * cell[1], x * cell[0] : (x + 1) * cell[0]] = part
         return canvas
 
@@ -163,6 +172,8 @@ class Outside:
         self.heard = b""
         self._answers, self._delay = answers, delay
         self._due: list[tuple[float, bytes]] = []
+        # A read may end within a letter.
+        self._decoder = getincrementaldecoder("utf-8")("replace")
         self._master, slave = pty.openpty()
         ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         environ = {key: value for key, value in os.environ.items() if key not in ("TMUX", "TMUX_PANE")}
@@ -192,7 +203,7 @@ class Outside:
                 reply = self._answers(data)
                 if reply:
                     self._due.append((time.monotonic() + self._delay, reply))
-                self.reader.feed(data.decode(errors="replace"))
+                self.reader.feed(self._decoder.decode(data))
         now = time.monotonic()
         while self._due and self._due[0][0] <= now:
             os.write(self._master, self._due.pop(0)[1])

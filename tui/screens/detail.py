@@ -28,6 +28,10 @@ PICTURES_SHARE = 0.56
 """Of the width."""
 MOST_LOOKS = 3
 PLOT_ROWS = 7
+WIDEST = 72
+"""Cells of the figures at most: further apart they would not be read as one table."""
+WITHOUT_NAMES = 56
+"""From this width on `describe` leaves the FZs' names out."""
 WAIT = 0.08
 """Seconds of rest before curves are read: a held key passes channels by."""
 
@@ -129,7 +133,7 @@ class DetailScreen(CursorView):
         width = self.query_one("#facts").size.width - 3
         if self._row is None or width < 10:
             return
-        lines = [describe(self._row, width), *by_images(self._row), *over_seeds(self._row)]
+        lines = [*measured(self._row, min(width, WIDEST)), *by_images(self._row), *over_seeds(self._row)]
         if self._facts is not None:
             lines += [Text(), *traces_text(self._facts, width), Text(), *curves_text(self._facts, width, PLOT_ROWS)]
         self.query_one("#text", Static).update(Text("\n").join(lines))
@@ -137,6 +141,16 @@ class DetailScreen(CursorView):
     def action_page(self, by: int) -> None:
         facts = self.query_one("#facts", VerticalScroll)
         facts.scroll_page_down(animate=False) if by > 0 else facts.scroll_page_up(animate=False)
+
+
+def measured(row: Row, width: int) -> list[Text]:
+    """The figures of the preview; where those leave the FZs' names to the pictures above, with names of their own."""
+    title, *rest = describe(row, width).split("\n")
+    if width < WITHOUT_NAMES:
+        return [title, *rest]
+    third = width // 3
+    names = "".join(f"FZ({letter})".center(third) for letter in "IBO")
+    return [title, Text(names, style=DIM), *rest]
 
 
 def by_images(row: Row) -> list[Text]:
