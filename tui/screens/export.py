@@ -26,7 +26,8 @@ class ExportDialog(Written[ExportForm | None]):
     ExportDialog .row { height: 1; }
     ExportDialog .row Label { width: 9; color: $text-muted; }
     ExportDialog .row Input { width: 1fr; }
-    ExportDialog #preview { margin: 1 0 0 0; height: auto; max-height: 16; }
+    ExportDialog #preview { margin: 1 0 0 0; height: auto; max-height: 16; text-wrap: nowrap; text-overflow: ellipsis; }
+    ExportDialog #preview.wrong { text-wrap: wrap; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Leave", show=False),

@@ -18,7 +18,7 @@ from tui.widgets.columns import DIM
 
 KEY = Style(color="cyan", bold=True)
 KEYS_WIDTH = 14
-WHAT_WIDTH = 46
+WHAT_WIDTH = 42
 
 
 class KeysDialog(Written[None]):
@@ -81,7 +81,4 @@ def key_help(sections: Sequence[tuple[str, Sequence[Action]]], typed: str) -> Te
         text.append("\n")
     if not text:
         return Text("no key does that; the command palette (Ctrl+P) has more", DIM)
-    text.append(
-        "The command palette (Ctrl+P) finds all of these by name; the settings file can give them other keys.", DIM
-    )
-    return text
+    return text.append("Ctrl+P finds all of these by name too; the settings can give them other keys", DIM)
