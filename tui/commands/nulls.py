@@ -113,11 +113,11 @@ def _compute(
     asked = [(network, job_asked(given.spec, given.device, replace(fzset.key, seed=seed), channels)) for seed in seeds]
     if untrained:
         asked.append((None, job_asked(ModelSpec(untrained_name(info.name)), given.device, fzset.key, channels)))
-    for used, job in asked:
-        code = run_visibly(store, job, used)
-        if code:
-            return code
-    return 0
+    code = next((code for used, job in asked if (code := run_visibly(store, job, used))), 0)
+    if seeds and fzset.completed_at() is not None:
+        # Reading commands take the set that was completed last: still the one whose nulls these are.
+        fzset.mark_completed("nulls")
+    return code
 
 
 def _json(nulls: Nulls) -> dict[str, Any]:
