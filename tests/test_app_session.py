@@ -26,6 +26,7 @@ async def test_the_app_opens_where_one_was(tmp_path: Path) -> None:
         await pilot.press("L", "space", "enter")
         before, key = shown(app), channels_screen(app).table.key
         assert app.memory.problems == []
+        await pilot.press("q")
     async with opened(given) as (app, pilot):
         screen = channels_screen(app)
         assert (shown(app), screen.table.key) == (before, key)
@@ -54,7 +55,7 @@ async def test_a_damaged_session_is_ignored_with_a_line(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     given = options(tmp_path, state=tmp_path / "state")
     async with opened(given) as (_, pilot):
-        await pilot.press("G")
+        await pilot.press("G", "q")
     file = next((tmp_path / "state").glob("resnet18-*.json"))
     file.write_text(file.read_text().replace("2.1", "2.0"))
     async with opened(given) as (app, _):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.console import RenderableType
 from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -128,17 +129,22 @@ class StreamscopeApp(App[None]):
 
     @property
     def channels(self) -> ChannelsScreen | None:
-        """The main screen, once the model is known."""
+        """The main screen, once the model is known and until the app closes, when its widgets go one by one."""
+        if not self.is_running:
+            return None
         return next((screen for screen in self.screen_stack if isinstance(screen, ChannelsScreen)), None)
 
     def on_mount(self) -> None:
         self.push_screen(LoadingScreen(f"opening {self.options.cache} …"))
         self._recall()
 
-    def on_unmount(self) -> None:
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         screen = self.channels
-        if screen is not None and self._kept is not None:
+        if screen is not None and screen.frame is not None:
             self.memory.keep_session(screen.info, screen.session)
+        super().exit(result, return_code, message)
+
+    def on_unmount(self) -> None:
         self.painter.close()
         if self.marking is not None:
             self.marking.close()
