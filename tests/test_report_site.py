@@ -266,8 +266,9 @@ def test_a_block_of_two_thousand_channels_makes_rows_as_they_are_needed(browser,
     filter_by(browser, "channel >= 2040")
     assert channels(browser) == list(range(2040, 2048))
     filter_by(browser, "")
-    WebDriverWait(browser, 60, poll_frequency=0.02).until(
-        lambda b: b.execute_script("scrollTo(0, document.body.scrollHeight); return state.made") == 2048
+    assert len(channels(browser)) < 2048
+    WebDriverWait(browser, 60, poll_frequency=0.1).until(
+        lambda b: b.execute_script("scrollTo(0, document.body.scrollHeight); return state.made") > made
     )
     assert len(build_frame(info, fzset, ["1.1"])) == 2048
     data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))
