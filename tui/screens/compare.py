@@ -203,7 +203,7 @@ def figures(rows: Sequence[Row], width: int) -> Text:
         heading = HEADINGS.get(name) or Heading(name, name.replace("_", " ")[: LABELS - 1], width)
         if all(row.get(name) is None for row in rows):
             continue
-        line = Text(f"{heading.label[: LABELS - 1]:<{LABELS}}", style=DIM, no_wrap=True)
+        line = Text(no_wrap=True).append(f"{heading.label[: LABELS - 1]:<{LABELS}}", DIM)
         for row in rows:
             value = row.get(name)
             empty = "" if BY_NAME[name].kind == "text" else float("nan")
