@@ -216,11 +216,11 @@ def _fill(fzset: FZSet, info: ModelInfo) -> None:
         for tensor in ("in", "block"):
             own = np.zeros((count, 3, count), dtype=np.float32)
             own[channels, :, channels] = random.gamma(2.0, 1.0, (count, 3))
-            fzset.commit_measures(block.name, tensor, channels, own, own * 1.1)  # type: ignore[arg-type]
+            fzset.commit_measures(block.name, tensor, channels, own, own * 1.1)
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     chosen = list(range(min(PICTURES, info.blocks[1].channels)))
-    block = info.blocks[1].name
-    for target in dict.fromkeys(info.target(block, tensor) for tensor in ("in", "block", "out")):
+    studied = info.blocks[1].name
+    for target in dict.fromkeys(info.target(studied, tensor) for tensor in ("in", "block", "out")):
         _commit(fzset, target, chosen, x, y)
 
 
