@@ -120,8 +120,9 @@ def build_columns(
         "late_rise": late_rise,
     }
     if scan is not None:
-        numbers |= _by_images(scan, readings)
-        numbers["robust"] = numbers["mei_scale_invariant"] * found["scale_invariant"]
+        by_images = _by_images(scan, readings)
+        numbers |= by_images
+        numbers["robust"] = by_images["mei_scale_invariant"] * found["scale_invariant"]
     key = fzset.key if fzset else None
     if key:
         numbers["steps"] = key.recipe.steps
