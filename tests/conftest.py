@@ -1,4 +1,9 @@
+import os
+
 import pytest
+
+# Tests run in a process a core; torch's own threads in each would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

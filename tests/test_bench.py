@@ -10,7 +10,7 @@ from tui.cli import main
 def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(tmp_path, capfd):
     out = tmp_path / "a.json"
     options = ["--model", "demo", "--block", "1.1", "--batch", "2", "--rounds", "1", "--steps", "1"]
-    quality = ["--quality", "--channels", "0", "--seeds", "2", "--quality-steps", "3"]
+    quality = ["--parts", "speed,shares,quality", "--channels", "0", "--seeds", "2", "--quality-steps", "3"]
     assert main(["bench", *options, *quality, "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     speed = found["speed"][0]
@@ -52,3 +52,8 @@ def test_what_is_no_benchmark_is_refused_in_one_line(tmp_path, capfd, content):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "bad.json" in lines[0]
+
+
+def test_an_unknown_part_is_refused(capfd):
+    assert main(["bench", "--parts", "speed,colour"]) == 2
+    assert "unknown part 'colour'; use speed, shares" in capfd.readouterr().err

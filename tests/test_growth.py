@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core.bench_store import made_up_info, measure_store
+from core.bench.store import made_up_info, measure_store
 from core.blocks import Target
 from core.plan import Plan, Request
 from core.recipe import SetKey

@@ -157,14 +157,15 @@ def jobs(store: Store) -> list[JobState]:
     """Every job of the store, oldest first; unreadable ones are skipped."""
     folder = store.root / "jobs"
     try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
     except OSError:
         return []
     found = []
     for name in names:
         with suppress(StoreError):
             found.append(job_state(store, open_job(folder / name)))
-    return found
+    # Names tell seconds apart only.
+    return sorted(found, key=lambda state: (state.job.started, state.job.id))
 
 
 def job_state(store: Store, job: Job) -> JobState:

@@ -37,7 +37,20 @@ def command(folder: Path, *arguments: str) -> list[str]:
     places = {"STREAMSCOPE_MARKS": folder / "marks", "XDG_CONFIG_HOME": folder, "XDG_STATE_HOME": folder}
     given = [f"{name}={value}" for name, value in places.items()]
     app = [sys.executable, "-m", "tui.cli", "--cache", str(folder / "cache"), *arguments]
-    return ["env", "-C", str(REPOSITORY), "TERM=xterm-256color", "COLORTERM=truecolor", *given, *app]
+    # Whoever runs the tests may have a size of their own in the environment (pytest-xdist does).
+    return [
+        "env",
+        "-u",
+        "COLUMNS",
+        "-u",
+        "LINES",
+        "-C",
+        str(REPOSITORY),
+        "TERM=xterm-256color",
+        "COLORTERM=truecolor",
+        *given,
+        *app,
+    ]
 
 
 def until(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,20 @@ from core.errors import UsageError
 from tui.given import Given, common_options
 from tui.progress import count_progress, download_progress
 
+if TYPE_CHECKING:
+    from core.model import Network
+
 STUDIED = ("1.1", "2.1", "3.1")
+PARTS = {
+    "speed": "FZs against torch-lucent in the same run",
+    "shares": "where an image-step's time goes",
+    "tensors": "every FZ target of the studied blocks, and what a whole set takes",
+    "scan": "images a second of a scan",
+    "quality": "the same channels optimised by both (an hour on two cores)",
+    "workers": "throughput against worker processes, on the demo model",
+    "store": "a made-up store of 100,000 FZs",
+    "app": "key to repaint in the app while a job computes",
+}
 
 
 @click.command("bench")
@@ -23,15 +37,16 @@ STUDIED = ("1.1", "2.1", "3.1")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images of one batch of ours.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds; both take turns.")
 @click.option("--steps", type=click.IntRange(min=1), default=6, show_default=True, help="Steps of a round that count.")
-@click.option("--tensors", is_flag=True, help="Also every FZ target of the studied blocks, and what a whole set takes.")
 @click.option(
-    "--quality", is_flag=True, help="Also optimise the same channels with both and compare their activations."
+    "--parts",
+    metavar="LIST",
+    default="speed,shares",
+    show_default=True,
+    help=f"What to measure: {', '.join(PARTS)}.",
 )
-@click.option("--channels", default="0-7", show_default=True, metavar="RANGE", help="Channels for --quality.")
-@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds for --quality.")
-@click.option(
-    "--quality-steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for --quality."
-)
+@click.option("--channels", default="0-7", show_default=True, metavar="RANGE", help="Channels for quality.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds for quality.")
+@click.option("--quality-steps", type=click.IntRange(min=1), default=512, show_default=True, help="Steps for quality.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the results to FILE as JSON.")
 @click.option(
     "--compare",
@@ -47,8 +62,7 @@ def command(
     batch: int,
     rounds: int,
     steps: int,
-    tensors: bool,
-    quality: bool,
+    parts: str,
     channels: str,
     seeds: int,
     quality_steps: int,
@@ -61,7 +75,18 @@ def command(
     the figures are medians over them.
 
     \b
+    speed    FZs against torch-lucent in the same run
+    shares   where an image-step's time goes
+    tensors  every FZ target of the studied blocks, and what a whole set takes
+    scan     images a second of a scan
+    quality  the same channels optimised by both (an hour on two cores)
+    workers  throughput against worker processes, on the demo model
+    store    a made-up store of 100,000 FZs
+    app      key to repaint in the app while a job computes
+
+    \b
     streamscope bench --weights resnet18.pth --out before.json
+    streamscope bench --parts store,app,workers --model demo
     streamscope bench --compare before.json after.json
     """
     if compare:
@@ -69,6 +94,10 @@ def command(
         return
     if out is not None and not out.absolute().parent.is_dir():
         raise UsageError(f"{out.absolute().parent} is not a folder; --out takes a FILE in one that exists")
+    wanted = [part.strip() for part in parts.split(",")]
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        raise UsageError(f"unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
     from core.allocator import keep_freed_memory
     from core.bench import quality as quality_of
     from core.bench import results, speed
@@ -79,7 +108,7 @@ def command(
     keep_freed_memory()
     names = blocks or STUDIED
     picked = {block: parse_channels(channels, network.info.block(block).channels) for block in names}
-    found: dict[str, Any] = {"machine": results.header(network), "speed": [], "shares": []}
+    found: dict[str, Any] = {"machine": results.header(network)}
 
     def say(line: str) -> None:
         if not given.as_json:
@@ -88,40 +117,62 @@ def command(
     machine = found["machine"]
     gpu = f" ({machine['gpu']})" if machine["gpu"] else ""
     say(f"{machine['cpu']}, {machine['cores']} cores, device {machine['device']}{gpu}; torch {machine['torch']}")
-    for block in names:
+    for block in names if "speed" in wanted else ():
         measured = speed.speed(network, block, batch, rounds, steps)
-        found["speed"].append(measured.to_json())
+        found.setdefault("speed", []).append(measured.to_json())
         say(
             f"{block} block: {_timing(measured.ours)} ms an image and step in {measured.lanes} batches of "
             f"{measured.batch}, Lucent {_timing(measured.lucent)} ms: {measured.ratio:.1f}x "
             f"(with frozen weights {_timing(measured.lucent_frozen)} ms: {measured.ratio_frozen:.1f}x)"
         )
-    for block in names:
+    for block in names if "shares" in wanted else ():
         shares = speed.shares(network, Target(block, "block"), batch, steps)
-        found["shares"].append({"block": block, **shares})
+        found.setdefault("shares", []).append({"block": block, **shares})
         say(f"{block} block: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
-    if tensors:
+    if "tensors" in wanted:
         found["tensors"] = speed.every_tensor(network, batch, steps)
         found["whole_set_hours"] = speed.whole_set_hours(network, found["tensors"])
         for target, values in found["tensors"].items():
             say(f"{target}: {values['ms']:.2f} ms an image and step, {values['image_steps_a_second']:,.0f} a second")
         say(f"every FZ of the studied blocks: {found['whole_set_hours']:.1f} hours")
-    if quality:
-        found["quality"] = []
-        for block in names:
-            with count_progress(f"{block} block by both", "image-steps") as watch:
-                compared = quality_of.quality(network, block, picked[block], range(seeds), quality_steps, watch)
-            found["quality"].append(compared.to_json())
-            say(
-                f"{block} block: activation ours / Lucent's {compared.mean:.3f} "
-                f"({compared.low:.3f} to {compared.high:.3f}), {len(compared.ours)} pairs of {compared.steps} steps"
-            )
+    for block in names if "quality" in wanted else ():
+        with count_progress(f"{block} block by both", "image-steps") as watch:
+            compared = quality_of.quality(network, block, picked[block], range(seeds), quality_steps, watch)
+        found.setdefault("quality", []).append(compared.to_json())
+        say(
+            f"{block} block: activation ours / Lucent's {compared.mean:.3f} "
+            f"({compared.low:.3f} to {compared.high:.3f}), {len(compared.ours)} pairs of {compared.steps} steps"
+        )
+    for part in wanted:
+        if part in ("scan", "workers", "store", "app"):
+            found[part] = _measure(part, network, given.device)
+            say(f"{part}: {json.dumps(found[part], indent=2)}")
     found["peak_bytes"] = results.peak_bytes(network.device)
     if out is not None:
         out.write_text(json.dumps(found, indent=2) + "\n")
         click.echo(f"wrote {out}", err=True)
     if given.as_json:
         click.echo(json.dumps(found, indent=2))
+
+
+def _measure(part: str, network: Network, device: str) -> dict[str, Any]:
+    """What is not about FZs of the network itself; each imports what it needs."""
+    if part == "scan":
+        from core.bench.scan import scan_rate
+
+        return scan_rate(network)
+    if part == "workers":
+        from core.bench.workers import measure_workers
+
+        return measure_workers(device="cpu" if network.device.type == "cpu" else str(network.device))
+    if part == "app":
+        from tui.latency import app_latencies
+
+        return app_latencies(device=device)
+    from core.bench.store import measure_store
+
+    with tempfile.TemporaryDirectory(prefix="streamscope-bench-") as folder:
+        return measure_store(Path(folder))
 
 
 def _timing(timing: Any) -> str:

@@ -167,7 +167,7 @@ def measure_store(root: Path, fzs: int = 100_000) -> dict[str, Any]:
         fill_store(root, fzs)
     found: dict[str, Any] = {"fill_seconds": round(time.perf_counter() - filled, 1)}
     for name in MEASURES:
-        command = [sys.executable, "-m", "core.bench_store", name, str(root)]
+        command = [sys.executable, "-m", "core.bench.store", name, str(root)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[name] = json.loads(done.stdout)
     return found

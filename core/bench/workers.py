@@ -60,7 +60,7 @@ def _rate(root: Path, devices: Sequence[str], steps: int) -> float:
 
 def _stored(root: Path) -> float:
     """FZs of 224 px a second that one process commits, of what came encoded: what a cluster's client can take."""
-    from core.bench_store import made_up_info
+    from core.bench.store import made_up_info
 
     store = Store.open(root, create=True)
     info = made_up_info("resnet18")
