@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from core.errors import DiskFullError
 from core.model import load_network
@@ -18,7 +19,7 @@ from core.recipe import Recipe, SetKey
 from core.spec import ModelSpec
 from core.store import Store, create_job, job_state, request_stop
 from core.table import build_frame
-from core.work import check_space
+from core.work import check_space, lane_count
 from core.worker import run_job
 
 ROOT = Path(__file__).parent.parent
@@ -209,3 +210,13 @@ def test_every_stored_fz_says_what_made_it(uninterrupted, network):
     records = fzset.fzs(network.info.target("1.1", "block"))
     assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
     assert all(np.isfinite(r.activation) for r in records.values())
+
+
+def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, network, tmp_path):
+    torch.set_num_threads(3)
+    try:
+        assert lane_count(network.device) == 3
+        assert _run(tmp_path / "cache", network)[0] == 0
+    finally:
+        torch.set_num_threads(1)
+    assert _files(tmp_path / "cache") == _files(uninterrupted)
