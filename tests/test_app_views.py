@@ -124,6 +124,8 @@ async def test_neighbours_are_drawn_before_anybody_asks_and_then_shown_at_once(t
         ahead = box.fitted(Shot("fzs", ("1.1", 1), "in"))
         assert ahead is not None
         await until(pilot, lambda: app.painter.ready(ahead) is not None)
+        app.painter.look_again()
+        await until(pilot, lambda: app.painter.ready(ahead) is not None)
         screen.table.action_move(1)
         screen._show_channel()
         assert box.caption == "FZ(I) 1.0.out 1"

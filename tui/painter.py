@@ -69,7 +69,9 @@ class Painter:
         self._changed = Condition()
         """Guards all below."""
         self._orders: dict[Viewer, _Order] = {}
+        self._prepared: tuple[Wanted, ...] = ()
         self._ahead: list[Wanted] = []
+        """Those of `_prepared` still to be drawn."""
         self._closed = False
         self._thread = Thread(target=self._work, name="painter", daemon=True)
         self._thread.start()
@@ -87,6 +89,8 @@ class Painter:
         with self._changed:
             self._generation += 1
             self._known.clear()
+            self._ahead = list(self._prepared)
+            self._changed.notify()
         for viewer in list(self._viewers):
             viewer.ask_again()
 
@@ -115,6 +119,7 @@ class Painter:
     def prepare(self, wanted: Sequence[Wanted]) -> None:
         """Draw these when nobody waits for anything; those prepared before are given up."""
         with self._changed:
+            self._prepared = tuple(wanted)
             self._ahead = list(wanted)
             self._changed.notify()
 
