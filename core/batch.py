@@ -51,11 +51,14 @@ def compute_task(
     target = network.info.target(task.block, task.tensor)
     key = fzset.key
     flagged: dict[str, int] = {}
+    spent: dict[str, float] = {}
     if task.kind == "fz":
         seed = key.seed + task.retry
         batch = visualize(network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective)
         device_free()
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
+        if key.recipe.plateau is not None:
+            spent = {"mean_steps": sum(batch.steps) / len(batch.steps)}
         made = (batch.images, batch.activation, batch.trace, batch.flags, provenance(network))
         files = fzset.fz_files(target, batch.channels, *made, task.retry)
     else:
@@ -72,6 +75,7 @@ def compute_task(
         "retry": task.retry,
         "count": len(task.channels),
         **({"flagged": flagged} if flagged else {}),
+        **spent,
         "channels": [task.channels[0], task.channels[-1]],
         "seconds": round(time.monotonic() - started, 2),
     }
