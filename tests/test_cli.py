@@ -443,3 +443,9 @@ def test_every_column_is_in_the_readme_or_the_help_of_table(capsys):
 )
 def test_lengths_of_time_are_short(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_set_that_is_not_stored_is_named_as_it_was_asked_for(tmp_path, capfd):
+    asked = ["--steps", "1", "--seed", "1", "--until-converged"]
+    assert main(["table", "--model", "demo", "--cache", str(tmp_path), *asked]) == 1
+    assert "with steps 1, seed 1, until converged in" in capfd.readouterr().err

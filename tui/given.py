@@ -95,8 +95,9 @@ class Given:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
         fzset = store.choose_set(info, objective=objective, **self.told)
         if fzset is None:
-            which = ", ".join(f"{name} {value}" for name, value in self.told.items() if value not in (None, True))
-            which += f"{', ' if which else ''}until converged" if self.until_converged else ""
+            named = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+            parts = [f"{name} {value}" for name, value in named.items() if value is not None]
+            which = ", ".join([*parts, "until converged"] if self.until_converged else parts)
             what, how = ("nothing", "") if objective == "neuron" else ("no channel FZ", " --objective channel")
             raise StoreError(
                 f"{what} is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
