@@ -22,6 +22,7 @@ from core.errors import StreamscopeError
 from core.plan import Plan, Request
 from core.progress import Progress
 from core.store import Job, Store
+from core.store.leases import stale_leases
 from core.work import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Tell, check_space
 
 PATIENCE = 30.0
@@ -189,6 +190,10 @@ class Crew:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+        # One that was killed between storing a batch and giving its lease back left a lease that nobody claims again.
+        for lease in stale_leases(self.store.root, self.job.id):
+            with suppress(OSError):
+                lease.unlink(missing_ok=True)
 
     def _problem(self, line: str) -> None:
         if line not in self.problems:

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from stores import python
 
 from core.devices import shared_batch, threads_each, worker_devices
 from core.errors import UsageError
@@ -16,6 +17,13 @@ from core.table import build_frame
 from core.worker import run_job
 
 ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block"], "steps": 12, "batch": 2}
+
+CLAIMS = """
+import sys
+from pathlib import Path
+from core.store import Leases
+assert Leases(Path(sys.argv[1]), sys.argv[2]).claim(sys.argv[2])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +40,9 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
     alone, shared = Store.open(tmp_path / "alone", create=True), Store.open(tmp_path / "shared", create=True)
     assert run_job(alone, create_job(alone, {**ASKED, "device": "cpu"}), lambda event: None, network) == 0
     job = create_job(shared, {**ASKED, "devices": ["cpu", "cpu"]})
+    # As one leaves it that is killed between storing a batch and giving its lease back; another job's is not ours.
+    for owner in (job.id, "another job"):
+        assert python(CLAIMS, shared.root, owner).wait() == 0
     victims: list[int] = []
     events: list[dict] = []
 
@@ -40,7 +51,8 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
         # The first that stores something holds a lease on the next batch soon, and is killed then or before.
         if event["event"] == "fz" and not victims:
             leases = [path.read_text() for path in (shared.root / "leases").glob("*.json")]
-            pids = [json.loads(text)["process"]["pid"] for text in leases if text]
+            held = [json.loads(text) for text in leases if text]
+            pids = [lease["process"]["pid"] for lease in held if lease["key"] not in (job.id, "another job")]
             victims.extend(pids[:1])
             for pid in victims:
                 os.kill(pid, signal.SIGKILL)
@@ -53,7 +65,8 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
     assert _table(shared.root, network) == _table(alone.root, network)
     state = job_state(shared, job)
     assert (state.state, state.done, state.total) == ("done", 32, 32)
-    assert not list((shared.root / "leases").glob("*.json"))
+    (left,) = (shared.root / "leases").glob("*.json")
+    assert json.loads(left.read_text())["owner"] == "another job"
     done = [
         (e["event"], e["tensor"], tuple(e["channels"])) for e in read_log(job)[0] if e["event"] in ("fz", "measure")
     ]

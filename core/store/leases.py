@@ -27,6 +27,8 @@ class _Lease:
     token: str
     owner: Owner | None
     modified: float
+    holder: str = ""
+    """Who asked for it: the `owner` of a `Leases`."""
 
 
 class Leases:
@@ -167,17 +169,18 @@ class Leases:
             return _Lease(UNREADABLE, None, math.inf)
         try:
             data = json.loads(content)
-            return _Lease(str(data["token"]), Owner.from_json(data["process"]), state.st_mtime)
+            return _Lease(str(data["token"]), Owner.from_json(data["process"]), state.st_mtime, str(data["owner"]))
         except (ValueError, KeyError, TypeError):
             # Being written right now, or torn: its age alone decides.
             return _Lease(f"{state.st_ino}-{state.st_mtime_ns}", None, state.st_mtime)
 
 
-def stale_leases(root: Path) -> list[Path]:
-    """Lease files that no live worker holds."""
+def stale_leases(root: Path, holder: str | None = None) -> list[Path]:
+    """Lease files that no live worker holds; with `holder` only those that this one took."""
     leases = Leases(root, "")
     try:
         paths = sorted(path for path in leases.folder.iterdir() if path.suffix in (".json", ".taken"))
     except OSError:
         return []
-    return [path for path in paths if (found := leases._look(path)) is not None and leases._is_free(found)]
+    found = [(path, lease) for path in paths if (lease := leases._look(path)) is not None and leases._is_free(lease)]
+    return [path for path, lease in found if holder in (None, lease.holder)]
