@@ -56,6 +56,8 @@ class _Worker:
     last: dict[str, Any] | None = None
     """Its last word: how its work ended. None for one that died."""
     stderr: str = ""
+    device_memory: dict[str, Any] = field(default_factory=dict)
+    """Bytes in use and in all of its device, on CUDA."""
 
 
 class Crew:
@@ -152,6 +154,7 @@ class Crew:
         kind = event.get("event")
         if kind == "progress":
             worker.counts, worker.message = event["counts"], event["message"]
+            worker.device_memory = event.get("device_memory") or {}
         elif kind == "ended":
             worker.last = event
         elif kind == "problem":
@@ -174,7 +177,8 @@ class Crew:
         inside = sum(worker.counts["inside"] for worker in self._workers)
         at_work = [worker for worker in self._workers if worker.process.poll() is None]
         report = self.progress.report("; ".join(f"{w.device} {w.message}" for w in at_work if w.message), inside)
-        self.job.heartbeat(**report, device=", ".join(self.devices))
+        memory = {name: used for worker in at_work for name, used in worker.device_memory.items()}
+        self.job.heartbeat(**report, device=", ".join(self.devices), **({"device_memory": memory} if memory else {}))
         self._tell({"event": "progress", **report})
 
     def _dismiss(self) -> None:

@@ -62,6 +62,14 @@ def check_space(store: Store, fzset: FZSet, request: Request) -> None:
         )
 
 
+def cuda_memory(device: torch.device) -> dict[str, tuple[int, int]]:
+    """Bytes in use and in all of a CUDA device, whoever uses them, by its name; nothing for others."""
+    if device.type != "cuda":
+        return {}
+    free, total = torch.cuda.mem_get_info(device)
+    return {str(device): (total - free, total)}
+
+
 def describe(task: Task) -> str:
     return f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
 
@@ -160,8 +168,13 @@ class Work:
             self.leases.renew()
             inside = sum(self._busy.values())
             report = self.progress.report(message, inside)
-            self.job.heartbeat(**report, device=self.device)
-            self._tell({"event": "progress", **report, "counts": self.progress.counts(inside)})
+            memory = {"device_memory": used} if (used := self.device_memory()) else {}
+            self.job.heartbeat(**report, device=self.device, **memory)
+            self._tell({"event": "progress", **report, **memory, "counts": self.progress.counts(inside)})
+
+    def device_memory(self) -> dict[str, tuple[int, int]]:
+        """Bytes in use and in all of each device computed on, as far as this process can tell."""
+        return {}
 
     def problem(self, line: str) -> None:
         self.problems.append(line)
@@ -204,6 +217,9 @@ class JobRun(Work):
         if self._halted is not None:
             raise self._halted
         self.end()
+
+    def device_memory(self) -> dict[str, tuple[int, int]]:
+        return cuda_memory(self.network.device)
 
     def halt(self, error: BaseException) -> None:
         """Ends `run`, which raises `error`, as soon as what is under way can be left."""

@@ -9,7 +9,7 @@ from tests.app_driver import channels_screen, opened, options, screen_text, smal
 from tui.job_control import Workers
 from tui.screens.compute import ComputeDialog
 from tui.screens.dialogs import Choice
-from tui.screens.jobs import JobsScreen
+from tui.screens.jobs import JobsScreen, memory
 
 
 def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
@@ -24,7 +24,16 @@ def lines(text: str, *words: str) -> list[str]:
 async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_waits_in_turn(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
     waits, runs = queued(store, "2.0"), queued(store, "2.1")
-    runs.heartbeat(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.1 in", device="cuda:0")
+    runs.heartbeat(
+        done=4,
+        total=16,
+        rate=1234.0,
+        unit="image-steps",
+        eta=200.0,
+        message="2.1 in",
+        device="cuda:0",
+        device_memory={"cuda:0": (11_900_000_000, 85_000_000_000)},
+    )
     async with opened(options(tmp_path), size=(110, 30)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 2)
         await pilot.press("J")
@@ -35,9 +44,18 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
         for words in (
             ("running", "4/16", "1,234 steps/s", "3 min left", "cuda:0"),
             ("GB free",),
-            ("device", "cuda:0", "memory", "process"),
+            ("device", "cuda:0", "process"),
+            ("memory", "GB of the worker", "cuda:0 11.9 of 85.0 GB"),
         ):
             await until(pilot, lambda words=words: bool(lines(screen_text(app), *words)))  # type: ignore[misc]
+
+
+def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    job.heartbeat(done=4, total=16, device="cpu")
+    state = job_state(store, job)
+    assert memory(state) == f"{state.memory / 1e9:.2f} GB of the worker"  # type: ignore[operator]
 
 
 async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

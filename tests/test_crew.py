@@ -3,14 +3,18 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from stores import python
 
+from core.crew import Crew, _Worker
 from core.devices import shared_batch, threads_each, worker_devices
 from core.errors import UsageError
 from core.model import load_network
+from core.plan import Request
 from core.spec import ModelSpec
 from core.store import Store, create_job, job_state, read_log, request_stop
 from core.table import build_frame
@@ -106,3 +110,19 @@ def test_devices_are_those_named_or_the_one_there_is(network):
         worker_devices("auto", ["cpu", "97"])
     with pytest.raises(UsageError, match="unknown device 'tpu'"):
         worker_devices("auto", ["tpu"])
+
+
+def test_what_is_in_use_of_each_device_is_told_for_all_of_them(network, tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, ASKED)
+    request = Request.from_json(network.info, ASKED, 2)
+    crew = Crew(store, job, network.info, request, ["cuda:0", "cuda:1"], 1, lambda event: None)
+    counts = {"spent": 0.0, "inside": 0.0, "done": 0.0, "steps": 0.0}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        crew._workers = [_Worker(device, process) for device in crew.devices]
+        for worker, used in zip(crew._workers, (10, 20), strict=True):
+            memory = {"device_memory": {worker.device: [used, 80]}}
+            crew._heard(worker, {"event": "progress", "message": "", "counts": counts, **memory})
+        crew._report()
+        process.communicate("\n")
+    assert job_state(store, job).device_memory == {"cuda:0": (10.0, 80.0), "cuda:1": (20.0, 80.0)}

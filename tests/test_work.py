@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from core.recipe import Recipe, SetKey
 from core.spec import ModelSpec
 from core.store import Store, create_job, job_state, request_stop
 from core.table import build_frame
-from core.work import check_space, lane_count
+from core.work import JobRun, check_space, lane_count
 from core.worker import run_job
 
 ROOT = Path(__file__).parent.parent
@@ -220,3 +221,15 @@ def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, 
     finally:
         torch.set_num_threads(1)
     assert _files(tmp_path / "cache") == _files(uninterrupted)
+
+
+def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(network, tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "store", create=True)
+    job = create_job(store, ASKED)
+    work = JobRun(store, job, network, Request.from_json(network.info, ASKED, 4), lambda event: None)
+    work.heartbeat("on the CPU", force=True)
+    assert "device_memory" not in json.loads((job.folder / "heartbeat.json").read_text())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
+    work.network = SimpleNamespace(device=torch.device("cuda:1"))
+    work.heartbeat("on CUDA", force=True)
+    assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}

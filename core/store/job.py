@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +105,8 @@ class JobState:
     """What it computes on, as its worker says; before that what was asked for."""
     memory: float | None = None
     """Bytes that its worker's process holds (resident), None where it has not said."""
+    device_memory: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Bytes in use, by whomever, and in all of each CUDA device it computes on, by the device's name."""
     place: float | None = None
     """Queued jobs of one device go by rising place; None for a job that was never in a queue."""
 
@@ -201,6 +204,7 @@ def job_state(store: Store, job: Job) -> JobState:
         worker=worker,
         device=str(beat.get("device") or device),
         memory=_number(beat.get("memory")),
+        device_memory=_device_memory(beat.get("device_memory")),
         place=place,
     )
 
@@ -297,6 +301,15 @@ def _is_silent(path: Path, clock: FolderClock) -> bool:
         return clock.age(path.stat().st_mtime) > SILENT
     except OSError:
         return True
+
+
+def _device_memory(value: Any) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, pair in value.items() if isinstance(value, dict) else ():
+        used, total = map(_number, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if used is not None and total is not None:
+            found[str(name)] = (used, total)
+    return found
 
 
 def _number(value: Any) -> float | None:

@@ -192,6 +192,15 @@ def rate(state: JobState) -> str:
     return f"{state.rate:,.0f} {unit}/s" if state.rate >= 10 else f"{state.rate:.2g} {unit}/s"
 
 
+def memory(state: JobState) -> str:
+    """`2.10 GB of the worker   cuda:0 11.9 of 85.0 GB`: its own, then what is in use of its devices, by whomever."""
+    own = [f"{state.memory / 1e9:.2f} GB of the worker"] if state.memory is not None else []
+    devices = [
+        f"{name} {used / 1e9:.1f} of {total / 1e9:.1f} GB" for name, (used, total) in state.device_memory.items()
+    ]
+    return "   ".join([*own, *devices])
+
+
 def what(state: JobState) -> str:
     """The blocks, channels, steps and seed that a job was asked for."""
     asked = state.job.asked
@@ -216,9 +225,10 @@ def detail(state: JobState) -> Text:
     if state.state in ACTIVE:
         left = f", {duration(state.eta)} left" if state.eta is not None else ""
         rows.append(("rate", f"{rate(state) or 'not known yet'}{left}"))
-    memory = f"   memory {state.memory / 1e9:.2f} GB" if state.memory is not None and state.state in ACTIVE else ""
     worker = f"   process {state.worker.pid}" if state.worker is not None and state.state in ACTIVE else ""
-    rows.append(("device", f"{state.device} on {state.job.host}{memory}{worker}"))
+    rows.append(("device", f"{state.device} on {state.job.host}{worker}"))
+    if state.state in ACTIVE and (used := memory(state)):
+        rows.append(("memory", used))
     rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))
     rows.append(("model", str(asked.get("model") or "")))
     rows.append(("tensors", " ".join(map(str, asked.get("tensors") or ())) or "all"))
