@@ -136,7 +136,8 @@ class StreamscopeApp(App[None]):
 
     def on_mount(self) -> None:
         self.push_screen(LoadingScreen(f"opening {self.options.cache} …"))
-        self._recall()
+        # Something stands on the screen before the store is opened, however slow its disk.
+        self.call_after_refresh(self._recall)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         screen = self.channels
@@ -160,9 +161,25 @@ class StreamscopeApp(App[None]):
     def _recall(self) -> None:
         info = self.store.recall(self.spec_text)
         if info is not None:
-            self.post_message(ModelFound(info))
+            self._read_first(info)
         else:
             self.call_from_thread(self._describe)
+
+    def _read_first(self, info: ModelInfo) -> None:
+        """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
+        options = self.options
+        reader = StoreReader(options.cache, info, Wanted(options.steps, options.seed, options.capture, options.images))
+        try:
+            self.post_message(ModelFound(reader, reader.read()))
+        except StreamscopeError as error:
+            self.post_message(ModelFound(reader, None))
+            self._failed_to_read(error)
+
+    def _failed_to_read(self, error: StreamscopeError) -> None:
+        """Said once, or a dialog would come back every second."""
+        if str(error) != self._failure:
+            self._failure = str(error)
+            self.post_message(WorkFailed("Reading the cache", str(error)))
 
     @work(group="model")
     async def _describe(self) -> None:
@@ -183,19 +200,20 @@ class StreamscopeApp(App[None]):
         except StreamscopeError as error:
             screen.say(f"{error}\n\nq quits", failed=True)
             return
-        self.post_message(ModelFound(info))
+        self.run_worker(partial(self._read_first, info), group="model", thread=True)
 
     async def on_model_found(self, event: ModelFound) -> None:
-        info, options = event.info, self.options
-        self.info = info
-        wanted = Wanted(options.steps, options.seed, options.capture, options.images)
-        self._reader = StoreReader(options.cache, info, wanted)
+        self._reader, options = event.reader, self.options
+        info = self.info = event.reader.info
         self.marking = MarkingThread(partial(Marks, options.marks, info.fingerprint, info.name), self._judged)
         self._kept = started_with(self.memory.session(info), options.settings.columns, options.settings.advance)
         self.memory.keep_model(options.spec)
         screen = ChannelsScreen(info, self.painter, _short(options.cache), options.device, self._kept)
         # Until its widgets are there it can show nothing of what the first poll finds.
-        await self.switch_screen(screen)
+        with self.batch_update():
+            await self.switch_screen(screen)
+            if event.reading is not None:
+                self.on_store_read(StoreRead(event.reading))
         self._begin(screen)
         self.set_interval(POLL_SECONDS, self._poll)
 
@@ -244,10 +262,7 @@ class StreamscopeApp(App[None]):
                 self.post_message(StoreRead(reading))
             self._failure = ""
         except StreamscopeError as error:
-            # Said once, or a dialog would come back every second.
-            if str(error) != self._failure:
-                self._failure = str(error)
-                self.post_message(WorkFailed("Reading the cache", str(error)))
+            self._failed_to_read(error)
         finally:
             self._polling = False
 
@@ -325,7 +340,7 @@ class StreamscopeApp(App[None]):
         if screen is None:
             return
         if judged.said:
-            screen.say(judged.said)
+            self.notify(judged.said)
         if self.reading is not None:
             screen.show_frame(with_marks(self.reading.frame, self.judgements), len(self.marks_problems))
             self.requests.views.follow()
@@ -355,7 +370,8 @@ class StreamscopeApp(App[None]):
             target.post_message(events.Key(event.key, event.character))
 
     def action_show_keys(self) -> None:
-        here = [title(type(node).__name__) for node in (self.screen, *self.screen.query("*"))]
+        nodes = (self.screen, *self.screen.query("*"))
+        here = {title(cls.__name__) for node in nodes for cls in type(node).__mro__}
         found = sections(self.options.settings.keys)
         self.push_screen(KeysDialog(sorted(found, key=lambda part: part[0] not in here)))
 

@@ -19,6 +19,7 @@ from core.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from core.recipe import SetKey
 from core.spec import DEMO_MODEL, ModelSpec
 from core.store import FZSet, Store, job_state, request_stop
+from tui.app_start import app_start
 
 ROWS = 15_000
 """As many channels as a resnet152 has: 15,104 in its fifty blocks."""
@@ -51,6 +52,7 @@ def app_latencies(
     its new place is written), `preview` (the same key until the channel's three pictures are shown; 0.4 s between
     keys, as of somebody who looks), `preview_far` (a jump to a channel whose neighbours were never seen),
     `held` (cursor keys 30 ms apart) and `sort`, `filter` until the frame is written, each with its number of keys.
+    And `start`, without a job beside it: see `tui.app_start.app_start`.
     """
     with tempfile.TemporaryDirectory(prefix="streamscope-bench-") as folder:
         root = Path(folder)
@@ -60,7 +62,8 @@ def app_latencies(
         spec = ModelSpec("resnet152")
         store.remember(spec.text, info.fingerprint)
         _fill(store.set(info, SetKey(info.default_recipe), create=True), info)
-        return asyncio.run(_measure(root, spec, keys, graphics, busy, device))
+        start = app_start(store.root, spec.text, info.fingerprint)
+        return {**asyncio.run(_measure(root, spec, keys, graphics, busy, device)), "start": start}
 
 
 async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: bool, device: str) -> dict[str, Any]:

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from textual.message import Message
 
-from core.blocks import ModelInfo
 from core.store import JobState
 from tui.marking import Judged
-from tui.reading import Reading
+from tui.reading import Reading, StoreReader
 
 
 class ModelFound(Message):
-    """The model's description is known."""
+    """The model's description is known, and what the store has of it read; None when that failed."""
 
-    def __init__(self, info: ModelInfo) -> None:
+    def __init__(self, reader: StoreReader, reading: Reading | None) -> None:
         super().__init__()
-        self.info = info
+        self.reader = reader
+        self.reading = reading
 
 
 class StoreRead(Message):

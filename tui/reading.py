@@ -47,7 +47,7 @@ class StoreReader:
 
     def __init__(self, root: Path, info: ModelInfo, wanted: Wanted) -> None:
         self._store = Store(root)
-        self._info = info
+        self.info = info
         self._wanted = wanted
         self._key: SetKey | None = None
         self._source: Path | None = wanted.images
@@ -60,19 +60,19 @@ class StoreReader:
     def read(self) -> Reading | None:
         """A new reading; None when nothing changed since the last. Raises StoreError."""
         fzset = self._set()
-        key = fzset.key if fzset is not None else self._wanted.new_key(self._info)
-        seen = (key, self._store.signature(self._info), fzset.signature() if fzset is not None else None)
+        key = fzset.key if fzset is not None else self._wanted.new_key(self.info)
+        seen = (key, self._store.signature(self.info), fzset.signature() if fzset is not None else None)
         if seen == self._seen:
             return None
         scan = self._scan()
-        frame = build_frame(self._info, fzset, [block.name for block in self._info.blocks], scan=scan)
-        sets = tuple(stored.key for stored in self._store.sets(self._info) if stored.key.objective == "neuron")
+        frame = build_frame(self.info, fzset, [block.name for block in self.info.blocks], scan=scan)
+        sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
         self._seen = seen
         problems = tuple(self._store.problems)
-        return Reading(self._info, key, key in sets, frame, summarise(frame), sets, problems, scan)
+        return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
 
     def _scan(self) -> Scan | None:
-        chosen = self._store.choose_scan(self._info, self._source)
+        chosen = self._store.choose_scan(self.info, self._source)
         if chosen is not None:
             # Held on to, as the set is; a later scan of the same folder does take its place.
             self._source = chosen.source
@@ -80,9 +80,9 @@ class StoreReader:
 
     def _set(self) -> FZSet | None:
         if self._key is not None:
-            return self._store.set(self._info, self._key)
+            return self._store.set(self.info, self._key)
         wanted = self._wanted
-        chosen = self._store.choose_set(self._info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture)
+        chosen = self._store.choose_set(self.info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture)
         if chosen is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
             self._key = chosen.key
