@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from core.errors import StoreError, StreamscopeError
+from core.priority import give_way
 from core.store import Job, Leases, Store, device_queue, job_state, lease_of, waiting
 from core.store.owner import this_process
 
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
+    if device_queue(given.device) == "cpu":
+        # Whoever queued it goes on working at this machine, often in the very app that shows how far it is.
+        give_way()
     try:
         work_off(Store.open(given.cache, create=True), given.device, _run, ending)
     except KeyboardInterrupt:

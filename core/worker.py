@@ -21,6 +21,7 @@ from core.allocator import keep_freed_memory
 from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.plan import Request
+from core.priority import keep_niceness
 from core.spec import ModelSpec
 from core.store import Job, Store, open_job
 
@@ -63,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if given.command == "join":
+            keep_niceness()
             job = open_job(store.root / "jobs" / given.job)
             return join_job(store, job, given.device, given.batch, given.threads)
         return run_job(store, open_job(store.root / "jobs" / given.job), tell)
