@@ -12,14 +12,14 @@ from textual.pilot import Pilot
 
 from core.recipe import Recipe, SetKey
 from core.scaled import scaled_up
-from core.store import Store
+from core.store import Judgement, Store
 from tests.app_driver import channels_screen, opened, options, screen_text, small_store, status_left, until
 from tests.app_store import commit_fzs, made_up_image, make_info
 from tui.app import StreamscopeApp
 from tui.channel_facts import CURVE_STYLES, Facts, OwnCurves, curves_text
 from tui.library import Library, Shot, crop, mosaic
 from tui.picture import draw
-from tui.screens.channel_view import ZoomScreen
+from tui.screens.channel_view import ChannelView, ZoomScreen
 from tui.screens.compare import CompareScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.spectrum import SpectrumScreen
@@ -161,6 +161,55 @@ async def test_zoom_shows_the_pictures_as_large_as_the_terminal_and_follows_the_
         await pilot.press("escape")
         assert channels_screen(app).table.key == ("1.1", 1)
         await until(pilot, lambda: boxes(app)[0].caption == "FZ(I) 1.0.out 1")
+
+
+# -- judging in every view --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opens", [["enter"], ["p"], ["space", "space", "equals_sign"]])
+async def test_every_view_judges_with_the_keys_of_the_table(tmp_path: Path, opens: list[str]) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await show(pilot, app, "j", *opens)
+        view, here, chosen = app.screen, ("1.1", 1), len(channels_screen(app).table.chosen)
+        assert isinstance(view, ChannelView)
+
+        async def said(expected: Judgement) -> None:
+            await until(pilot, lambda: app.screen is view and app.judgements.get(here, Judgement()) == expected)
+
+        await pilot.press("u")
+        await said(Judgement("unsure"))
+        await pilot.press("e", *"odd", "enter")
+        await said(Judgement("unsure", note="odd"))
+        await until(pilot, lambda: "note kept" in screen_text(app))
+        await pilot.press("t", *"edge", "enter")
+        await said(Judgement("unsure", ("edge",), "odd"))
+        await pilot.press("z", "z")
+        await said(Judgement("unsure"))
+        await pilot.press("Z", "ctrl+r")
+        await said(Judgement("unsure", ("edge",), "odd"))
+        await pilot.press("c")
+        await said(Judgement("", ("edge",), "odd"))
+        assert len(app.judgements) == 1
+        assert len(channels_screen(app).table.chosen) == chosen
+
+
+async def test_auto_advance_is_turned_on_in_a_view_and_holds_in_the_table_too(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await show(pilot, app, "p", "a")
+        await until(pilot, lambda: "after a mark: the next channel" in screen_text(app))
+        await pilot.press("y", "n", "escape", "u")
+        await until(pilot, lambda: len(app.judgements) == 3)
+        assert channels_screen(app).table.key == ("1.1", 3)
+
+
+async def test_more_steps_are_asked_for_all_that_are_compared(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await show(pilot, app, *["space"] * 3, "equals_sign", "d")
+        await pilot.press("plus")
+        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 5120 seed 0" in screen_text(app))
 
 
 # -- detail ------------------------------------------------------------------------------------------------------------

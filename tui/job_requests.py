@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from core.plan import wanted_fzs
 from core.store import FINISHED, Job, JobState, Store, hold, move, request_stop, requeue
@@ -25,6 +25,20 @@ Do = Callable[[str, Callable[[], object], Callable[[], object]], None]
 KEEP, STOP = "keep", "stop"
 
 
+@runtime_checkable
+class OverTable(Protocol):
+    """A screen over the table that says which channels its keys are for."""
+
+    def marked_keys(self) -> list[Key]: ...
+
+    def computed_keys(self) -> list[Key]: ...
+
+
+def judged_keys(top: object, screen: ChannelsScreen) -> list[Key]:
+    """The channels that a note or tags go to: those of the screen on top, else those meant in the table."""
+    return top.marked_keys() if isinstance(top, OverTable) else screen.table.meant
+
+
 class JobRequests:
     def __init__(self, app: StreamscopeApp, do: Do) -> None:
         self._app = app
@@ -39,13 +53,13 @@ class JobRequests:
     def more_steps(self, screen: ChannelsScreen, reading: Reading) -> None:
         """The chosen channels with twice the steps: FZs of a set of their own."""
         steps = str(2 * reading.key.recipe.steps)
-        self._ask(screen, reading, replace(self._chosen(screen, reading), steps=steps))
+        self._ask_chosen(screen, reading, steps=steps)
 
     def another_seed(self, screen: ChannelsScreen, reading: Reading) -> None:
         """The chosen channels with the first seed that no set has yet."""
         alike = [key.seed for key in reading.sets if replace(key, seed=reading.key.seed) == reading.key]
         seed = next(n for n in range(len(alike) + 2) if n not in alike and n != reading.key.seed)
-        self._ask(screen, reading, replace(self._chosen(screen, reading), seed=str(seed)))
+        self._ask_chosen(screen, reading, seed=str(seed))
 
     def _form(self, screen: ChannelsScreen, reading: Reading) -> Form:
         return Form(
@@ -57,13 +71,17 @@ class JobRequests:
             device=self._app.options.device,
         )
 
-    def _chosen(self, screen: ChannelsScreen, reading: Reading) -> Form:
-        blocks = by_block(screen.table.meant)
-        return replace(self._form(screen, reading), blocks=",".join(blocks) or "all", channels="chosen")
+    def _ask_chosen(self, screen: ChannelsScreen, reading: Reading, **changes: str) -> None:
+        """The form for the channels chosen in the table, or shown by the view over it."""
+        top = self._app.screen
+        keys = top.computed_keys() if isinstance(top, OverTable) else screen.table.meant
+        form = replace(self._form(screen, reading), blocks=",".join(by_block(keys)) or "all", channels="chosen")
+        self._ask(screen, reading, replace(form, **changes), keys)
 
-    def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form) -> None:
+    def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form, chosen: Sequence[Key] | None = None) -> None:
         options = self._app.options
-        ask = partial(request_of, info=reading.info, capture=reading.key.capture, scopes=scopes(screen))
+        words = scopes(screen, screen.table.meant if chosen is None else chosen)
+        ask = partial(request_of, info=reading.info, capture=reading.key.capture, scopes=words)
 
         def check(form: Form) -> str:
             request = ask(form)
@@ -82,7 +100,7 @@ class JobRequests:
 
             def started() -> None:
                 waits = any(state.state == "running" for state in self._app.jobs.values())
-                screen.say("the job waits its turn; J shows it" if waits else "the job starts; J shows it")
+                self._say("the job waits its turn; J shows it" if waits else "the job starts; J shows it")
                 # What is looked at stays in view, unless nothing of it is stored.
                 if not (other and reading.stored):
                     self._app.use_set(request.key)
@@ -166,17 +184,16 @@ def going_on(states: Sequence[JobState]) -> list[JobState]:
     return [s for s in states if s.state in ("queued", "running") and s.place is not None and s.job.host == here]
 
 
-def scopes(screen: ChannelsScreen) -> Mapping[str, Mapping[str, Sequence[int]]]:
+def scopes(screen: ChannelsScreen, chosen: Sequence[Key]) -> Mapping[str, Mapping[str, Sequence[int]]]:
     """The channels that each word of the compute dialog stands for, by block."""
     marks = {mark: screen.channels_marked(mark) for mark in ("keep", "reject", "unsure")}
     table = screen.table
     top = int(table.scroll_offset.y)
     seen = table.index[top : top + max(1, table.size.height - 1)]
     visible = channels_by_block(screen.frame, seen) if screen.frame is not None else {}
-    chosen = by_block(table.meant)
     return {**marks, "marked": screen.channels_marked(), "filtered": screen.filtered} | {
         "visible": visible,
-        "chosen": chosen,
+        "chosen": by_block(chosen),
     }
 
 

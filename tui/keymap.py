@@ -18,10 +18,16 @@ TITLES = {
     "ChannelTable": "Moving and choosing in the table",
     "BlockList": "Blocks",
     "FilterBar": "Filter line",
+    "ChannelView": "Detail, compare and large pictures",
+    "CursorView": "Moving in the detail and the large pictures",
+    "ZoomScreen": "Large pictures",
 }
 TOGETHER = (
     ("StreamscopeApp", "ChannelsScreen", "ChannelTable"),
     ("StreamscopeApp", "ChannelsScreen", "BlockList"),
+    ("StreamscopeApp", "ChannelView", "CompareScreen"),
+    ("StreamscopeApp", "ChannelView", "CursorView", "DetailScreen"),
+    ("StreamscopeApp", "ChannelView", "CursorView", "ZoomScreen"),
 )
 """Classes whose bindings hold at the same time; any other screen shares its keys with the app only."""
 _MODIFIERS = frozenset({"ctrl", "shift", "alt", "super"})

@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import StreamscopeError
 from core.store import Store, check_tag
 from tui.exporting import Export, ExportForm
-from tui.job_requests import JobRequests
+from tui.job_requests import JobRequests, judged_keys
 from tui.marking import named
 from tui.reading import Reading
 from tui.screens.channels import ChannelsScreen
@@ -65,7 +65,8 @@ class Requests:
         openers[what](screen, reading)
 
     def _note(self, screen: ChannelsScreen, reading: Reading) -> None:
-        keys = screen.table.meant
+        top = self._app.screen
+        keys = judged_keys(top, screen)
         if not keys:
             return
         before = {self._app.judgement(key).note for key in keys}
@@ -74,13 +75,14 @@ class Requests:
         def answered(text: str | None) -> None:
             if text is not None and text.strip() != common:
                 self._app.judge(lambda marking: marking.note(keys, text.strip()))
-                screen.table.let_go()
+                _let_go(top)
 
         hint = "empty takes the note away" if len(keys) == 1 else "every one of them gets this note"
         self._app.push_screen(Prompt(f"Note on {named(keys)}", common, hint), answered)
 
     def _tags(self, screen: ChannelsScreen, reading: Reading) -> None:
-        keys = screen.table.meant
+        top = self._app.screen
+        keys = judged_keys(top, screen)
         if not keys:
             return
         common = set.intersection(*(set(self._app.judgement(key).tags) for key in keys))
@@ -97,7 +99,7 @@ class Requests:
                 add = [tag for tag in text.split() if tag not in common]
                 remove = sorted(common - set(text.split()))
                 self._app.judge(lambda marking: marking.tag(keys, add, remove))
-                screen.table.let_go()
+                _let_go(top)
 
         self._app.push_screen(Prompt(f"Tags of {named(keys)}", " ".join(sorted(common)), hint, check), answered)
 
@@ -130,7 +132,7 @@ class Requests:
                 export.write(form, Store.open(self._app.options.cache).set(reading.info, reading.key))
 
             count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
-            self._do("Export", write, partial(screen.say, f"{count} written to {export.path(form)}"))
+            self._do("Export", write, partial(self._app.notify, f"{count} written to {export.path(form)}"))
 
         form = ExportForm(str(Path.cwd() / f"{reading.info.name}-{scope}.csv"))
         title = f"Export {len(rows)} channels: {scope}"
@@ -165,6 +167,12 @@ class Requests:
                 self._app.show_error(title, error)
 
         self._app.run_worker(work(), group="disk")
+
+
+def _let_go(top: object) -> None:
+    """The choice in the table has been judged, where no view over it said what was."""
+    if isinstance(top, ChannelsScreen):
+        top.table.let_go()
 
 
 def _attempt(action: Callable[[], object]) -> str | None:

@@ -21,7 +21,7 @@ from tui.widgets.preview import DEBOUNCE, Preview, shots
 
 
 class ChannelView(Screen[None]):
-    """What these screens share: marks, other pictures, whole or cropped, and the way back.
+    """What these screens share: judging with the keys of the table, other pictures, whole or cropped, the way back.
 
     `source` is the screen below: its frame, its table's order and cursor are the truth. Subclasses say in `show` what
     changes when any of that does.
@@ -37,7 +37,17 @@ class ChannelView(Screen[None]):
         Binding("n", "mark('reject')", "Reject", id="view.reject"),
         Binding("u", "mark('unsure')", "Unsure", id="view.unsure"),
         Binding("c", "mark('')", "Clear the mark", show=False, id="view.clear"),
+        Binding("a", "toggle_advance", "Go to the next channel after a mark, or stay", show=False, id="view.advance"),
+        Binding("e", "app.ask('note')", "Note", id="view.note"),
+        Binding("t", "app.ask('tags')", "Set tags", show=False, id="view.tags"),
         Binding("z", "app.ask('undo')", "Undo", show=False, id="view.undo"),
+        Binding("Z,ctrl+r", "app.ask('redo')", "Do again what was undone", show=False, id="view.redo"),
+        Binding("plus", "app.ask('more_steps')", "Compute more steps for what is shown", show=False, id="view.steps"),
+        Binding(
+            "asterisk", "app.ask('another_seed')", "Compute another seed of what is shown", show=False, id="view.seed"
+        ),
+        Binding("J", "app.ask('jobs')", "Jobs", show=False, id="view.jobs"),
+        Binding("E", "app.ask('export')", "Export", show=False, id="view.export"),
         Binding("x", "next_look", "Other pictures", id="view.look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="view.whole"),
         Binding("escape,q", "leave", "Back", id="view.leave"),
@@ -55,8 +65,12 @@ class ChannelView(Screen[None]):
         raise NotImplementedError
 
     def marked_keys(self) -> list[Key]:
-        """What a mark is for."""
+        """What a mark, a tag or a note is for."""
         return [self.source.table.key] if self.source.table.key is not None else []
+
+    def computed_keys(self) -> list[Key]:
+        """What more steps or another seed are for: every channel shown."""
+        return self.marked_keys()
 
     def after_mark(self) -> None:
         """Where to go after a mark, when the table would go on to the next channel."""
@@ -82,6 +96,10 @@ class ChannelView(Screen[None]):
             self.source.post_message(ChannelsScreen.MarkGiven(keys, mark))
             if self.source.advance and mark:
                 self.after_mark()
+
+    def action_toggle_advance(self) -> None:
+        self.source.action_toggle_advance()
+        self.say(self.source.advance_said)
 
     def action_next_look(self) -> None:
         looks = list(LOOKS)

@@ -302,7 +302,11 @@ class ChannelsScreen(Screen[None]):
 
     def action_toggle_advance(self) -> None:
         self.advance = not self.advance
-        self.say(f"after a mark: {'the next channel' if self.advance else 'stay'}")
+        self.say(self.advance_said)
+
+    @property
+    def advance_said(self) -> str:
+        return f"after a mark: {'the next channel' if self.advance else 'stay'}"
 
     def action_filter(self) -> None:
         self.filter_bar.open()

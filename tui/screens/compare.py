@@ -115,6 +115,9 @@ class CompareScreen(ChannelView):
     def marked_keys(self) -> list[Key]:
         return [self.key] if self.key is not None else []
 
+    def computed_keys(self) -> list[Key]:
+        return list(self.keys)
+
     def after_mark(self) -> None:
         self.action_focus_on(1)
 

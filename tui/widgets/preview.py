@@ -81,6 +81,8 @@ class Preview(Container):
             self.painter.follow_font(current_cell_size())
         self._arrange()
         self._describe()
+        # Neighbours drawn ahead for the room there was are of no use now.
+        self.call_after_refresh(self._want)
 
     def on_show(self) -> None:
         self._want()
