@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -77,6 +78,7 @@ class Optimiser:
         self.transform = ConeTransform(*geometry, recipe, self.jitter, self.size, info.mean, info.std, cone)
         still = Recipe(steps=recipe.steps, scales=(1.0,), degrees=(0,))
         self.still = ConeTransform(*geometry, still, 0, self.size, info.mean, info.std, cone)
+        self._no_draws = cache(self.still.no_draws)
         self.spectrum = Spectrum.patch(self.size, recipe.decay, self.transform.start, self.transform.stop, self.device)
         self.whole = Spectrum.patch(self.size, recipe.decay, 0, self.size, self.device)
         self.sampled = [math.ceil((i + 1) * recipe.steps / SAMPLES) for i in range(SAMPLES)]
@@ -131,7 +133,7 @@ class Optimiser:
         """(n,): of the images as they are, without transforms."""
         inner = slice(self.still.start - self.transform.start, self.still.stop - self.transform.start)
         patch = self.spectrum.image(parameters)[:, :, inner, inner]
-        return self.still.activations(patch, self.still.no_draws(len(parameters)))[own]
+        return self.still.activations(patch, self._no_draws(len(parameters)))[own]
 
     @torch.no_grad()
     def images(self, parameters: torch.Tensor) -> np.ndarray:
@@ -146,7 +148,7 @@ class Optimiser:
             patch = from_8_bit(images[list(rows), inner, inner]).to(self.device)
             own = self.own([self.channels[row] for row in rows])
             with torch.no_grad():
-                found.append(self.still.activations(patch, self.still.no_draws(len(rows)))[own].cpu().numpy())
+                found.append(self.still.activations(patch, self._no_draws(len(rows)))[own].cpu().numpy())
         activation = np.concatenate(found)
         flags = tuple(_flag(*row) for row in zip(moved, activation, trace, strict=True))
         return FZBatch(self.target, self.channels, images, activation, trace, flags, steps)

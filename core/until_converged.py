@@ -20,7 +20,7 @@ LATE = 0.25
 """Share of the steps so far over which the rise is looked at."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Image:
     """One image on its way: its place in the batch, its parameters (1, …), its draws (steps, 1, …)."""
 
@@ -47,12 +47,11 @@ class ConvergingOptimiser(Optimiser):
         # Adam keeps the steps of every tensor by itself, so that an image may join at any time.
         adam = torch.optim.Adam([image.parameters for image in active], lr=self.recipe.rate, fused=True)
         ended: list[_Image] = []
+        parts = self._parts(active)
         told = 0
         while active:
             adam.zero_grad(set_to_none=True)
-            for rows in split(range(len(active)), self.at_once):
-                part = [active[row] for row in rows]
-                own = self.own([image.channel for image in part])
+            for part, own in parts:
                 self.backward(torch.cat([image.parameters for image in part]), _next_draws(part), own)
             for image in active:
                 if image.age == 0 or image.age + 1 in self.sampled:
@@ -61,14 +60,15 @@ class ConvergingOptimiser(Optimiser):
             for image in active:
                 image.age += 1
             self._sample([image for image in active if image.age in self.sampled])
-            for place, image in enumerate(active):
-                if self._has_ended(image):
+            ending = [image for image in active if self._has_ended(image)]
+            if ending:
+                for image in ending:
                     del adam.state[image.parameters]
-                    ended.append(image)
-                    if waiting:
-                        active[place] = self._begin(*waiting.popleft())
-            active = [image for image in active if not self._has_ended(image)]
-            adam.param_groups[0]["params"] = [image.parameters for image in active]
+                    place = active.index(image)
+                    active[place : place + 1] = [self._begin(*waiting.popleft())] if waiting else []
+                ended += ending
+                adam.param_groups[0]["params"] = [image.parameters for image in active]
+                parts = self._parts(active)
             done = len(ended) * steps + sum(image.age for image in active)
             while watch is not None and told < done // count:
                 told += 1
@@ -86,11 +86,15 @@ class ConvergingOptimiser(Optimiser):
         parameters = torch.from_numpy(initial).to(self.device).requires_grad_(True)
         return _Image(row, channel, parameters, self.transform.draws(choices))
 
+    def _parts(self, images: list[_Image]) -> list[tuple[list[_Image], tuple[torch.Tensor, torch.Tensor]]]:
+        """The images that pass through the network together, and the indices of their own channels."""
+        parts = [[images[row] for row in rows] for rows in split(range(len(images)), self.at_once)]
+        return [(part, self.own([image.channel for image in part])) for part in parts]
+
     def _sample(self, images: list[_Image]) -> None:
-        for rows in split(range(len(images)), self.at_once):
-            part = [images[row] for row in rows]
+        for part, own in self._parts(images):
             parameters = torch.cat([image.parameters for image in part]).detach()
-            found = self.activation(parameters, self.own([image.channel for image in part])).cpu().numpy()
+            found = self.activation(parameters, own).cpu().numpy()
             for image, value in zip(part, found, strict=True):
                 image.samples.append(float(value))
 
