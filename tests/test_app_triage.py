@@ -1,67 +1,51 @@
-"""The work that the app is for, as a script of keys that are counted; and each tool it takes."""
+"""The work that the app is for, done whole by keys that are counted; and each tool it takes."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
 
+import pytest
 from PIL import Image
-from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.app_driver import channels_screen, opened, options, screen_text, shown, small_store, status_left, until
 from tests.app_store import fill, make_info, open_store
+from tests.triage import check, triage
 from tui.app import StreamscopeApp
 from tui.screens.export import ExportDialog
 
 CHANNELS = 48
 
 
-class Counted:
-    """Presses keys and counts them."""
-
-    def __init__(self, pilot: Pilot[None]) -> None:
-        self.pilot = pilot
-        self.count = 0
-
-    async def press(self, *keys: str) -> None:
-        self.count += len(keys)
-        await self.pilot.press(*keys)
-
-
-async def test_channels_are_judged_noted_and_exported_with_two_keys_a_channel(tmp_path: Path) -> None:
+async def test_the_whole_triage_by_keys_two_a_channel_or_one_with_auto_advance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info = make_info((("1.1", 6), ("2.0", CHANNELS), ("2.1", CHANNELS)), 24)
     fill(open_store(tmp_path / "cache", info), info, ["2.1"])
+    monkeypatch.chdir(tmp_path)
+    given = options(tmp_path)
+    async with opened(given) as (app, pilot):
+        outcome = await triage(app, pilot, "2.1")
+    check(outcome, given, app)
+    assert len(outcome.verdicts) > 12
+    assert len(outcome.channels("keep")) > 2
+    assert len(outcome.channels("unsure")) > 2
+
+
+async def test_a_second_export_of_the_same_goes_to_the_same_file_and_another_beside_it(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        keys, screen = Counted(pilot), channels_screen(app)
-        # M near 1 in 2.1, highest scale metric first.
-        await keys.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
-        await until(pilot, lambda: len(shown(app)) == CHANNELS)
-        await keys.press("slash", *"mix", "tab", *" < 1.5 and mix", "tab", *" > .5", "enter")
-        await keys.press("s", *"scale_m", "enter")
-        await until(pilot, lambda: status_left(app) == "scale_metric, descending")
-        near_one = shown(app)
-        assert 10 < len(near_one) < CHANNELS
-        judged_from = keys.count
-        for place in range(len(near_one)):
-            assert screen.table.key == near_one[place]
-            await keys.press("y" if place % 3 == 0 else "n" if place % 3 == 1 else "u", "j")
-        assert keys.count - judged_from == 2 * len(near_one)
-        await until(pilot, lambda: f"{len(near_one)} of {len(near_one)} judged" in screen_text(app))
-        # Why the first was kept; then those that were kept, with pictures, into tonight's note.
-        await keys.press("g", "e", *"curve", "enter")
-        await until(pilot, lambda: app.judgement(near_one[0]).note == "curve")
-        await keys.press("E", *"keep", "enter")
+        await pilot.press("y", "E", *"keep", "enter")
         await until(pilot, lambda: isinstance(app.screen, ExportDialog))
         app.screen.query_one("#path", Input).value = str(tmp_path / "tonight.md")
-        await until(pilot, lambda: "tonight-pictures/" in screen_text(app))
-        await keys.press("enter")
-        await until(pilot, lambda: status_left(app).endswith(f"written to {tmp_path / 'tonight.md'}"))
-    kept = near_one[::3]
-    note = (tmp_path / "tonight.md").read_text()
-    assert [note.count(f"## {block} · {channel} ") for block, channel in kept] == [1] * len(kept)
-    assert "> curve" in note
-    assert len(list((tmp_path / "tonight-pictures").glob("*.png"))) == len(kept)
+        await pilot.press("enter")
+        await until(pilot, lambda: "written to" in status_left(app))
+        for scope, path in (("keep", "tonight.md"), ("filtered", "resnet18-filtered.md")):
+            await pilot.press("E", *scope, "enter")
+            await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+            assert app.screen.query_one("#path", Input).value == str(tmp_path / path)
+            await pilot.press("escape")
 
 
 async def test_with_auto_advance_one_key_judges_and_moves_on(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,8 @@ class Requests:
         self._app = app
         self.jobs = JobRequests(app, self._do)
         self.views = Views(app)
+        self._exported: tuple[str, Path] | None = None
+        """What was written last, and where: the next export begins there."""
 
     def answer(self, what: str) -> None:
         """Begin what is asked for; the names are those of the bindings."""
@@ -132,11 +133,24 @@ class Requests:
                 export.write(form, Store.open(self._app.options.cache).set(reading.info, reading.key))
 
             count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
-            self._do("Export", write, partial(self._app.notify, f"{count} written to {export.path(form)}"))
 
-        form = ExportForm(str(Path.cwd() / f"{reading.info.name}-{scope}.csv"))
+            def written() -> None:
+                self._exported = scope, export.path(form)
+                self._app.notify(f"{count} written to {export.path(form)}")
+
+            self._do("Export", write, written)
+
+        form = ExportForm(str(self._next_export(reading.info.name, scope)))
         title = f"Export {len(rows)} channels: {scope}"
         self._app.push_screen(ExportDialog(title, form, export.preview, export.text), answered)
+
+    def _next_export(self, model: str, scope: str) -> Path:
+        """The same file for the same channels as before, as when a note is brought up to date; for others one like it,
+        beside it."""
+        if self._exported is None:
+            return Path.cwd() / f"{model}-{scope}.csv"
+        before, path = self._exported
+        return path if before == scope else path.with_name(f"{model}-{scope}{path.suffix}")
 
     def _set(self, screen: ChannelsScreen, reading: Reading) -> None:
         if not reading.sets:
