@@ -25,7 +25,7 @@ async def test_the_whole_triage_by_keys_two_a_channel_or_one_with_auto_advance(
     fill(open_store(tmp_path / "cache", info), info, ["2.1"])
     monkeypatch.chdir(tmp_path)
     given = options(tmp_path)
-    async with opened(given) as (app, pilot):
+    async with opened(given, size=(110, 32)) as (app, pilot):
         outcome = await triage(app, pilot, "2.1")
     check(outcome, given, app)
     assert len(outcome.verdicts) > 12
