@@ -26,11 +26,25 @@ PARTS = {
     "quality": "the same channels optimised by both (an hour on two cores)",
     "workers": "throughput against worker processes, on the demo model",
     "store": "a made-up store of 100,000 FZs",
-    "app": "key to repaint in the app while a job computes",
+    "app": "key to repaint in the app while a job computes, and its start",
 }
 
+HELP = f"""Measure what streamscope does on this machine: FZ speed against torch-lucent's render_vis, and more.
 
-@click.command("bench")
+FZ speed is in milliseconds an image and step. Ours is as many batches at once as `compute` has here, Lucent's
+one image; both take turns in rounds, and the figures are medians over them. The parts:
+
+\b
+{chr(10).join(f"{name:<8} {what}" for name, what in PARTS.items())}
+
+\b
+streamscope bench --weights resnet18.pth --out before.json
+streamscope bench --parts store,app,workers --model demo
+streamscope bench --compare before.json after.json
+"""
+
+
+@click.command("bench", help=HELP)
 @click.option(
     "--block", "blocks", multiple=True, metavar="B", help=f"Blocks to measure.  [default: {', '.join(STUDIED)}]"
 )
@@ -42,7 +56,7 @@ PARTS = {
     metavar="LIST",
     default="speed,shares",
     show_default=True,
-    help=f"What to measure: {', '.join(PARTS)}.",
+    help="What to measure, with commas between: see above.",
 )
 @click.option("--channels", default="0-7", show_default=True, metavar="RANGE", help="Channels for quality.")
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds for quality.")
@@ -69,26 +83,6 @@ def command(
     out: Path | None,
     compare: tuple[Path, Path] | None,
 ) -> None:
-    """Measure FZ speed against torch-lucent's render_vis, in milliseconds an image and step, and where the time goes.
-
-    Ours is as many batches at once as `compute` has on this machine, Lucent's one image; both take turns in rounds, and
-    the figures are medians over them.
-
-    \b
-    speed    FZs against torch-lucent in the same run
-    shares   where an image-step's time goes
-    tensors  every FZ target of the studied blocks, and what a whole set takes
-    scan     images a second of a scan
-    quality  the same channels optimised by both (an hour on two cores)
-    workers  throughput against worker processes, on the demo model
-    store    a made-up store of 100,000 FZs
-    app      key to repaint in the app while a job computes
-
-    \b
-    streamscope bench --weights resnet18.pth --out before.json
-    streamscope bench --parts store,app,workers --model demo
-    streamscope bench --compare before.json after.json
-    """
     if compare:
         _compare(*compare, given.as_json)
         return
