@@ -17,6 +17,7 @@ from core.blocks import ModelInfo, Tensor
 from core.model import Network
 from core.optimiser import Watch
 from core.plan import Task
+from core.precision import step_dtype
 from core.store import FZSet
 from core.visualize import visualize
 
@@ -100,7 +101,7 @@ def provenance(network: Network) -> dict[str, str]:
     """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
     device = network.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"device": name, "dtype": "float32", "engine": __version__, "torch": torch.__version__}
+    return {"device": name, "dtype": step_dtype(device), "engine": __version__, "torch": torch.__version__}
 
 
 def default_batch(info: ModelInfo, device: torch.device, free: float | None = None) -> int:

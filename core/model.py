@@ -24,6 +24,7 @@ from core.cone import Cone, FoldedNetwork, fold_network
 from core.demo import weights_path
 from core.demo.network import INPUT_SIZE, MEAN, STD, build
 from core.errors import UsageError, WeightsError
+from core.precision import measure_in_float32
 from core.recipe import Recipe
 from core.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
 from core.stream import branch, residual_blocks
@@ -81,11 +82,7 @@ def rebuild_network(
 
 
 def _freeze(module: nn.Module, place: torch.device) -> FoldedNetwork:
-    # TF32 would round convolutions to 10 bits; every figure here is meant to be float32.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    # Gradients of convolutions summed in a fixed order, so that a rerun is bit-equal.
-    torch.backends.cudnn.deterministic = True
+    measure_in_float32()
     module.eval().requires_grad_(False)
     return fold_network(module, place)
 

@@ -16,6 +16,7 @@ from core.channel_fz import WholeMap
 from core.cone import Cone
 from core.fourier import Spectrum, from_8_bit, random_parameters, to_8_bit
 from core.model import Network, objective
+from core.precision import optimising
 from core.recipe import Capture, Objective, Recipe
 from core.transforms import ConeTransform, Draws, draw_choices
 
@@ -125,8 +126,9 @@ class Optimiser:
 
     def backward(self, parameters: torch.Tensor, draws: Draws, own: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Adds to the parameters' gradient that of the transformed images' negative activations."""
-        patch = self.spectrum.image(parameters)
-        (-self.transform.activations(patch, draws)[own].sum()).backward()
+        with optimising(self.device):
+            patch = self.spectrum.image(parameters)
+            (-self.transform.activations(patch, draws)[own].sum()).backward()
 
     @torch.no_grad()
     def activation(self, parameters: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
