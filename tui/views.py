@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.store import JobState
 from tui.channel_facts import FactsReader
+from tui.null_facts import NullsReader
 from tui.reading import Reading
 from tui.screens.channel_view import ChannelView, ZoomScreen
 from tui.screens.channels import ChannelsScreen
@@ -31,7 +32,7 @@ class Views:
             "compare": self._compare,
             "detail": self._detail,
             "jobs": self._jobs,
-            "spectrum": lambda screen, reading: self._open(SpectrumScreen(screen)),
+            "spectrum": lambda screen, reading: self._open(SpectrumScreen(screen, self._nulls(reading))),
             "zoom": self._zoom,
         }
 
@@ -70,7 +71,11 @@ class Views:
         if screen.table.key is None:
             return
         options = self._app.options
-        self._open(DetailScreen(screen, FactsReader(options.cache, reading.info, reading.key, options.images)))
+        facts = FactsReader(options.cache, reading.info, reading.key, options.images)
+        self._open(DetailScreen(screen, facts, self._nulls(reading)))
+
+    def _nulls(self, reading: Reading) -> NullsReader:
+        return NullsReader(self._app.options.cache, reading.info, reading.key)
 
     def _zoom(self, screen: ChannelsScreen, reading: Reading) -> None:
         if screen.table.key is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ CRITERIA = {
     "scale_invariant": "all three",
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
+Kind = Literal["shuffled", "sham", "untrained"]
 SHUFFLED = "shuffled pairs"
 SHAM_TRANSFORMS = {
     "flip": "mirrored left to right",
@@ -53,6 +55,7 @@ class NullShares:
 
     null: str
     """`shuffled pairs`, `sham: flip`, or `untrained copy 0`, 0 being the seed of its weights."""
+    kind: Kind
     real: Mapping[str, Proportion]
     shares: Mapping[str, Proportion]
     p: Mapping[str, float] = field(default_factory=dict)
@@ -82,6 +85,9 @@ class Nulls:
     nulls: tuple[NullShares, ...]
     seeds: SeedAgreement | None
     """None where no other seed is stored."""
+    lacking: tuple[str, ...]
+    """Options of `streamscope nulls` that would compute what is not stored: some of `--shams`, `--untrained`,
+    `--seeds 1,2`."""
 
 
 def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls | None:
@@ -98,8 +104,16 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
     for copy in untrained_copies(store, info):
         shares = real_shares(store.set(copy, key), block)
         if any(share.n for share in shares.values()):
-            found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", real, shares))
-    return Nulls(block, real, tuple(found), seed_agreement(fzset, block))
+            found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", "untrained", real, shares))
+    seeds = seed_agreement(fzset, block)
+    kinds = {null.kind for null in found}
+    lacking = {
+        "--shams": "sham" not in kinds,
+        # A copy of a copy would be the copy itself.
+        "--untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
+        "--seeds 1,2": seeds is None,
+    }
+    return Nulls(block, real, tuple(found), seeds, tuple(option for option, lacks in lacking.items() if lacks))
 
 
 def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
@@ -142,6 +156,7 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
     off = ~np.eye(len(channels), dtype=bool)
     return NullShares(
         SHUFFLED,
+        "shuffled",
         {name: proportion(np.diag(table)) for name, table in pairs.items()},
         {name: proportion(table[off]) for name, table in pairs.items()},
         {name: _pairing_p(table) for name, table in pairs.items()},
@@ -174,7 +189,7 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
                 "scale_invariant": measures.scale_invariant(real["meets_mix"], meets_block, meets_input),
             }
             shares = {criterion: share for criterion, share in _shares(sham).items() if criterion != "meets_mix"}
-            found.append(NullShares(f"sham: {name}", _shares(real), shares))
+            found.append(NullShares(f"sham: {name}", "sham", _shares(real), shares))
     return found
 
 

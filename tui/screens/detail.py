@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -14,8 +14,11 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from core.blocks import TENSORS
+from core.errors import StoreError
 from tui.channel_facts import Facts, FactsReader, curves_text, traces_text
 from tui.library import LOOKS, Look
+from tui.messages import WorkFailed
+from tui.null_facts import NullsReader, against_nulls
 from tui.picture import fit
 from tui.screens.channel_view import CursorView
 from tui.screens.channels import ChannelsScreen
@@ -23,6 +26,9 @@ from tui.widgets.columns import DIM, FAILED, PASSED, number
 from tui.widgets.details import Row, describe, one_line
 from tui.widgets.picture import GAP, PictureBox
 from tui.widgets.preview import DEBOUNCE, shots
+
+if TYPE_CHECKING:
+    from core.analysis.nulls import Nulls
 
 PICTURES_SHARE = 0.56
 """Of the width."""
@@ -57,11 +63,21 @@ class DetailScreen(CursorView):
             super().__init__()
             self.facts = facts
 
-    def __init__(self, source: ChannelsScreen, reader: FactsReader) -> None:
+    class NullsRead(Message):
+        def __init__(self, block: str, nulls: Nulls | None) -> None:
+            super().__init__()
+            self.block = block
+            self.nulls = nulls
+
+    def __init__(self, source: ChannelsScreen, reader: FactsReader, nulls_reader: NullsReader) -> None:
         super().__init__(source)
         self._reader = reader
+        self._nulls_reader = nulls_reader
         self._row: Row | None = None
         self._facts: Facts | None = None
+        self._nulls: Nulls | None = None
+        self._nulls_asked: tuple[str, object] = ("", None)
+        """The block whose nulls were asked for last, and the measures that stood in the table then."""
 
     def compose(self) -> ComposeResult:
         yield Static(id="title", classes="line")
@@ -116,6 +132,15 @@ class DetailScreen(CursorView):
     def _ask_facts(self) -> None:
         if self._row is not None and self.is_running:
             self._read(self._row)
+            self._ask_nulls(str(self._row["block"]))
+
+    def _ask_nulls(self, block: str) -> None:
+        frame, (asked, measures) = self.source.frame, self._nulls_asked
+        # A mark makes a new frame of the same measures; a block of 2,048 channels takes a second to read.
+        if frame is not None and (block != asked or frame["mix_ratio"] is not measures):
+            self._nulls = self._nulls if block == asked else None
+            self._nulls_asked = block, frame["mix_ratio"]
+            self._read_nulls(block)
 
     @work(thread=True, exclusive=True, group="facts")
     def _read(self, row: Row) -> None:
@@ -129,11 +154,25 @@ class DetailScreen(CursorView):
             self._facts = event.facts
             self._describe()
 
+    @work(thread=True, exclusive=True, group="nulls")
+    def _read_nulls(self, block: str) -> None:
+        try:
+            self.post_message(self.NullsRead(block, self._nulls_reader.read(block)))
+        except StoreError as error:
+            self.app.post_message(WorkFailed("Reading the nulls", str(error)))
+
+    def on_detail_screen_nulls_read(self, event: NullsRead) -> None:
+        if event.block == self._nulls_asked[0]:
+            self._nulls = event.nulls
+            self._describe()
+
     def _describe(self) -> None:
         width = self.query_one("#facts").size.width - 3
         if self._row is None or width < 10:
             return
         lines = [*measured(self._row, min(width, WIDEST)), *by_images(self._row), *over_seeds(self._row)]
+        if self._nulls is not None and self._nulls.block == self._row["block"]:
+            lines += [Text(), *against_nulls(self._nulls, width)]
         if self._facts is not None:
             lines += [Text(), *traces_text(self._facts, width), Text(), *curves_text(self._facts, width, PLOT_ROWS)]
         self.query_one("#text", Static).update(Text("\n").join(lines))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -14,27 +15,37 @@ from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
+from textual.worker import get_current_worker
 
+from core.errors import StoreError
 from core.measures import MIX_MAX, UPDATE_BOUND
 from core.table import Frame
+from tui.messages import WorkFailed
+from tui.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
 from tui.plot import bars
 from tui.screens.channels import ChannelsScreen
 from tui.widgets.columns import DIM, UPDATE_STYLES
 
 if TYPE_CHECKING:
-    # SciPy behind it takes a second to import, which the app must not wait for.
+    from core.analysis.nulls import Nulls
     from core.analysis.spectrum import BlockSpectrum, Share
 
 GAP = 2
-NARROWEST = 37
-"""Cells that a panel's shares need."""
+BESIDE = 4
+"""Cells beside the bars, where the number of channels in the highest stands."""
+SHARES = 53
+"""Cells of a panel's shares and nulls."""
+LOWEST = 9
+"""Lines of bars beside a panel's shares and nulls, all of them computed."""
+UNDER = 4
+"""Lines of a panel beside its bars: title, edge, axis and an empty one."""
 WIDEST = 3
 """Cells of a bin at most."""
-ABOUT = "Channels by M, 0 to 5 in bins of 0.25; scale invariant: k of n, share and its 95 % interval"
+ABOUT = "Channels by M in bins of 0.25; SI, scale invariant: k/n, share, 95 % interval"
 
 
 class SpectrumScreen(Screen[None]):
-    """A histogram a block, and under it its shares by FZs, by MEIs and by both."""
+    """A histogram a block, and beside it its shares by FZs, by MEIs and by both, and those shares under nulls."""
 
     CSS = """
     SpectrumScreen { layout: vertical; }
@@ -55,16 +66,25 @@ class SpectrumScreen(Screen[None]):
             self.blocks = blocks
             self.shares = shares
 
-    def __init__(self, source: ChannelsScreen) -> None:
+    class NullsRead(Message):
+        def __init__(self, block: str, nulls: Nulls | None) -> None:
+            super().__init__()
+            self.block = block
+            self.nulls = nulls
+
+    def __init__(self, source: ChannelsScreen, reader: NullsReader) -> None:
         super().__init__()
         self.source = source
+        self._reader = reader
         self._blocks: Sequence[BlockSpectrum] = ()
         self._shares: Sequence[Share] = ()
+        self._nulls: dict[str, Nulls | None] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(ABOUT, classes="line")
         with VerticalScroll(id="blocks", can_focus=False):
             yield Static("…", id="text")
+        yield Static(LEGEND, id="said", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -79,10 +99,24 @@ class SpectrumScreen(Screen[None]):
     def _make(self, frame: Frame) -> None:
         from core.analysis.spectrum import shares, spectrum
 
-        self.post_message(self.SpectrumMade(spectrum(frame), shares(frame)))
+        blocks, worker = spectrum(frame), get_current_worker()
+        self.post_message(self.SpectrumMade(blocks, shares(frame)))
+        for block in blocks:
+            if worker.is_cancelled:
+                return
+            if block.computed:
+                try:
+                    self.post_message(self.NullsRead(block.block, self._reader.read(block.block)))
+                except StoreError as error:
+                    self.app.post_message(WorkFailed("Reading the nulls", str(error)))
+                    return
 
     def on_spectrum_screen_spectrum_made(self, event: SpectrumMade) -> None:
         self._blocks, self._shares = event.blocks, event.shares
+        self._draw()
+
+    def on_spectrum_screen_nulls_read(self, event: NullsRead) -> None:
+        self._nulls[event.block] = event.nulls
         self._draw()
 
     def on_resize(self) -> None:
@@ -90,13 +124,16 @@ class SpectrumScreen(Screen[None]):
 
     def _draw(self) -> None:
         if self._blocks:
-            width, height = self.size.width - 4, self.size.height - 2
+            width, height = self.size.width - 3, self.size.height - 3
             known = [block for block in self._blocks if block.computed]
-            text = panels(known, self._shares, width, height) if known else Text()
+            text = panels(known, self._shares, self._nulls, width, height) if known else Text()
             missing = ", ".join(block.block for block in self._blocks if not block.computed)
             if missing:
                 text.append(f"\nnothing computed yet of {missing}", DIM)
             self.query_one("#text", Static).update(text)
+            found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
+            lacking = dict.fromkeys(option for options in found for option in options)
+            self.query_one("#said", Static).update(lacking_text(list(lacking)) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)
@@ -105,67 +142,87 @@ class SpectrumScreen(Screen[None]):
         self.dismiss()
 
 
-def panels(blocks: Sequence[BlockSpectrum], shares: Sequence[Share], width: int, height: int) -> Text:
-    """Every block's panel, as many side by side as `width` holds, wider and higher where there is room for all."""
+def panels(
+    blocks: Sequence[BlockSpectrum],
+    shares: Sequence[Share],
+    nulls: Mapping[str, Nulls | None],
+    width: int,
+    height: int,
+) -> Text:
+    """Every block's panel, as many side by side as `width` holds, wider and higher where there is room for all.
+
+    `nulls` has those that have been read.
+    """
     bins = len(blocks[0].counts)
-    deep = -(-len(blocks) // max(1, (width + GAP) // (NARROWEST + GAP)))
-    across = -(-len(blocks) // deep)
-    own = min(WIDEST * bins, (width + GAP) // across - GAP)
-    wide = max(1, min(WIDEST, own // bins))
-    tall = max(3, min(12, height // deep - 9))
+    across = min(len(blocks), max(1, (width + GAP) // (bins + BESIDE + SHARES + GAP)))
+    deep = -(-len(blocks) // across)
+    own = (width + GAP) // across - GAP
+    wide = max(1, min(WIDEST, (own - BESIDE - SHARES) // bins))
+    tall = max(LOWEST, min(12, height // deep - UNDER))
     lines: list[Text] = []
     for first in range(0, len(blocks), across):
-        columns = [
-            panel(block, [share for share in shares if share.block == block.block], wide, tall, own)
-            for block in blocks[first : first + across]
-        ]
-        for parts in zip(*columns, strict=True):
+        columns = []
+        for block in blocks[first : first + across]:
+            beside = share_lines([share for share in shares if share.block == block.block])
+            beside += false_positives(nulls, block.block)
+            columns.append(panel(block, beside, wide, tall))
+        for parts in zip_longest(*columns):
             line = Text(no_wrap=True)
             for part in parts:
+                part = part or Text()
                 part.truncate(own, overflow="ellipsis", pad=True)
                 line.append_text(part).append(" " * GAP)
             lines.append(line)
     return Text("\n").join(lines)
 
 
-def panel(block: BlockSpectrum, shares: Sequence[Share], wide: int, tall: int, width: int) -> list[Text]:
-    """One block in `tall` + 9 lines."""
-    title = Text.assemble((block.block, Style(bold=True)), (f"  {block.computed} of {block.channels} computed", DIM))
-    middles = (block.edges[:-1] + block.edges[1:]) / 2
-    kinds = ["overwrite" if m < 1 / UPDATE_BOUND else "mix" if m < UPDATE_BOUND else "skip" for m in middles.tolist()]
-    drawn = bars(block.counts, [UPDATE_STYLES[kind] for kind in kinds], tall, wide)
-    highest = max(block.counts)
-    drawn[0].append(f" {highest}", DIM)
-    span = len(block.counts) * wide
-    axis = [" "] * (span + 2)
-    for m in range(int(MIX_MAX) + 1):
-        axis[min(span - 1, round(m / MIX_MAX * span))] = str(m)
-    counts = Text.assemble(
+def panel(block: BlockSpectrum, beside: Sequence[Text], wide: int, tall: int) -> list[Text]:
+    """One block: a title, and below it bars `tall` lines high at the left of the lines `beside`."""
+    title = Text.assemble(
+        (block.block, Style(bold=True)),
+        (f"  {block.computed} of {block.channels} computed  ", DIM),
         (f"overwrite {block.overwrite}  ", UPDATE_STYLES["overwrite"]),
         (f"mix {block.mix}  ", UPDATE_STYLES["mix"]),
         (f"skip {block.skip}", UPDATE_STYLES["skip"]),
         (f"  undefined {block.undefined}" if block.undefined else "", DIM),
     )
-    return [
-        title,
-        *drawn,
-        Text("▔" * span, style=DIM),
-        Text("".join(axis), style=DIM),
-        counts,
-        Text(f"{'SI':<5}{'all criteria':<18}without mix", style=DIM),
-        *[_share_line(by, shares, width) for by in ("FZ", "MEI", "both")],
-        Text(""),
-    ]
+    lines, drawn = [title], histogram(block, wide, tall)
+    at = max(line.cell_len for line in drawn) + GAP
+    for left, right in zip_longest(drawn, beside):
+        line = left or Text()
+        line.pad_right(at - line.cell_len)
+        lines.append(line.append_text(right or Text()))
+    return [*lines, Text()]
 
 
-def _share_line(by: str, shares: Sequence[Share], width: int) -> Text:
-    line = Text(f"{by:<5}", no_wrap=True)
-    for mix in (True, False):
-        found = next((s.proportion for s in shares if s.by == by and s.mix is mix), None)
-        if found is None or not found.n:
-            line.append(f"{'–':<18}", DIM)
-            continue
-        line.append(f"{found.k}/{found.n} ").append(f"{100 * found.share:.0f}%", Style(bold=True))
-        interval = f" {100 * found.low:.0f}–{100 * found.high:.0f}"
-        line.append(interval.ljust(max(0, 18 - len(f"{found.k}/{found.n} {100 * found.share:.0f}%"))), DIM)
-    return line
+def histogram(block: BlockSpectrum, wide: int, tall: int) -> list[Text]:
+    """Bars over an axis of M, in `tall` + 2 lines."""
+    middles = (block.edges[:-1] + block.edges[1:]) / 2
+    kinds = ["overwrite" if m < 1 / UPDATE_BOUND else "mix" if m < UPDATE_BOUND else "skip" for m in middles.tolist()]
+    drawn = bars(block.counts, [UPDATE_STYLES[kind] for kind in kinds], tall, wide)
+    drawn[0].append(f" {max(block.counts)}", DIM)
+    span = len(block.counts) * wide
+    axis = [" "] * span
+    for m in range(int(MIX_MAX) + 1):
+        axis[min(span - 1, round(m / MIX_MAX * span))] = str(m)
+    return [*drawn, Text("▔" * span, style=DIM), Text("".join(axis), style=DIM)]
+
+
+def share_lines(shares: Sequence[Share]) -> list[Text]:
+    """A block's shares of scale-invariant channels, by FZs, by MEIs and by both."""
+    lines = [Text(f"{'SI':<{LABEL}}{'all criteria':<{CELL}}(3) and (4)", style=DIM)]
+    for by in ("FZ", "MEI", "both"):
+        line = Text(f"{by:<{LABEL}}", no_wrap=True)
+        for mix in (True, False):
+            cell = share_text(next((s.proportion for s in shares if s.by == by and s.mix is mix), None))
+            line.append_text(cell).append(" " * max(1, CELL - len(cell)))
+        lines.append(line)
+    return lines
+
+
+def false_positives(nulls: Mapping[str, Nulls | None], block: str) -> list[Text]:
+    """What stands under a block's shares: its nulls, or that they are still being read."""
+    if block not in nulls:
+        return [Text("nulls      …", style=DIM)]
+    found = nulls[block]
+    return null_lines(found) if found is not None else [Text("nulls      no channel has a verdict", style=DIM)]
