@@ -39,7 +39,7 @@ Floats = NDArray[np.float32]
 class FZRecord(NamedTuple):
     """One FZ. `activation` is that of the stored 8-bit image; `flag` says what was wrong with its optimisation.
 
-    A tuple, since a store has a hundred thousand of them and a frozen dataclass takes twice as long to make.
+    A tuple, since a store has a hundred thousand of them and a frozen dataclass takes three times as long to make.
     """
 
     channel: int
