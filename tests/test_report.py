@@ -96,6 +96,21 @@ def is_rounding(text: str, value: str) -> bool:
     return abs(float(text) - exact) <= max(0.00051, abs(exact) * 0.06 if abs(exact) < 0.0005 else 0)
 
 
+def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report):
+    found = pages(report)
+    cited = {source for source, _, _ in found["block-2.0.html"].cells}
+    for number, row in enumerate(read_table(report, "nulls")):
+        if row["block"] == "2.0" and row["criterion"] in ("scale_invariant", "meets_both"):
+            names = ["null_share", "null_k", "null_n", *(["p"] if row["p"] else [])]
+            assert {f"nulls:{number}:{name}" for name in names} <= cited
+    agreements = [number for number, row in enumerate(read_table(report, "seeds")) if row["block"] == "2.0"]
+    assert len(agreements) == 3
+    assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
+    command = "(untrained copy): run 'streamscope nulls --block"
+    assert f"nulls not stored of 2.0 {command} 2.0 --untrained'." in found["block-2.0.html"].text
+    assert f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --untrained'." in found["index.html"].text
+
+
 @pytest.mark.parametrize("block", ["1.1", "2.0"])
 def test_the_data_of_a_block_page_is_that_of_the_csv(report, block):
     data = json.loads(Page(report / f"block-{block}.html").json)

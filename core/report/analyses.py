@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -178,7 +178,22 @@ def nulls_table(material: Material) -> Table:
     return make_table("nulls", "How often the criteria hold where they should mean nothing", fields, rows, NO_FZS)
 
 
-NO_SHAMS = "no sham transforms or untrained copies are stored: run 'streamscope nulls --block B --shams --untrained'"
+def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
+    """What of the nulls of `blocks` is not stored, with the command that computes it; a line for those alike."""
+    kinds = {"--shams": "sham transforms", "--untrained": "untrained copy", "--seeds 1,2": "other FZ seeds"}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for block in blocks:
+        if block in material.nulls and material.nulls[block].lacking:
+            alike.setdefault(material.nulls[block].lacking, []).append(block)
+    return [
+        f"nulls not stored of {', '.join(names)} ({', '.join(kinds[option] for option in lacking)}): "
+        f"run 'streamscope nulls {' '.join(f'--block {name}' for name in names)} {' '.join(lacking)}'"
+        for lacking, names in alike.items()
+    ]
+
+
+AGREEMENTS = ("same_update", "holds_again", "appears")
+"""Of `core.analysis.nulls.SeedAgreement`."""
 NO_SEEDS = "only one FZ seed is stored: run 'streamscope nulls --block B --seeds 1,2' for others"
 
 
@@ -197,7 +212,7 @@ def seeds_table(material: Material) -> Table:
     rows = []
     for block, nulls in material.nulls.items():
         if nulls.seeds is not None:
-            for of in ("same_update", "holds_again", "appears"):
+            for of in AGREEMENTS:
                 rows.append((block, nulls.seeds.seeds, of, *_proportion(getattr(nulls.seeds, of))))
     return make_table("seeds", "How often verdicts hold with other FZ seeds", fields, rows, NO_SEEDS)
 

@@ -180,6 +180,8 @@ class Site:
             figures=drawn,
             shares=shares,
             nulls=nulls,
+            nulls_lacking=analyses.nulls_lacking(self.material, [block.name]),
+            seeds={of: found["seeds"].find(block=block.name, of=of) for of in analyses.AGREEMENTS},
             notices=self._block_notices(block),
             payload=data,
             scripts=scripts,
@@ -231,8 +233,6 @@ class Site:
         for name in ("skip_weights", "inhibition", "tuning"):
             drawn[name] = [f for f in self.drawn if f.name.startswith(f"{name}-")]
         ablations = self._ablations()
-        computed = any(found["blocks"].value(row, "computed") for row in range(len(found["blocks"])))
-        shams = any(null.null.startswith(("sham", "untrained")) for n in m.nulls.values() for null in n.nulls)
         self._render(
             "overview.html.j2",
             self.pages[0],
@@ -244,7 +244,7 @@ class Site:
             notices=self._notices(),
             scanned=m.scan is not None,
             no_scan=analyses.NO_SCAN,
-            no_shams="" if shams or not computed else analyses.NO_SHAMS,
+            nulls_lacking=analyses.nulls_lacking(m, [block.name for block in m.blocks]),
             ablations=ablations,
             no_ablation="" if ablations else analyses.NO_ABLATION,
             compared="; ".join(pair.title for pair in m.pairs),

@@ -65,4 +65,6 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     if given.as_json:
         click.echo(json.dumps({"out": str(out), "index": str(out / "index.html"), "problems": problems}))
     else:
-        click.echo(f"wrote {out / 'index.html'}: {len(material.frame)} channels of {len(material.blocks)} blocks")
+        count = len(material.blocks)
+        said = f"{len(material.frame)} channels of {count} block{'s' if count > 1 else ''}"
+        click.echo(f"wrote {out / 'index.html'}: {said}")

@@ -54,7 +54,7 @@ function verdictSection(row) {
   const tableElement = make("table", { class: "verdict" }, make("thead", {}, head), make("tbody", {}, ...rows));
   const stable = ["stable_update", "stable_scale_invariant"].filter((name) => field(row, name) !== null);
   const over = stable.length
-    ? make("p", { class: "hint" }, "Of ", numberOf(row, "seeds"), " FZ seeds, this share says the same update: ", numberOf(row, "stable_update"), "; and this share scale invariant: ", numberOf(row, "stable_scale_invariant"), ".")
+    ? make("p", { class: "hint" }, "Over ", numberOf(row, "seeds"), " FZ seeds: share that says the same update ", numberOf(row, "stable_update"), ", share that says scale invariant ", numberOf(row, "stable_scale_invariant"), ".")
     : make("p", { class: "hint" }, "How stable this is over FZ seeds is not known: fewer than two are stored.");
   return section("Verdict", make("div", { class: "scroll" }, tableElement), over);
 }
@@ -86,10 +86,10 @@ function tuningSection(channel) {
     const lines = own.filter(({ values }) => values[place.get("source")] === source && values[place.get("on")] === on);
     if (!lines.length) continue;
     const name = source === "FZ" ? TENSORS[on] : `MEIs of ${READS[on]}`;
-    const legend = lines.map(({ values, row }) => make("li", { class: `line-${values[place.get("read")]}` }, `${READS[values[place.get("read")]]}: invariance `, cited(values[place.get("invariance")], tuning.name, row, "invariance"), ", half-width ", cited(values[place.get("half_width")], tuning.name, row, "half_width"), " octaves"));
+    const legend = lines.map(({ values, row }) => make("li", { class: `line-${values[place.get("read")]}` }, `${READS[values[place.get("read")]]}: invariance `, cited(values[place.get("invariance")], tuning.name, row, "invariance"), ", half-width ", cited(values[place.get("half_width")], tuning.name, row, "half_width")));
     plots.push(make("figure", { class: "curve" }, curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `Activation over scale, on ${name}`), make("figcaption", {}, make("b", {}, `on ${name}`), make("ul", {}, ...legend))));
   }
-  return section("Scale tuning", make("p", { class: "hint" }, `Centre activation while the image is shown smaller and larger, resized ${own[0].values[place.get("antialias")] ? "with" : "without"} antialiasing.`), make("div", { class: "curves" }, ...plots));
+  return section("Scale tuning", make("p", { class: "hint" }, `Centre activation while the image is shown smaller and larger, resized ${own[0].values[place.get("antialias")] ? "with" : "without"} antialiasing. Half-widths are in octaves.`), make("div", { class: "curves" }, ...plots));
 }
 
 function curves(scales, lines, label) {
