@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from core.recipe import Recipe, SetKey
 from core.scaled import scaled_up
-from core.store import Judgement, Store
+from core.store import JobState, Judgement, Store, create_job
 from tests.app_driver import channels_screen, opened, options, screen_text, small_store, status_left, until
 from tests.app_store import commit_fzs, made_up_image, make_info
 from tui.app import StreamscopeApp
@@ -347,3 +347,28 @@ async def test_pictures_below_an_open_view_are_not_drawn(tmp_path: Path) -> None
         await show(pilot, app, "j")
         assert below.caption == "FZ(I) 1.0.out 0"
         assert replace(below.shot, key=("1.1", 0)) == below.shot  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("opens", [[], ["p"], ["enter"], ["space", "space", "equals_sign"]])
+async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: list[str]
+) -> None:
+    small_store(tmp_path / "cache")
+    sent: list[str | None] = []
+    render_lines = PictureBox.render_lines
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await show(pilot, app, *opens)
+        screen = channels_screen(app)
+        job = create_job(app.store, {"model": "resnet18", "blocks": ["2.1"]})
+        job.heartbeat(done=1, total=9)
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.pause(0.3)
+        with monkeypatch.context() as counting:
+            counting.setattr(
+                PictureBox, "render_lines", lambda self, crop: sent.append(self.id) or render_lines(self, crop)
+            )
+            for done in range(2, 5):
+                screen.show_jobs([JobState(job, "running", done=done, total=9)])
+                screen.say(f"{done} done")
+                await pilot.pause(0.1)
+    assert sent == []

@@ -134,6 +134,12 @@ class StreamscopeApp(App[None]):
             return None
         return next((screen for screen in self.screen_stack if isinstance(screen, ChannelsScreen)), None)
 
+    @property
+    def _background_screens(self) -> list[Screen[object]]:
+        """Textual counts what lies below a full screen as seen, and repaints all of the top whenever that changes: with
+        a job under way every picture would be sent again each second (1 MB for three large Sixels)."""
+        return super()._background_screens if self.screen.is_modal else []
+
     def on_mount(self) -> None:
         self.push_screen(LoadingScreen(f"opening {self.options.cache} …"))
         # Something stands on the screen before the store is opened, however slow its disk.

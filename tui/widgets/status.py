@@ -25,7 +25,7 @@ class JobLine(Static):
         running = [job for job in jobs if job.state not in FINISHED]
         self.set_class(bool(running), "shown")
         if running:
-            self.update(progress(running, self.app.size.width))
+            self.update(progress(running, self.app.size.width), layout=False)
 
 
 class StatusBar(Static):
@@ -61,7 +61,7 @@ class StatusBar(Static):
         right = " │ ".join(parts)
         left = Text(self.left, style=Style(color="red", bold=True) if self.failed else Style.null(), no_wrap=True)
         left.truncate(max(0, width - cell_len(right) - 1), overflow="ellipsis", pad=True)
-        self.update(left.append(" ").append(right, DIM))
+        self.update(left.append(" ").append(right, DIM), layout=False)
 
 
 def progress(running: Sequence[JobState], width: int) -> Text:
