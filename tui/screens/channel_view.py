@@ -169,6 +169,10 @@ class ZoomScreen(CursorView):
         row = self.row_at(self.source.table.key)
         self.query_one("#title", Static).update(one_line(row) if row is not None else "")
         boxes = [self.query_one(f"#zoom-{tensor}", PictureBox) for tensor in TENSORS]
+        # A cell more of width can be a line more of picture: side by side they are to be of one size.
+        width = "1fr" if self._only else self.size.width // len(TENSORS)
+        for box in boxes:
+            box.styles.width = width
         for box, shot in zip(boxes, shots(row, self.look, self.whole), strict=True):
             box.want(shot if box.display else None, DEBOUNCE)
         ahead = [

@@ -193,7 +193,9 @@ def heads(rows: Sequence[Row | None], here: int, width: int) -> Text:
     for place, row in enumerate(rows):
         mark = str(row.get("marked") or "") if row is not None else ""
         name = f"{row['block']} · {row['channel']}" if row is not None else "gone"
-        shown = f" {name} ".center(width - 2)[: width - 2]
+        if len(name) > width - 2:
+            name = name.replace(" ", "")
+        shown = name.center(width - 2)[: width - 2]
         style = Style(bold=True, reverse=place == here)
         text.append(shown, style).append(f"{MARK_GLYPHS.get(mark, ' ')} ", MARK_STYLES.get(mark, PLAIN))
     return text

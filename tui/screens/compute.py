@@ -19,7 +19,7 @@ from tui.compute_form import Form
 FIELDS = (
     ("blocks", "Blocks", "names, or all"),
     ("tensors", "Tensors", "in, block, out"),
-    ("channels", "Channels", "all, marked, keep, filtered, visible, 0-31,108"),
+    ("channels", "Channels", "all, keep, filtered, chosen, 0-31,108"),
     ("steps", "Steps", ""),
     ("seed", "Seed", ""),
     ("device", "Device", "auto, cpu, cuda or cuda:1"),

@@ -42,7 +42,10 @@ class JobsScreen(Screen[None]):
     CSS = """
     JobsScreen { layout: vertical; }
     JobsScreen #where { height: 1; background: $panel; padding: 0 1; }
-    JobsScreen OptionList { height: 1fr; min-height: 4; border: none; padding: 0; background: $surface; }
+    JobsScreen OptionList {
+        height: 1fr; min-height: 4; border: none; padding: 0; background: $surface;
+        text-wrap: nowrap; text-overflow: ellipsis; scrollbar-size-vertical: 1;
+    }
     JobsScreen OptionList > .option-list--option { padding: 0 1; }
     JobsScreen #detail { height: 11; border-top: solid $primary 40%; padding: 0 1; background: $surface; }
     JobsScreen.-taller #detail { height: 18; }

@@ -17,12 +17,14 @@ _ACTIVATIONS = (
     ("B", ("block_on_in", "block_on_block", "block_on_out")),
     ("O", ("out_on_in", "out_on_block", "out_on_out")),
 )
+SHORT = 40
+"""Cells below which a verdict is said as in the table's heading, so that it stands in one line with the mark."""
 _TENSOR_NAMES = {"I": "in", "B": "block", "O": "out"}
 
 
 def describe(row: Row, width: int) -> Text:
     """Lines of at most `width` cells; from 56 cells on, the activations stand under three pictures of a third each."""
-    lines = [_title(row), *(_matrix(row, width)), *_criteria(row, width), *_rest(row, width)]
+    lines = [_title(row, short=width < SHORT), *(_matrix(row, width)), *_criteria(row, width), *_rest(row, width)]
     return Text("\n").join(lines)
 
 
@@ -36,13 +38,13 @@ def _figure(row: Row, name: str, places: int = 2) -> str:
     return number(float(value) if isinstance(value, (int, float)) else None, places)
 
 
-def _title(row: Row) -> Text:
+def _title(row: Row, short: bool = False) -> Text:
     text = Text(f"{row['block']} · {row['channel']}", style=Style(bold=True), no_wrap=True)
     update = row.get("update")
     if isinstance(update, str):
         text.append("  ").append(update, UPDATE_STYLES[update])
     if row.get("scale_invariant"):
-        text.append("  ").append("scale invariant", PASSED)
+        text.append("  ").append("SI" if short else "scale invariant", PASSED)
     mark = row.get("marked")
     if isinstance(mark, str):
         text.append("  ").append(f"{MARK_GLYPHS.get(mark, '')} {mark}", MARK_STYLES.get(mark, PLAIN))

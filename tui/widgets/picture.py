@@ -107,7 +107,7 @@ class PictureBox(Widget, can_focus=False):
         width, height = self.size
         if not width or not height:
             return []
-        caption = Strip([Segment(self.caption[:width].center(width), style + Style(dim=True))], width)
+        caption = Strip([Segment(shortened(self.caption, width - GAP).center(width), style + Style(dim=True))], width)
         lines = [caption, *self._body(width, height - 1, style)][:height]
         if crop != self.size.region:
             lines = [line.crop(crop.x, crop.right) for line in lines[crop.y : crop.bottom]]
@@ -130,3 +130,10 @@ class PictureBox(Widget, can_focus=False):
         pads = [Segment(" " * left, style), Segment(" " * right, style)]
         body = [type(line)([*pads[:1], *line, *pads[1:]], width) for line in picture.lines]
         return body + [blank] * (height - picture.height)
+
+
+def shortened(caption: str, width: int) -> str:
+    """As many of its words as fit: `FZ(B) 2.1.block` says less than `FZ(B) 2.1.block 108`, but nothing else."""
+    words = caption.split(" ")
+    fits = [n for n in range(1, len(words) + 1) if len(" ".join(words[:n])) <= width]
+    return " ".join(words[: fits[-1]]) if fits else caption[: max(0, width)]
