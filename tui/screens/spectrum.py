@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from core.analysis.spectrum import BlockSpectrum, Share
 
 GAP = 2
-BESIDE = 4
+BESIDE = 5
 """Cells beside the bars, where the number of channels in the highest stands."""
-SHARES = 53
+SHARES = 52
 """Cells of a panel's shares and nulls."""
 LOWEST = 9
 """Lines of bars beside a panel's shares and nulls, all of them computed."""
@@ -132,8 +132,8 @@ class SpectrumScreen(Screen[None]):
                 text.append(f"\nnothing computed yet of {missing}", DIM)
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
-            lacking = dict.fromkeys(option for options in found for option in options)
-            self.query_one("#said", Static).update(lacking_text(list(lacking)) if lacking else LEGEND)
+            lacking = sorted({option for options in found for option in options})
+            self.query_one("#said", Static).update(lacking_text(lacking) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)
@@ -187,7 +187,7 @@ def panel(block: BlockSpectrum, beside: Sequence[Text], wide: int, tall: int) ->
         (f"  undefined {block.undefined}" if block.undefined else "", DIM),
     )
     lines, drawn = [title], histogram(block, wide, tall)
-    at = max(line.cell_len for line in drawn) + GAP
+    at = max(len(block.counts) * wide + BESIDE, *(line.cell_len + GAP for line in drawn))
     for left, right in zip_longest(drawn, beside):
         line = left or Text()
         line.pad_right(at - line.cell_len)
