@@ -6,6 +6,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--update-snapshots", action="store_true", help="write tests/snapshots anew instead of comparing")
+
+
 @pytest.fixture(autouse=True)
 def _own_places(tmp_path_factory, monkeypatch):
     """No test reads or writes the marks, the cache, the state and the settings of whoever runs it."""

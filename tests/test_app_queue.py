@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.store import Job, Store, create_job, job_state, request_stop, waiting
-from tests.app_driver import channels_screen, opened, options, screen_text, small_store, status_left, until
+from core.store import Job, JobState, Store, create_job, job_state, request_stop, waiting
+from tests.app_driver import channels_screen, job_line, opened, options, screen_text, small_store, status_left, until
 from tui.job_control import Workers
 from tui.screens.compute import ComputeDialog
 from tui.screens.dialogs import Choice
@@ -157,3 +157,12 @@ async def test_a_job_stopped_elsewhere_is_said(tmp_path: Path) -> None:
         await until(pilot, lambda: len(app.jobs) == 1)
         request_stop(job)
         await until(pilot, lambda: status_left(app) == "job stopped")
+
+
+async def test_the_line_below_the_table_tells_of_what_runs_before_what_waits(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    waits, runs = JobState(queued(store), "queued"), JobState(queued(store), "running", done=3, total=9)
+    async with opened(options(tmp_path)) as (app, _):
+        for states in ([waits, runs], [runs, waits]):
+            channels_screen(app).show_jobs(states)
+            assert "3/9" in job_line(app)

@@ -159,7 +159,7 @@ async def test_the_command_palette_finds_our_commands(tmp_path: Path) -> None:
 async def test_the_table_the_pictures_and_the_status_are_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=size) as (app, pilot):
-        await until(pilot, lambda: "FZ(B) 1.1.block" in screen_text(app))
+        await until(pilot, lambda: "FZ(B)" in screen_text(app))
         text = screen_text(app)
         for wanted in ("mix", "of 22 judged", "half", "1.1 · 0"):
             assert wanted in text

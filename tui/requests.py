@@ -125,14 +125,14 @@ class Requests:
         shown = [*(heading.name for heading in FIXED), *arrangement.shown]
         export = Export(reading, frame, rows, scope, expression, shown)
 
+        count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
+
         def answered(form: ExportForm | None) -> None:
             if form is None:
                 return
 
             def write() -> None:
                 export.write(form, Store.open(self._app.options.cache).set(reading.info, reading.key))
-
-            count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
 
             def written() -> None:
                 self._exported = scope, export.path(form)
@@ -141,7 +141,7 @@ class Requests:
             self._do("Export", write, written)
 
         form = ExportForm(str(self._next_export(reading.info.name, scope)))
-        title = f"Export {len(rows)} channels: {scope}"
+        title = f"Export {count}: {scope}"
         self._app.push_screen(ExportDialog(title, form, export.preview, export.text), answered)
 
     def _next_export(self, model: str, scope: str) -> Path:

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.widgets import Static
 
-from core.store import FINISHED, JobState
+from core.store import ACTIVE, FINISHED, JobState
 from tui.widgets.columns import DIM
 
 
@@ -22,7 +22,8 @@ class JobLine(Static):
     """
 
     def show(self, jobs: Sequence[JobState]) -> None:
-        running = [job for job in jobs if job.state not in FINISHED]
+        # What runs says more than what waits.
+        running = sorted((job for job in jobs if job.state not in FINISHED), key=lambda job: job.state not in ACTIVE)
         self.set_class(bool(running), "shown")
         if running:
             self.update(progress(running, self.app.size.width), layout=False)
