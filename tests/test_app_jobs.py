@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import UsageError
 from core.plan import Request
+from core.recipe import SetKey
 from core.spec import ModelSpec
 from core.store import Job, Store, create_job, jobs
 from tests.app_driver import (
@@ -32,9 +33,12 @@ INFO = make_info()
 FORM = Form(blocks="all", tensors="in,block,out", channels="all", steps="2560", seed="0")
 
 
-def request(**changes: str) -> Request:
+SHOWN = SetKey(INFO.default_recipe)
+
+
+def request(shown: SetKey = SHOWN, **changes: str) -> Request:
     scopes = {"marked": {"2.0": [1, 5], "2.1": [0]}, "filtered": {}}
-    return request_of(Form(**{**FORM.__dict__, **changes}), INFO, "exact", scopes)
+    return request_of(Form(**{**FORM.__dict__, **changes}), INFO, shown, scopes)
 
 
 def test_all_means_the_default_blocks_and_every_channel() -> None:
@@ -51,6 +55,12 @@ def test_marked_channels_are_those_of_each_block_and_blocks_without_any_are_left
 def test_ranges_apply_to_every_block_named() -> None:
     wanted = request(blocks="2.1, 2.0", channels="0-2,7")
     assert dict(wanted.channels) == {"2.0": (0, 1, 2, 7), "2.1": (0, 1, 2, 7)}
+
+
+def test_a_job_adds_to_sets_of_the_kind_that_is_shown() -> None:
+    shown = SetKey(INFO.default_recipe.until_converged(), seed=2, capture="lucent")
+    key = request(shown, steps="5120", seed="3").key
+    assert key == SetKey(INFO.recipe(5120).until_converged(), 3, "lucent")
 
 
 def test_what_a_worker_is_asked_for_can_be_read_back_by_it() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import StoreError
+from core.recipe import SetKey
 from core.store import Store
 from tests.app_driver import channels_screen, opened, options, shown, small_store, until
 from tests.app_store import make_info
@@ -43,3 +44,25 @@ def test_a_start_is_timed_on_a_terminal_of_its_own(tmp_path: Path) -> None:
     found = app_start(tmp_path / "cache", "resnet18", info.fingerprint, rounds=1)
     assert 0 < found["first_frame"]["median_ms"] <= found["table"]["median_ms"]
     assert found["first_start_ms"] > 0
+
+
+@pytest.mark.parametrize(("converged", "steps"), [(None, 2560), (True, 640)])
+async def test_a_set_that_stopped_when_converged_is_opened_when_asked_for(
+    tmp_path: Path, converged: bool | None, steps: int
+) -> None:
+    store = small_store(tmp_path / "cache")
+    info = make_info()
+    recipe = info.recipe(640).until_converged()
+    store.set(info, SetKey(recipe), create=True)
+    async with opened(options(tmp_path, converged=converged, steps=steps)) as (app, _):
+        assert app.reading is not None
+        assert (app.reading.key.recipe == recipe) is bool(converged)
+        assert app.reading.stored
+
+
+async def test_a_set_that_is_to_stop_when_converged_is_begun_where_none_is_stored(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path, converged=True)) as (app, _):
+        assert app.reading is not None
+        assert app.reading.key.recipe == make_info().recipe(None).until_converged()
+        assert not app.reading.stored

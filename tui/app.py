@@ -49,8 +49,8 @@ TEXTUAL_COMMANDS = frozenset({"Theme", "Screenshot"})
 
 @dataclass(frozen=True)
 class AppOptions:
-    """What the command line says. `steps`, `seed` and `capture` pick a stored set, `images` a scan; None takes what
-    there is."""
+    """What the command line says. `steps`, `seed`, `capture` and `converged` pick a stored set, `images` a scan; None
+    takes what there is."""
 
     spec: ModelSpec
     cache: Path
@@ -60,6 +60,7 @@ class AppOptions:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    converged: bool | None = None
     images: Path | None = None
     debug: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -174,7 +175,8 @@ class StreamscopeApp(App[None]):
     def _read_first(self, info: ModelInfo) -> None:
         """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
         options = self.options
-        reader = StoreReader(options.cache, info, Wanted(options.steps, options.seed, options.capture, options.images))
+        wanted = Wanted(options.steps, options.seed, options.capture, options.images, options.converged)
+        reader = StoreReader(options.cache, info, wanted)
         try:
             self.post_message(ModelFound(reader, reader.read()))
         except StreamscopeError as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.blocks import TENSORS, ModelInfo, parse_channels, pick_blocks
 from core.errors import UsageError
 from core.plan import Request
-from core.recipe import Capture, SetKey
+from core.recipe import SetKey
 from core.spec import ModelSpec
 
 SCOPES = ("all", "marked", "keep", "reject", "unsure", "filtered", "visible", "chosen")
@@ -56,15 +56,19 @@ def parse_blocks(text: str, info: ModelInfo) -> list[str]:
     return [block.name for block in pick_blocks(info, named)]
 
 
-def key_of(form: Form, info: ModelInfo, capture: Capture) -> SetKey:
-    """The set that the form's job would add to. Raises UsageError."""
-    return SetKey(info.recipe(whole_number(form.steps, "steps")), whole_number(form.seed, "seed"), capture)
+def key_of(form: Form, shown: SetKey) -> SetKey:
+    """The set that the form's job would add to: that which is shown, but for steps and seed. Raises UsageError."""
+    recipe = replace(shown.recipe, steps=whole_number(form.steps, "steps"))
+    return replace(shown, recipe=recipe, seed=whole_number(form.seed, "seed"))
 
 
 def request_of(
-    form: Form, info: ModelInfo, capture: Capture, scopes: Mapping[str, Mapping[str, Sequence[int]]]
+    form: Form, info: ModelInfo, shown: SetKey, scopes: Mapping[str, Mapping[str, Sequence[int]]]
 ) -> Request:
-    """What the form asks for; `scopes` gives the channels by block that each word stands for. Raises UsageError."""
+    """What the form asks for beside the set `shown`; `scopes` gives the channels by block that each word stands for.
+
+    Raises UsageError.
+    """
     blocks = parse_blocks(form.blocks, info)
     tensors = parse_tensors(form.tensors)
     word = form.channels.strip().casefold() or "all"
@@ -76,7 +80,7 @@ def request_of(
         blocks = list(channels)
     elif word != "all":
         channels = {block: parse_channels(form.channels, info.block(block).channels) for block in blocks}
-    return Request.of(info, key_of(form, info, capture), blocks, tensors, 1, channels)
+    return Request.of(info, key_of(form, shown), blocks, tensors, 1, channels)
 
 
 def asked(request: Request, spec: ModelSpec, form: Form) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class JobRequests:
     def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form, chosen: Sequence[Key] | None = None) -> None:
         options = self._app.options
         words = scopes(screen, screen.table.meant if chosen is None else chosen)
-        ask = partial(request_of, info=reading.info, capture=reading.key.capture, scopes=words)
+        ask = partial(request_of, info=reading.info, shown=reading.key, scopes=words)
 
         def check(form: Form) -> str:
             request = ask(form)

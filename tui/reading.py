@@ -20,10 +20,13 @@ class Wanted:
     seed: int | None = None
     capture: Capture | None = None
     images: Path | None = None
+    converged: bool | None = None
+    """True for a set whose FZs stopped when they had converged."""
 
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a job would make when none is stored."""
-        return SetKey(info.recipe(self.steps), self.seed or 0, self.capture or "exact")
+        recipe = info.recipe(self.steps)
+        return SetKey(recipe.until_converged() if self.converged else recipe, self.seed or 0, self.capture or "exact")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ class StoreReader:
         if self._key is not None:
             return self._store.set(self.info, self._key)
         wanted = self._wanted
-        chosen = self._store.choose_set(self.info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture)
+        chosen = self._store.choose_set(
+            self.info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture, converged=wanted.converged
+        )
         if chosen is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
             self._key = chosen.key

@@ -65,6 +65,7 @@ def open_app(given: Given, graphics: str | None) -> None:
             steps=given.steps,
             seed=given.seed,
             capture=given.capture,
+            converged=given.until_converged,
             images=given.images,
             debug=given.debug,
             settings=settings,
