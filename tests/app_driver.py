@@ -64,7 +64,7 @@ def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
 
 def type_ahead(app: StreamscopeApp, text: str) -> None:
     """Keys that arrive at once, as when a person is quicker than the app."""
-    names = {"/": "slash", " ": "space", "_": "underscore", "=": "equals_sign"}
+    names = {"/": "slash", " ": "space", "_": "underscore", "=": "equals_sign", "<": "less_than_sign", "\r": "enter"}
     for letter in text:
         app.post_message(events.Key(names.get(letter, letter), letter))
 

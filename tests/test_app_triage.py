@@ -9,10 +9,22 @@ import pytest
 from PIL import Image
 from textual.widgets import Input
 
-from tests.app_driver import channels_screen, opened, options, screen_text, shown, small_store, status_left, until
+from core.store import Judgement
+from tests.app_driver import (
+    channels_screen,
+    opened,
+    options,
+    screen_text,
+    shown,
+    small_store,
+    status_left,
+    type_ahead,
+    until,
+)
 from tests.app_store import fill, make_info, open_store
 from tests.triage import check, triage
 from tui.app import StreamscopeApp
+from tui.screens.detail import DetailScreen
 from tui.screens.export import ExportDialog
 
 CHANNELS = 48
@@ -178,3 +190,14 @@ async def test_tab_completes_and_the_next_candidate_can_be_taken(tmp_path: Path)
         assert bar.text == 'scale_invariant and update == "mix"'
         await pilot.press("down")
         assert bar.text == ""
+
+
+async def test_keys_typed_ahead_of_the_filters_enter_are_commands_of_the_table(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        type_ahead(app, "/channel < 2\ru\ry")
+        await until(pilot, lambda: app.judgements == {("1.1", 0): Judgement("keep")})
+        assert channels_screen(app).filter_bar.text == "channel < 2"
+        assert isinstance(app.screen, DetailScreen)
+        await pilot.press("escape", "slash", "x", "backspace", "enter", "n")
+        await until(pilot, lambda: app.judgement(("1.1", 0)).mark == "reject")

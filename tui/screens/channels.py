@@ -127,6 +127,7 @@ class ChannelsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.filter_bar.values = self._texts
+        self.filter_bar.stand_above(self.table)
         if self.arrangement.filter is not None:
             self.filter_bar.write(self.arrangement.filter.expression)
         half = f"half blocks: {self.graphics.reason}" if self.graphics.mode == "half" and self.graphics.reason else ""

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
 from core.completion import Completion, complete
@@ -20,6 +21,17 @@ from tui.widgets.columns import DIM
 
 PROMPT = 2
 """Cells before what is written."""
+
+
+class FilterLine(Input):
+    """The line itself. Enter gives the focus to `below` before the next key: on a slow line several arrive at once."""
+
+    below: Widget | None = None
+
+    async def action_submit(self) -> None:
+        await super().action_submit()
+        if self.below is not None:
+            self.screen.set_focus(self.below)
 
 
 class FilterBar(Container):
@@ -78,10 +90,14 @@ class FilterBar(Container):
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Label("/")
-            line = Input(placeholder="mix_ratio > 1 and not marked", compact=True)
+            line = FilterLine(placeholder="mix_ratio > 1 and not marked", compact=True)
             line.can_focus = False
             yield line
         yield Static(id="wrong")
+
+    def stand_above(self, widget: Widget) -> None:
+        """Say what the focus goes to when the filter is written."""
+        self.query_one(FilterLine).below = widget
 
     @property
     def text(self) -> str:
