@@ -37,7 +37,7 @@ def app_start(cache: Path, model: str, fingerprint: str, rounds: int = 5) -> dic
         environment = {**os.environ, **own, "TERM": "xterm-256color", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
         # Where no bytecode may be kept, every start would be a first one.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        wanted = {"first_frame": b"opening ", "table": fingerprint[:12].encode()}
+        wanted = {"first_frame": b"opening", "table": fingerprint[:12].encode()}
         first = _start(command, environment, wanted)
         times = [_start(command, environment, wanted) for _ in range(rounds)]
     found: dict[str, Any] = {"first_start_ms": round(first["table"])}
@@ -53,11 +53,11 @@ def _start(command: Sequence[str], environment: Mapping[str, str], wanted: Mappi
     process, terminal = pty.fork()
     if process == 0:
         try:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
             os.execve(command[0], list(command), dict(environment))
         finally:
             os._exit(127)
     try:
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
         written = b""
         found: dict[str, float] = {}
         while len(found) < len(wanted):
