@@ -106,6 +106,9 @@ async def test_the_filter_applies_while_it_is_written_and_escape_ends_it(tmp_pat
         assert len(shown(app)) == 6
         await pilot.press("escape")
         await until(pilot, lambda: len(shown(app)) == 22)
+        assert "no channel passes" not in screen_text(app)
+        await pilot.press("slash", *"channel < 0")
+        await until(pilot, lambda: "no channel passes the filter" in screen_text(app))
 
 
 async def test_a_filter_that_is_wrong_says_where_and_leaves_the_last_good_one(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from textual.strip import Strip
 from core.table import Frame
 from tui.picks import Picks
 from tui.view import Key, key_at, keys_at
-from tui.widgets.columns import DEFAULT_SHOWN, FIXED, HEADINGS, Heading, cell
+from tui.widgets.columns import DEFAULT_SHOWN, DIM, FIXED, HEADINGS, Heading, cell
 
 GAP = 1
 GUTTER = 1
 """Cells before the first column: a bar stands there for a chosen channel, colours or not."""
 CHOSEN = "▌"
+NOTHING = " no channel passes the filter"
 
 
 class ChannelTable(ScrollView, can_focus=True):
@@ -219,7 +220,9 @@ class ChannelTable(ScrollView, can_focus=True):
             return self._header(width)
         position = y - 1 + self.scroll_offset.y
         if self.frame is None or position >= len(self.index):
-            return Strip.blank(width, self.rich_style)
+            # Only a filter leaves nothing: every block has channels.
+            text = NOTHING if self.frame is not None and position == 0 else ""
+            return Strip([Segment(text, self.rich_style + DIM)]).adjust_cell_length(width, self.rich_style)
         row = int(self.index[position])
         style = self.rich_style
         if position == self.position:
