@@ -63,6 +63,8 @@ _ARITHMETIC: dict[type[ast.operator], Compare] = {
 }
 _FUNCTIONS = ("abs", "missing", "tagged")
 _TRUTHS = {"true": 1.0, "false": 0.0}
+_SYMBOLS = {"M": "mix_ratio", "SM": "scale_metric", "SI": "scale_invariant"}
+"""What the field writes for a column."""
 _MEANT_IS: dict[type[ast.AST], str] = {
     ast.BitAnd: "use 'and' instead of '&'",
     ast.BitOr: "use 'or' instead of '|'",
@@ -192,7 +194,7 @@ class _Compiler:
         if found is None:
             if name in ("null", "nan", "NaN", "none"):
                 raise self.error(f"nothing compares with {name}; write missing(column)", node)
-            near = near_names(name, list(BY_NAME))
+            near = [_SYMBOLS[name]] if name in _SYMBOLS else near_names(name, list(BY_NAME))
             hint = f"did you mean {' or '.join(near)}?" if near else f'text needs quotes: "{shortened(name)}"'
             raise self.error(f"unknown column {shortened(name)!r}; {hint}", node)
         self.columns[name] = None

@@ -20,7 +20,7 @@ from tests.app_driver import (
 )
 from tests.app_store import commit_fzs, commit_measures, fill, make_info
 from tui.widgets.blocks import BlockList
-from tui.widgets.filter import FilterBar
+from tui.widgets.filter import FilterBar, FilterLine
 from tui.widgets.table import ChannelTable
 
 
@@ -121,6 +121,44 @@ async def test_a_filter_that_is_wrong_says_where_and_leaves_the_last_good_one(tm
         pointer = next(line for line in lines if "^" in line)
         assert pointer.index("^") == bar.index("mixx_ratio")
         assert len(shown(app)) == 6
+
+
+async def test_a_wrong_filter_is_neither_taken_by_enter_nor_left_standing(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        screen = channels_screen(app)
+        await pilot.press("slash", *"channel < 2 and foo", "enter")
+        await until(pilot, lambda: "unknown column 'foo'" in screen_text(app))
+        assert isinstance(screen.focused, FilterLine)
+        # What is typed on is text, not commands.
+        await pilot.press("s")
+        assert screen.filter_bar.text == "channel < 2 and foos"
+        await pilot.click(ChannelTable, offset=(3, 2))
+        await until(pilot, lambda: screen.filter_bar.text == "channel < 2")
+        assert screen.focused is screen.table
+        assert len(shown(app)) == 6
+        assert screen.arrangement.filter is not None
+        assert screen.arrangement.filter.expression == "channel < 2"
+
+
+async def test_after_a_sort_the_top_is_in_view_where_the_cursor_allows_it(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 24)) as (app, pilot):
+        table = channels_screen(app).table
+        await pilot.press("slash", *"not missing(mix_ratio)", "enter", "G")
+        await until(pilot, lambda: table.scroll_offset.y > 0)
+        count = len(shown(app))
+        assert f"row {count} of {count}" in screen_text(app)
+        key = table.key
+        await pilot.press("r")
+        await until(pilot, lambda: table.position == 0)
+        assert (table.key, table.scroll_offset.y) == (key, 0)
+        assert f"row 1 of {count}" in screen_text(app)
+        await pilot.press("j", "r")
+        await until(pilot, lambda: table.position == count - 2)
+        await pilot.press("r")
+        await until(pilot, lambda: table.position == 1)
+        assert table.scroll_offset.y == 0
 
 
 async def test_keys_typed_faster_than_the_filter_line_opens_are_not_taken_for_marks(tmp_path: Path) -> None:

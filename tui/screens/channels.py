@@ -109,6 +109,8 @@ class ChannelsScreen(Screen[None]):
         self._cursor = session.cursor
         """Where the cursor goes when the first table is there."""
         self.marks_problems = 0
+        self._told: tuple[str, ...] = ()
+        """What the status bar says at its right, beside where the cursor is."""
 
     def compose(self) -> ComposeResult:
         with Container(id="main"):
@@ -237,7 +239,7 @@ class ChannelsScreen(Screen[None]):
         shown, whole = len(self.table.index), sum(self.reading.summaries[block].channels for block in blocks)
         chosen = len(self.table.chosen)
         done, to_judge = judged(self.frame, self.arrangement, self.info.default_blocks) if self.frame else (0, 0)
-        self.query_one(StatusBar).tell(
+        self._told = (
             f"{chosen} chosen" if chosen else "",
             f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
             f"{shown} of {whole} shown" if shown != whole else "",
@@ -248,6 +250,13 @@ class ChannelsScreen(Screen[None]):
             set_name(self.reading.key),
             self.cache,
         )
+        self._tell()
+
+    def _tell(self) -> None:
+        """Where the cursor is, and all else that the status bar says."""
+        shown = len(self.table.index)
+        row = f"row {self.table.position + 1} of {shown}" if shown else ""
+        self.query_one(StatusBar).tell(row, *self._told)
 
     def _show_channel(self) -> None:
         index, place = self.table.index, self.table.position
@@ -267,6 +276,7 @@ class ChannelsScreen(Screen[None]):
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")
 
     def on_channel_table_channel_highlighted(self) -> None:
+        self._tell()
         self._show_channel()
 
     def on_channel_table_choice_changed(self) -> None:

@@ -16,6 +16,7 @@ class LoadingScreen(Screen[None]):
     """One line in the middle."""
 
     CSS = """
+    LoadingScreen Middle { width: 1fr; }
     LoadingScreen Static { width: 1fr; text-align: center; padding: 0 4; }
     LoadingScreen .failed { color: $error; }
     """

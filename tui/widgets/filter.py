@@ -24,13 +24,14 @@ PROMPT = 2
 
 
 class FilterLine(Input):
-    """The line itself. Enter gives the focus to `below` before the next key: on a slow line several arrive at once."""
+    """The line itself. Enter gives the focus to `below` before the next key: on a slow line several arrive at once. It
+    keeps the focus while what is written is wrong."""
 
     below: Widget | None = None
 
     async def action_submit(self) -> None:
         await super().action_submit()
-        if self.below is not None:
+        if self.below is not None and compiled(self.value)[1] is None:
             self.screen.set_focus(self.below)
 
 
@@ -86,6 +87,8 @@ class FilterBar(Container):
         self._written = ""
         """What was being written when earlier filters were called back."""
         self._error: FilterError | None = None
+        self._applied = ""
+        """What the table is filtered by."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -121,10 +124,16 @@ class FilterBar(Container):
         self.write("")
 
     def _close(self) -> None:
+        """Stop writing, unless what is written is wrong: then it is said, and nothing else happens."""
         text = self.text.strip()
-        if text and self._error is None:
+        self._error = compiled(text)[1]
+        if self._error is not None:
+            self._completions = []
+            self._show_hint()
+            return
+        if text:
             self.post_message(self.FilterKept(text))
-        self.set_class(bool(self.text.strip()), "shown")
+        self.set_class(bool(text), "shown")
         self.post_message(self.FilterLeft())
         # Out of reach of Tab while it is hidden.
         self.query_one(Input).can_focus = self.has_class("shown")
@@ -135,6 +144,10 @@ class FilterBar(Container):
 
     def on_descendant_blur(self) -> None:
         self.remove_class("written")
+        if self._error is not None:
+            # What stands above the table is what it is filtered by.
+            self.query_one(Input).value = self._applied
+            self.set_class(bool(self._applied), "shown")
 
     def action_clear(self) -> None:
         self.clear()
@@ -150,16 +163,11 @@ class FilterBar(Container):
         event.stop()
         if self._recalled is not None and event.value != self.history[self._recalled]:
             self._recalled = None
-        self._error = None
-        compiled: Filter | None = None
-        if event.value.strip():
-            try:
-                compiled = compile_filter(event.value)
-            except FilterError as error:
-                self._error = error
+        written, self._error = compiled(event.value)
         self._hint()
         if self._error is None:
-            self.post_message(self.FilterChanged(compiled))
+            self._applied = event.value.strip()
+            self.post_message(self.FilterChanged(written))
 
     def action_complete(self) -> None:
         if not self._completions:
@@ -230,3 +238,11 @@ class FilterBar(Container):
         if len(error.reason) + 1 <= column:
             return Text(f"{error.reason:>{column - 1}} ^")
         return Text(" " * column + "^\n" + error.reason)
+
+
+def compiled(text: str) -> tuple[Filter | None, FilterError | None]:
+    """What is written as a filter, None for nothing; or what is wrong with it."""
+    try:
+        return (compile_filter(text) if text.strip() else None), None
+    except FilterError as error:
+        return None, error

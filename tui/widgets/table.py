@@ -120,6 +120,7 @@ class ChannelTable(ScrollView, can_focus=True):
     ) -> None:
         """Show `frame`'s rows `index`, sorted by `column` as the header says, and the columns `shown` after the fixed
         ones. The cursor stays on its channel."""
+        reordered = not np.array_equal(self.index, index)
         self.frame, self.index, self._shown = frame, index, tuple(shown)
         self._first_column = min(self._first_column, max(0, len(self._shown) - 1))
         self._sorted = (column, descending)
@@ -129,6 +130,9 @@ class ChannelTable(ScrollView, can_focus=True):
         self._picks.arrange(len(frame), index)
         if column is not None:
             self._reveal_column(column)
+        if reordered and self.position < self._rows:
+            # In another order the first rows are what one looks for.
+            self.scroll_to(y=0, animate=False)
         self._reveal_row()
         self.refresh()
         self._tell()
@@ -327,13 +331,17 @@ class ChannelTable(ScrollView, can_focus=True):
             self._told = key
             self.post_message(self.ChannelHighlighted(key))
 
+    @property
+    def _rows(self) -> int:
+        """Rows that are in view."""
+        return max(1, self.size.height - 1)
+
     def _reveal_row(self) -> None:
-        rows = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.position < top:
             self.scroll_to(y=self.position, animate=False)
-        elif self.position >= top + rows:
-            self.scroll_to(y=self.position - rows + 1, animate=False)
+        elif self.position >= top + self._rows:
+            self.scroll_to(y=self.position - self._rows + 1, animate=False)
 
 
 def _padded(text: str, heading: Heading) -> str:
