@@ -19,7 +19,9 @@ from tests.app_driver import (
     until,
 )
 from tests.app_store import commit_fzs, commit_measures, fill, make_info
+from tui.settings import Settings
 from tui.widgets.blocks import BlockList
+from tui.widgets.columns import cell
 from tui.widgets.filter import FilterBar, FilterLine
 from tui.widgets.table import ChannelTable
 
@@ -255,3 +257,15 @@ async def test_a_figure_is_never_cut_at_the_edge(tmp_path: Path) -> None:
             await until(pilot, lambda width=width: table.render_line(3).cell_length == width - 1)  # type: ignore[misc]
             row = table.render_line(3).text.rstrip()
             assert whole.startswith(f"{row} ")
+
+
+async def test_control_c_says_what_ends_the_app(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path, settings=Settings(keys={"quit": "Q"}))) as (app, pilot):
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: "Q quits" in screen_text(app))
+
+
+def test_an_m_that_was_cut_off_says_so() -> None:
+    assert [cell("mix_ratio", value)[0] for value in (4.994, 5.0)] == ["4.99", "≥5"]
+    assert cell("scale_metric", 5.0)[0] == "5.00"

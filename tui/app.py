@@ -83,7 +83,8 @@ def run_app(options: AppOptions) -> int:
     ignore_late_replies()
     app.run(mouse=options.settings.mouse)
     if app.jobs_running:
-        print(f"streamscope: {app.jobs_running} job(s) go on; open the app again to see them", file=sys.stderr)
+        jobs = "1 job goes on" if app.jobs_running == 1 else f"{app.jobs_running} jobs go on"
+        print(f"streamscope: {jobs}; open the app again to see", file=sys.stderr)
     return app.return_code or 0
 
 
@@ -365,6 +366,11 @@ class StreamscopeApp(App[None]):
 
     async def action_quit(self) -> None:
         self.requests.jobs.quit()
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C ends other programs, so it says what ends this one."""
+        quit = next(action for action in actions(self.options.settings.keys) if action.id == "quit")
+        self.notify(f"{quit.shown} quits")
 
     def action_ask(self, what: str) -> None:
         self.requests.answer(what)

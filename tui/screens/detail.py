@@ -22,7 +22,7 @@ from tui.null_facts import NullsReader, against_nulls
 from tui.picture import fit
 from tui.screens.channel_view import CursorView
 from tui.screens.channels import ChannelsScreen
-from tui.widgets.columns import DIM, FAILED, PASSED, number
+from tui.widgets.columns import DIM, FAILED, PASSED, figure
 from tui.widgets.details import Row, describe, one_line
 from tui.widgets.picture import GAP, PictureBox
 from tui.widgets.preview import DEBOUNCE, shots
@@ -239,7 +239,7 @@ def _tick(value: object) -> tuple[str, Style]:
 
 def _number(row: Row, name: str, places: int = 2) -> str:
     value = row.get(name)
-    return number(float(value) if isinstance(value, (int, float)) else None, places)
+    return figure(name, float(value) if isinstance(value, (int, float)) else None, places)
 
 
 def _percent(row: Row, name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.style import Style
 
 from core.columns import BY_NAME, COLUMNS
+from core.measures import MIX_MAX
 
 MARK_GLYPHS = {"keep": "✓", "reject": "✗", "unsure": "?"}
 MARK_STYLES = {
@@ -104,6 +105,11 @@ def number(value: float | None, places: int = 2) -> str:
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
 
 
+def figure(name: str, value: float | None, places: int = 2) -> str:
+    """A column's figure; an M that was cut off says so."""
+    return f"≥{MIX_MAX:g}" if name in CUT_OFF and value == MIX_MAX else number(value, places)
+
+
 def cell(name: str, value: Any, places: int = 2) -> tuple[str, Style]:
     """Text and style of a frame's value (float, bool 1/0/NaN, or text) in the table."""
     if name == "marked":
@@ -114,7 +120,9 @@ def cell(name: str, value: Any, places: int = 2) -> tuple[str, Style]:
         return EMPTY, DIM
     if name in TICKED:
         return ("✓", PASSED) if value else ("✗", DIM)
-    return number(float(value), places), PLAIN
+    return figure(name, float(value), places), PLAIN
 
 
+CUT_OFF = frozenset({"mix_ratio", "mei_mix_ratio"})
+"""Columns of an M, which is `MIX_MAX` at most."""
 TICKED = frozenset(c.name for c in COLUMNS if c.kind == "bool")

@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from core.table import Value
-from tui.widgets.columns import DIM, FAILED, MARK_GLYPHS, MARK_STYLES, PASSED, PLAIN, UPDATE_STYLES, number
+from tui.widgets.columns import DIM, FAILED, MARK_GLYPHS, MARK_STYLES, PASSED, PLAIN, UPDATE_STYLES, figure, number
 
 Row = Mapping[str, Value]
 
@@ -35,7 +35,7 @@ def one_line(row: Row) -> Text:
 
 def _figure(row: Row, name: str, places: int = 2) -> str:
     value = row.get(name)
-    return number(float(value) if isinstance(value, (int, float)) else None, places)
+    return figure(name, float(value) if isinstance(value, (int, float)) else None, places)
 
 
 def _title(row: Row, short: bool = False) -> Text:
