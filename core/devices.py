@@ -8,7 +8,7 @@ import torch
 
 from core.batch import default_batch
 from core.blocks import ModelInfo
-from core.errors import UsageError
+from core.device_names import check_devices
 from core.model import pick_device
 
 
@@ -18,16 +18,13 @@ def worker_devices(device: str = "auto", devices: Sequence[str] = ()) -> tuple[s
     `devices` are CUDA indices (`0`) or names (`cuda:0`, `cpu`); a CPU may be named several times, which divides its
     cores. Raises UsageError for one that is not there.
     """
-    names = [f"cuda:{name}" if name.isdecimal() else name for name in devices]
+    names = check_devices(tuple(devices))
     for name in names or [device]:
         pick_device(name)
     if not names:
         count = torch.cuda.device_count() if device == "auto" and torch.cuda.is_available() else 0
         return tuple(f"cuda:{index}" for index in range(count)) if count > 1 else (device,)
-    twice = [name for name in names if name != "cpu" and names.count(name) > 1]
-    if twice:
-        raise UsageError(f"device {twice[0]} is named twice; one worker process has it whole")
-    return tuple(names)
+    return names
 
 
 def threads_each(devices: Sequence[str]) -> int:

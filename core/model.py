@@ -23,10 +23,11 @@ from core.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from core.cone import Cone, FoldedNetwork, fold_network
 from core.demo import weights_path
 from core.demo.network import INPUT_SIZE, MEAN, STD, build
+from core.device_names import check_device
 from core.errors import UsageError, WeightsError
 from core.precision import measure_in_float32
 from core.recipe import Recipe
-from core.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
+from core.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of, check_weights_file
 from core.stream import branch, residual_blocks
 from core.untrained import untrained
 
@@ -89,14 +90,10 @@ def _freeze(module: nn.Module, place: torch.device) -> FoldedNetwork:
 
 def pick_device(name: str) -> torch.device:
     """`auto` (CUDA when there is one), `cpu`, `cuda` or `cuda:N`. Raises UsageError for anything else or not there."""
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use --device cpu"
@@ -125,10 +122,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
 
     Raises WeightsError naming the file for whatever is wrong with it.
     """
-    if path.is_dir():
-        raise WeightsError(f"{path} is a directory; --weights takes a file with a torchvision state dict")
-    if not path.exists():
-        raise WeightsError(f"no such file: {path}")
+    check_weights_file(path)
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
     except pickle.UnpicklingError as error:

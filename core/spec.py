@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +46,17 @@ def architecture_of(name: str) -> str:
     return found[1] if found else name
 
 
+def check_weights_file(path: Path) -> os.stat_result:
+    """What the file system says of a file of weights. Raises WeightsError where it is missing or a directory."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise WeightsError(f"no such file: {path}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise WeightsError(f"{path} is a directory; --weights takes a file with a torchvision state dict")
+    return status
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model by name, with its default weights or those of a file.
@@ -72,13 +85,10 @@ class ModelSpec:
     def text(self) -> str:
         """Changes whenever the weights may have: what the store remembers a fingerprint by, to spare loading them.
 
-        Raises WeightsError when the weights file is not there.
+        Raises WeightsError when the weights file is not there or is none.
         """
         if self.weights is not None:
-            try:
-                status = self.weights.stat()
-            except OSError as error:
-                raise WeightsError(f"no such file: {self.weights}") from error
+            status = check_weights_file(self.weights)
             return f"{self.name} {self.weights.resolve()} {status.st_size} {status.st_mtime_ns}"
         if self.untrained_seed is not None:
             return f"{self.name} initial weights"

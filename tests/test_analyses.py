@@ -47,6 +47,14 @@ def test_spectrum_counts_each_block():
     assert (second.mix, second.skip, second.overwrite, second.counts[4]) == (2, 0, 0, 2)
 
 
+def test_a_bin_that_a_bound_divides_is_counted_by_kind_as_its_channels_are():
+    m = [0.1, 0.55, 2 / 3, 0.67, 0.7, 0.74, 1.49, 1.5, 1.6, 5.0]
+    (found,) = spectrum(frame_of("1.1", mix_ratio=m, update=measures.update_kind(m).tolist()))
+    stacks = {place: stack for place, stack in enumerate(found.stacks) if sum(stack)}
+    assert stacks == {0: (1, 0, 0), 2: (2, 3, 0), 5: (0, 1, 0), 6: (0, 0, 2), 19: (0, 0, 1)}
+    assert np.sum(found.stacks, axis=0).tolist() == [found.overwrite, found.mix, found.skip] == [3, 4, 3]
+
+
 def test_shares_by_fz_count_known_verdicts_with_and_without_the_mix_criterion():
     frame = frame_of(
         "2.1",

@@ -29,7 +29,7 @@ from tui.app import run_app
 from tui.screens.channels import ChannelsScreen
 from tui.screens.export import ExportDialog
 from tui.widgets.blocks import histogram, percent
-from tui.widgets.columns import cell, number
+from tui.widgets.columns import UPDATE_STYLES, cell, number
 from tui.widgets.status import duration
 from tui.widgets.table import ChannelTable
 
@@ -220,9 +220,19 @@ def test_a_share_is_100_only_for_all_and_0_only_for_none(part: int, whole: int, 
 
 
 def test_the_histogram_shows_a_single_channel_and_scales_to_the_highest_bin() -> None:
-    counts = [0] * 20
-    counts[0], counts[19] = 100, 1
-    assert histogram(counts).plain == "█        ▁"
+    stacks = [(0, 0, 0)] * 20
+    stacks[0], stacks[19] = (100, 0, 0), (0, 0, 1)
+    assert histogram(stacks).plain == "▇        ▁"
+
+
+def test_the_histogram_has_the_colour_of_most_channels_where_a_bound_lies_within_a_bar() -> None:
+    stacks = [(0, 0, 0)] * 20
+    stacks[2], stacks[3] = (5, 1, 0), (0, 3, 0)
+    stacks[18] = (0, 0, 2)
+    styles = [span.style for span in histogram(stacks).spans]
+    assert [styles[place] for place in (1, 9)] == [UPDATE_STYLES["overwrite"], UPDATE_STYLES["skip"]]
+    stacks[3] = (0, 5, 0)
+    assert histogram(stacks).spans[1].style == UPDATE_STYLES["mix"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (45, "45 s"), (750, "12 min"), (12000, "3 h 20 min")])

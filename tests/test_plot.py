@@ -48,8 +48,21 @@ def test_a_later_line_is_drawn_over_an_earlier_one() -> None:
 
 
 def test_bars_fill_their_height_and_no_count_is_invisible() -> None:
-    drawn = [text.plain for text in bars([0, 1, 80, 40], [RED] * 4, 2)]
+    drawn = [text.plain for text in bars([[0], [1], [80], [40]], [RED], 2)]
     assert drawn == ["  █ ", " ▁██"]
+
+
+def test_a_stack_has_each_part_in_its_colour_and_as_high_as_its_count() -> None:
+    (top, bottom) = bars([[2, 14], [16, 0], [0, 12]], [RED, GREEN], 2)
+    assert [top.plain, bottom.plain] == ["██▄", "▂██"]
+    assert [span.style for span in top.spans] == [GREEN, RED, GREEN]
+    assert [span.style for span in bottom.spans] == [RED + Style(bgcolor="green"), RED, GREEN]
+
+
+def test_where_a_stack_ends_within_a_cell_the_larger_part_colours_it() -> None:
+    drawn = bars([[1, 3], [3, 1], [4, 4]], [RED, GREEN], 1)[0]
+    assert drawn.plain == "▄▄▄" or drawn.plain == "▄▄" + "▄"
+    assert [span.style for span in drawn.spans][:2] == [GREEN, RED]
 
 
 def test_labels_under_a_plot_stand_at_their_places_and_never_overlap() -> None:

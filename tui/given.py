@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -13,13 +14,15 @@ import click
 import platformdirs
 
 import core
+from core.analysis.extremes import MEIS
 from core.blocks import ModelInfo
-from core.errors import StoreError
+from core.device_names import check_device
+from core.errors import StoreError, UsageError
+from core.hints import DEFAULT_MODEL, CommandLine
 from core.recipe import Capture, Objective, SetKey
 from core.spec import MODELS, ModelSpec
 from core.store import FZSet, Marks, Scan, Store, marks_folder
 
-DEFAULT_MODEL = "resnet18"
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
 
 
@@ -31,6 +34,11 @@ def default_cache() -> Path:
     if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
         return checkout / "cache"
     return platformdirs.user_cache_path("streamscope")
+
+
+def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
+    """Commands about this model in this store, to be shown and pasted; the store that they find unasked is not named."""
+    return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,11 @@ class Given:
     def root(self) -> Path:
         return self.cache or default_cache()
 
+    @property
+    def commands(self) -> CommandLine:
+        """Commands about what was given, for errors and reports to name."""
+        return command_line(self.spec, self.root)
+
     def store(self) -> Store:
         """The store for reading. Raises StoreError when another version wrote it or it is no folder."""
         return Store.open(self.root)
@@ -73,6 +86,16 @@ class Given:
 
         with download_progress(f"downloading {self.model}") as progress:
             return load_network(self.spec, "cpu", progress).info
+
+    def stored_info(self, store: Store) -> ModelInfo:
+        """As `info`, for a command that only reads what is stored: nothing is downloaded to say that nothing is.
+
+        Raises StoreError, which names what is stored instead.
+        """
+        known = store.recall(self.spec.text)
+        if known is None and (self.weights is None or not store.models()):
+            raise self._nothing_stored(store, None, "neuron")
+        return self.info(store) if known is None else known
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
@@ -95,16 +118,10 @@ class Given:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
         fzset = store.choose_set(info, objective=objective, **self.told)
         if fzset is None:
-            named = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
-            parts = [f"{name} {value}" for name, value in named.items() if value is not None]
-            which = ", ".join([*parts, "until converged"] if self.until_converged else parts)
-            what, how = ("nothing", "") if objective == "neuron" else ("no channel FZ", " --objective channel")
-            raise StoreError(
-                f"{what} is stored of {info.name}{f' with {which}' if which else ''} in {store.root}; "
-                f"run 'streamscope compute{how}' first"
-            )
-        if len(store.fitting_sets(info, objective=objective, **self.told)) > 1:
-            click.echo(f"streamscope: reading the set: {fzset.key}", err=True)
+            raise self._nothing_stored(store, info, objective)
+        fitting = [other.key for other in store.fitting_sets(info, objective=objective, **self.told)]
+        if len(fitting) > 1:
+            click.echo(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
         return fzset
 
     def stored_scan(self, store: Store, info: ModelInfo) -> Scan | None:
@@ -116,14 +133,61 @@ class Given:
         if scan is None and self.images is not None:
             raise StoreError(
                 f"{self.images} has no finished scan by {info.name} in {store.root}; "
-                f"run 'streamscope scan {self.images}' first"
+                f"run '{self.commands('scan', self.images)}' first"
             )
-        if scan is not None and self.images is None and len({s.source for s in store.scans(info)}) > 1:
-            click.echo(f"streamscope: reading the scan of {scan.source}", err=True)
+        if scan is not None:
+            few = few_images(len(scan.images))
+            if few or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
+                click.echo(f"streamscope: reading the scan of {scan.source}{f': {few}' if few else ''}", err=True)
         return scan
+
+    def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:
+        """Says what is not there, how to make it, and what is there of other models."""
+        named = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+        parts = [f"{name} {value}" for name, value in named.items() if value is not None]
+        which = ", ".join([*parts, "until converged"] if self.until_converged else parts)
+        what = "nothing" if objective == "neuron" else "no channel FZ"
+        options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+        options += ["--until-converged"] if self.until_converged else []
+        options += ["--objective", objective] if objective != "neuron" else []
+        others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
+        stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
+        return StoreError(
+            f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
+            f"{store.root}; run '{self.commands('compute', *options)}' first{f'. Stored: {stored}' if stored else ''}"
+        )
 
     def marks(self, info: ModelInfo) -> Marks:
         return Marks(marks_folder(), info.fingerprint, info.name)
+
+
+def few_images(count: int) -> str:
+    """What so few images leave empty; "" where they are enough."""
+    if count >= MEIS:
+        return ""
+    return f"{count} image{'s' * (count != 1)}, fewer than the {MEIS} MEIs that robust and all mei_ columns need"
+
+
+def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
+    """Which of several sets is read, by what they differ in."""
+    converging = {False: "the recipe's steps", True: "until converged"}
+    ways = {
+        "--steps": lambda k: f"{k.recipe.steps} steps",
+        "--until-converged": lambda k: converging[k.recipe.plateau is not None],
+        "--seed": lambda k: f"seed {k.seed}",
+        "--capture": lambda k: f"capture {k.capture}",
+    }
+    differing = {option: say(key) for option, say in ways.items() if len({say(k) for k in fitting}) > 1}
+    read = ", ".join(differing.values()) or str(key)
+    return f"reading {read} of {len(fitting)} stored sets{f' ({", ".join(differing)} chooses)' if differing else ''}"
+
+
+def _asked_by(store: Store, info: ModelInfo) -> str:
+    """The options that a command reads a stored model by."""
+    with suppress(UsageError):
+        if store.recall(ModelSpec(info.name).text) == info:
+            return f"--model {info.name}"
+    return f"--model {info.name} with its --weights FILE"
 
 
 _COMMON = (
@@ -141,13 +205,22 @@ _COMMON = (
         help="Store of FZs and measures.  "
         "[default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]",
     ),
-    click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),
     click.option("--json", "as_json", is_flag=True, default=None, help="Machine-readable output on stdout."),
     click.option("--debug", is_flag=True, default=None, help="Show the whole traceback of an error."),
 )
+_DEVICE = (click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),)
+_NO_DEVICE = (click.option("--device", hidden=True),)
+"""Taken, as every command takes the common options, by commands that compute nothing."""
 _SETS = (
-    click.option("--steps", type=int, metavar="N", help="Optimisation steps of the set."),
-    click.option("--seed", type=int, metavar="N", help="Seed of the set."),
+    click.option(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="Optimisation steps of the set.  [default: of the stored set; of a new one the recipe's, 2560, demo's 448]",
+    ),
+    click.option(
+        "--seed", type=int, metavar="N", help="Seed of the set.  [default: of the stored set; of a new one 0]"
+    ),
     click.option(
         "--capture",
         type=click.Choice(["exact", "lucent"]),
@@ -184,12 +257,22 @@ objective_option = click.option(
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that every command has; the command gets them as its first argument, a `Given`."""
-    return _with(command, _COMMON, _COMMON_NAMES)
+    return _with(command, _COMMON + _NO_DEVICE, _COMMON_NAMES)
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `common_options`, for a command that computes."""
+    return _with(command, _COMMON + _DEVICE, _COMMON_NAMES)
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `common_options`, with those that choose a stored set."""
+    return _with(command, _COMMON + _NO_DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
 
 
 def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """As `common_options`, with those that choose a stored set."""
-    return _with(command, _COMMON + _SETS, _COMMON_NAMES | _SET_NAMES)
+    """As `reading_options`, for a command that computes."""
+    return _with(command, _COMMON + _DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
 
 
 def _with(
@@ -202,6 +285,7 @@ def _with(
         # What was given before the command's name holds unless the command says otherwise.
         above = context.find_object(Given) or Given()
         given = Given(**{**above.__dict__, **{n: v for n, v in own.items() if v is not None}})
+        check_device(given.device)
         return command(given, **values)
 
     for option in reversed(options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,17 +94,32 @@ def margin_of(lines: Sequence[Line]) -> int:
     return max(len(_short(low)), len(_short(high if high > low else low + 1.0))) + 2
 
 
-def bars(counts: Sequence[int], styles: Sequence[Style], height: int, wide: int = 1) -> list[Text]:
-    """A histogram, each bin `wide` cells: the tallest fills `height` lines, and no count above 0 is invisible."""
-    highest = max(counts, default=0)
-    levels = [math.ceil(count * height * 8 / highest) if highest else 0 for count in counts]
+def bars(stacks: Sequence[Sequence[int]], styles: Sequence[Style], height: int, wide: int = 1) -> list[Text]:
+    """A histogram, each bin `wide` cells and a stack of counts, the first at the bottom, with a style each: the tallest
+    fills `height` lines, and no bin of a count above 0 is invisible."""
+    highest = max(map(sum, stacks), default=0)
+    levels = [[math.ceil(n * height * 8 / highest) if highest else 0 for n in accumulate(stack)] for stack in stacks]
     found = []
     for row in range(height - 1, -1, -1):
         text = Text(no_wrap=True)
-        for level, style in zip(levels, styles, strict=True):
-            text.append(BARS[max(0, min(8, level - row * 8))] * wide, style)
+        for tops in levels:
+            glyph, style = _stacked([max(0, min(8, top - row * 8)) for top in tops], styles)
+            text.append(glyph * wide, style)
         found.append(text)
     return found
+
+
+def _stacked(tops: Sequence[int], styles: Sequence[Style]) -> tuple[str, Style]:
+    """One cell of a stack whose parts end `tops` eighths above its foot. A cell has two colours, its own and that of
+    what is behind it, so one that is full shows two parts, and any other the larger."""
+    sizes = [top - below for below, top in pairwise([0, *tops])]
+    parts = [(size, style) for size, style in zip(sizes, styles, strict=True) if size]
+    if not parts:
+        return BARS[0], Style.null()
+    (lowest, style), *above = parts
+    if tops[-1] == 8 and above:
+        return BARS[lowest], style + Style(bgcolor=max(above, key=lambda part: part[0])[1].color)
+    return BARS[tops[-1]], max(parts, key=lambda part: part[0])[1]
 
 
 def sparkline(values: ArrayLike, width: int) -> str:

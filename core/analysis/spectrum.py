@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ class BlockSpectrum:
     def edges(self) -> NDArray[np.float64]:
         return HISTOGRAM_EDGES
 
+    @property
+    def stacks(self) -> list[tuple[int, ...]]:
+        """Channels of each bin by update kind, as `by_update` has them."""
+        return by_update(self.counts, (self.overwrite, self.mix, self.skip))
+
 
 @dataclass(frozen=True)
 class Share:
@@ -59,6 +64,20 @@ def spectrum(frame: Frame) -> list[BlockSpectrum]:
         BlockSpectrum(block, s.channels, s.computed, s.histogram, s.overwrite, s.mix, s.skip, s.undefined)
         for block, s in summarise(frame).items()
     ]
+
+
+def by_update(counts: Sequence[int], kinds: Sequence[int]) -> list[tuple[int, ...]]:
+    """How many channels of each bin are of each update kind, exactly, also where a bound lies within a bin.
+
+    `counts` are of rising bins of M, `kinds` how many channels overwrite, mix and skip. Kinds are ranges of M in this
+    order, so the channels of lowest M are those that overwrite.
+    """
+    ends = np.cumsum(kinds)
+    found = []
+    for last, count in zip(np.cumsum(counts).tolist(), counts, strict=True):
+        inside = np.diff(np.clip(ends, last - count, last), prepend=last - count)
+        found.append(tuple(inside.tolist()))
+    return found
 
 
 def shares(frame: Frame) -> list[Share]:

@@ -18,7 +18,7 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from core.errors import StoreError
-from core.measures import MIX_MAX, UPDATE_BOUND
+from core.measures import MIX_MAX
 from core.table import Frame
 from tui.messages import WorkFailed
 from tui.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
@@ -197,14 +197,12 @@ def panel(block: BlockSpectrum, beside: Sequence[Text], wide: int, tall: int) ->
 
 def histogram(block: BlockSpectrum, wide: int, tall: int) -> list[Text]:
     """Bars over an axis of M, in `tall` + 2 lines."""
-    middles = (block.edges[:-1] + block.edges[1:]) / 2
-    kinds = ["overwrite" if m < 1 / UPDATE_BOUND else "mix" if m < UPDATE_BOUND else "skip" for m in middles.tolist()]
-    drawn = bars(block.counts, [UPDATE_STYLES[kind] for kind in kinds], tall, wide)
+    drawn = bars(block.stacks, [UPDATE_STYLES[kind] for kind in ("overwrite", "mix", "skip")], tall, wide)
     drawn[0].append(f" {max(block.counts)}", DIM)
     span = len(block.counts) * wide
-    axis = [" "] * span
+    axis = [" "] * (span + 1)
     for m in range(int(MIX_MAX) + 1):
-        axis[min(span - 1, round(m / MIX_MAX * span))] = str(m)
+        axis[round(m / MIX_MAX * span)] = str(m)
     return [*drawn, Text("▔" * span, style=DIM), Text("".join(axis), style=DIM)]
 
 

@@ -12,11 +12,14 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from core.analysis.spectrum import by_update
 from core.blocks import Block
 from core.table import BlockSummary
 from tui.widgets.columns import DIM, UPDATE_STYLES
 
-BARS = " ▁▂▃▄▅▆▇█"
+BARS = " ▁▂▃▄▅▆▇"
+"""Not the whole cell: bars of one line are not to touch the line above."""
+KINDS = ("overwrite", "mix", "skip")
 HISTOGRAM_CELLS = 10
 """M from 0 to 5 in cells of 0.5; the last takes 5 itself."""
 ALL = "all"
@@ -83,7 +86,8 @@ def _line(name: str, summaries: Sequence[BlockSummary], dim: bool = False) -> Te
     invariant = sum(s.scale_invariant for s in summaries)
     text.append(f"{percent(computed, channels):>6}{percent(invariant, computed):>5} ")
     counts = [sum(column) for column in zip(*(s.histogram for s in summaries), strict=True)]
-    text.append_text(histogram(counts))
+    kinds = [sum(getattr(s, kind) for s in summaries) for kind in KINDS]
+    text.append_text(histogram(by_update(counts, kinds)))
     return text
 
 
@@ -97,15 +101,14 @@ def percent(part: int, whole: int) -> str:
     return "99%" if share == 100 and part < whole else f"{share}%"
 
 
-def histogram(counts: Sequence[int]) -> Text:
-    """Counts over M 0..5 as bars, coloured as the updates are: below 1 overwriting, above skipping."""
-    step = len(counts) // HISTOGRAM_CELLS
-    cells = [sum(counts[start : start + step]) for start in range(0, step * HISTOGRAM_CELLS, step)]
-    highest = max(cells, default=0)
+def histogram(stacks: Sequence[Sequence[int]]) -> Text:
+    """Counts by kind over M 0..5 as bars, coloured as the update of most of their channels is."""
+    step = len(stacks) // HISTOGRAM_CELLS
+    parts = [stacks[start : start + step] for start in range(0, step * HISTOGRAM_CELLS, step)]
+    cells = [[sum(counts) for counts in zip(*part, strict=True)] for part in parts]
+    highest = max(map(sum, cells), default=0)
     text = Text()
-    for place, count in enumerate(cells):
-        level = -(-count * (len(BARS) - 1) // highest) if highest else 0
-        middle = (place + 0.5) * 5 / HISTOGRAM_CELLS
-        update = "overwrite" if middle < 2 / 3 else "mix" if middle < 1.5 else "skip"
-        text.append(BARS[level], UPDATE_STYLES[update])
+    for cell in cells:
+        level = -(-sum(cell) * (len(BARS) - 1) // highest) if highest else 0
+        text.append(BARS[level], UPDATE_STYLES[KINDS[cell.index(max(cell))]])
     return text
