@@ -37,7 +37,7 @@ def default_cache() -> Path:
 
 
 def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
-    """Commands about this model in this store, to be shown and pasted; the store that they find unasked is not named."""
+    """Commands about this model in this store, to be shown and pasted. The store they find unasked is not named."""
     return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
 
 
@@ -179,7 +179,8 @@ def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
     }
     differing = {option: say(key) for option, say in ways.items() if len({say(k) for k in fitting}) > 1}
     read = ", ".join(differing.values()) or str(key)
-    return f"reading {read} of {len(fitting)} stored sets{f' ({", ".join(differing)} chooses)' if differing else ''}"
+    how = f" ({' or '.join(differing)} chooses another)" if differing else ""
+    return f"reading {read} of {len(fitting)} stored sets{how}"
 
 
 def _asked_by(store: Store, info: ModelInfo) -> str:
@@ -216,11 +217,9 @@ _SETS = (
         "--steps",
         type=int,
         metavar="N",
-        help="Optimisation steps of the set.  [default: of the stored set; of a new one the recipe's, 2560, demo's 448]",
+        help="Optimisation steps of the set.  [default: the stored set's; of a new one 2560, of demo's 448]",
     ),
-    click.option(
-        "--seed", type=int, metavar="N", help="Seed of the set.  [default: of the stored set; of a new one 0]"
-    ),
+    click.option("--seed", type=int, metavar="N", help="Seed of the set.  [default: the stored set's; of a new one 0]"),
     click.option(
         "--capture",
         type=click.Choice(["exact", "lucent"]),

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from core import __version__
 from core.blocks import ModelInfo, Target, Tensor
 from core.errors import StoreError, UsageError
+from core.hints import CommandLine, set_words
 from core.recipe import Recipe, SetKey
 from core.store.batches import (
     Floats,
@@ -345,9 +346,9 @@ class FZSet:
     ) -> NDArray[Any]:
         record = self.fzs(target, retry).get(channel)
         if record is None:
-            raise StoreError(
-                f"no FZ of channel {channel} in {target} is stored ({self.key}); run 'streamscope compute'"
-            )
+            words = ("--block", target.block, *set_words(self.key, self.info.default_recipe))
+            how = CommandLine(self.info.name)("compute", *words)
+            raise StoreError(f"no FZ of channel {channel} in {target} is stored ({self.key}); run '{how}'")
         try:
             return read(record.folder, channel)
         except OSError as error:

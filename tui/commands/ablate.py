@@ -61,7 +61,9 @@ def command(given: Given, selection: Selection, folder: Path, controls: int, zoo
     wanted = _parse_zooms(zooms)
     find_images(folder)
     store = given.store()
-    info = given.info(store)
+    # Channels that are told need nothing stored.
+    told = selection.channels is not None and not selection.needs_table
+    info = given.info(store) if told else given.stored_info(store)
     picked, fzset = _pick(given, selection, store, info)
     requests = [
         AblationRequest(block, channels, _selected(selection), fzset, controls, wanted, control_seed)

@@ -11,7 +11,7 @@ import click
 
 from core.blocks import Target, parse_channels
 from core.errors import UsageError
-from tui.given import Given, common_options
+from tui.given import Given, device_options
 from tui.progress import count_progress, download_progress
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ streamscope bench --compare before.json after.json
     metavar="A B",
     help="Measure nothing; show what changed between two files that --out wrote.",
 )
-@common_options
+@device_options
 def command(
     given: Given,
     blocks: tuple[str, ...],

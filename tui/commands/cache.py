@@ -14,7 +14,7 @@ from core.blocks import ModelInfo
 from core.errors import UsageError
 from core.recipe import Objective
 from core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
-from tui.given import Given, common_options, objective_option, set_options
+from tui.given import Given, common_options, objective_option, reading_options
 
 
 @click.group("cache")
@@ -114,7 +114,7 @@ def verify_command(given: Given, dropping: bool) -> int:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @objective_option
-@set_options
+@reading_options
 def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, objective: Objective) -> None:
     """Remove leftovers of killed processes and finished jobs; with --steps, --seed, --capture or --objective channel
     also the one set that they name, with --images the model's scans of that folder, with --all-sets all sets and scans
@@ -123,9 +123,9 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
     model: ModelInfo | None = None
     key = None
     if all_sets:
-        model = given.info(store)
+        model = given.stored_info(store)
     elif objective == "channel" or any(value is not None for value in given.told.values()):
-        model = given.info(store)
+        model = given.stored_info(store)
         fitting = [s.key for s in store.fitting_sets(model, objective=objective, **given.told)]
         if len(fitting) != 1:
             names = "; ".join(str(k) for k in fitting) or "none"
@@ -134,7 +134,7 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
     if given.images is not None:
         if all_sets:
             raise UsageError("--all-sets removes all scans too; leave --images out")
-        model = model or given.info(store)
+        model = model or given.stored_info(store)
         if not any(s.source == os.path.abspath(given.images) for s in scan_usage(store)):
             raise UsageError(f"{given.images} was never scanned; 'streamscope cache info' names what was")
     planned = prune(store, model=model, set=key, images=given.images, dry_run=True)

@@ -16,6 +16,7 @@ from core.assemble import NEEDED
 from core.blocks import ModelInfo, pick_blocks
 from core.columns import number_text
 from core.errors import StoreError
+from core.hints import block_words, set_words
 from core.store import FZSet
 from core.store.curves import curves_of, missing_curves, missing_mei_curves
 from tui.given import Given, set_options
@@ -52,13 +53,14 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     streamscope curves --model demo --json
     """
     store = given.store()
-    info = given.info(store)
+    info = given.stored_info(store)
     fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
     picked = [block.name for block in pick_blocks(info, blocks)]
     present = [name for name in picked if any(fzset.fzs(info.target(name, on)) for on in NEEDED)]
     absent = [name for name in picked if name not in present]
     if (blocks and absent) or not present:
-        raise StoreError(f"no FZs of {', '.join(absent)} are stored ({fzset.key}); run 'streamscope compute' first")
+        how = given.commands("compute", *block_words(absent), *set_words(fzset.key, info.default_recipe))
+        raise StoreError(f"no FZs of {', '.join(absent)} are stored ({fzset.key}); run '{how}' first")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _compute(given, info, fzset, scan, present, antialias)
     rows = [row for name in present for row in _summary(info, fzset, scan, name, antialias)]

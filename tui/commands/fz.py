@@ -11,9 +11,10 @@ import click
 
 from core.blocks import TENSORS, format_channels, pick_blocks
 from core.errors import StoreError, UsageError
+from core.hints import block_words, set_words
 from core.recipe import Objective
 from core.table import build_frame
-from tui.given import Given, objective_option, set_options
+from tui.given import Given, objective_option, reading_options
 from tui.selection import Selection, selection_options
 
 
@@ -31,7 +32,7 @@ from tui.selection import Selection, selection_options
 )
 @objective_option
 @selection_options
-@set_options
+@reading_options
 def command(given: Given, selection: Selection, tensors: str, out: Path, objective: Objective) -> None:
     """Write stored FZs as PNG files named B_T_CHANNEL.png, for example 2.1_block_0108.png.
 
@@ -42,7 +43,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     streamscope fz --filter "scale_invariant and scale_metric > 0.2" --tensor in,block --out pictures
     """
     store = given.store()
-    info = given.info(store)
+    info = given.stored_info(store)
     wanted = [part.strip() for part in tensors.split(",")]
     for tensor in wanted:
         info.target(info.blocks[0].name, tensor)
@@ -67,7 +68,10 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
                     sources[f"{block.name}_{tensor}_{channel:04d}{ending}.png"] = stored[channel].path
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run 'streamscope compute' for them first")
+        lacking_of = [block for block in picked if any(line.startswith(f"{block} ") for line in absent)]
+        words = (*block_words(lacking_of), *set_words(fzset.key, info.default_recipe))
+        how = given.commands("compute", *words)
+        raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run '{how}' for them first")
     if not sources:
         raise UsageError("no channel is selected; nothing to write")
     _copy(sources, out)

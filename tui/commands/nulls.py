@@ -18,6 +18,7 @@ from core.assemble import NEEDED, Readings
 from core.blocks import ModelInfo, pick_blocks
 from core.columns import number_text
 from core.errors import StoreError, UsageError
+from core.hints import set_words
 from core.spec import ModelSpec, untrained_name
 from core.store import FZSet, Store
 from core.store.responses import SHAMS, missing_responses
@@ -58,13 +59,14 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     if untrained and spec.untrained_seed is not None:
         raise UsageError(f"{spec.name} is an untrained copy itself; use --model {spec.architecture}")
     store = given.store()
-    info = given.info(store)
+    info = given.stored_info(store)
     picked = [block.name for block in pick_blocks(info, blocks)]
     fzset = given.stored_set(store, info)
     channels = {name: np.flatnonzero(Readings(fzset, [info.block(name)]).complete).tolist() for name in picked}
     for block, computed in channels.items():
         if not computed:
-            raise StoreError(f"no channel of {block} is computed ({fzset.key}); run 'streamscope compute' for it first")
+            how = given.commands("compute", "--block", block, *set_words(fzset.key, info.default_recipe))
+            raise StoreError(f"no channel of {block} is computed ({fzset.key}); run '{how}' for it first")
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
     for line in store.problems:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tui.given import Given, set_options
+from tui.given import Given, reading_options
 
 
 @click.command("report")
@@ -33,7 +33,7 @@ from tui.given import Given, set_options
     metavar="N",
     help="Channels in the lists of top mixes and top scale metrics.",
 )
-@set_options
+@reading_options
 def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     """Write figures (PNG, PDF), tables (CSV) and a site that opens from disk, from what is stored.
 
@@ -51,7 +51,7 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
 
     check_place(out)
     store = given.store()
-    info = given.info(store)
+    info = given.stored_info(store)
     for block in blocks:
         info.block(block)
     fzset = given.stored_set(store, info)

@@ -13,7 +13,7 @@ import click
 from core.images import ImagePath, find_images
 from core.spec import ModelSpec
 from core.store import Scan, Store
-from tui.given import Given, common_options
+from tui.given import Given, device_options, few_images
 from tui.progress import download_progress, duration, phase_progress
 
 NAMED = 5
@@ -28,7 +28,7 @@ NAMED = 5
     metavar="N",
     help="Processes that decode images.  [default: one a core, 2 to 16]",
 )
-@common_options
+@device_options
 def command(given: Given, folder: Path, workers: int | None) -> None:
     """Read the centre activation of every tensor of every block for every image of the folder IMAGES, in one pass.
 
@@ -84,6 +84,8 @@ def _report(given: Given, scan: Scan, seconds: float | None) -> None:
         click.echo(f"streamscope: {what}", err=True)
     if len(unreadable) > len(shown) > 0:
         click.echo(f"streamscope: and {len(unreadable) - len(shown)} more; --json names all", err=True)
+    if few := few_images(len(scan.images)):
+        click.echo(f"streamscope: {few}; commands read this scan, the newest, unless --images names another", err=True)
     if given.as_json:
         found = {
             "folder": str(scan.source),

@@ -17,7 +17,7 @@ from core.export import table_meta, to_csv, to_json
 from core.export_note import KINDS, NOTE_COLUMNS, kind_of, to_markdown, write_channels
 from core.filter import HELP
 from core.table import Frame, build_frame
-from tui.given import Given, set_options
+from tui.given import Given, reading_options
 from tui.selection import Selection, selection_options
 
 
@@ -47,7 +47,7 @@ from tui.selection import Selection, selection_options
     "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, with FILE.meta.json beside it."
 )
 @selection_options
-@set_options
+@reading_options
 def command(
     given: Given,
     selection: Selection,
@@ -70,7 +70,7 @@ def command(
         column(sort)
     names = parse_columns(columns) if columns else None
     store = given.store()
-    info = given.info(store)
+    info = given.stored_info(store)
     selection.by_range(info)
     fzset = given.stored_set(store, info)
     scan = given.stored_scan(store, info)

@@ -1,0 +1,54 @@
+"""The command line that makes what is missing: an error or a report names one that can be pasted as it stands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.recipe import Recipe, SetKey
+
+DEFAULT_MODEL = "resnet18"
+"""What a command line that names no model is about."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The model and the store that commands are to be about; None for what a command finds by itself."""
+
+    model: str = DEFAULT_MODEL
+    weights: Path | None = None
+    cache: Path | None = None
+
+    def __call__(self, *words: object) -> str:
+        """`streamscope --model demo scan DIR` for the words `scan`, `DIR`."""
+        common: list[object] = []
+        if self.model != DEFAULT_MODEL:
+            common += ["--model", self.model]
+        if self.weights is not None:
+            common += ["--weights", self.weights]
+        if self.cache is not None:
+            common += ["--cache", self.cache]
+        return shlex.join(str(word) for word in ("streamscope", *common, *words))
+
+
+def block_words(blocks: Iterable[str]) -> tuple[str, ...]:
+    """The options that name blocks."""
+    return tuple(word for block in blocks for word in ("--block", block))
+
+
+def set_words(key: SetKey, default: Recipe) -> tuple[str, ...]:
+    """The options that name a set of a model whose own recipe is `default`; none for the set that it makes unasked."""
+    words: list[str] = []
+    if key.recipe.steps != default.steps:
+        words += ["--steps", str(key.recipe.steps)]
+    if key.seed:
+        words += ["--seed", str(key.seed)]
+    if key.capture != "exact":
+        words += ["--capture", key.capture]
+    if key.recipe.plateau is not None:
+        words += ["--until-converged"]
+    if key.objective != "neuron":
+        words += ["--objective", key.objective]
+    return tuple(words)
