@@ -82,6 +82,11 @@ class ModelSpec:
         return untrained_seed(self.name)
 
     @property
+    def is_downloaded(self) -> bool:
+        """Whether its weights come from elsewhere unless they were fetched before."""
+        return self.weights is None and self.untrained_seed is None and self.name != DEMO_MODEL
+
+    @property
     def text(self) -> str:
         """Changes whenever the weights may have: what the store remembers a fingerprint by, to spare loading them.
 

@@ -151,7 +151,7 @@ def test_compute_and_fz_make_and_write_them_and_no_other_command_reads_them(tmp_
     code, _, err = run("fz", *which, "--tensor", "block", "--out", str(out))
     assert code == 1
     code, _, err = run("fz", *which, "--tensor", "block", "--objective", "channel", "--steps", "9", "--out", str(out))
-    assert "run 'streamscope compute --objective channel' first" in err
+    assert "compute --steps 9 --objective channel' first" in err
 
 
 def test_pruning_a_set_takes_the_neurons_unless_channel_fzs_are_named(tmp_path):

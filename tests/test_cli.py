@@ -318,7 +318,7 @@ WRONG = [
     (["table", "--sort", "mixratio"], 2, "did you mean mix_ratio"),
     (["table", "--desc"], 2, "--desc needs --sort"),
     (["table", "--columns", "channel,,block"], 2, "empty column name"),
-    (["table", "--seed", "77"], 1, "run 'streamscope compute' first"),
+    (["table", "--seed", "77"], 1, "compute --seed 77' first"),
     (["table", "--out", "/"], 2, "cannot write /"),
     (["table", "--out", "/no/such/place.csv"], 2, "there is no folder"),
     (["fz", "--block", "1.1"], 2, "Missing option '--out'"),

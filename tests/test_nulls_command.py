@@ -128,7 +128,7 @@ WRONG = [
     (["nulls", "--block", "1.1", "--steps", "77"], 1, "nothing is stored of demo with steps 77"),
     (["curves", "--block", "7.7"], 2, "unknown block '7.7'"),
     (["curves", "--block", "2.1"], 1, "no FZs of 2.1 are stored"),
-    (["curves", "--steps", "77"], 1, "run 'streamscope compute' first"),
+    (["curves", "--steps", "77"], 1, "compute --steps 77' first"),
     (["curves", "--images", "/no/such/folder"], 1, "has no finished scan"),
     (["curves", "--model", "demo-untrained-x"], 2, "unknown model 'demo-untrained-x'"),
 ]

@@ -20,7 +20,7 @@ from core.device_names import check_device
 from core.errors import StoreError, UsageError
 from core.hints import DEFAULT_MODEL, CommandLine
 from core.recipe import Capture, Objective, SetKey
-from core.spec import MODELS, ModelSpec
+from core.spec import MODELS, ModelSpec, architecture_of
 from core.store import FZSet, Marks, Scan, Store, marks_folder
 
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
@@ -92,10 +92,14 @@ class Given:
 
         Raises StoreError, which names what is stored instead.
         """
-        known = store.recall(self.spec.text)
-        if known is None and (self.weights is None or not store.models()):
+        spec = self.spec
+        known = store.recall(spec.text)
+        if known is not None:
+            return known
+        alike = any(architecture_of(info.name) == spec.architecture for info in store.models())
+        if not alike or spec.is_downloaded:
             raise self._nothing_stored(store, None, "neuron")
-        return self.info(store) if known is None else known
+        return self.info(store)
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
@@ -210,7 +214,7 @@ _COMMON = (
     click.option("--debug", is_flag=True, default=None, help="Show the whole traceback of an error."),
 )
 _DEVICE = (click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),)
-_NO_DEVICE = (click.option("--device", hidden=True),)
+_NO_DEVICE = (click.option("--device", hidden=True, help="Nothing is computed."),)
 """Taken, as every command takes the common options, by commands that compute nothing."""
 _SETS = (
     click.option(
