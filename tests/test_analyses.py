@@ -9,6 +9,7 @@ from frames import small_frame
 from scipy import stats
 from stores import toy_info, toy_set
 
+from core import measures
 from core.analysis.comparison import comparable_sets, compare_sets
 from core.analysis.overwrite import inhibition
 from core.analysis.skip_weights import skip_weight_correlations
