@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -253,14 +255,60 @@ def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run, store):
     assert run("cache", "verify")[0] == 0
 
 
-def test_compute_says_what_it_found_and_reports_json_lines(run):
-    code, out, _ = run("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--device", "cpu")
-    assert code == 0
-    assert out.startswith("1.1: 6 of 16 channels computed; ")
-    code, out, _ = run("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--device", "cpu", "--json")
-    events = [json.loads(line)["event"] for line in out.splitlines()]
+def test_compute_says_what_it_found_and_reports_json_lines(tmp_path, capsys):
+    arguments = ["compute", "--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "1.1", "--steps", "4"]
+    assert main([*arguments, "--channels", "7", "--tensor", "in,block", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("1.1: 1 of 16 channels computed; ")
+    assert main([*arguments, "--channels", "8", "--tensor", "in", "--device", "cpu", "--json"]) == 0
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert events[0] in ("progress", "started")
     assert events[-1] == "done"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Loading a network, which takes the seconds that importing torch does, is a failure."""
+
+    def load(*_, **__):
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr("core.model.load_network", load)
+
+
+STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4)
+
+
+def test_compute_says_at_once_that_nothing_is_missing(run, store, no_network):
+    before = store.choose_set(_info(store)).completed_at()
+    jobs = list((store.root / "jobs").iterdir())
+    code, out, _ = run(*STORED)
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("nothing is missing: 18 FZs are stored and measured (demo recipe, 4 steps")
+    assert lines[1].startswith("1.1: 6 of 16 channels computed; ")
+    assert store.choose_set(_info(store)).completed_at() > before
+    event = json.loads(run(*STORED, "--json")[1])
+    assert (event["event"], event["done"], event["total"]) == ("done", 18, 18)
+    assert run(*STORED, "--detach")[1].startswith("nothing is missing")
+    assert list((store.root / "jobs").iterdir()) == jobs
+
+
+def test_a_job_is_detached_without_loading_the_network(run, store, no_network, monkeypatch):
+    monkeypatch.setattr("tui.job_control.QUEUE_WORKER", (sys.executable, "-c", "pass"))
+    code, out, _ = run("compute", "--block", "2.1", "--detach", "--json", "--devices", "cpu,cpu")
+    job = open_job(Path(json.loads(out)["folder"]))
+    assert code == 0
+    assert (job.asked["blocks"], job.asked["batch"], job.asked["devices"]) == (["2.1"], None, ["cpu", "cpu"])
+    shutil.rmtree(job.folder)
+
+
+def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run, no_network):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    code, out, err = run("compute", "--block", "2.1", "--scheduler", f"tcp://127.0.0.1:{port}")
+    assert (code, out) == (1, "")
+    assert len(err) == 1
+    assert f"no Dask scheduler answers at tcp://127.0.0.1:{port} (Connection refused)" in err[0]
 
 
 def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path, capsys):
@@ -327,6 +375,7 @@ WRONG = [
     (["demo-images", str(README)], 2, "README.md"),
     (["table", "--weights", "/no/such.pth"], 1, "no such file: /no/such.pth"),
     (["table", "--weights", "/"], 1, "is a directory"),
+    (["table", "--device", "gpu"], 2, "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
     (["nonsense"], 2, "No such command 'nonsense'"),
     (["table", "--nonsense"], 2, "No such option"),
     (["tui"], 1, "not a terminal"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+from typing import Any
 
 import click
 
 from core.blocks import TENSORS, ModelInfo
-from core.errors import UsageError
-from core.plan import Request, wanted_fzs
+from core.device_names import check_devices
+from core.errors import StreamscopeError, UsageError
+from core.plan import Request, missing, wanted_fzs
 from core.recipe import Objective
 from core.store import FZSet, Store
 from core.table import build_frame, summarise
@@ -16,6 +20,9 @@ from tui.given import Given, objective_option, set_options
 from tui.progress import download_progress
 from tui.running import run_visibly
 from tui.selection import Selection, selection_options
+
+LISTENING_SECONDS = 5.0
+"""How long a scheduler's host gets to take a connection."""
 
 
 @click.command("compute")
@@ -82,13 +89,30 @@ def command(
     unknown = [part for part in wanted if part not in TENSORS]
     if unknown:
         raise UsageError(f"unknown tensor {unknown[0]!r}; use {', '.join(TENSORS)}")
-    named = tuple(part.strip() for part in devices.split(",")) if devices else ()
+    named = check_devices(tuple(part.strip() for part in devices.split(","))) if devices else ()
     if named and (scheduler or given.device != "auto"):
         raise UsageError(f"--devices names this machine's, so it excludes {'--scheduler' if scheduler else '--device'}")
-    known = given.store().recall(spec.text)
+    if scheduler:
+        _check_scheduler(scheduler)
+    asked: dict[str, Any] = {
+        "model": spec.name,
+        "weights": str(spec.weights.resolve()) if spec.weights else None,
+        "device": given.device,
+        **({"devices": list(named)} if named else {}),
+        **({"scheduler": scheduler} if scheduler else {}),
+    }
+    store = given.store()
+    known = store.recall(spec.text)
     if known is not None:
-        # Everything that can be wrong is found before seconds go into loading the weights.
-        _request(given, given.store(), known, selection, wanted, batch or 1, objective)
+        # What can be wrong, and what there is to do, is found before seconds go into importing torch.
+        request = _request(given, store, known, selection, wanted, batch or 1, objective)
+        fzset = store.set(known, request.key)
+        if next(missing(known, fzset, request), None) is None:
+            _say_complete(given, known, fzset, request)
+            return 0
+        if detach:
+            # Its worker chooses the batch that suits its devices.
+            return _detach(given, {**asked, **request.to_json(), "batch": batch})
 
     from core.batch import default_batch
     from core.devices import shared_batch, worker_devices
@@ -102,26 +126,17 @@ def command(
         alone = len(places) == 1
         batch = default_batch(network.info, network.device) if alone else shared_batch(network.info, places)
     request = _request(given, given.store(), network.info, selection, wanted, batch or 1, objective)
-    store = Store.open(given.root, create=True)
-    asked = {
-        "model": spec.name,
-        "weights": str(spec.weights.resolve()) if spec.weights else None,
-        "device": given.device,
-        **({"devices": list(places)} if named else {}),
-        **({"scheduler": scheduler} if scheduler else {}),
-        **request.to_json(),
-        # A cluster's workers say what suits them.
-        "batch": batch,
-    }
+    # A cluster's workers say which batch suits them.
+    asked |= {**request.to_json(), "batch": batch}
     if detach:
-        from tui.job_control import Workers
-
-        job = Workers().start(store, asked)
-        click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
-        return 0
+        return _detach(given, asked)
+    store = Store.open(given.root, create=True)
+    fzset = store.set(network.info, request.key)
+    before = fzset.signature()
     code = run_visibly(store, asked, network, given.as_json)
-    if not given.as_json:
-        _summarise(network.info, store.set(network.info, request.key), request)
+    # What failed at once has nothing to sum up, and what went wrong is to be read last.
+    if not given.as_json and (code == 0 or fzset.signature() != before):
+        _summarise(network.info, fzset, request)
     return code
 
 
@@ -143,6 +158,43 @@ def _request(
         if not any(channels.values()):
             raise UsageError("no channel is selected; nothing to compute")
     return Request.of(info, key, selection.blocks, tensors, batch, channels)
+
+
+def _detach(given: Given, asked: dict[str, Any]) -> int:
+    from tui.job_control import Workers
+
+    job = Workers().start(Store.open(given.root, create=True), asked)
+    click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
+    return 0
+
+
+def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request) -> None:
+    """Nothing is missing. The set counts as completed anew, as by a job: reading commands take the last one."""
+    fzset.mark_completed("compute")
+    count = sum(len(channels) for channels in wanted_fzs(info, request).values())
+    if given.as_json:
+        click.echo(json.dumps({"event": "done", "message": "nothing is missing", "done": count, "total": count}))
+        return
+    measured = " and measured" if request.key.objective == "neuron" else ""
+    click.echo(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")
+    _summarise(info, fzset, request)
+
+
+def _check_scheduler(address: str) -> None:
+    """Whether anybody listens at an address, before the network is loaded for it. Raises StreamscopeError.
+
+    What is no address of a host and port is left to Dask to judge.
+    """
+    found = re.fullmatch(r"(?:tcp|tls)://(\[[0-9a-fA-F:]+\]|[^:/]+):(\d{1,5})", address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), LISTENING_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise StreamscopeError(
+            f"no Dask scheduler answers at {address} ({getattr(error, 'strerror', None) or error}); "
+            "start one with 'dask scheduler'"
+        ) from error
 
 
 def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
