@@ -64,7 +64,11 @@ def _start(command: Sequence[str], environment: Mapping[str, str], wanted: Mappi
             if time.perf_counter() - began > WAIT_SECONDS:
                 raise TimeoutError(f"the app did not start; it wrote {written[-300:]!r}")
             if select.select([terminal], [], [], 0.1)[0]:
-                written += os.read(terminal, 1 << 16)
+                try:
+                    written += os.read(terminal, 1 << 16)
+                except OSError:
+                    # What Linux says when the other end is closed.
+                    raise RuntimeError(f"the app ended as it started; it wrote {written[-300:]!r}") from None
             now = 1000 * (time.perf_counter() - began)
             found |= {name: now for name, text in wanted.items() if name not in found and text in written}
         return found

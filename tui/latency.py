@@ -62,7 +62,7 @@ def app_latencies(
         spec = ModelSpec("resnet152")
         store.remember(spec.text, info.fingerprint)
         _fill(store.set(info, SetKey(info.default_recipe), create=True), info)
-        start = app_start(store.root, spec.text, info.fingerprint)
+        start = app_start(store.root, spec.name, info.fingerprint)
         return {**asyncio.run(_measure(root, spec, keys, graphics, busy, device)), "start": start}
 
 
