@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from core.blocks import ModelInfo, parse_channels, pick_blocks
+from core.blocks import ModelInfo, format_channels, parse_channels, pick_blocks
 from core.errors import UsageError
 from core.filter import compile_filter
 from core.table import Frame
@@ -23,7 +23,7 @@ _OPTIONS = (
         "blocks",
         multiple=True,
         metavar="B",
-        help="Block such as 2.1; may be repeated.  [default: all but the first]",
+        help="Block such as 2.1; may be repeated.  [default: all but the first, whose input is the stem's]",
     ),
     click.option("--channels", metavar="RANGE", help="Channels such as 0-31,108, or @FILE with such ranges."),
     click.option(
@@ -48,6 +48,13 @@ class Selection:
     def needs_table(self) -> bool:
         """Whether it depends on what is stored or marked."""
         return self.expression is not None or self.marked
+
+    def to_json(self, info: ModelInfo) -> dict[str, Any]:
+        """For a `.meta.json`: the blocks, the channels as numbers however they were given (null for all), and whether
+        only marked ones were taken. Raises UsageError."""
+        picked = {block: format_channels(channels) for block, channels in self.by_range(info).items()}
+        blocks = [block.name for block in pick_blocks(info, self.blocks)]
+        return {"blocks": blocks, "channels": picked or None, "marked": self.marked}
 
     def by_range(self, info: ModelInfo) -> dict[str, tuple[int, ...]]:
         """What `--channels` picks of each block; empty when it was not given. Raises UsageError."""

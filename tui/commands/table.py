@@ -91,7 +91,8 @@ def command(
         if kind == "table":
             raise UsageError(f"--out writes {', '.join(KINDS)}; give --format or a FILE that ends so")
         images = scan.described if scan else None
-        told: dict[str, Any] = {"sort": sort, "descending": desc, "rows": len(rows), "images": images}
+        told: dict[str, Any] = {**selection.to_json(info), "sort": sort, "descending": desc, "top": top}
+        told |= {"rows": len(rows), "images": images}
         meta = table_meta(info, fzset.key, selection.expression, **told)
         shown = names or (NOTE_COLUMNS if kind == "md" else everything)
         write_channels(kind, info, fzset, frame, rows, shown, out, meta)
