@@ -36,4 +36,5 @@ class FilterError(UsageError):
         self.expression = expression
         self.position = position
         self.reason = message
-        super().__init__(f"filter: {message} at column {position + 1}: {expression!r}")
+        where = "" if message.endswith("at the end") else f" at column {position + 1}"
+        super().__init__(f"filter: {message}{where}: {expression!r}")

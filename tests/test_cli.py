@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from app_store import commit_fzs, fill, make_info, open_store
 from PIL import Image
 
 from core.columns import COLUMNS
@@ -163,6 +164,27 @@ def test_table_out_writes_the_file_and_its_meta(run, tmp_path):
     assert meta["model"] == "demo"
 
 
+def test_the_meta_of_an_export_says_how_its_rows_were_chosen(run, tmp_path):
+    (tmp_path / "channels.txt").write_text("0-1\n5\n")
+    path = tmp_path / "top.json"
+    picked = ("--block", "1.1", "--channels", f"@{tmp_path / 'channels.txt'}", "--sort", "scale_metric", "--desc")
+    assert run("table", *picked, "--top", 2, "--out", path)[0] == 0
+    meta = json.loads((tmp_path / "top.json.meta.json").read_text())
+    told = {name: meta[name] for name in ("blocks", "channels", "filter", "marked", "sort", "descending", "top")}
+    assert told == {
+        "blocks": ["1.1"],
+        "channels": {"1.1": "0-1,5"},
+        "filter": None,
+        "marked": False,
+        "sort": "scale_metric",
+        "descending": True,
+        "top": 2,
+    }
+    assert run("table", "--marked", "--out", path)[0] == 0
+    meta = json.loads((tmp_path / "top.json.meta.json").read_text())
+    assert (meta["marked"], meta["channels"], meta["top"], meta["blocks"][0]) == (True, None, None, "1.1")
+
+
 def test_channels_can_come_from_a_file(run, tmp_path):
     (tmp_path / "channels.txt").write_text("0-1\n5\n")
     _, out, _ = run(
@@ -278,6 +300,21 @@ def no_network(monkeypatch):
 STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4)
 
 
+def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(tmp_path, capsys):
+    info = make_info()
+    opened = open_store(tmp_path / "cache", info)
+    fzset = fill(opened, info, ["1.1"])
+    commit_fzs(fzset, info.target("1.1", "in"), [0, 1], retry=1)
+    assert main(["cache", "info", "--cache", str(opened.root)]) == 0
+    first, _, row = capsys.readouterr().out.splitlines()
+    assert " in 1 set, " in first
+    assert row.split()[2:5] == [fzset.path.name, "18", "2"]
+    assert main(["models", "--cache", str(opened.root)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resnet18 ")]
+    assert "1.0 (6, only by name)  1.1 (6)" in row
+    assert row.endswith(f"18 FZs and 2 retries: {fzset.key}")
+
+
 def test_compute_says_at_once_that_nothing_is_missing(run, store, no_network):
     before = store.choose_set(_info(store)).completed_at()
     jobs = list((store.root / "jobs").iterdir())
@@ -360,7 +397,7 @@ WRONG = [
     (["compute", "--devices", "cpu,97"], 2, "device 'cuda:97' is not there"),
     (["compute", "--devices", "0", "--device", "cpu"], 2, "so it excludes --device"),
     (["compute", "--devices", "0", "--scheduler", "tcp://there:8786"], 2, "so it excludes --scheduler"),
-    (["table", "--filter", "mix_ratio >"], 2, "filter:"),
+    (["table", "--filter", "mix_ratio >"], 2, "filter: something is missing at the end: 'mix_ratio >'"),
     (["table", "--filter", "mix_ration > 1"], 2, "did you mean mix_ratio"),
     (["table", "--filter", "__import__('os').system('true')"], 2, "filter:"),
     (["table", "--sort", "mixratio"], 2, "did you mean mix_ratio"),
@@ -377,6 +414,7 @@ WRONG = [
     (["table", "--weights", "/"], 1, "is a directory"),
     (["table", "--device", "gpu"], 2, "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
     (["nonsense"], 2, "No such command 'nonsense'"),
+    (["tabel"], 2, "No such command 'tabel'; did you mean 'table'?"),
     (["table", "--nonsense"], 2, "No such option"),
     (["tui"], 1, "not a terminal"),
     ([], 1, "not a terminal"),

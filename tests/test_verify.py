@@ -262,7 +262,7 @@ def test_usage_counts_what_is_there(tmp_path: Path, fzset: FZSet) -> None:
         0,
         None,
     )
-    assert (second.info.name, second.key, second.fzs, second.batches) == ("toy", KEY, 6, 9)
+    assert (second.info.name, second.key, second.fzs, second.retries, second.batches) == ("toy", KEY, 5, 1, 9)
     assert second.completed == fzset.completed_at()
     assert second.bytes == sum(path.stat().st_size for path in fzset.path.rglob("*") if path.is_file())
     assert first.bytes == (other.path / "set.json").stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from importlib import import_module
 from typing import Any
@@ -36,7 +37,13 @@ class _Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        return import_module(COMMANDS[name]).command if name in COMMANDS else None
+        if name in COMMANDS:
+            return import_module(COMMANDS[name]).command
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        # Only of what was typed, not of what a parser of options asks about.
+        if near and not context.resilient_parsing:
+            raise click.UsageError(f"No such command {name!r}; did you mean {near[0]!r}?", context)
+        return None
 
 
 @click.group(cls=_Lazy, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -171,7 +171,7 @@ def _inside_tmux(terminal: Terminal, tmux: Tmux | None, chosen: Callable[..., Gr
         return chosen("half", f"{tmux.outer} is older than 0.28")
     if tmux.sixel:
         return chosen("half", "this tmux draws no Sixel", "a tmux of 3.4 or newer built with Sixel would draw pictures")
-    return chosen("half", f"{tmux.outer or 'what is around tmux'} has no image protocol that tmux passes on")
+    return chosen("half", f"{tmux.outer or 'the terminal outside tmux'} has no image protocol that tmux passes on")
 
 
 def _multiplexed(environ: Mapping[str, str]) -> bool:

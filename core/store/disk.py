@@ -16,6 +16,7 @@ from core.store.job import remove_finished
 from core.store.layout import discard, remove_folder, writing
 from core.store.leases import stale_leases
 from core.store.owner import TEMPORARY, is_dead_tag
+from core.store.sets import RETRIES
 from core.store.store import Store
 
 ABANDONED = 3600.0
@@ -24,7 +25,7 @@ ABANDONED = 3600.0
 
 @dataclass(frozen=True)
 class Usage:
-    """What one set holds. `fzs` counts those of retries too."""
+    """What one set holds: FZs, and those of retries, which were optimised again for rows that were undefined."""
 
     info: ModelInfo
     key: SetKey
@@ -32,7 +33,14 @@ class Usage:
     bytes: int
     batches: int
     fzs: int
+    retries: int
     completed: float | None
+
+    @property
+    def counted(self) -> str:
+        """`448 FZs and 22 retries`."""
+        retried = f" and {self.retries} retr{'ies' if self.retries > 1 else 'y'}" if self.retries else ""
+        return f"{self.fzs} FZ{'s' * (self.fzs != 1)}{retried}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,9 @@ def usage(store: Store) -> list[Usage]:
         for fzset in store.sets(info):
             folders = {str(folder) for folder in batches(fzset.path)}
             used, images = _tally(str(fzset.path), folders)
-            found.append(Usage(info, fzset.key, fzset.path, used, len(folders), images, fzset.completed_at()))
+            _, retries = _tally(str(fzset.path / RETRIES), folders)
+            done = fzset.completed_at()
+            found.append(Usage(info, fzset.key, fzset.path, used, len(folders), images - retries, retries, done))
     return found
 
 

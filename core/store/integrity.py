@@ -18,7 +18,7 @@ from core.store.batches import RECORD, batch_name, read_fzs, read_measures
 from core.store.layout import EXTRA, folder_damage, read_document, reason, remove_folder, writing
 from core.store.responses import CURVES, SHAMS
 from core.store.scans import FINISHED, RESULT, SCAN, SCANS
-from core.store.sets import COMPLETED, SET
+from core.store.sets import COMPLETED, RETRIES, SET
 from core.store.store import FORMAT, Store, read_key
 
 
@@ -46,7 +46,7 @@ def verify(store: Store) -> Iterator[Problem]:
 
 def batches(set_folder: Path) -> Iterator[Path]:
     """Every batch folder of a set, first tries then retries, and whatever is where a folder should be."""
-    for base in [set_folder, *_folders(set_folder / "retries")]:
+    for base in [set_folder, *_folders(set_folder / RETRIES)]:
         if not base.is_dir():
             yield base
             continue
@@ -104,7 +104,7 @@ def _verify_model(model: Path) -> Iterator[Problem]:
                 yield from _verify_document(fzset / COMPLETED)
             for batch in batches(fzset):
                 yield from _verify_batch(batch)
-            for base in [fzset, *_folders(fzset / "retries")]:
+            for base in [fzset, *_folders(fzset / RETRIES)]:
                 for folder in (found for kind in (CURVES, SHAMS) for found in _committed(base / kind)):
                     yield from _verify_folder(folder, folder)
     for scan in _folders(model / SCANS):

@@ -37,6 +37,7 @@ from core.store.listing import Listings, Names, Problems
 
 SET = "set.json"
 COMPLETED = "completed.json"
+RETRIES = "retries"
 KEPT_BYTES = 256 * 2**20
 """Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
 
@@ -275,7 +276,7 @@ class FZSet:
     def signature(self) -> Hashable:
         """Differs whenever something was committed or removed, or a job of a sibling completed; a `stat` a folder."""
         completed = tuple(_stamp(fzset.path / COMPLETED) for fzset in (self, *self.siblings()))
-        bases = [self.path, *(self.path / "retries" / n for n, _ in self._listings.names(self.path / "retries"))]
+        bases = [self.path, *(self.path / RETRIES / n for n, _ in self._listings.names(self.path / RETRIES))]
         found: list[tuple[str, Names]] = []
         for base in bases:
             folders = [base / "fzs" / name for name, _ in self._listings.names(base / "fzs")]
@@ -296,7 +297,7 @@ class FZSet:
 
     def base(self, retry: int) -> Path:
         """The folder that what belongs to the FZs of a retry is in."""
-        return self.path / "retries" / str(retry) if retry else self.path
+        return self.path / RETRIES / str(retry) if retry else self.path
 
     def _fz_folder(self, target: Target, retry: int) -> Path:
         return self.base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))

@@ -7,14 +7,13 @@ import os
 import time
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from core.blocks import ModelInfo
 from core.errors import UsageError
 from core.recipe import Objective
 from core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
 from tui.given import Given, common_options, objective_option, reading_options
+from tui.printing import counted, print_whole
 
 
 @click.group("cache")
@@ -37,6 +36,7 @@ def info_command(given: Given) -> None:
                 "set": u.path.name,
                 "path": str(u.path),
                 "fzs": u.fzs,
+                "retries": u.retries,
                 "bytes": u.bytes,
                 "completed": u.completed,
             }
@@ -58,26 +58,25 @@ def info_command(given: Given) -> None:
         click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets, "scans": scanned}, indent=2))
     else:
         size = sum(u.bytes for u in used) + sum(s.bytes for s in scans)
-        held = f"{len(used)} sets" + (f" and {len(scans)} scans" if scans else "")
+        held = counted(len(used), "set") + (f" and {counted(len(scans), 'scan')}" if scans else "")
         click.echo(f"{store.root}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("model", "fingerprint", "set", "FZs", "MB", "completed"):
-            table.add_column(name, justify="right" if name in ("FZs", "MB") else "left")
-        for u in used:
-            row = (u.info.name, u.info.fingerprint[:12], u.path.name, str(u.fzs), f"{u.bytes / 1e6:,.1f}")
-            table.add_row(*row, _when(u.completed))
         if used:
-            Console().print(table)
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("model", "fingerprint", "scan of", "images", "MB", "finished"):
-            table.add_column(name, justify="right" if name in ("images", "MB") else "left")
-        for s in scans:
-            row = (s.info.name, s.info.fingerprint[:12], s.source, str(s.images), f"{s.bytes / 1e6:,.1f}")
-            table.add_row(*row, _when(s.finished))
+            rows = [
+                (*_model(u.info), u.path.name, str(u.fzs), str(u.retries), f"{u.bytes / 1e6:,.1f}", _when(u.completed))
+                for u in used
+            ]
+            print_whole(("model", "fingerprint", "set", "FZs", "retries", "MB", "completed"), rows)
         if scans:
-            Console().print(table)
+            rows = [
+                (*_model(s.info), s.source, str(s.images), f"{s.bytes / 1e6:,.1f}", _when(s.finished)) for s in scans
+            ]
+            print_whole(("model", "fingerprint", "scan of", "images", "MB", "finished"), rows)
     for line in store.problems:
         click.echo(f"streamscope: {line}", err=True)
+
+
+def _model(info: ModelInfo) -> tuple[str, str]:
+    return info.name, info.fingerprint[:12]
 
 
 def _when(finished: float | None) -> str:

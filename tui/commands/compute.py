@@ -71,6 +71,9 @@ def command(
 ) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
 
+    Without --block every block but the first is computed: the input of that one (1.0) is the stem's max pool, where
+    gradients are mostly zero, so that its FZs say little. --block 1.0 computes it.
+
     What is stored already is left alone, so a run that was killed goes on where it was. FZ(I) and FZ(B) come first: the
     table fills before FZ(O) exists. With --json every event is a line on stdout. Channel FZs are kept in a set of their
     own and never measured.

@@ -1,0 +1,31 @@
+"""Tables of names on the terminal: a name that is cut is another's name too, so none is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+NUMBERS = ("FZs", "retries", "images", "MB")
+"""Columns that are lined up to the right."""
+
+
+def counted(count: int, what: str) -> str:
+    """`1 scan`, `3 sets`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table: folded within its columns on a terminal that is too narrow, a line a row everywhere else."""
+    console = Console()
+    piped = not console.is_terminal
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=piped, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(field) for field in row))
+    if piped:
+        console.width = max(80, console.measure(table, options=console.options.update(max_width=10**6)).maximum)
+    console.print(table)
