@@ -20,7 +20,7 @@ from typing import IO, Any
 from core.blocks import ModelInfo
 from core.errors import StreamscopeError
 from core.plan import Plan, Request
-from core.progress import Progress
+from core.progress import COUNTS, Progress
 from core.store import Job, Store
 from core.store.leases import stale_leases
 from core.work import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Tell, check_space
@@ -51,7 +51,7 @@ class Member:
 class _Worker:
     device: str
     process: subprocess.Popen[str]
-    counts: dict[str, float] = field(default_factory=lambda: {"spent": 0.0, "inside": 0.0, "done": 0.0, "steps": 0.0})
+    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))
     message: str = ""
     last: dict[str, Any] | None = None
     """Its last word: how its work ended. None for one that died."""
@@ -100,6 +100,7 @@ class Crew:
         if left is None:
             # What went wrong in one process, another has done.
             self.problems.clear()
+            self.progress.completed()
             self.fzset.mark_completed(self.job.id)
         elif not self.problems:
             raise StreamscopeError("every worker process ended before all was done")

@@ -11,6 +11,9 @@ from core.blocks import ModelInfo
 from core.plan import Request, Task, missing_fzs, step_cost, wanted_fzs
 from core.store import FZSet
 
+COUNTS = ("spent", "inside", "again", "done", "steps")
+"""What one of several processes at a job says of itself."""
+
 
 @dataclass
 class Progress:
@@ -23,6 +26,8 @@ class Progress:
     cost: float
     """Of all that was missing then."""
     spent: float = 0.0
+    again: float = 0.0
+    """Cost of what was done again for undefined rows, which nobody can foresee: it took time, but brought no nearer."""
     done: int = 0
     steps: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -37,25 +42,34 @@ class Progress:
 
     def finished(self, task: Task, info: ModelInfo, steps: int) -> None:
         """A batch of FZs is stored. What is done again for an undefined row was not asked for, so it does not count."""
-        if task.kind == "fz" and not task.retry:
+        if task.kind == "fz" and task.retry:
+            self.again += image_cost(task, info) * steps
+        elif task.kind == "fz":
             self.spent += image_cost(task, info) * steps
             self.done += len(task.channels)
 
+    def completed(self) -> None:
+        """All that was asked for is stored, whoever made it."""
+        self.done, self.spent = self.total - self.present, self.cost
+
     def counts(self, inside: float = 0.0) -> dict[str, float]:
         """What one process has done; `inside` is the cost already spent within the batches that are under way."""
-        return {"spent": self.spent, "inside": inside, "done": self.done, "steps": self.steps}
+        return dict(zip(COUNTS, (self.spent, inside, self.again, self.done, self.steps), strict=True))
 
     def take(self, counts: Iterable[Mapping[str, float]]) -> None:
         """Sets what is done to what all processes at the job together have."""
         parts = list(counts)
         self.spent = sum(part["spent"] for part in parts)
+        self.again = sum(part["again"] for part in parts)
         self.done = int(sum(part["done"] for part in parts))
         self.steps = sum(part["steps"] for part in parts)
 
-    def report(self, message: str, inside: float = 0.0) -> dict[str, Any]:
+    def report(self, message: str, inside: float = 0.0, again: float = 0.0) -> dict[str, Any]:
+        """`inside` and `again` are what is spent within the batches under way, first ones and those done again."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         spent = self.spent + inside
-        eta = (self.cost - spent) * elapsed / spent if spent > 0 else None
+        worked = spent + self.again + again
+        eta = (self.cost - spent) * elapsed / worked if worked > 0 else None
         return {
             "done": min(self.present + self.done, self.total),
             "total": self.total,

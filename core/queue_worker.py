@@ -17,7 +17,7 @@ from threading import Event, Thread
 
 from core.errors import StoreError, StreamscopeError
 from core.priority import give_way
-from core.store import Job, Leases, Store, device_queue, job_state, lease_of, waiting
+from core.store import FINISHED, Job, Leases, Store, device_queue, job_state, lease_of, waiting
 from core.store.owner import this_process
 
 RENEW_SECONDS = 10.0
@@ -85,7 +85,8 @@ def _renew(leases: Leases, left: Event) -> None:
 
 def _run(store: Store, job: Job) -> None:
     """One job; what it writes about what went wrong lands in its own folder."""
-    # torch takes seconds to import: a process that finds the queue taken ends before that.
+    job.heartbeat(message="starting: torch is imported")
+    # It takes seconds: a process that finds the queue taken ends before that.
     from core.worker import run_job
 
     with open(job.folder / "stderr.txt", "ab") as errors:
@@ -97,6 +98,8 @@ def _run(store: Store, job: Job) -> None:
     except Exception as error:
         # It is said in the job's folder; the next job may do better.
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if job_state(store, job).state not in FINISHED:
+            job.finish("failed", f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ def cuda_memory(device: torch.device) -> dict[str, tuple[int, int]]:
 
 
 def describe(task: Task) -> str:
-    return f"{task.block} {task.tensor}, channels {task.channels[0]}-{task.channels[-1]}"
+    first, last = task.channels[0], task.channels[-1]
+    channels = f"channels {first}-{last}" if last > first else f"channel {first}"
+    again = f", again: M undefined (try {task.retry + 1})" if task.retry else ""
+    return f"{task.block} {task.tensor}, {channels}{again}"
 
 
 class Work:
@@ -92,6 +95,8 @@ class Work:
         self._failed: set[Task] = set()
         self._busy: dict[str, float] = {}
         """Cost already spent in each task under way, by its lease."""
+        self._again: dict[str, float] = {}
+        """The same of those that are done again for undefined rows."""
         self._beat = 0.0
 
     def begin(self) -> None:
@@ -104,6 +109,7 @@ class Work:
     def end(self) -> None:
         """Everything that could be done is."""
         if not self.problems:
+            self.progress.completed()
             self.fzset.mark_completed(self.job.id)
 
     def claim(self) -> tuple[Task | None, bool]:
@@ -129,6 +135,7 @@ class Work:
             lease = self._lease(task)
             self.leases.release(lease)
             self._busy.pop(lease, None)
+            self._again.pop(lease, None)
             self.changed.notify_all()
 
     def is_missing(self, task: Task) -> bool:
@@ -139,14 +146,15 @@ class Work:
         """`steps` more steps of a task's batch were done, which makes `step` of them."""
         with self.changed:
             self.progress.steps += steps * len(task.channels)
-            if not task.retry and (lease := self._lease(task)) in self._busy:
-                self._busy[lease] = image_cost(task, self.info) * step
+            if (lease := self._lease(task)) in self._busy:
+                (self._again if task.retry else self._busy)[lease] = image_cost(task, self.info) * step
 
     def finished(self, task: Task, event: dict[str, Any]) -> None:
         """A task's batch is stored."""
         with self.changed:
             self.progress.finished(task, self.info, self.request.key.recipe.steps)
             self._busy[self._lease(task)] = 0.0
+            self._again.pop(self._lease(task), None)
             self.say(event)
             self.heartbeat(describe(task), force=True)
 
@@ -167,7 +175,7 @@ class Work:
                 raise JobStoppedError
             self.leases.renew()
             inside = sum(self._busy.values())
-            report = self.progress.report(message, inside)
+            report = self.progress.report(message, inside, sum(self._again.values()))
             memory = {"device_memory": used} if (used := self.device_memory()) else {}
             self.job.heartbeat(**report, device=self.device, **memory)
             self._tell({"event": "progress", **report, **memory, "counts": self.progress.counts(inside)})

@@ -117,7 +117,7 @@ def test_what_is_in_use_of_each_device_is_told_for_all_of_them(network, tmp_path
     job = create_job(store, ASKED)
     request = Request.from_json(network.info, ASKED, 2)
     crew = Crew(store, job, network.info, request, ["cuda:0", "cuda:1"], 1, lambda event: None)
-    counts = {"spent": 0.0, "inside": 0.0, "done": 0.0, "steps": 0.0}
+    counts = {"spent": 0.0, "inside": 0.0, "again": 0.0, "done": 0.0, "steps": 0.0}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
         crew._workers = [_Worker(device, process) for device in crew.devices]
         for worker, used in zip(crew._workers, (10, 20), strict=True):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,12 +16,13 @@ import torch
 
 from core.errors import DiskFullError
 from core.model import load_network
-from core.plan import Request
+from core.plan import Request, Task, step_cost
+from core.progress import Progress, image_cost
 from core.recipe import Recipe, SetKey
 from core.spec import ModelSpec
 from core.store import Store, create_job, job_state, request_stop
 from core.table import build_frame
-from core.work import JobRun, check_space, lane_count
+from core.work import JobRun, check_space, describe, lane_count
 from core.worker import run_job
 
 ROOT = Path(__file__).parent.parent
@@ -119,6 +121,8 @@ def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, 
         if e["event"] in ("fz", "measure")
     ]
     assert len(done) == len(set(done))
+    # What the other has made is there too.
+    assert [(own[-1]["event"], own[-1]["done"], own[-1]["share"]) for own in events] == [("done", 48, 1.0)] * 2
     assert _table(root, network) == _table(uninterrupted, network)
 
 
@@ -179,6 +183,22 @@ def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path)
     assert reports[-1]["total"] == 48
     shares = [r["share"] for r in reports]
     assert shares == sorted(shares)
+
+
+def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network):
+    progress = Progress(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
+    first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
+    progress.finished(first, network.info, 10)
+    progress.started = time.monotonic() - 100
+    assert progress.report("")["eta"] == pytest.approx(100, rel=0.01)
+    progress.started -= 100
+    assert progress.report("", again=image_cost(again, network.info) * 10)["eta"] == pytest.approx(100, rel=0.01)
+    progress.finished(again, network.info, 10)
+    report = progress.report("")
+    assert (report["done"], report["share"]) == (4, 0.5)
+    assert report["eta"] == pytest.approx(100, rel=0.01)
+    assert "again" in describe(again)
+    assert "again" not in describe(first)
 
 
 def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
