@@ -95,11 +95,21 @@ async def test_the_dialog_counts_each_fz_once_and_does_not_start_while_something
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("C")
         await until(pilot, lambda: "58 FZs" in screen_text(app))
+        await until(pilot, lambda: "nothing is missing: all 58 FZs are stored" in screen_text(app))
         await pilot.press("9", "enter")
         await until(pilot, lambda: "unknown block" in screen_text(app))
         assert jobs(app.store) == []
         await pilot.press("escape")
         assert app.screen is channels_screen(app)
+
+
+async def test_the_dialog_says_how_many_fzs_are_missing(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache", ("1.1",))
+    async with opened(options(tmp_path)) as (app, pilot):
+        await pilot.press("C")
+        await until(pilot, lambda: "40 of 58 FZs are missing" in screen_text(app))
+        await pilot.press(*"1.1")
+        await until(pilot, lambda: "nothing is missing: all 18 FZs are stored" in screen_text(app))
 
 
 def another_process_starts(folder: Path) -> tuple[Store, Job]:
@@ -180,7 +190,7 @@ async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)
         screen = channels_screen(app)
         await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
-        await until(pilot, lambda: "4 FZs; stored ones are kept; a new set: demo 2 seed 0" in screen_text(app))
+        await until(pilot, lambda: "4 of 4 FZs are missing; a new set: demo 2 seed 0" in screen_text(app))
         await pilot.press("enter")
 
         def computed() -> list[int]:

@@ -102,9 +102,9 @@ async def test_more_steps_and_another_seed_are_asked_for_the_channels_chosen(tmp
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
         await pilot.press("space", "space", "plus")
         assert isinstance(app.screen, ComputeDialog)
-        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 5120 seed 0" in screen_text(app))
+        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 5120 seed 0" in screen_text(app))
         await pilot.press("escape", "asterisk")
-        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 2560 seed 1" in screen_text(app))
+        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 2560 seed 1" in screen_text(app))
 
 
 async def test_the_channels_in_view_can_be_asked_for(tmp_path: Path) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from core.plan import wanted_fzs
-from core.store import FINISHED, Job, JobState, Store, hold, move, request_stop, requeue
+from core.blocks import ModelInfo
+from core.errors import UsageError
+from core.plan import Request, missing_fzs, wanted_fzs
+from core.recipe import SetKey
+from core.spec import ModelSpec
+from core.store import ACTIVE, FINISHED, Job, JobState, Store, hold, move, queue_of, request_stop, requeue
 from core.store.owner import this_process
 from tui.compute_form import Form, asked, request_of
 from tui.reading import Reading
 from tui.screens.channels import ChannelsScreen, set_name
 from tui.screens.compute import ComputeDialog
 from tui.screens.dialogs import Choice
+from tui.screens.jobs import is_of, what
 from tui.view import Key, channels_by_block
 
 if TYPE_CHECKING:
@@ -43,6 +49,11 @@ class JobRequests:
     def __init__(self, app: StreamscopeApp, do: Do) -> None:
         self._app = app
         self._do = do
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that the app shows."""
+        return self._app.options.spec
 
     # -- computing -----------------------------------------------------------------------------------------------------
 
@@ -86,8 +97,18 @@ class JobRequests:
         def check(form: Form) -> str:
             request = ask(form)
             count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
-            new = "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
-            return f"{count} FZs; stored ones are kept{new}"
+            return f"{count} FZs; stored ones are kept{_new_set(request, reading)}"
+
+        store, one_at_a_time = Store(options.cache), Lock()
+
+        def count(form: Form) -> str:
+            request = ask(form)
+            with one_at_a_time:
+                absent = missing_fzs(reading.info, store.set(reading.info, request.key), request)
+            missing, wanted = (sum(map(len, fzs.values())) for fzs in (absent, wanted_fzs(reading.info, request)))
+            if not missing:
+                return f"nothing is missing: all {wanted} FZs are stored"
+            return f"{missing} of {wanted} FZs are missing{_new_set(request, reading)}"
 
         def answered(form: Form | None) -> None:
             if form is None:
@@ -100,14 +121,16 @@ class JobRequests:
 
             def started() -> None:
                 waits = any(state.state == "running" for state in self._app.jobs.values())
-                self._say("the job waits its turn; J shows it" if waits else "the job starts; J shows it")
+                said = "the job waits its turn; J shows it" if waits else "the job starts; J shows it"
                 # What is looked at stays in view, unless nothing of it is stored.
-                if not (other and reading.stored):
+                stays = other and reading.stored
+                self._say(f"{said}; o opens its set, {set_name(request.key)}" if stays else said)
+                if not stays:
                     self._app.use_set(request.key)
 
             self._do("Compute", start, started)
 
-        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check), answered)
+        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check, count), answered)
 
     # -- jobs under way ------------------------------------------------------------------------------------------------
 
@@ -123,7 +146,10 @@ class JobRequests:
                 self.cancel(left[name])
 
         options = [
-            (name, f"{name}  {state.state}  {state.done}/{state.total}  on {state.job.host}")
+            (
+                name,
+                f"{state.state:<9} {f'{state.done}/{state.total}' if state.total else '':>9}  {what(state, self.spec)}",
+            )
             for name, state in left.items()
         ]
         self._app.push_screen(Choice("Stop which job?", options), answered)
@@ -146,11 +172,16 @@ class JobRequests:
                 requeue(store, state.job)
             self._app.job_workers.see_to(store, state.job)
 
-        self._do("Resume", again, partial(self._say, f"job {state.job.id} is in the queue"))
+        runs = any(other.state in ACTIVE and queue_of(other.job) == queue_of(state.job) for other in self._states())
+        said = "has its place in the queue again" + ("; what runs now is done first" if runs else "")
+        self._do("Resume", again, partial(self._say, f"job {state.job.id} {said}"))
 
     def move(self, state: JobState, by: int) -> None:
         """Earlier (`by` < 0) or later in its queue."""
         self._do("Move", partial(move, self._app.store, state.job, by), lambda: None)
+
+    def _states(self) -> Sequence[JobState]:
+        return list(self._app.jobs.values())
 
     def _say(self, text: str) -> None:
         self._app.notify(text)
@@ -176,6 +207,22 @@ class JobRequests:
             (STOP, f"stop   {count} after what is in flight; what is stored stays"),
         ]
         self._app.push_screen(Choice("Quit: what about the jobs?", options, KEEP), answered)
+
+
+def ended(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
+    """What is said of a job that ended while the set `shown` is looked at."""
+    said = f"job {state.state}" if state.state != "stopped" else "job stopped; what is missing can be computed later"
+    if state.state != "done" or not is_of(state.job.asked, own):
+        return said
+    try:
+        key = Request.from_json(info, state.job.asked, 1).key
+    except UsageError:
+        return said
+    return said if key == shown or key.objective != "neuron" else f"{said}; o opens its set, {set_name(key)}"
+
+
+def _new_set(request: Request, reading: Reading) -> str:
+    return "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
 
 
 def going_on(states: Sequence[JobState]) -> list[JobState]:

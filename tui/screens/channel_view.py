@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -18,6 +17,7 @@ from tui.view import Key
 from tui.widgets.details import Row, one_line
 from tui.widgets.picture import PictureBox
 from tui.widgets.preview import DEBOUNCE, Preview, shots
+from tui.widgets.status import SaidLine
 
 
 class ChannelView(Screen[None]):
@@ -79,7 +79,7 @@ class ChannelView(Screen[None]):
 
     def say(self, text: str, failed: bool = False) -> None:
         """Put a line at the bottom."""
-        self.query_one("#said", Static).update(Text(text, style="bold red" if failed else "", no_wrap=True))
+        self.query_one("#said", SaidLine).say(text, failed)
 
     def row_at(self, key: Key | None) -> Row | None:
         """A channel's fields; None when the frame has none."""
@@ -162,7 +162,7 @@ class ZoomScreen(CursorView):
         with Horizontal(id="pictures"):
             for tensor in TENSORS:
                 yield PictureBox(self.source.painter, id=f"zoom-{tensor}")
-        yield Static(id="said", classes="line")
+        yield SaidLine(id="said", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def show(self) -> None:

@@ -22,6 +22,7 @@ from tui.widgets.columns import DIM, HEADINGS, MARK_GLYPHS, MARK_STYLES, PLAIN, 
 from tui.widgets.details import Row
 from tui.widgets.picture import GAP, PictureBox
 from tui.widgets.preview import DEBOUNCE, shots
+from tui.widgets.status import SaidLine
 
 MOST = 6
 """Channels side by side."""
@@ -98,7 +99,7 @@ class CompareScreen(ChannelView):
                         yield PictureBox(self.source.painter, id=f"compare-{column}-{tensor}")
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
-        yield Static(id="said", classes="line")
+        yield SaidLine(id="said", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     @property

@@ -7,13 +7,16 @@ from dataclasses import asdict
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
+from textual.timer import Timer
 from textual.widgets import Input, Label, Static
 
-from core.errors import UsageError
+from core.errors import StoreError, UsageError
 from tui.compute_form import Form
 
 FIELDS = (
@@ -25,9 +28,13 @@ FIELDS = (
     ("device", "Device", "auto, cpu, cuda or cuda:1"),
 )
 
+REST = 0.1
+"""Seconds after the last key before the disk is looked at."""
+
 
 class ComputeDialog(ModalScreen[Form | None]):
-    """Returns what was written once it makes sense. `check` gives a line on it, or raises UsageError."""
+    """Returns what was written once it makes sense. `check` gives a line on it at once, or raises UsageError; `count`
+    gives a better one, for which it looks at the disk: in a thread, and once no more is typed."""
 
     DEFAULT_CSS = """
     ComputeDialog .row { height: 1; }
@@ -42,11 +49,19 @@ class ComputeDialog(ModalScreen[Form | None]):
         Binding("up,ctrl+p", "app.focus_previous", "Previous field", show=False),
     ]
 
-    def __init__(self, title: str, form: Form, check: Callable[[Form], str]) -> None:
+    class Counted(Message):
+        def __init__(self, form: Form, line: str) -> None:
+            super().__init__()
+            self.form = form
+            self.line = line
+
+    def __init__(self, title: str, form: Form, check: Callable[[Form], str], count: Callable[[Form], str]) -> None:
         super().__init__(classes="dialog")
         self._title = title
         self._form = form
         self._check = check
+        self._count = count
+        self._rests: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -79,13 +94,27 @@ class ComputeDialog(ModalScreen[Form | None]):
         return Form(**{name: self.query_one(f"#{name}", Input).value for name, _, _ in FIELDS})
 
     def _summarise(self) -> bool:
-        summary = self.query_one("#summary", Static)
+        summary, form = self.query_one("#summary", Static), self._read()
+        if self._rests is not None:
+            self._rests.stop()
         try:
-            line = self._check(self._read())
+            line = self._check(form)
         except UsageError as error:
             summary.set_class(True, "wrong")
             summary.update(Text(str(error)))
             return False
         summary.set_class(False, "wrong")
         summary.update(Text(line))
+        self._rests = self.set_timer(REST, lambda: self._look(form))
         return True
+
+    @work(thread=True, exclusive=True, group="count")
+    def _look(self, form: Form) -> None:
+        try:
+            self.post_message(self.Counted(form, self._count(form)))
+        except StoreError as error:
+            self.post_message(self.Counted(form, str(error)))
+
+    def on_compute_dialog_counted(self, event: Counted) -> None:
+        if event.form == self._read():
+            self.query_one("#summary", Static).update(Text(event.line))

@@ -26,6 +26,7 @@ from tui.widgets.columns import DIM, FAILED, PASSED, figure
 from tui.widgets.details import Row, describe, one_line
 from tui.widgets.picture import GAP, PictureBox
 from tui.widgets.preview import DEBOUNCE, shots
+from tui.widgets.status import SaidLine
 
 if TYPE_CHECKING:
     from core.analysis.nulls import Nulls
@@ -89,7 +90,7 @@ class DetailScreen(CursorView):
                             yield PictureBox(self.source.painter, id=f"detail-{place}-{tensor}")
             with VerticalScroll(id="facts", can_focus=False):
                 yield Static(id="text")
-        yield Static(id="said", classes="line")
+        yield SaidLine(id="said", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_resize(self) -> None:

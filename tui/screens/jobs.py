@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -16,10 +17,11 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from core.blocks import format_channels
+from core.spec import ModelSpec
 from core.store import ACTIVE, FINISHED, JobState, in_turn
 from tui.job_control import last_words
 from tui.widgets.columns import DIM
-from tui.widgets.status import duration
+from tui.widgets.status import SaidLine, duration
 
 if TYPE_CHECKING:
     from tui.job_requests import JobRequests
@@ -74,7 +76,7 @@ class JobsScreen(Screen[None]):
         yield OptionList(id="jobs")
         with VerticalScroll(id="detail", can_focus=False):
             yield Static(id="text")
-        yield Static(id="said")
+        yield SaidLine(id="said")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -90,7 +92,7 @@ class JobsScreen(Screen[None]):
         """Show them as they are now; the cursor stays on its job."""
         self._states, self._free = in_order(states), free
         listed = self.query_one(OptionList)
-        wanted = [(state.job.id, line(state, self.size.width - 2)) for state in self._states]
+        wanted = [(state.job.id, line(state, self.size.width - 2, self._requests.spec)) for state in self._states]
         if [option.id for option in listed.options] != [name for name, _ in wanted]:
             here = listed.highlighted_option.id if listed.highlighted_option else None
             listed.clear_options()
@@ -112,7 +114,7 @@ class JobsScreen(Screen[None]):
 
     def say(self, text: str) -> None:
         """Put a line at the bottom."""
-        self.query_one("#said", Static).update(Text(text, no_wrap=True, overflow="ellipsis"))
+        self.query_one("#said", SaidLine).say(text)
 
     def on_option_list_option_highlighted(self) -> None:
         self._detail()
@@ -172,8 +174,8 @@ def in_order(states: Sequence[JobState]) -> list[JobState]:
     ]
 
 
-def line(state: JobState, width: int) -> Text:
-    """One job in a line: its state, how far, the rate, how long still, and what of."""
+def line(state: JobState, width: int, own: ModelSpec) -> Text:
+    """One job in a line: its state, how far, the rate, how long still, and what of; `own` is the model of the app."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{state.state:<9}", STATE_STYLES.get(state.state, DIM))
     share = state.done / state.total if state.total else 0.0
@@ -182,7 +184,7 @@ def line(state: JobState, width: int) -> Text:
     text.append(f" {f'{state.done}/{state.total}' if state.total else '':>11}")
     if state.state in ACTIVE:
         text.append(f" {rate(state):>14} {f'{duration(state.eta)} left' if state.eta is not None else '':>15}")
-    text.append(f"  {what(state)}")
+    text.append(f"  {what(state, own)}")
     text.truncate(width, overflow="ellipsis")
     return text
 
@@ -204,9 +206,10 @@ def memory(state: JobState) -> str:
     return "   ".join([*own, *devices])
 
 
-def what(state: JobState) -> str:
-    """The blocks, channels, steps and seed that a job was asked for."""
+def what(state: JobState, own: ModelSpec) -> str:
+    """The blocks, channels, steps and seed that a job was asked for, and its model where it is not `own`."""
     asked = state.job.asked
+    model = "" if is_of(asked, own) else f"{model_name(asked)}  "
     blocks = " ".join(map(str, asked.get("blocks") or ())) or "all blocks"
     channels = asked.get("channels") or {}
     some = sum(len(found) for found in channels.values()) if isinstance(channels, dict) else 0
@@ -214,7 +217,19 @@ def what(state: JobState) -> str:
     steps = asked.get("steps")
     seed = asked.get("seed")
     recipe = f"  {steps} steps" if steps else ""
-    return f"{blocks}{picked}{recipe}{f' seed {seed}' if seed else ''}  {state.device} on {state.job.host}"
+    return f"{model}{blocks}{picked}{recipe}{f' seed {seed}' if seed else ''}  {state.device} on {state.job.host}"
+
+
+def is_of(asked: Mapping[str, Any], own: ModelSpec) -> bool:
+    """Whether a job is for the model that the app shows."""
+    weights = str(own.weights.absolute()) if own.weights else None
+    return (asked.get("model"), asked.get("weights") or None) == (own.name, weights)
+
+
+def model_name(asked: Mapping[str, Any]) -> str:
+    """A job's model, with the file of its weights where they are not the usual ones."""
+    weights = f" {Path(str(asked['weights'])).name}" if asked.get("weights") else ""
+    return f"{asked.get('model') or 'unknown model'}{weights}"
 
 
 def detail(state: JobState) -> Text:
@@ -233,7 +248,7 @@ def detail(state: JobState) -> Text:
     if state.state in ACTIVE and (used := memory(state)):
         rows.append(("memory", used))
     rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))
-    rows.append(("model", str(asked.get("model") or "")))
+    rows.append(("model", model_name(asked)))
     rows.append(("tensors", " ".join(map(str, asked.get("tensors") or ())) or "all"))
     for block in map(str, asked.get("blocks") or ()):
         channels = (asked.get("channels") or {}).get(block)

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
+from textual.timer import Timer
 from textual.widgets import Static
 
 from core.store import ACTIVE, FINISHED, JobState
 from tui.widgets.columns import DIM
+
+SAID_SECONDS = 10.0
+"""How long something said stands there: it is stale soon."""
 
 
 class JobLine(Static):
@@ -29,8 +33,38 @@ class JobLine(Static):
             self.update(progress(running, self.app.size.width), layout=False)
 
 
-class StatusBar(Static):
-    """Left: the last thing said, or what is shown. Right: graphics, model, set, cache."""
+class SaidLine(Static):
+    """The last thing said, for as long as it takes to read it."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.left = ""
+        self.failed = False
+        self._forgets: Timer | None = None
+
+    def say(self, text: str, failed: bool = False) -> None:
+        """What went wrong stays until something else is said."""
+        if self._forgets is not None:
+            self._forgets.stop()
+        self._forgets = self.set_timer(SAID_SECONDS, self._forget) if text and not failed else None
+        self.left, self.failed = text, failed
+        self.draw()
+
+    def draw(self) -> None:
+        self.update(self.said(), layout=False)
+
+    def said(self) -> Text:
+        style = Style(color="red", bold=True) if self.failed else Style.null()
+        return Text(self.left, style=style, no_wrap=True, overflow="ellipsis")
+
+    def _forget(self) -> None:
+        self.left = ""
+        self.draw()
+
+
+class StatusBar(SaidLine):
+    """Left: the last thing said. Right: graphics, model, set, cache; and how to find the keys, where there is no room
+    for a line of them."""
 
     DEFAULT_CSS = """
     StatusBar { height: 1; background: $panel; color: $foreground; }
@@ -38,29 +72,24 @@ class StatusBar(Static):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.left = ""
         self.right: tuple[str, ...] = ()
-        self.failed = False
-
-    def say(self, text: str, failed: bool = False) -> None:
-        self.left, self.failed = text, failed
-        self._compose_line()
 
     def tell(self, *parts: str) -> None:
         """What stands at the right, most important first; the last ones go when there is no room."""
         self.right = parts
-        self._compose_line()
+        self.draw()
 
     def on_resize(self) -> None:
-        self._compose_line()
+        self.draw()
 
-    def _compose_line(self) -> None:
+    def draw(self) -> None:
         width = self.size.width
+        keys = ["? keys"] if self.screen.has_class("-low") else []
         parts = [part for part in self.right if part]
-        while parts and cell_len(self.left) + cell_len(" │ ".join(parts)) + 2 > width:
+        while parts and cell_len(self.left) + cell_len(" │ ".join([*parts, *keys])) + 2 > width:
             parts.pop()
-        right = " │ ".join(parts)
-        left = Text(self.left, style=Style(color="red", bold=True) if self.failed else Style.null(), no_wrap=True)
+        right = " │ ".join([*parts, *keys])
+        left = self.said()
         left.truncate(max(0, width - cell_len(right) - 1), overflow="ellipsis", pad=True)
         self.update(left.append(" ").append(right, DIM), layout=False)
 
