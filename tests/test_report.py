@@ -15,8 +15,11 @@ from app_store import SMALL, commit_fzs, fill, make_info, open_store
 from PIL import Image
 from report_store import NOTE
 
+from core.analysis.nulls import CRITERIA
+from core.analysis.skip_weights import WEIGHTS
 from core.errors import StoreError, UsageError
 from core.recipe import Recipe, SetKey
+from core.report.analyses import AGREEMENT_WORDS
 from core.report.folder import check_place, report_folder
 from core.report.material import gather
 from core.report.pictures import Pictures
@@ -27,6 +30,10 @@ from tui.cli import main
 @pytest.fixture
 def report(made):
     return made.out
+
+
+WORDS = {**CRITERIA, **WEIGHTS, **AGREEMENT_WORDS, "block_on_in": "B(FZ(I))", "rho": "rho of B against I"}
+"""What pages say for values that are names."""
 
 
 def read_table(report: Path, name: str) -> list[dict[str, str]]:
@@ -90,13 +97,13 @@ def is_rounding(text: str, value: str) -> bool:
     try:
         exact = float(value)
     except ValueError:
-        return text == {"true": "yes", "false": "no"}.get(value, value)
+        return text == {"true": "yes", "false": "no", **WORDS}.get(value, value)
     if text.endswith(" %"):
         return abs(float(text[:-2]) / 100 - exact) < 0.0006
     return abs(float(text) - exact) <= max(0.00051, abs(exact) * 0.06 if abs(exact) < 0.0005 else 0)
 
 
-def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report):
+def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report, made):
     found = pages(report)
     cited = {source for source, _, _ in found["block-2.0.html"].cells}
     for number, row in enumerate(read_table(report, "nulls")):
@@ -106,7 +113,7 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report):
     agreements = [number for number, row in enumerate(read_table(report, "seeds")) if row["block"] == "2.0"]
     assert len(agreements) == 3
     assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
-    command = "(untrained copy): run 'streamscope nulls --block"
+    command = f"(untrained copy): run 'streamscope --cache {made.cache} nulls --block"
     assert f"nulls not stored of 2.0 {command} 2.0 --untrained'." in found["block-2.0.html"].text
     assert f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --untrained'." in found["index.html"].text
 
@@ -194,14 +201,16 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
     out = tmp_path / "report"
     blocks = ["--block", "1.1", "--block", "2.1"]
     assert main(["report", "--cache", str(tmp_path / "cache"), *blocks, "--top", "1", "--out", str(out)]) == 0
+    streamscope = f"streamscope --cache {store.root}"
     overview, begun, block = (Page(out / name).text for name in ("index.html", "block-1.1.html", "block-2.1.html"))
     for said in (
-        "block 2.1 is not computed: run 'streamscope compute --block 2.1'",
-        "4 channels of 1.1 are not computed: 2-5",
+        f"block 2.1 is not computed: run '{streamscope} compute --block 2.1'",
+        f"4 channels of 1.1 are not computed: 2-5: run '{streamscope} compute --block 1.1'",
         "not in this report: 1.0, 2.0",
-        "no images have been scanned: run 'streamscope scan DIR'",
-        "no tuning curves are stored: run 'streamscope curves'",
-        "no ablation of these blocks is stored",
+        f"no images have been scanned: run '{streamscope} scan DIR'",
+        f"no tuning curves are stored: run '{streamscope} curves'",
+        f"no ablation of 1.1, 2.1 is stored: run '{streamscope} ablate --block 1.1 --block 2.1 DIR'",
+        f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1' first",
         "only one FZ seed is stored",
         "no other set of this model",
     ):
@@ -210,6 +219,20 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
     assert "4 channels of 1.1 are not computed: 2-5" in begun
     assert [row["share"] for row in read_table(out, "shares") if row["block"] == "2.1"] == [""] * 6
     assert capsys.readouterr().out == f"wrote {out}/index.html: 14 channels of 2 blocks\n"
+
+
+def test_what_some_blocks_lack_is_said_where_others_have_it(report, made):
+    found = pages(report)["index.html"].text
+    assert f"no ablation of 1.1 is stored: run 'streamscope --cache {made.cache} ablate --block 1.1 DIR'" in found
+
+
+def test_headings_and_names_of_findings_are_words_in_pages_and_names_in_the_csv(report):
+    text = pages(report)["index.html"].text
+    for raw in ("real_k", "null_low", "n_below", "holds_again", "meets_both", "mean_above", "scale_metric"):
+        assert raw not in text
+    for words in ("really meet it", "channels, M < 1", "(3) and (4)", "scale invariant, and again"):
+        assert words in text
+    assert {"real_k", "null_low"} <= read_table(report, "nulls")[0].keys()
 
 
 def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path):

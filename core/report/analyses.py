@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 from core.analysis.comparison import KINDS, SetChange, compare_sets
 from core.analysis.nulls import CRITERIA
 from core.analysis.overwrite import QUANTITIES, inhibition
-from core.analysis.skip_weights import skip_weight_correlations
+from core.analysis.skip_weights import WEIGHTS, skip_weight_correlations
 from core.analysis.spectrum import shares, spectrum, top_mixes
 from core.analysis.statistics import Proportion
 from core.columns import Value
+from core.report import lacking
 from core.report.material import Material, Pair
 from core.report.tables import Field, Table, frame_table, make_table, with_missing
 from core.store.ablations import Ablation
@@ -34,10 +35,6 @@ TOP_COLUMNS = (
     "tags",
     "note",
 )
-NO_SCAN = "no images have been scanned: run 'streamscope scan DIR'"
-NO_CURVES = "no tuning curves are stored: run 'streamscope curves'"
-NO_ABLATION = "no ablation of these blocks is stored: run 'streamscope ablate DIR --block B'"
-NO_FZS = "nothing is measured of these blocks yet: run 'streamscope compute'"
 
 _PROPORTION = (
     Field("n", "channels whose verdict is known"),
@@ -98,20 +95,20 @@ def shares_table(material: Material) -> Table:
 
 def top_mixes_table(material: Material, count: int) -> Table:
     rows = top_mixes(material.frame, count)
-    return with_missing(_top("top_mixes", "Channels that mix most evenly", material, rows), NO_FZS)
+    return with_missing(_top("top_mixes", "Channels that mix most evenly", material, rows), lacking.no_fzs(material))
 
 
 def top_scale_table(material: Material, count: int) -> Table:
     rows = top_scale_invariant(material.frame, count)
     known = (~np.isnan(material.frame["scale_invariant"])).any()
-    why = "no channel of these blocks meets all scale criteria" if known else NO_FZS
+    why = "no channel of these blocks meets all scale criteria" if known else lacking.no_fzs(material)
     return with_missing(_top("top_scale", "Scale-invariant channels by scale metric", material, rows), why)
 
 
 def skip_weights_table(material: Material) -> Table:
     fields = (
         Field("block", "block"),
-        Field("weight", "skip weight"),
+        Field("weight", "skip weight", words=WEIGHTS),
         Field("rho", "Spearman's rho of the weight against M"),
         Field("p", "two-sided p"),
         Field("n", "channels"),
@@ -128,7 +125,7 @@ def skip_weights_table(material: Material) -> Table:
 def inhibition_table(material: Material) -> Table:
     fields = (
         Field("block", "block"),
-        Field("quantity", "; ".join(f"{name}: {what}" for name, what in QUANTITIES.items())),
+        Field("quantity", "; ".join(f"{name}: {what}" for name, what in QUANTITIES.items()), words=QUANTITY_WORDS),
         Field("mean_below", "mean over channels with M < 1"),
         Field("n_below", "how many those are"),
         Field("mean_above", "mean over channels with M >= 1"),
@@ -150,14 +147,14 @@ def inhibition_table(material: Material) -> Table:
         rows.append(
             (found.block, found.quantity, *below, *above, found.groups.F, found.groups.p, c.rho, c.p, c.n, reason)
         )
-    return make_table("inhibition", "Overwrite inhibition", fields, rows, NO_FZS)
+    return make_table("inhibition", "Overwrite inhibition", fields, rows, lacking.no_fzs(material))
 
 
 def nulls_table(material: Material) -> Table:
     fields = (
         Field("block", "block"),
         Field("null", "what takes the place of the real thing"),
-        Field("criterion", "; ".join(f"{name}: {what}" for name, what in CRITERIA.items())),
+        Field("criterion", "; ".join(f"{name}: {what}" for name, what in CRITERIA.items()), words=CRITERIA),
         Field("real_k", "channels that really meet it"),
         Field("real_n", "of how many"),
         Field("real_share", "share that really meet it", "percent"),
@@ -175,26 +172,19 @@ def nulls_table(material: Material) -> Table:
                 real = null.real[criterion]
                 found = (real.k, real.n, real.share, *_proportion(share), null.p.get(criterion, np.nan))
                 rows.append((block, null.null, criterion, *found))
-    return make_table("nulls", "How often the criteria hold where they should mean nothing", fields, rows, NO_FZS)
+    return make_table(
+        "nulls", "How often the criteria hold where they should mean nothing", fields, rows, lacking.no_fzs(material)
+    )
 
 
-def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
-    """What of the nulls of `blocks` is not stored, with the command that computes it; a line for those alike."""
-    kinds = {"--shams": "sham transforms", "--untrained": "untrained copy", "--seeds 1,2": "other FZ seeds"}
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for block in blocks:
-        if block in material.nulls and material.nulls[block].lacking:
-            alike.setdefault(material.nulls[block].lacking, []).append(block)
-    return [
-        f"nulls not stored of {', '.join(names)} ({', '.join(kinds[option] for option in lacking)}): "
-        f"run 'streamscope nulls {' '.join(f'--block {name}' for name in names)} {' '.join(lacking)}'"
-        for lacking, names in alike.items()
-    ]
-
-
+AGREEMENT_WORDS = {
+    "same_update": "the same update again",
+    "holds_again": "scale invariant, and again",
+    "appears": "not scale invariant, but then",
+}
+QUANTITY_WORDS = {"block_on_in": "B(FZ(I))", "rho": "rho of B against I"}
 AGREEMENTS = ("same_update", "holds_again", "appears")
 """Of `core.analysis.nulls.SeedAgreement`."""
-NO_SEEDS = "only one FZ seed is stored: run 'streamscope nulls --block B --seeds 1,2' for others"
 
 
 def seeds_table(material: Material) -> Table:
@@ -205,6 +195,7 @@ def seeds_table(material: Material) -> Table:
             "of",
             "same_update: another seed says the same update kind; holds_again: a scale-invariant channel is so with "
             "another seed; appears: one that is not, is with another seed",
+            words=AGREEMENT_WORDS,
         ),
         Field("k", "pairs of a channel and another seed"),
         *_PROPORTION,
@@ -214,7 +205,7 @@ def seeds_table(material: Material) -> Table:
         if nulls.seeds is not None:
             for of in AGREEMENTS:
                 rows.append((block, nulls.seeds.seeds, of, *_proportion(getattr(nulls.seeds, of))))
-    return make_table("seeds", "How often verdicts hold with other FZ seeds", fields, rows, NO_SEEDS)
+    return make_table("seeds", "How often verdicts hold with other FZ seeds", fields, rows, lacking.no_seeds(material))
 
 
 def comparison_table(material: Material) -> Table:
@@ -236,13 +227,7 @@ def comparison_table(material: Material) -> Table:
             for of, proportion in (("update", change.update), ("verdict", change.verdict)):
                 m = (change.mix_ratio.rho, change.median_shift) if of == "update" else (None, None)
                 rows.append((pair.sets.differ, first, second, change.block, of, *_proportion(proportion), *m))
-    return make_table("comparison", "What changes between sets", fields, rows, NO_PAIR)
-
-
-NO_PAIR = (
-    "no other set of this model with the same recipe is stored: run 'streamscope compute' with another --seed, or with "
-    "--capture lucent, to compare with"
-)
+    return make_table("comparison", "What changes between sets", fields, rows, lacking.no_pair(material))
 
 
 def transitions_table(material: Material) -> Table:
@@ -259,7 +244,7 @@ def transitions_table(material: Material) -> Table:
         for change in changes:
             for kind, counts in zip(KINDS, change.transitions, strict=True):
                 rows.append((pair.sets.differ, first, second, change.block, kind, *counts))
-    return make_table("transitions", "From one kind of update to another", fields, rows, NO_PAIR)
+    return make_table("transitions", "From one kind of update to another", fields, rows, lacking.no_pair(material))
 
 
 def ablation_table(name: str, ablation: Ablation) -> Table:
@@ -335,7 +320,7 @@ def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
             found.setdefault(key, []).append((float(named["invariance"]), float(named["half_width"] or 0)))
         for key in sorted(found, key=lambda key: [str(part) for part in key]):
             rows.append((*key, len(found[key]), *np.median(np.array(found[key]), axis=0).tolist()))
-    return make_table("tuning", "Scale tuning, by block", fields, rows, NO_CURVES)
+    return make_table("tuning", "Scale tuning, by block", fields, rows, lacking.no_curves(material))
 
 
 def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]]]:

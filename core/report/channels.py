@@ -10,13 +10,13 @@ import numpy as np
 from core.analysis.curves import half_width_octaves, invariance
 from core.blocks import TENSORS, Block
 from core.columns import COLUMNS
+from core.report.lacking import no_curves, no_scan
 from core.report.material import Material
 from core.report.pictures import Pictures
 from core.report.tables import Field, Table, frame_table, make_table, shortest
 from core.store import FZSet, Scan
 from core.store.curves import Curves, curves_of
 
-NO_CURVES = "no tuning curves of this block: run 'streamscope curves'"
 ON = ("in", "block")
 READ = ("in", "block", "out")
 """What the curves are shown of; `pre` is in no table, since `out` is its rectification."""
@@ -47,7 +47,9 @@ def tuning_table(material: Material, block: Block) -> Table:
     )
     rows = [row for source, c in curves for row in _tuning_rows(source, c, scales)]
     rows.sort(key=lambda row: row[0])
-    return make_table(f"tuning-{block.name}", f"Scale tuning in {block.name}", fields, rows, NO_CURVES)
+    return make_table(
+        f"tuning-{block.name}", f"Scale tuning in {block.name}", fields, rows, no_curves(material, [block.name])
+    )
 
 
 def _stored_curves(source: FZSet | Scan, block: str) -> Curves | None:
@@ -100,8 +102,7 @@ def meis_table(material: Material, block: Block) -> Table:
                                 (channel, tensor, end, rank + 1, value, scanned.path, scanned.label or None, image)
                             )
         rows.sort(key=lambda row: row[0])
-    why = "no images have been scanned: run 'streamscope scan DIR'"
-    return make_table(f"meis-{block.name}", f"MEIs of {block.name}", fields, rows, why)
+    return make_table(f"meis-{block.name}", f"MEIs of {block.name}", fields, rows, no_scan(material))
 
 
 def payload(material: Material, block: Block, tables: dict[str, Table], pictures: Pictures) -> dict[str, Any]:

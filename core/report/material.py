@@ -15,6 +15,7 @@ from core.analysis.comparison import SetPair, comparable_sets
 from core.analysis.nulls import Nulls, read_nulls
 from core.blocks import Block, ModelInfo, pick_blocks
 from core.export import table_meta
+from core.hints import CommandLine
 from core.store.scans import Scan
 from core.table import Frame, Journal, Judgements, build_frame
 
@@ -62,6 +63,8 @@ class Material:
     blocks: tuple[Block, ...]
     frame: Frame
     scan: Scan | None
+    commands: CommandLine
+    """Commands about this model, for what is not stored."""
 
     @property
     def data_set(self) -> str:
@@ -141,8 +144,12 @@ def gather(
     blocks: Sequence[str] = (),
     marks: Journal | Judgements | None = None,
     scan: Scan | None = None,
+    commands: CommandLine | None = None,
 ) -> Material:
-    """The material of `blocks` (the default set when none is named). Raises UsageError, StoreError."""
+    """The material of `blocks` (the default set when none is named); `commands` default to those by the model's name.
+
+    Raises UsageError, StoreError.
+    """
     chosen = tuple(pick_blocks(info, blocks))
     frame = build_frame(info, fzset, [block.name for block in chosen], marks, scan)
-    return Material(store, info, fzset, chosen, frame, scan)
+    return Material(store, info, fzset, chosen, frame, scan, commands or CommandLine(info.name))

@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from core import __version__
 from core.blocks import TENSORS, Block, format_channels
-from core.report import analyses, figures
+from core.report import analyses, figures, lacking
 from core.report.channels import channels_table, meis_table, payload, tuning_table
 from core.report.folder import report_folder
 from core.report.material import Material
@@ -180,9 +179,9 @@ class Site:
             figures=drawn,
             shares=shares,
             nulls=nulls,
-            nulls_lacking=analyses.nulls_lacking(self.material, [block.name]),
+            nulls_lacking=lacking.nulls_lacking(self.material, [block.name]),
             seeds={of: found["seeds"].find(block=block.name, of=of) for of in analyses.AGREEMENTS},
-            notices=self._block_notices(block),
+            notices=lacking.channels_lacking(self.material, block),
             payload=data,
             scripts=scripts,
         )
@@ -198,15 +197,6 @@ class Site:
         }[name]
         drawn = figures.Drawn(f"{name}-{block}", caption, block=block)
         return self._draw(drawn, lambda: draw(block, rows, table))
-
-    def _block_notices(self, block: Block) -> list[str]:
-        rows = self.material.rows[block.name]
-        lacking = rows["channel"][np.isnan(rows["fz_seed"])].astype(int).tolist()
-        if len(lacking) == block.channels:
-            return [f"block {block.name} is not computed: run 'streamscope compute --block {block.name}'"]
-        if lacking:
-            return [f"{len(lacking)} channels of {block.name} are not computed: {format_channels(lacking)}"]
-        return []
 
     def _comparison_page(self, found: Mapping[str, Table]) -> None:
         pairs = []
@@ -243,10 +233,11 @@ class Site:
             pictures={name: self._gallery(found[name]) for name in ("top_mixes", "top_scale")},
             notices=self._notices(),
             scanned=m.scan is not None,
-            no_scan=analyses.NO_SCAN,
-            nulls_lacking=analyses.nulls_lacking(m, [block.name for block in m.blocks]),
+            no_scan=lacking.no_scan(m),
+            nulls_lacking=lacking.nulls_lacking(m, [block.name for block in m.blocks]),
             ablations=ablations,
-            no_ablation="" if ablations else analyses.NO_ABLATION,
+            ablations_lacking=lacking.ablations_lacking(m),
+            curves_lacking=lacking.curves_lacking(m, {str(row[0]) for row in found["tuning"].rows}),
             compared="; ".join(pair.title for pair in m.pairs),
         )
 
@@ -331,12 +322,12 @@ class Site:
     def _notices(self) -> list[str]:
         """All that this report would have if more were stored."""
         m = self.material
-        notices = [notice for block in m.blocks for notice in self._block_notices(block)]
+        notices = [notice for block in m.blocks for notice in lacking.channels_lacking(self.material, block)]
         left = [b.name for b in m.info.blocks if b not in m.blocks]
         if left:
             notices.append(f"not in this report: {', '.join(left)} (--block chooses)")
         if m.scan is None:
-            notices.append(f"{analyses.NO_SCAN}; robust, MEIs and rho come from images")
+            notices.append(f"{lacking.no_scan(m)}; robust, MEIs and rho come from images")
         elif m.scan.unreadable:
             notices.append(f"{len(m.scan.unreadable)} images of {m.scan.source.name} could not be read")
         notices += [f"not shown: {line}" for line in dict.fromkeys(self.pictures.problems)][:20]

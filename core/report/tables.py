@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,27 @@ from core.export import csv_text, write_with_meta
 from core.table import Frame
 
 Show = Literal["number", "percent"]
+HEADINGS = {
+    "low": "95 % from",
+    "high": "to",
+    "mean_below": "mean, M < 1",
+    "n_below": "channels, M < 1",
+    "mean_above": "mean, M ≥ 1",
+    "n_above": "channels, M ≥ 1",
+    "rho_p": "p of rho",
+    "real_k": "really meet it",
+    "real_n": "of",
+    "real_share": "real share",
+    "null_k": "meet it under the null",
+    "null_n": "of these",
+    "null_share": "share under the null",
+    "null_low": "null: 95 % from",
+    "null_high": "null: to",
+    "of": "what",
+    "mix_ratio": "mix ratio M",
+    "scale_metric": "scale metric SM",
+}
+"""Of the columns whose names are no words."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +46,13 @@ class Field:
     name: str
     help: str
     show: Show = "number"
+    words: Mapping[str, str] = field(default_factory=dict)
+    """What a page says for values that are names; the CSV has the names."""
+
+    @property
+    def heading(self) -> str:
+        """What a page calls it; the CSV's header is its name."""
+        return HEADINGS.get(self.name, self.name.replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -48,7 +76,7 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        return [field.name for field in self.fields]
+        return [described.name for described in self.fields]
 
     @property
     def file(self) -> str:
@@ -64,7 +92,9 @@ class Table:
         """Raises KeyError for a column that it does not have."""
         place = self._place(name)
         value = self.rows[row][place]
-        return Cell(shown(value, self.fields[place].show), exact(value), f"{self.name}:{row}:{name}")
+        described = self.fields[place]
+        text = described.words.get(str(value)) or shown(value, described.show)
+        return Cell(text, exact(value), f"{self.name}:{row}:{name}")
 
     def is_numeric(self, name: str) -> bool:
         """Whether a column has numbers in it, which are lined up to the right."""
@@ -90,8 +120,8 @@ class Table:
         write_with_meta(path, self.csv(), {**meta, **described})
 
     def _place(self, name: str) -> int:
-        for place, field in enumerate(self.fields):
-            if field.name == name:
+        for place, described in enumerate(self.fields):
+            if described.name == name:
                 return place
         raise KeyError(f"table {self.name} has no column {name}")
 

@@ -67,10 +67,10 @@ def info_command(given: Given) -> None:
             ]
             print_whole(("model", "fingerprint", "set", "FZs", "retries", "MB", "completed"), rows)
         if scans:
-            rows = [
+            scanned_rows = [
                 (*_model(s.info), s.source, str(s.images), f"{s.bytes / 1e6:,.1f}", _when(s.finished)) for s in scans
             ]
-            print_whole(("model", "fingerprint", "scan of", "images", "MB", "finished"), rows)
+            print_whole(("model", "fingerprint", "scan of", "images", "MB", "finished"), scanned_rows)
     for line in store.problems:
         click.echo(f"streamscope: {line}", err=True)
 

@@ -49,7 +49,13 @@ def command(given: Given) -> None:
         )
     for name in MODELS:
         if name not in {info.name for info in infos}:
-            unknown = {"fingerprint": None, "input_size": None, "blocks": {}, "default_blocks": [], "sets": []}
+            unknown: dict[str, Any] = {
+                "fingerprint": None,
+                "input_size": None,
+                "blocks": {},
+                "default_blocks": [],
+                "sets": [],
+            }
             rows.append({"model": name, **unknown})
     rows.sort(key=lambda row: (MODELS.index(architecture_of(row["model"])), row["model"]))
     if given.as_json:

@@ -55,7 +55,8 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     for block in blocks:
         info.block(block)
     fzset = given.stored_set(store, info)
-    material = gather(store, info, fzset, blocks, given.marks(info), given.stored_scan(store, info))
+    scan = given.stored_scan(store, info)
+    material = gather(store, info, fzset, blocks, given.marks(info), scan, given.commands)
     with count_progress("writing the report", "channels") as progress:
         problems = write_report(material, out, top, progress)
     for line in [*store.problems, *problems[:10]]:
