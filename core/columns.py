@@ -40,8 +40,9 @@ def _activation(read: str, visualised: str, scaling: str = "") -> Column:
         "up": f"FZ({visualised}) scaled up, S(FZ({visualised}))",
         "down": f"FZ({visualised}) scaled down, S-(FZ({visualised}))",
     }[scaling]
-    note = ", before its ReLU" if read == "out" else ""
-    return Column(f"{read}_on_{visualised}{suffix}", "number", 8, f"centre activation of {read}{note}, for {image}")
+    # M takes relu of it; before the ReLU a negative one shows what is suppressed.
+    tensor = "I + B (out before its ReLU)" if read == "out" else read
+    return Column(f"{read}_on_{visualised}{suffix}", "number", 8, f"centre activation of {tensor}, for {image}")
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -50,7 +51,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("block", "text", 4, "block, 2.1 for layer2.1"),
     Column("kind", "text", 10, "simple (identity shortcut) or downsample (conv + BN shortcut)"),
     Column("channel", "number", 4, "channel of the block", whole=True),
-    Column("mix_ratio", "number", 5, "M = O(FZ(I)) / O(FZ(B)), 0 to 5"),
+    Column("mix_ratio", "number", 5, "M = O(FZ(I)) / O(FZ(B)), 0 to 5, O after ReLU"),
     Column("update", "text", 9, "overwrite (M <= 1/1.5), mix or skip (M >= 1.5)"),
     _activation("out", "in"),
     _activation("out", "block"),
