@@ -414,7 +414,7 @@ WRONG = [
     (["table", "--weights", "/"], 1, "is a directory"),
     (["table", "--device", "gpu"], 2, "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
     (["nonsense"], 2, "No such command 'nonsense'"),
-    (["tabel"], 2, "No such command 'tabel'; did you mean 'table'?"),
+    (["tabel"], 2, "No such command 'tabel' (did you mean 'table'?)"),
     (["table", "--nonsense"], 2, "No such option"),
     (["tui"], 1, "not a terminal"),
     ([], 1, "not a terminal"),

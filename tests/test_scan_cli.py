@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from scans import write_scan
@@ -135,3 +136,30 @@ def test_pruning_takes_the_scans_of_one_folder_only(run, toy, tmp_path):
     assert (code, len(err)) == (2, 1)
     assert "was never scanned" in err[0]
     assert run("cache", "prune", "--images", tmp_path / "b", "--all-sets", model=())[0] == 2
+
+
+def test_a_scan_of_fewer_images_than_meis_is_warned_of_when_made_and_when_read(run, toy, tmp_path):
+    store, info = toy
+    write_scan(store, info, tmp_path / "many")
+    few = "4 images, fewer than the 9 MEIs that robust and all mei_ columns need"
+    _, _, err = run("table", model=())
+    assert err == []
+    write_scan(store, info, tmp_path / "few", count=4)
+    code, out, err = run("scan", tmp_path / "few", model=())
+    assert (code, out.split()[:3]) == (0, ["scanned", "4", "images"])
+    assert err == [f"streamscope: {few}; commands read this scan, the newest, unless --images names another"]
+    assert run("table", model=())[2] == [f"streamscope: reading the scan of {tmp_path / 'few'}: {few}"]
+    assert run("table", "--images", tmp_path / "many", model=())[2] == []
+
+
+def test_which_set_is_read_is_said_by_what_the_sets_differ_in_unless_it_was_told(run, toy):
+    store, info = toy
+    assert run("table", model=())[2] == []
+    store.set(info, replace(KEY, seed=1), create=True).mark_completed("1")
+    said = ["streamscope: reading seed 1 of 2 stored sets (--seed chooses another)"]
+    assert run("table", model=())[2] == said
+    assert run("table", "--seed", "0", model=())[2] == []
+    recipe = KEY.recipe.until_converged()
+    store.set(info, replace(KEY, recipe=recipe), create=True).mark_completed("2")
+    said = "reading until converged, seed 0 of 3 stored sets (--until-converged or --seed chooses another)"
+    assert run("table", model=())[2] == [f"streamscope: {said}"]

@@ -42,7 +42,7 @@ class _Lazy(click.Group):
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         # Only of what was typed, not of what a parser of options asks about.
         if near and not context.resilient_parsing:
-            raise click.UsageError(f"No such command {name!r}; did you mean {near[0]!r}?", context)
+            raise click.UsageError(f"No such command {name!r} (did you mean {near[0]!r}?)", context)
         return None
 
 

@@ -70,6 +70,8 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         lacking_of = [block for block in picked if any(line.startswith(f"{block} ") for line in absent)]
         words = (*block_words(lacking_of), *set_words(fzset.key, info.default_recipe))
+        if selection.channels is not None:
+            words += ("--channels", selection.channels)
         how = given.commands("compute", *words)
         raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run '{how}' for them first")
     if not sources:
