@@ -18,7 +18,7 @@ from tui.widgets.preview import Preview
 
 
 def boxes(app: StreamscopeApp) -> list[PictureBox]:
-    return list(channels_screen(app).query(PictureBox))
+    return list(channels_screen(app).query("#pictures PictureBox").results(PictureBox))
 
 
 def captions(app: StreamscopeApp) -> list[str]:
@@ -42,6 +42,25 @@ async def test_it_shows_the_three_fzs_cropped_to_what_the_neuron_sees_and_whole_
         await pilot.press("w")
         whole = draw(image, size, app.graphics).lines
         await until(pilot, lambda: box.picture is not None and box.picture.lines == whole)
+
+
+@pytest.mark.parametrize(
+    ("size", "captions"), [((160, 48), ["S(FZ(I)) 0", "S⁻(FZ(B)) 0", "FZ(O) 0"]), ((150, 30), None)]
+)
+async def test_where_there_is_room_the_next_kind_of_pictures_stands_below_the_figures(
+    tmp_path: Path, size: tuple[int, int], captions: list[str] | None
+) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=size) as (app, pilot):
+        await until(pilot, lambda: boxes(app)[0].picture is not None)
+        more = list(channels_screen(app).query("#more PictureBox").results(PictureBox))
+        if captions is None:
+            assert [box.shot for box in more] == [None] * 3
+            return
+        await until(pilot, lambda: [box.caption for box in more] == captions)
+        assert more[0].region.y > channels_screen(app).query_one("#figures").region.y
+        await pilot.press("x")
+        await until(pilot, lambda: [box.caption for box in more] == ["MEIs(I) 0", "MEIs(B) 0", "MEIs(O) 0"])
 
 
 async def test_a_missing_fz_has_a_placeholder_and_appears_when_it_is_computed(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ INFO = make_info()
 
 
 def boxes(app: StreamscopeApp) -> list[PictureBox]:
-    return [box for box in app.screen.query(PictureBox) if box.display and box.size.area]
+    found = app.screen.query("#pictures PictureBox").results(PictureBox)
+    return [box for box in found if box.display and box.size.area]
 
 
 def drawn(app: StreamscopeApp) -> Callable[[], bool]:
@@ -209,7 +210,7 @@ async def test_more_steps_are_asked_for_all_that_are_compared(tmp_path: Path) ->
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
         await show(pilot, app, *["space"] * 3, "equals_sign", "d")
         await pilot.press("plus")
-        await until(pilot, lambda: "6 FZs; stored ones are kept; a new set: paper 5120 seed 0" in screen_text(app))
+        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 5120 seed 0" in screen_text(app))
 
 
 # -- detail ------------------------------------------------------------------------------------------------------------
@@ -228,7 +229,7 @@ async def test_the_detail_screen_shows_pictures_figures_and_how_the_fzs_grew(tmp
         row = frame.rows([frame.row_of("2.1", 4) or 0])[0]
         for name in ("in_on_in", "in_on_block", "in_on_out", "block_on_in", "out_on_out", "mix_ratio", "bn_weight"):
             assert f"{row[name]:.2f}" in text
-        for said in ("FZ(I) 2.0.out 4", "S(FZ(I)) 4", "MEIs(I) 4", "no scan of images", "FZ(B) ▁", "one seed"):
+        for said in ("FZ(I) 2.0.out 4", "S(FZ(I)) 4", "MEIs(I) 4", "no scan of images", "FZ(B) ▁", "one seed stored"):
             assert said in text
         await show(pilot, app, "j")
         await until(pilot, lambda: "FZ(I) 2.0.out 5" in screen_text(app))

@@ -87,7 +87,7 @@ def _own(curves: Curves | None, channel: int) -> OwnCurves | None:
 
 def traces_text(facts: Facts, width: int) -> list[Text]:
     """How each FZ's activation grew over the optimisation, a line each."""
-    lines = []
+    lines = [Text("activation while optimised, before rounding to 8 bits", style=DIM)] if facts.traces else []
     for tensor, trace in facts.traces.items():
         head = f"FZ({LETTERS[tensor]}) "
         text = Text.assemble((head, DIM), (sparkline(trace, max(8, width - len(head) - 8)), CURVE_STYLES[tensor]))

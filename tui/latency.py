@@ -86,7 +86,7 @@ async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: 
         opening = time.perf_counter() - started
         screen = app.channels
         assert screen is not None
-        boxes = list(screen.query(PictureBox))
+        boxes = list(screen.query("#pictures PictureBox").results(PictureBox))
         table = screen.table
 
         def shown() -> bool:

@@ -25,8 +25,8 @@ LOOKS: dict[Look, str] = {
     "fzs": "FZs",
     "scaled": "FZs scaled: the centre half of FZ(I) twice as large, FZ(B) at half the size",
     "meis": "MEIs: the nine images that excite each most",
-    "channel": "channel FZs: the mean over space",
-    "seeds": "FZs by other seeds",
+    "channel": "channel FZs: the mean over space (streamscope compute --objective channel)",
+    "seeds": "FZs by other seeds (* computes one)",
 }
 LETTERS: dict[Tensor, str] = {"in": "I", "block": "B", "out": "O"}
 GAP_PX = 2
@@ -102,7 +102,7 @@ class Library:
     def _scaled(self, shot: Shot) -> Found:
         """S(FZ(I)) as `block` sees it, S-(FZ(B)) as `in` does; FZ(O) is measured at its own size only."""
         if shot.tensor == "out":
-            return self._fz(shot)
+            return Found(f"FZ(O) {shot.key[1]}", message="not scaled")
         scale, reader, sign = (scaled_up, "block", "S") if shot.tensor == "in" else (scaled_down, "in", "S⁻")
         target, channel = self._target(shot), shot.key[1]
         caption = f"{sign}(FZ({LETTERS[shot.tensor]})) {channel}"

@@ -26,7 +26,7 @@ LABEL = 11
 """Cells of a row's name."""
 CELL = 18
 """Of a share with its count and interval."""
-LEGEND = "shuffled: features of two channels; sham: S, S⁻ that change no size"
+LEGEND = "shuffled: of two channels, p: reaches the real share; sham: S, S⁻ of one size"
 SHORT_NAMES = {"shuffled pairs": "shuffled", "sham: quarter turn": "sham turn"}
 ALL, BOTH = "scale_invariant", "meets_both"
 """The criteria shown: all three, and (3) with (4) alone."""
@@ -80,14 +80,14 @@ def against_nulls(nulls: Nulls, width: int) -> list[Text]:
     below each other in 30 cells."""
     columns = [("real", nulls.real.get(ALL), nulls.real.get(BOTH))]
     columns += [(name, shares.get(ALL), shares.get(BOTH)) for name, shares, _ in _named(nulls)]
-    p = f" p {_p(nulls)}" if _p(nulls) is not None else ""
-    lines = _abreast(columns, p, nulls.block)
+    lines = _abreast(columns, nulls.block)
     if lines[0].cell_len > width:
         lines = [Text.assemble((f"{f'all of {nulls.block}':<{LABEL}}", BOLD), (f"{'SI':>5}{'(3)(4)':>8}", DIM))]
         for name, of_all, of_both in columns:
             style = BOLD if name == "real" else PLAIN
-            line = Text(f"{name:<{LABEL}}").append(f"{percent_text(of_all):>5}{percent_text(of_both):>8}", style)
-            lines.append(line.append(p if name == "shuffled" else "", DIM))
+            lines.append(Text(f"{name:<{LABEL}}").append(f"{percent_text(of_all):>5}{percent_text(of_both):>8}", style))
+    if (p := _p(nulls)) is not None:
+        lines.append(Text(f"p {p} that shuffled >= real", style=DIM))
     lacking = [option for option in nulls.lacking if not option.startswith("--seeds")]
     return [*lines, *([Text(lacking_text(lacking, nulls.block), style=DIM)] if lacking else [])]
 
@@ -110,11 +110,12 @@ def percent_text(share: Proportion | None) -> str:
     return f"{100 * share.share:.0f}%" if share is not None and share.n else "–"
 
 
-def _abreast(columns: Sequence[tuple[str, Proportion | None, Proportion | None]], p: str, block: str) -> list[Text]:
-    head = Text(f"{f'all of {block}':<13}", style=BOLD)
-    rows = [Text(f"{'scale inv.':<13}"), Text(f"{'(3) and (4)':<13}")]
+def _abreast(columns: Sequence[tuple[str, Proportion | None, Proportion | None]], block: str) -> list[Text]:
+    labels = f"all of {block}", "scale invariant", "(3) block, (4) input"
+    head, *rows = (Text(f"{label:<{max(map(len, labels))}}") for label in labels)
+    head.stylize(BOLD)
     for name, *shares in columns:
-        heading = f"  {name.removeprefix('sham ')}{p if name == 'shuffled' else ''}"
+        heading = f"  {name.removeprefix('sham ')}"
         head.append(heading, DIM)
         for row, share in zip(rows, shares, strict=True):
             row.append(f"{percent_text(share):>{len(heading)}}", BOLD if name == "real" else PLAIN)

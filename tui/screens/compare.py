@@ -58,6 +58,8 @@ ROWS = (
     "note",
 )
 """Columns of the table that are compared, from the one that decides first."""
+CRITERIA = {"meets_mix": "2 mix", "meets_block": "3 block", "meets_input": "4 input"}
+"""Here is room for what the table calls c2, c3 and c4."""
 
 
 class CompareScreen(ChannelView):
@@ -209,7 +211,7 @@ def figures(rows: Sequence[Row], width: int) -> Text:
         heading = HEADINGS.get(name) or Heading(name, name.replace("_", " ")[: LABELS - 1], width)
         if all(row.get(name) is None for row in rows):
             continue
-        line = Text(no_wrap=True).append(f"{heading.label[: LABELS - 1]:<{LABELS}}", DIM)
+        line = Text(no_wrap=True).append(f"{CRITERIA.get(name, heading.label)[: LABELS - 1]:<{LABELS}}", DIM)
         for row in rows:
             value = row.get(name)
             empty = "" if BY_NAME[name].kind == "text" else float("nan")

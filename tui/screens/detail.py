@@ -200,9 +200,9 @@ def by_images(row: Row) -> list[Text]:
     ticks = [
         Text.assemble(_tick(row.get(name)), (f" {label}", DIM))
         for name, label in (
-            ("mei_meets_mix", "c2"),
-            ("mei_meets_block", "c3"),
-            ("mei_meets_input", "c4"),
+            ("mei_meets_mix", "(2) mix"),
+            ("mei_meets_block", "(3) block"),
+            ("mei_meets_input", "(4) input"),
             ("robust", "robust (by FZ and MEI)"),
         )
     ]
@@ -222,7 +222,7 @@ def by_images(row: Row) -> list[Text]:
 def over_seeds(row: Row) -> list[Text]:
     """How often the verdicts hold over the sets that differ in seed only."""
     if not isinstance(row.get("seeds"), int) or int(str(row["seeds"])) < 2:
-        return [Text("one seed: another says how stable the verdicts are", style=DIM)]
+        return [Text("one seed stored; * computes another to compare with", style=DIM)]
     return [
         Text.assemble(
             (f"{row['seeds']} seeds  ", Style(bold=True)),

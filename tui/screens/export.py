@@ -12,7 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Label, Static
 
+from core.columns import COLUMNS
 from core.errors import UsageError
+from core.export_note import NOTE_COLUMNS
 from tui.exporting import SUFFIXES, ExportForm
 from tui.screens.dialogs import Written
 
@@ -54,7 +56,8 @@ class ExportDialog(Written[ExportForm | None]):
                 with Horizontal(classes="row"):
                     yield Label(name.capitalize())
                     yield Input(value, compact=True, id=name, select_on_focus=False)
-            yield Static("Columns: all, shown, or names such as block,channel,mix_ratio", classes="hint")
+            every = f"all ({len(COLUMNS)}; .md: {len(NOTE_COLUMNS)})"
+            yield Static(f"Columns: {every}, shown, or names such as block,mix_ratio", classes="hint")
             yield Static(id="preview")
 
     def on_mount(self) -> None:

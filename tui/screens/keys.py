@@ -19,6 +19,7 @@ from tui.widgets.columns import DIM
 KEY = Style(color="cyan", bold=True)
 KEYS_WIDTH = 14
 WHAT_WIDTH = 42
+"""Most of what keys do is said in this; what takes more moves the name behind it, which 80 columns have no room for."""
 
 
 class KeysDialog(Written[None]):
@@ -76,7 +77,7 @@ def key_help(sections: Sequence[tuple[str, Sequence[Action]]], typed: str) -> Te
             continue
         text.append(f"{title}\n", Style(bold=True))
         for action in found:
-            text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description:<{WHAT_WIDTH}} ")
+            text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description:<{WHAT_WIDTH}}  ")
             text.append(f"{action.id}\n", DIM)
         text.append("\n")
     if not text:

@@ -19,6 +19,8 @@ _ACTIVATIONS = (
 )
 SHORT = 40
 """Cells below which a verdict is said as in the table's heading, so that it stands in one line with the mark."""
+NAMED = 70
+"""Cells from which the criteria are called by what they are about, not by their numbers only."""
 _TENSOR_NAMES = {"I": "in", "B": "block", "O": "out"}
 
 
@@ -90,19 +92,20 @@ def _criteria(row: Row, width: int) -> list[Text]:
             _tick(row, "meets_input"),
         )
         return [ratio, gains]
+    mix, block, scaled = ("(2) mix   ", "(3) block ", "(4) input ") if width >= NAMED else ("(2) ", "(3) ", "(4) ")
     return [
         Text.assemble("M ", (_figure(row, "mix_ratio"), Style(bold=True)), f"   SM {_figure(row, 'scale_metric')}"),
-        Text.assemble(_tick(row, "meets_mix"), ("  1/1.5 < M < 1.5", DIM)),
+        Text.assemble(_tick(row, "meets_mix"), (f" {mix}1/1.5 < M < 1.5", DIM)),
         Text.assemble(
             _tick(row, "meets_block"),
-            ("  B(S(FZ(I))) > relu(B(FZ(I)))  ", DIM),
+            (f" {block}B(S(FZ(I))) > relu(B(FZ(I)))  ", DIM),
             f"{_figure(row, 'block_on_in_up')} > {_relu(row, 'block_on_in')}",
             ("  gain ", DIM),
             _figure(row, "block_gain"),
         ),
         Text.assemble(
             _tick(row, "meets_input"),
-            ("  I(S⁻(FZ(B))) > relu(I(FZ(B)))  ", DIM),
+            (f" {scaled}I(S⁻(FZ(B))) > relu(I(FZ(B)))  ", DIM),
             f"{_figure(row, 'in_on_block_down')} > {_relu(row, 'in_on_block')}",
             ("  gain ", DIM),
             _figure(row, "input_gain"),
@@ -115,6 +118,15 @@ def _relu(row: Row, name: str) -> str:
     return number(max(0.0, float(value)) if isinstance(value, (int, float)) else None)
 
 
+def _said(status: str) -> str:
+    """`missing in,block` in the words of this pane."""
+    kind, _, tensors = status.partition(" ")
+    if kind != "missing":
+        return status
+    letters = {name: letter for letter, name in _TENSOR_NAMES.items()}
+    return "not computed: " + ", ".join(f"FZ({letters.get(tensor, tensor)})" for tensor in tensors.split(","))
+
+
 def _rest(row: Row, width: int) -> list[Text]:
     lines = []
     for name, label in (("tags", "tags"), ("note", "note"), ("flags", "FZs")):
@@ -122,7 +134,7 @@ def _rest(row: Row, width: int) -> list[Text]:
             lines.append(Text.assemble((f"{label} ", DIM), str(row[name])))
     status = row.get("status")
     if status and status != "ok":
-        lines.append(Text(str(status), style=Style(color="yellow")))
+        lines.append(Text(_said(str(status)), style=Style(color="yellow")))
     if row.get("fz_seed") is not None and row.get("fz_seed") != row.get("seed"):
         lines.append(Text(f"optimised again with seed {row['fz_seed']}", style=DIM))
     weights = Text(f"|γ| {_figure(row, 'bn_weight', 3)}  |w| {_figure(row, 'conv_weight', 4)}", style=DIM)

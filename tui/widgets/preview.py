@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.widgets import Static
@@ -19,7 +21,11 @@ from tui.widgets.picture import GAP, PictureBox
 
 DEBOUNCE = 0.05
 """Seconds of rest before pictures are drawn: held keys repeat every 0.03 s."""
+LATER = 0.25
+"""The same of the second row of pictures, which nobody waits for."""
 FIGURES_WIDTH = 30
+FIGURES_LINES = 15
+"""Kept for the figures where a second row of pictures stands below them."""
 
 
 class Preview(Container):
@@ -30,6 +36,7 @@ class Preview(Container):
     Preview #pictures { width: 1fr; height: 1fr; }
     Preview #figures { width: 1fr; height: 1fr; padding: 0 0 0 1; background: $surface; scrollbar-size-vertical: 1; }
     Preview #figures Static { width: 1fr; }
+    Preview #more { display: none; }
     Preview.stacked { layout: vertical; }
     Preview.stacked #figures { padding: 1 0 0 0; }
     """
@@ -42,6 +49,10 @@ class Preview(Container):
         self._row: Row | None = None
         self._neighbours: Sequence[Row] = ()
         self._moved = 0.0
+        self._lines = 0
+        """Of the figures shown."""
+        self._arranged = False
+        """Until there is room and it is shared out nothing is shown: it would be laid out anew at once."""
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="pictures"):
@@ -49,6 +60,9 @@ class Preview(Container):
                 yield PictureBox(self.painter, id=f"fz-{tensor}")
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
+        with Horizontal(id="more"):
+            for tensor in TENSORS:
+                yield PictureBox(self.painter, id=f"more-{tensor}")
 
     def show_channel(self, row: Row | None, neighbours: Sequence[Row] = ()) -> None:
         """Show a channel's figures and pictures; its neighbours' pictures are drawn ahead, in their order."""
@@ -72,17 +86,24 @@ class Preview(Container):
 
     def next_look(self, by: int = 1) -> str:
         """Show the next kind of picture; what it is."""
-        looks = list(LOOKS)
-        self.show_look(looks[(looks.index(self.look) + by) % len(looks)])
+        self.show_look(self._look_after(by))
         return LOOKS[self.look]
+
+    def _look_after(self, by: int = 1) -> Look:
+        looks = list(LOOKS)
+        return looks[(looks.index(self.look) + by) % len(looks)]
 
     def on_resize(self) -> None:
         if not self.app.is_headless:
             self.painter.follow_font(current_cell_size())
         self._arrange()
-        self._describe()
         # Neighbours drawn ahead for the room there was are of no use now.
-        self.call_after_refresh(self._want)
+        self.call_after_refresh(self._show_arranged)
+
+    def _show_arranged(self) -> None:
+        self._arranged = True
+        self._describe()
+        self._want()
 
     def on_show(self) -> None:
         self._want()
@@ -98,27 +119,37 @@ class Preview(Container):
 
     def _arrange(self) -> None:
         """Give the pictures the room they fill: full width above the figures, or full height beside them."""
-        pictures = self.query_one("#pictures")
+        pictures, more = self.query_one("#pictures"), self.query_one("#more")
         width, height = self.size
         cell = self.painter.graphics.cell
         if self.has_class("stacked"):
             rows = fit((max(1, width // 3 - GAP), max(1, height * 3 // 5)), cell)[1]
             pictures.styles.width, pictures.styles.height = "1fr", rows + 1
+            more.styles.height = rows + 1
+            more.display = height >= 2 * (rows + 1) + FIGURES_LINES
         else:
             columns = fit((max(1, (width - FIGURES_WIDTH) // 3 - GAP), max(1, height - 1)), cell)[0]
             pictures.styles.width, pictures.styles.height = (columns + GAP) * 3, "1fr"
+            more.display = False
 
     def _describe(self) -> None:
         width = self.size.width if self.has_class("stacked") else FIGURES_WIDTH - 2
-        text = self.query_one("#text", Static)
-        text.update(describe(self._row, width) if self._row else "")
+        text = describe(self._row, width) if self._row and self._arranged else Text()
+        lines = sum(max(1, -(-cell_len(line) // max(1, width))) for line in text.plain.split("\n"))
+        # To be laid out anew the whole screen is painted, which a held key must not wait for.
+        self.query_one("#text", Static).update(text, layout=lines != self._lines)
+        self._lines = lines
 
     def _want(self, hurried: bool = False) -> None:
-        if not self.display or self._covered():
+        if not self.display or self._covered() or not self._arranged:
             return
         boxes = [self.query_one(f"#fz-{tensor}", PictureBox) for tensor in TENSORS]
         for box, shot in zip(boxes, shots(self._row, self.look, self.whole), strict=True):
             box.want(shot, DEBOUNCE, hurried)
+        others = shots(self._row, self._look_after(), self.whole) if self.query_one("#more").display else [None] * 3
+        for tensor, shot in zip(TENSORS, others, strict=True):
+            # Also what is drawn already: of pixels a held key has enough to send.
+            self.query_one(f"#more-{tensor}", PictureBox).want(shot, LATER, hurried=True)
         ahead = [
             box.fitted(shot)
             for row in self._neighbours
