@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from core.analysis.robust import RobustMeasures
 from core.blocks import READ, ModelInfo, Target, Tensor
 from core.errors import ImageError, StoreError, UsageError
+from core.hints import CommandLine
 from core.images import Pixels, Preparation, read_image
 from core.store.layout import read_checked, read_document, read_sums, reason, sha256
 from core.store.listing import Problems
@@ -165,7 +166,8 @@ class Scan:
             raise ImageError(f"{self.source} is gone: the scanned images were moved; scan them where they are now")
         digest, pixels = read_image(path, Preparation.of(self.info))
         if digest != scanned.sha256:
-            raise ImageError(f"{path} was changed since it was scanned; run 'streamscope scan {self.source}' again")
+            how = CommandLine(self.info.name)("scan", self.source)
+            raise ImageError(f"{path} was changed since it was scanned; run '{how}' again")
         return pixels
 
     @property
