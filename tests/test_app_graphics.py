@@ -15,7 +15,7 @@ import pytest
 from textual.events import Key
 
 from core.errors import UsageError
-from tui.graphics import CELL_QUERIES, QUERIES, Terminal, choose, parse_replies, probe
+from tui.graphics import CELL_QUERIES, QUERIES, Terminal, choose, detect, parse_replies, probe
 from tui.terminal_input import QuietParser, ReplyFilter
 from tui.tmux import Tmux, parse_tmux
 
@@ -251,3 +251,16 @@ def test_late_answers_come_to_the_app_as_nothing_and_keys_among_them_as_keys() -
 def test_a_mode_asked_for_by_name_needs_the_cell_size_only() -> None:
     assert _opened_in({"TMUX": "/tmp/x,1,0"}, DETECT.format("sixel")) == ("sixel 8 17", b"\x1b[16t\x1b[c")
     assert _opened_in({}, DETECT.format("off")) == ("off 10 20", b"")
+
+
+@pytest.mark.parametrize(
+    ("environ", "few"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "linux"}, True),
+        ({"TERM": "xterm-256color"}, False),
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, False),
+    ],
+)
+def test_a_terminal_of_few_colours_is_told_how_to_show_more(environ: dict[str, str], few: bool) -> None:
+    assert detect("half", environ).hint.startswith("only 16 colours: TERM=xterm-256color") is few

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import pytest
+
+from core import queue_worker
+from core.recipe import SetKey
+from core.spec import ModelSpec
 from core.store import Job, JobState, Store, create_job, job_state, request_stop, waiting
 from tests.app_driver import channels_screen, job_line, opened, options, screen_text, small_store, status_left, until
+from tests.app_store import make_info
 from tui.job_control import Workers
+from tui.job_requests import ended
 from tui.screens.compute import ComputeDialog
 from tui.screens.dialogs import Choice
 from tui.screens.jobs import JobsScreen, memory
@@ -166,3 +176,72 @@ async def test_the_line_below_the_table_tells_of_what_runs_before_what_waits(tmp
         for states in ([waits, runs], [runs, waits]):
             channels_screen(app).show_jobs(states)
             assert "3/9" in job_line(app)
+
+
+async def test_a_job_of_another_model_names_it_in_the_list_and_where_one_is_stopped(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    queued(store, "2.0")
+    words = "queued", "resnet18-untrained-0  2.1  64 steps seed 3"
+    asked = {"model": "resnet18-untrained-0", "blocks": ["2.1"], "steps": 64, "device": "cpu", "seed": 3}
+    create_job(store, asked, queued=True)
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("J")
+        await until(pilot, lambda: bool(lines(screen_text(app), *words)))
+        assert lines(screen_text(app), "queued", "  2.0  64 steps")
+        assert not lines(screen_text(app), "queued", "resnet18  2.0")
+        await pilot.press("escape", "S")
+        assert isinstance(app.screen, Choice)
+        await until(pilot, lambda: bool(lines(screen_text(app), *words)))
+
+
+def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path) -> None:
+    store, info, own = small_store(tmp_path / "cache", ("1.1",)), make_info(), ModelSpec("resnet18")
+    shown = SetKey(info.recipe(64))
+
+    def said(seed: int, how: str = "done", model: str = "resnet18") -> str:
+        job = create_job(store, {"model": model, "blocks": ["2.1"], "steps": 64, "seed": seed})
+        job.finish(how)  # type: ignore[arg-type]
+        return ended(job_state(store, job), shown, info, own)
+
+    assert said(0) == "job done"
+    assert said(1) == "job done; o opens its set, paper 64 seed 1"
+    assert said(1, model="resnet18-untrained-0") == "job done"
+    assert said(1, "stopped") == "job stopped; what is missing can be computed later"
+
+
+async def test_what_was_said_goes_after_a_while_but_not_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.widgets.status.SAID_SECONDS", 0.05)
+    small_store(tmp_path / "cache", ())
+    async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
+        channels_screen(app).say("something")
+        assert status_left(app) == "something"
+        await until(pilot, lambda: status_left(app) == "")
+        assert "? keys" in screen_text(app)
+        channels_screen(app).say("broken", failed=True)
+        await pilot.pause(0.2)
+        assert status_left(app) == "broken"
+
+
+def test_a_job_says_that_it_starts_before_torch_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    seen = []
+    worker = ModuleType("core.worker")
+
+    def run_job(store: Store, job: Job, tell: object) -> None:
+        seen.append(job_state(store, job))
+        raise ValueError("broken")
+
+    worker.run_job = run_job  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "core.worker", worker)
+    errors = os.dup(sys.stderr.fileno())
+    try:
+        queue_worker._run(store, job)
+    finally:
+        os.dup2(errors, sys.stderr.fileno())
+        os.close(errors)
+    assert (seen[0].state, seen[0].message) == ("running", "starting: torch is imported")
+    assert (job_state(store, job).state, job_state(store, job).message) == ("failed", "ValueError: broken")

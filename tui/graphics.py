@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rich.console import Console
+
 from core.errors import UsageError
 from tui.tmux import TURN_ON, Tmux, ask_tmux
 
@@ -181,6 +183,19 @@ def _multiplexed(environ: Mapping[str, str]) -> bool:
 def detect(requested: str, environ: Mapping[str, str] | None = None) -> Graphics:
     """Ask this process's terminal, if there is one and it matters, and choose. Call before the app takes it over."""
     environ = os.environ if environ is None else environ
+    found = _detected(requested, environ)
+    return found if found.hint else replace(found, hint=colour_hint(environ))
+
+
+def colour_hint(environ: Mapping[str, str]) -> str:
+    """How to get more colours where what the terminal is said to be has few; Textual goes by the same."""
+    system = Console(force_terminal=True, _environ=environ).color_system
+    return (
+        "" if system in ("256", "truecolor") else "only 16 colours: TERM=xterm-256color shows more, if yours has them"
+    )
+
+
+def _detected(requested: str, environ: Mapping[str, str]) -> Graphics:
     known = current_cell_size()
     chosen = choose(requested, Terminal(cell=known), environ)
     stdin, stdout = sys.__stdin__, sys.__stdout__
