@@ -248,7 +248,8 @@ def test_polling_what_has_not_changed_gives_the_same_records(tmp_path: Path) -> 
 
 
 def test_a_missing_fz_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no FZ of channel 3 in 1.0.block is stored .*run 'streamscope --model toy compute --block 1.0'"):
+    said = r"no FZ of channel 3 in 1.0.block is stored .*run 'streamscope --model toy compute --block 1.0"
+    with pytest.raises(StoreError, match=said):
         toy_set(tmp_path).fz_image(CONV2, 3)
 
 
