@@ -35,8 +35,9 @@ def app_start(cache: Path, model: str, fingerprint: str, rounds: int = 5) -> dic
         command = [sys.executable, "-m", "tui.cli", "--model", model, "--cache", str(cache), "--graphics", "half"]
         own = {f"STREAMSCOPE_{name}": f"{folder}/{name.lower()}" for name in ("CONFIG", "STATE", "MARKS")}
         environment = {**os.environ, **own, "TERM": "xterm-256color", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
-        # Where no bytecode may be kept, every start would be a first one.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        # Where no bytecode may be kept, every start would be a first one; and the terminal has a size of its own.
+        for name in ("PYTHONDONTWRITEBYTECODE", "COLUMNS", "LINES"):
+            environment.pop(name, None)
         wanted = {"first_frame": b"opening", "table": fingerprint[:12].encode()}
         first = _start(command, environment, wanted)
         times = [_start(command, environment, wanted) for _ in range(rounds)]
