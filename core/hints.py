@@ -33,6 +33,10 @@ class CommandLine:
         return shlex.join(str(word) for word in ("streamscope", *common, *words))
 
 
+HERE = CommandLine()
+"""Commands about the default model in the store that they find unasked."""
+
+
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:
     """The options that name blocks."""
     return tuple(word for block in blocks for word in ("--block", block))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from textual import events
 from textual.pilot import Pilot
 
@@ -39,12 +40,20 @@ def options(folder: Path, **changes: object) -> AppOptions:
 async def opened(
     given: AppOptions, size: tuple[int, int] = (160, 48), graphics: Graphics | None = None
 ) -> AsyncIterator[tuple[StreamscopeApp, Pilot[None]]]:
-    """The app on its main screen, with the store read."""
+    """The app on its main screen, with the store read, which is the default one: commands shown do not name it."""
     app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMSCOPE_CACHE", str(given.cache))
+        async with _on_main_screen(app, size) as pilot:
+            yield app, pilot
+
+
+@asynccontextmanager
+async def _on_main_screen(app: StreamscopeApp, size: tuple[int, int]) -> AsyncIterator[Pilot[None]]:
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None)
         await pilot.pause()
-        yield app, pilot
+        yield pilot
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:

@@ -166,7 +166,7 @@ async def test_a_job_stopped_elsewhere_is_said(tmp_path: Path) -> None:
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 1)
         request_stop(job)
-        await until(pilot, lambda: status_left(app) == "job stopped")
+        await until(pilot, lambda: status_left(app).startswith("job stopped; what is missing"))
 
 
 async def test_the_line_below_the_table_tells_of_what_runs_before_what_waits(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from core.store import FINISHED, JobState, Judgement, Marks, Store
 from core.table import with_marks
 from tui.graphics import CHOICES, Graphics, detect
 from tui.job_control import JobWatch, Workers, describe, last_words, room_left
+from tui.job_requests import ended
 from tui.keymap import Action, actions, check_keys, sections, title
 from tui.library import Library
 from tui.marking import Judged, Judgements, Marking, MarkingThread
@@ -314,7 +315,8 @@ class StreamscopeApp(App[None]):
                     )
                 )
             else:
-                screen.say(f"job {state.state}: {state.message}" if state.message else f"job {state.state}")
+                shown = self.reading
+                screen.say(ended(state, shown.key, shown.info, self.options.spec) if shown else f"job {state.state}")
 
     def notify(self, message: str, **_: object) -> None:
         """In the status bar: a toast over a picture drawn in pixels leaves a hole in it."""

@@ -16,6 +16,7 @@ from rich.text import Text
 from core.analysis.curves import half_width_octaves, invariance
 from core.blocks import ModelInfo
 from core.errors import StoreError
+from core.hints import HERE, CommandLine
 from core.recipe import SetKey
 from core.store import Store
 from core.store.curves import Curves, curves_of
@@ -95,7 +96,7 @@ def traces_text(facts: Facts, width: int) -> list[Text]:
     return lines
 
 
-def curves_text(facts: Facts, width: int, height: int) -> list[Text]:
+def curves_text(facts: Facts, width: int, height: int, commands: CommandLine = HERE) -> list[Text]:
     """Tuning curves on the FZs and on the MEIs as plots, with each curve's invariance and half-width in octaves."""
     lines: list[Text] = []
     for name, curves in (("FZ", facts.by_fz), ("MEI", facts.by_mei)):
@@ -104,7 +105,7 @@ def curves_text(facts: Facts, width: int, height: int) -> list[Text]:
         for on in ("in", "block"):
             if (on, on) in curves.values:
                 lines += _one_plot(name, on, curves, width, height)
-    return lines or [Text("no tuning curves yet: run 'streamscope curves'", style=DIM)]
+    return lines or [Text(f"no tuning curves yet: run '{commands('curves')}'", style=DIM)]
 
 
 def _one_plot(name: str, on: str, curves: OwnCurves, width: int, height: int) -> list[Text]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from core.blocks import ModelInfo
 from core.columns import number_text
+from core.hints import HERE, CommandLine
 from core.recipe import SetKey
 from core.store import Store
 from tui.widgets.columns import DIM, PLAIN
@@ -75,7 +76,7 @@ def null_lines(nulls: Nulls) -> list[Text]:
     return [*lines, *(_seed_lines(nulls.seeds) if nulls.seeds else [_said("seeds", "no other is computed")])]
 
 
-def against_nulls(nulls: Nulls, width: int) -> list[Text]:
+def against_nulls(nulls: Nulls, width: int, commands: CommandLine = HERE) -> list[Text]:
     """A block's shares in few lines: the real ones, and what they are under each null; abreast where `width` allows, or
     below each other in 30 cells."""
     columns = [("real", nulls.real.get(ALL), nulls.real.get(BOTH))]
@@ -89,12 +90,12 @@ def against_nulls(nulls: Nulls, width: int) -> list[Text]:
     if (p := _p(nulls)) is not None:
         lines.append(Text(f"p {p} that shuffled >= real", style=DIM))
     lacking = [option for option in nulls.lacking if not option.startswith("--seeds")]
-    return [*lines, *([Text(lacking_text(lacking, nulls.block), style=DIM)] if lacking else [])]
+    return [*lines, *([Text(lacking_text(lacking, commands, nulls.block), style=DIM)] if lacking else [])]
 
 
-def lacking_text(lacking: Sequence[str], block: str = "B") -> str:
+def lacking_text(lacking: Sequence[str], commands: CommandLine = HERE, block: str = "B") -> str:
     """How to compute what is lacking of a block; `lacking` are options of the command."""
-    return f"not computed: streamscope nulls --block {block} {' '.join(lacking)}"
+    return f"not computed: {commands('nulls', '--block', block, *' '.join(lacking).split())}"
 
 
 def share_text(share: Proportion | None) -> Text:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from core.hints import CommandLine
 from core.store import JobState
 from tui.channel_facts import FactsReader
+from tui.given import command_line
 from tui.null_facts import NullsReader
 from tui.reading import Reading
 from tui.screens.channel_view import ChannelView, ZoomScreen
@@ -32,7 +34,9 @@ class Views:
             "compare": self._compare,
             "detail": self._detail,
             "jobs": self._jobs,
-            "spectrum": lambda screen, reading: self._open(SpectrumScreen(screen, self._nulls(reading))),
+            "spectrum": lambda screen, reading: self._open(
+                SpectrumScreen(screen, self._nulls(reading), self._commands)
+            ),
             "zoom": self._zoom,
         }
 
@@ -72,7 +76,12 @@ class Views:
             return
         options = self._app.options
         facts = FactsReader(options.cache, reading.info, reading.key, options.images)
-        self._open(DetailScreen(screen, facts, self._nulls(reading)))
+        self._open(DetailScreen(screen, facts, self._nulls(reading), self._commands))
+
+    @property
+    def _commands(self) -> CommandLine:
+        """Command lines about what the app shows."""
+        return command_line(self._app.options.spec, self._app.options.cache)
 
     def _nulls(self, reading: Reading) -> NullsReader:
         return NullsReader(self._app.options.cache, reading.info, reading.key)

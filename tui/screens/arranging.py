@@ -46,9 +46,9 @@ def ask_quick_filter(screen: ChannelsScreen) -> None:
         if expression is not None:
             bar.write(joined(bar.text, expression))
 
-    options = [
-        (expression, f"{label:<26} {expression}") for expression, label in quick_filters(fields, screen.arrangement)
-    ]
+    found = quick_filters(fields, screen.arrangement)
+    width = max(len(label) for _, label in found)
+    options = [(expression, f"{label:<{width}}  {expression}") for expression, label in found]
     screen.app.push_screen(Choice("Show only (with the filter there is)", options), chosen)
 
 

@@ -15,6 +15,7 @@ from textual.widgets import Footer, Static
 
 from core.blocks import TENSORS
 from core.errors import StoreError
+from core.hints import HERE, CommandLine
 from tui.channel_facts import Facts, FactsReader, curves_text, traces_text
 from tui.library import LOOKS, Look
 from tui.messages import WorkFailed
@@ -70,8 +71,11 @@ class DetailScreen(CursorView):
             self.block = block
             self.nulls = nulls
 
-    def __init__(self, source: ChannelsScreen, reader: FactsReader, nulls_reader: NullsReader) -> None:
+    def __init__(
+        self, source: ChannelsScreen, reader: FactsReader, nulls_reader: NullsReader, commands: CommandLine = HERE
+    ) -> None:
         super().__init__(source)
+        self._commands = commands
         self._reader = reader
         self._nulls_reader = nulls_reader
         self._row: Row | None = None
@@ -171,11 +175,20 @@ class DetailScreen(CursorView):
         width = self.query_one("#facts").size.width - 3
         if self._row is None or width < 10:
             return
-        lines = [*measured(self._row, min(width, WIDEST)), *by_images(self._row), *over_seeds(self._row)]
+        lines = [
+            *measured(self._row, min(width, WIDEST)),
+            *by_images(self._row, self._commands),
+            *over_seeds(self._row),
+        ]
         if self._nulls is not None and self._nulls.block == self._row["block"]:
-            lines += [Text(), *against_nulls(self._nulls, width)]
+            lines += [Text(), *against_nulls(self._nulls, width, self._commands)]
         if self._facts is not None:
-            lines += [Text(), *traces_text(self._facts, width), Text(), *curves_text(self._facts, width, PLOT_ROWS)]
+            lines += [
+                Text(),
+                *traces_text(self._facts, width),
+                Text(),
+                *curves_text(self._facts, width, PLOT_ROWS, self._commands),
+            ]
         self.query_one("#text", Static).update(Text("\n").join(lines))
 
     def action_page(self, by: int) -> None:
@@ -193,10 +206,10 @@ def measured(row: Row, width: int) -> list[Text]:
     return [title, Text(names, style=DIM), *rest]
 
 
-def by_images(row: Row) -> list[Text]:
+def by_images(row: Row, commands: CommandLine = HERE) -> list[Text]:
     """What follows from the MEIs and from rho, each with how many images it comes from."""
     if row.get("images") is None:
-        return [Text("\nno scan of images: run 'streamscope scan DIR'", style=DIM)]
+        return [Text(f"\nno scan of images: run '{commands('scan', 'DIR')}'", style=DIM)]
     ticks = [
         Text.assemble(_tick(row.get(name)), (f" {label}", DIM))
         for name, label in (

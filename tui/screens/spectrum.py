@@ -18,6 +18,7 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from core.errors import StoreError
+from core.hints import HERE, CommandLine
 from core.measures import MIX_MAX
 from core.table import Frame
 from tui.messages import WorkFailed
@@ -50,6 +51,7 @@ class SpectrumScreen(Screen[None]):
     CSS = """
     SpectrumScreen { layout: vertical; }
     SpectrumScreen .line { height: 1; background: $panel; padding: 0 1; }
+    SpectrumScreen #said { height: auto; max-height: 3; }
     SpectrumScreen #blocks { height: 1fr; padding: 0 1; background: $surface; scrollbar-size-vertical: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,8 +74,9 @@ class SpectrumScreen(Screen[None]):
             self.block = block
             self.nulls = nulls
 
-    def __init__(self, source: ChannelsScreen, reader: NullsReader) -> None:
+    def __init__(self, source: ChannelsScreen, reader: NullsReader, commands: CommandLine = HERE) -> None:
         super().__init__()
+        self._commands = commands
         self.source = source
         self._reader = reader
         self._blocks: Sequence[BlockSpectrum] = ()
@@ -133,7 +136,7 @@ class SpectrumScreen(Screen[None]):
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
             lacking = sorted({option for options in found for option in options})
-            self.query_one("#said", Static).update(lacking_text(lacking) if lacking else LEGEND)
+            self.query_one("#said", Static).update(lacking_text(lacking, self._commands) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)
