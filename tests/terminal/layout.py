@@ -48,7 +48,7 @@ def places(folder: Path, size: tuple[int, int], cell: tuple[int, int], key: Key)
         async with opened(given, size=size, graphics=Graphics("half", cell)) as (app, pilot):
             screen = channels_screen(app)
             screen.table.move_to(key)
-            boxes = list(screen.query(PictureBox))
+            boxes = list(screen.query("#pictures PictureBox").results(PictureBox))
             await until(pilot, lambda: all(box.picture and box.shot and box.shot.key == key for box in boxes))
             assert app.reading is not None
             library = Library(given.cache, make_info(), app.reading.key)
