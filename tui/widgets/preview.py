@@ -127,10 +127,12 @@ class Preview(Container):
             pictures.styles.width, pictures.styles.height = "1fr", rows + 1
             more.styles.height = rows + 1
             more.display = height >= 2 * (rows + 1) + FIGURES_LINES
+            self.query_one("#figures").styles.height = FIGURES_LINES if more.display else "1fr"
         else:
             columns = fit((max(1, (width - FIGURES_WIDTH) // 3 - GAP), max(1, height - 1)), cell)[0]
             pictures.styles.width, pictures.styles.height = (columns + GAP) * 3, "1fr"
             more.display = False
+            self.query_one("#figures").styles.height = "1fr"
 
     def _describe(self) -> None:
         width = self.size.width if self.has_class("stacked") else FIGURES_WIDTH - 2
