@@ -72,12 +72,25 @@ class Display:
         self._window = ""
 
     def open(self, terminal: Sequence[str], stack: ExitStack) -> None:
-        """Starts a terminal and waits for its window."""
-        process = subprocess.Popen(
-            terminal, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        stack.callback(_end, process)
-        until(lambda: self._find() != "", lambda: f"{terminal[0]} opened no window; it ended with {process.poll()}")
+        """Starts a terminal and waits for its window.
+
+        One that ends before it has a window is started once more: a virtual screen that begins while another one ends
+        may refuse its first client.
+        """
+        for attempt in (1, 2):
+            said = self._folder / f"{terminal[0]}-{attempt}.txt"
+            with open(said, "wb") as output:
+                process = subprocess.Popen(
+                    terminal, env=self.environ, stdout=output, stderr=output, start_new_session=True
+                )
+            stack.callback(_end, process)
+            until(
+                lambda: self._find() != "" or process.poll() is not None,  # noqa: B023
+                lambda: f"{terminal[0]} opened no window",
+            )
+            if self._window:
+                return
+        raise AssertionError(f"{terminal[0]} ended with {process.poll()}: {said.read_text(errors='replace')[-500:]}")
 
     def _find(self) -> str:
         found = self._xdotool("search", "--onlyvisible", "--class", "xterm|kitty").split()
