@@ -155,7 +155,7 @@ async def test_the_command_palette_finds_our_commands(tmp_path: Path) -> None:
         await until(pilot, lambda: status_left(app) == "whole images")
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 48), (200, 60)])
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (160, 48), (200, 60), (300, 100)])
 async def test_the_table_the_pictures_and_the_status_are_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=size) as (app, pilot):
