@@ -7,6 +7,7 @@ compute capability 8.0 (A100) on, and what torch does by default, Lucent with it
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,12 +36,26 @@ def measure_in_float32() -> None:
 def optimising(device: torch.device) -> Iterator[None]:
     """Convolutions on `device` may use TF32 within, backward passes too.
 
-    The switch is the process's, so nothing may be measured on CUDA by another thread meanwhile: whoever computes there
-    has the device alone.
+    The switch is the process's: it is on while any thread is within, so nothing may be measured on CUDA meanwhile.
+    Whoever computes there has the device alone.
     """
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = step_dtype(device) == "tf32"
+    if step_dtype(device) != "tf32":
+        yield
+        return
+    _count(1)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        _count(-1)
+
+
+def _count(by: int) -> None:
+    """Threads within `optimising`. What each found when it came would not do: they leave in any order."""
+    global _within
+    with _switch:
+        _within += by
+        torch.backends.cudnn.allow_tf32 = _within > 0
+
+
+_switch = threading.Lock()
+_within = 0

@@ -51,6 +51,17 @@ def test_steps_use_what_the_device_has_and_the_environment_allows(
     assert not torch.backends.cudnn.allow_tf32
 
 
+def test_threads_that_leave_in_any_order_leave_float32_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.precision.step_dtype", lambda device: "tf32")
+    first, second = optimising(CPU), optimising(CPU)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.backends.cudnn.allow_tf32
+    second.__exit__(None, None, None)
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_only_the_passes_of_a_step_may_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network = load_network(ModelSpec("demo"), "cpu")
     seen: list[tuple[str, bool]] = []

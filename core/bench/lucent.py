@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from core.model import Network
+from core.precision import optimising
 from core.recipe import Recipe
 from core.stream import branch, read_block, residual_blocks
 
@@ -49,7 +50,8 @@ def render_lucent(
             tick()
         return neuron(features)
 
-    with _quiet():
+    # Ours has TF32 in its steps where the device does, and so has Lucent wherever else it is run.
+    with _quiet(), optimising(network.device):
         images = render.render_vis(
             model,
             objectives.Objective(objective),
