@@ -36,6 +36,12 @@ GROUND = 40
 SHOWN_SEEDS = 9
 
 
+def look_after(look: Look, by: int = 1) -> Look:
+    """The kind of pictures `by` further on; after the last comes the first."""
+    looks = list(LOOKS)
+    return looks[(looks.index(look) + by) % len(looks)]
+
+
 @dataclass(frozen=True)
 class Shot:
     """One picture of a channel: `look` of its FZ of `tensor`, by the retry that its row is read from, whole or cropped

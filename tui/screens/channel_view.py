@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from core.blocks import TENSORS
-from tui.library import LOOKS, Look
+from tui.library import LOOKS, Look, look_after
 from tui.screens.channels import AHEAD, ChannelsScreen
 from tui.view import Key
 from tui.widgets.details import Row, one_line
@@ -102,8 +102,7 @@ class ChannelView(Screen[None]):
         self.say(self.source.advance_said)
 
     def action_next_look(self) -> None:
-        looks = list(LOOKS)
-        self.look = looks[(looks.index(self.look) + 1) % len(looks)]
+        self.look = look_after(self.look)
         self.say(LOOKS[self.look])
         self.show()
 

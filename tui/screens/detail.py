@@ -17,7 +17,7 @@ from core.blocks import TENSORS
 from core.errors import StoreError
 from core.hints import HERE, CommandLine
 from tui.channel_facts import Facts, FactsReader, curves_text, traces_text
-from tui.library import LOOKS, Look
+from tui.library import Look, look_after
 from tui.messages import WorkFailed
 from tui.null_facts import NullsReader, against_nulls
 from tui.picture import fit
@@ -115,9 +115,7 @@ class DetailScreen(CursorView):
 
     def shown_looks(self) -> list[Look]:
         """The kinds of pictures shown, from the one chosen on."""
-        looks = list(LOOKS)
-        first = looks.index(self.look)
-        return [looks[(first + place) % len(looks)] for place in range(self._looks)]
+        return [look_after(self.look, place) for place in range(self._looks)]
 
     def show(self) -> None:
         if not hasattr(self, "_looks"):

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from core.blocks import TENSORS
 from tui.graphics import current_cell_size
-from tui.library import LOOKS, Look, Shot
+from tui.library import LOOKS, Look, Shot, look_after
 from tui.painter import Painter
 from tui.picture import fit
 from tui.widgets.details import Row, describe
@@ -84,14 +84,10 @@ class Preview(Container):
         self.look = look
         self._want()
 
-    def next_look(self, by: int = 1) -> str:
+    def next_look(self) -> str:
         """Show the next kind of picture; what it is."""
-        self.show_look(self._look_after(by))
+        self.show_look(look_after(self.look))
         return LOOKS[self.look]
-
-    def _look_after(self, by: int = 1) -> Look:
-        looks = list(LOOKS)
-        return looks[(looks.index(self.look) + by) % len(looks)]
 
     def on_resize(self) -> None:
         if not self.app.is_headless:
@@ -148,7 +144,7 @@ class Preview(Container):
         boxes = [self.query_one(f"#fz-{tensor}", PictureBox) for tensor in TENSORS]
         for box, shot in zip(boxes, shots(self._row, self.look, self.whole), strict=True):
             box.want(shot, DEBOUNCE, hurried)
-        others = shots(self._row, self._look_after(), self.whole) if self.query_one("#more").display else [None] * 3
+        others = shots(self._row, look_after(self.look), self.whole) if self.query_one("#more").display else [None] * 3
         for tensor, shot in zip(TENSORS, others, strict=True):
             # Also what is drawn already: of pixels a held key has enough to send.
             self.query_one(f"#more-{tensor}", PictureBox).want(shot, LATER, hurried=True)
