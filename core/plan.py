@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,9 +88,11 @@ class Request:
         )
 
 
-@dataclass(frozen=True)
-class Task:
-    """One batch: FZs to optimise (`kind` fz) or FZs to measure in their block (`kind` measure)."""
+class Task(NamedTuple):
+    """One batch: FZs to optimise (`kind` fz) or FZs to measure in their block (`kind` measure).
+
+    A tuple, like a row: planning a large set makes tens of thousands, and frozen dataclasses take thrice as long.
+    """
 
     kind: str
     block: str
@@ -148,8 +151,7 @@ def missing(info: ModelInfo, fzset: FZSet, request: Request) -> Iterator[Task]:
     return Plan(info, fzset, request).tasks()
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """One fixed channel range of a block: FZs and measures of some of its tensors, and retries of what is undefined."""
 
     block: str
@@ -163,29 +165,28 @@ class _Row:
     def place(self) -> tuple[bool, str, int]:
         return "out" in self.tensors, self.block, self.span
 
-    def tasks(self, look: _Look) -> Iterator[Task]:
-        for tensor in self.tensors:
-            yield from self._of_tensor(look, tensor, self.channels, 0)
+    def tasks(self, look: _Look) -> list[Task]:
+        tasks = [task for tensor in self.tensors for task in self._of_tensor(look, tensor, self.channels, 0)]
         if self.tensors != ("in", "block") or not self.measured:
-            return
+            return tasks
         channels = self.channels
         for retry in range(1, RETRIES + 1):
-            undefined = look.undefined(self.block, retry - 1)
-            channels = tuple(c for c in channels if c in undefined)
-            for tensor in self.tensors:
-                yield from self._of_tensor(look, tensor, channels, retry)
+            channels = tuple(sorted(look.undefined(self.block, retry - 1).intersection(channels)))
+            if not channels:
+                break
+            tasks += [task for tensor in self.tensors for task in self._of_tensor(look, tensor, channels, retry)]
+        return tasks
 
-    def _of_tensor(self, look: _Look, tensor: Tensor, channels: tuple[int, ...], retry: int) -> Iterator[Task]:
-        if not channels:
-            return
-        stored = look.stored(self.block, tensor, retry)
-        measured = look.measured(self.block, tensor, retry)
-        absent = tuple(c for c in channels if c not in stored)
-        unread = tuple(c for c in channels if c in stored and c not in measured)
-        if absent:
-            yield Task("fz", self.block, tensor, absent, self.span, retry)
-        if unread and self.measured:
-            yield Task("measure", self.block, tensor, unread, self.span, retry)
+    def _of_tensor(self, look: _Look, tensor: Tensor, channels: tuple[int, ...], retry: int) -> list[Task]:
+        stored = look.stored(self.block, tensor, retry).intersection(channels)
+        if not stored:
+            return [Task("fz", self.block, tensor, channels, self.span, retry)]
+        tasks: list[Task] = []
+        if absent := tuple(c for c in channels if c not in stored):
+            tasks.append(Task("fz", self.block, tensor, absent, self.span, retry))
+        if self.measured and (unread := stored - look.measured(self.block, tensor, retry)):
+            tasks.append(Task("measure", self.block, tensor, tuple(sorted(unread)), self.span, retry))
+        return tasks
 
 
 class _Look:
@@ -193,16 +194,16 @@ class _Look:
 
     def __init__(self, info: ModelInfo, fzset: FZSet) -> None:
         self._info, self._fzset = info, fzset
-        self._seen: dict[tuple[object, ...], Collection[int]] = {}
+        self._seen: dict[tuple[object, ...], frozenset[int]] = {}
 
-    def stored(self, block: str, tensor: Tensor, retry: int) -> Collection[int]:
+    def stored(self, block: str, tensor: Tensor, retry: int) -> frozenset[int]:
         """Channels whose FZ is stored."""
         place = ("stored", block, tensor, retry)
         if place not in self._seen:
-            self._seen[place] = self._fzset.fzs(self._info.target(block, tensor), retry).keys()
+            self._seen[place] = self._fzset.stored(self._info.target(block, tensor), retry)
         return self._seen[place]
 
-    def measured(self, block: str, tensor: Tensor, retry: int) -> Collection[int]:
+    def measured(self, block: str, tensor: Tensor, retry: int) -> frozenset[int]:
         """Channels whose FZ was measured in the block."""
         place = ("measured", block, tensor, retry)
         if place not in self._seen:
@@ -210,7 +211,7 @@ class _Look:
             self._seen[place] = frozenset() if own is None else frozenset(own.channels.tolist())
         return self._seen[place]
 
-    def undefined(self, block: str, retry: int) -> Collection[int]:
+    def undefined(self, block: str, retry: int) -> frozenset[int]:
         """Channels whose M is undefined with the FZs of `retry`: both are measured and neither excites `out`."""
         place = ("undefined", block, retry)
         if place not in self._seen:
@@ -233,13 +234,14 @@ def _rows(info: ModelInfo, request: Request) -> Iterator[_Row]:
                 yield _Row(block, span, channels, tensors, request.key.objective == "neuron")
 
 
-def _spans(channels: Sequence[int], width: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Channels by fixed range of `width`, wherever the first of them lies."""
-    spans: dict[int, list[int]] = {}
-    for channel in channels:
-        spans.setdefault(channel // width, []).append(channel)
-    for span, inside in sorted(spans.items()):
-        yield span, tuple(inside)
+def _spans(channels: tuple[int, ...], width: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Channels, in order, by fixed range of `width`, wherever the first of them lies."""
+    first = 0
+    while first < len(channels):
+        span = channels[first] // width
+        end = bisect_left(channels, (span + 1) * width, first)
+        yield span, channels[first:end]
+        first = end
 
 
 def wanted_fzs(info: ModelInfo, request: Request) -> dict[Target, set[int]]:
@@ -254,7 +256,7 @@ def wanted_fzs(info: ModelInfo, request: Request) -> dict[Target, set[int]]:
 def missing_fzs(info: ModelInfo, fzset: FZSet, request: Request) -> dict[Target, set[int]]:
     """The FZs among `wanted_fzs` that are not stored."""
     wanted = wanted_fzs(info, request)
-    return {target: channels - fzset.fzs(target).keys() for target, channels in wanted.items()}
+    return {target: channels - fzset.stored(target) for target, channels in wanted.items()}
 
 
 def step_cost(info: ModelInfo, target: Target) -> float:

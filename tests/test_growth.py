@@ -17,9 +17,9 @@ class _Counted(FZSet):
 
     asked = 0
 
-    def fzs(self, target, retry=0):
+    def stored(self, target, retry=0):
         self.asked += 1
-        return super().fzs(target, retry)
+        return super().stored(target, retry)
 
 
 def _commit(fzset, tensor, channels):

@@ -209,10 +209,12 @@ def test_a_commit_within_the_clock_tick_of_the_last_look_is_seen(tmp_path: Path)
     commit(fzset)
     before = watcher.signature()
     assert list(watcher.fzs(CONV2)) == [0, 1]
+    assert watcher.stored(CONV2) == {0, 1}
     with same_mtime(the_batch(fzset).parent):
         commit(fzset, channels=[2, 3])
     assert watcher.signature() != before
     assert list(watcher.fzs(CONV2)) == [0, 1, 2, 3]
+    assert watcher.stored(CONV2) == {0, 1, 2, 3}
 
 
 def test_a_folder_left_alone_for_a_while_is_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +247,7 @@ def test_polling_what_has_not_changed_gives_the_same_records(tmp_path: Path) -> 
     fzset = toy_set(tmp_path)
     commit(fzset)
     assert fzset.fzs(CONV2) is fzset.fzs(CONV2)
+    assert fzset.stored(CONV2) is fzset.stored(CONV2)
 
 
 def test_a_missing_fz_is_said_to_be_missing(tmp_path: Path) -> None:

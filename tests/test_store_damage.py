@@ -243,8 +243,11 @@ def test_a_damaged_batch_is_named_and_the_others_are_read(tmp_path: Path, damage
     batch = batch_of(fzset, 0)
     damage(batch)
     store, watcher = reader_of(tmp_path)
+    planner, own = reader_of(tmp_path)
 
     assert list(watcher.fzs(CONV2)) == [2, 3]
+    assert own.stored(CONV2) == {2, 3}
+    assert planner.problems == store.problems
     (problem,) = store.problems
     assert line in problem
     assert str(batch) in problem

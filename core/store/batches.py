@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import sys
 import time
 import zlib
@@ -91,6 +92,9 @@ def image_name(channel: int) -> str:
     return f"{channel:04d}.png"
 
 
+_IMAGE_NAME = re.compile(r"(\d{4,})\.png")
+
+
 def encode_fzs(
     header: Mapping[str, Any],
     channels: Sequence[int],
@@ -152,6 +156,16 @@ def read_fzs(folder: Path, seed: int) -> FZBatch:
             for fz in data["fzs"]
         )
         return FZBatch(folder, float(data["created"]), records)
+
+
+def read_channels(folder: Path) -> tuple[int, ...]:
+    """Whose FZs a batch has, from the names of its files: its record is checked but not parsed.
+
+    Raises OSError, or StoreError when the batch is damaged.
+    """
+    sums = read_sums(folder)
+    read_checked(folder, RECORD, sums)
+    return tuple(int(found[1]) for name in sums if (found := _IMAGE_NAME.fullmatch(name)))
 
 
 def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:

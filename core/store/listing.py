@@ -26,7 +26,9 @@ class Problems:
         self._lines[path] = line
 
     def clear(self, path: Path) -> None:
-        self._lines.pop(path, None)
+        # Hashing a path is not cheap, and mostly nothing is wrong.
+        if self._lines:
+            self._lines.pop(path, None)
 
     def clear_under(self, folder: Path) -> None:
         """For a folder that is gone: whatever was wrong in it is too."""
