@@ -1,17 +1,130 @@
-"""Bilinear rotation whose gradient is summed in a fixed order, so that a rerun on CUDA is bit-equal.
+"""Bilinear rotation and what follows it, with a gradient that is summed in a fixed order: reruns on CUDA are bit-equal.
 
 `grid_sample`'s own gradient adds up with atomics there, in whatever order they come. A source pixel is read only by the
 output pixels whose position falls within one pixel of it: at most the nine around the place that it is rotated to. So
-the gradient can be gathered instead.
+the gradient can be gathered instead: in one kernel where Triton works, else by torch's own operations, which move
+thirty times as many bytes.
 """
 
 from __future__ import annotations
 
+import math
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
+
+
+class Turn:
+    """From the map that is rotated to the normalised patch that a cone reads.
+
+    Rotation, the fraction of a pixel that the second jitter moves by, colours, and zeros where the image's map ends.
+    """
+
+    def __init__(
+        self,
+        side: int,
+        rotated_side: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        mask: torch.Tensor | None,
+        device: torch.device,
+    ) -> None:
+        """`rotated_side` is `side`, or one more where there are fractions; `mask` (sizes, side) is 1 inside the map."""
+        self._mask, self._colours = mask, tuple(torch.tensor(values, device=device) for values in (mean, std))
+        self._sides = side, rotated_side
+        self._function: Callable[..., torch.Tensor] = turn_by_operations
+        if device.type == "cuda":
+            self.use(fused_function(device))
+
+    def use(self, fused: Any) -> None:
+        """Takes `fused` instead of torch's own operations, unless it is None. It needs a mask in any case."""
+        if fused is not None:
+            self._function = fused
+            if self._mask is None:
+                self._mask = torch.ones(1, self._sides[0], device=self._colours[0].device)
+
+    def __call__(
+        self, source: torch.Tensor, theta: torch.Tensor, down: torch.Tensor, right: torch.Tensor, size: torch.Tensor
+    ) -> torch.Tensor:
+        """Patches (n, 3, side, side) of maps (n, 3, q, q), by rotations (n, 2, 3), fractions (n,), map sizes (n,)."""
+        if self._mask is not None and len(self._mask) == 1:
+            size = torch.zeros_like(size)
+        return self._function(source, theta, down, right, size, self._mask, *self._colours, *self._sides)
+
+
+def turn_by_operations(
+    source: torch.Tensor,
+    theta: torch.Tensor,
+    down: torch.Tensor,
+    right: torch.Tensor,
+    size: torch.Tensor,
+    mask: torch.Tensor | None,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    side: int,
+    rotated_side: int,
+) -> torch.Tensor:
+    """What `Turn` does, by torch's own operations; `mean` and `std` (3,)."""
+    x = rotate(source, theta, rotated_side)
+    if rotated_side > side:
+        x = torch.lerp(x[:, :, :-1], x[:, :, 1:], down[:, None, None, None])
+        x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], right[:, None, None, None])
+    x = (x - mean[:, None, None]) / std[:, None, None]
+    if mask is None:
+        return x
+    inside = mask[size]
+    return x * (inside[:, None, :, None] * inside[:, None, None, :])
+
+
+@cache
+def fused_function(device: torch.device) -> Any:
+    """`turn_by_operations` as one kernel where that works, else None, and a warning says why. Tried once a device."""
+    try:
+        if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+            raise RuntimeError("Triton needs a C compiler and there is none")
+        from core.fused_rotation import FusedTurn
+
+        check_function(FusedTurn.apply, device)
+        return FusedTurn.apply
+    except Exception as error:  # whatever a compiler or a driver comes up with
+        line = str(error).strip().partition("\n")[0] or type(error).__name__
+        warnings.warn(f"FZs take longer on {device}: the kernel that rotates does not work ({line})", stacklevel=2)
+        return None
+
+
+def check_function(function: Callable[..., torch.Tensor], device: torch.device) -> None:
+    """Raises RuntimeError when `function` says anything else on a small map than torch's own operations on a CPU."""
+    side, rotated_side, source_side = 12, 13, 16
+    generator = torch.Generator().manual_seed(0)
+    source, weight = (torch.rand(2, 3, width, width, generator=generator) for width in (source_side, side))
+    reach, half = (source_side - 1) / 2, (rotated_side - 1) / 2
+    turned = [(math.cos(angle) * half / reach, math.sin(angle) * half / reach) for angle in (0.08, 0.0)]
+    mask = torch.ones(2, side)
+    mask[1, :3] = 0
+    given = [
+        torch.tensor([[[cos, -sin, 0.1], [sin, cos, -0.05]] for cos, sin in turned]),
+        torch.tensor([0.3, 0.0]),
+        torch.tensor([0.6, 0.2]),
+        torch.tensor([1, 0]),
+        mask,
+        torch.tensor([0.5, 0.4, 0.3]),
+        torch.tensor([0.2, 0.3, 0.4]),
+    ]
+    found = []
+    operations: Callable[..., torch.Tensor] = turn_by_operations
+    for way, place in ((operations, torch.device("cpu")), (function, device)):
+        leaf = source.to(place).requires_grad_(True)
+        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side)
+        (gradient,) = torch.autograd.grad(patch, leaf, weight.to(place))
+        found.append((patch.detach().cpu(), gradient.cpu()))
+    if not all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*found, strict=True)):
+        raise RuntimeError("it differs from torch's own operations")
 
 
 def rotate(source: torch.Tensor, theta: torch.Tensor, side: int) -> torch.Tensor:

@@ -21,7 +21,7 @@ import torch
 from core.cone import Cone, FoldedNetwork, Read
 from core.recipe import Recipe
 from core.resample import Resampler
-from core.rotation import rotate
+from core.rotation import Turn
 
 
 def draw_choices(recipe: Recipe, jitter: int, steps: int, generator: np.random.Generator) -> np.ndarray:
@@ -112,8 +112,8 @@ class ConeTransform:
         self._rotated_side = self.side + (1 if self._fraction.any() else 0)
         self._check_inside()
         self._plan_scaling(padded, size, device)
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+        self._turn = Turn(self.side, self._rotated_side, mean, std, self.cone.patch.mask, device)
+        self._device = device
 
     def _first(self, scaled: _Scaled) -> int:
         return self.cone.origin(self.cone.sizes.index(scaled.network_side)) + scaled.crop
@@ -156,7 +156,7 @@ class ConeTransform:
 
         def tensor(values: np.ndarray) -> torch.Tensor:
             kind = torch.float32 if values.dtype == np.float64 else torch.int64
-            return torch.from_numpy(np.ascontiguousarray(values)).to(self._mean.device, kind)
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self._device, kind)
 
         return Draws(
             rows=tensor(which[..., 0]),
@@ -174,16 +174,7 @@ class ConeTransform:
     def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
         scaled = self._resizing(patch, draws.rows, draws.columns)
-        x = rotate(scaled, draws.theta, self._rotated_side)
-        if self._rotated_side > self.side:
-            x = torch.lerp(x[:, :, :-1], x[:, :, 1:], draws.down[:, None, None, None])
-            x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], draws.right[:, None, None, None])
-        x = (x - self._mean) / self._std
-        mask = self.cone.patch.mask
-        if mask is None:
-            return x
-        inside = mask[draws.size]
-        return x * (inside[:, None, :, None] * inside[:, None, None, :])
+        return self._turn(scaled, draws.theta, draws.down, draws.right, draws.size)
 
     def activations(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Centre activations (n, channels) of transformed image patches."""

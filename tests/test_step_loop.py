@@ -14,7 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core import rotation, transforms
+from core import rotation
 from core.blocks import Target
 from core.cone import fold_network
 from core.model import Network, load_network
@@ -56,7 +56,7 @@ def network() -> Network:
 def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The rotation whose gradient is gathered, which is CUDA's."""
     with monkeypatch.context() as patch:
-        patch.setattr(transforms, "rotate", lambda *arguments: rotation._Rotate.apply(*arguments))
+        patch.setattr(rotation, "rotate", lambda *arguments: rotation._Rotate.apply(*arguments))
         yield
 
 
