@@ -51,9 +51,9 @@ class FoldedConv:
     dilation: int
     groups: int
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Valid convolution: whatever padding is needed is already in `x`."""
-        return F.conv2d(x, self.weight, self.bias, self.window.stride, 0, self.dilation, self.groups)
+    def __call__(self, x: torch.Tensor, padding: int = 0) -> torch.Tensor:
+        """With `padding` zeros on each side; whatever else is needed is already in `x`."""
+        return F.conv2d(x, self.weight, self.bias, self.window.stride, padding, self.dilation, self.groups)
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,21 @@ def _fit(x: torch.Tensor, have: Interval, start: int, stop: int) -> torch.Tensor
         x = x[:, :, -left : x.shape[2] + right, -left : x.shape[3] + right]
         return x.contiguous(memory_format=torch.channels_last)
     return F.pad(x, (left, right, left, right))
+
+
+def _placed(window: Window, x: torch.Tensor, have: Interval, start: int, stop: int) -> tuple[torch.Tensor, int]:
+    """`x`, which holds interval `have`, for a window over positions start to stop - 1, and the padding it is to add.
+
+    A copy of `x`, cropped or padded, only where the window cannot do the same by itself: it pads both sides alike, and
+    positions too many at the end do not matter when they give no further output.
+    """
+    left, right = have.start - start, stop - have.stop
+    outputs = (stop - start - window.kernel) // window.stride + 1
+    if 0 <= left <= window.kernel // 2 and right <= left:
+        own = (have.length + 2 * left - window.kernel) // window.stride + 1
+        if own == outputs:
+            return x, left
+    return _fit(x, have, start, stop), 0
 
 
 class Cone:
@@ -258,9 +273,9 @@ class Cone:
         x = torch.relu_(stem_convolution(x, stem.weight, stem.bias, self.network.stem_gradient))
         x = masked(x, self._stemmed, size_index)
         if self.network.pool is not None:
-            # The pool pads with -inf, but after a ReLU zeros give the same maximum.
-            x = _fit(x, self._stemmed, *window_inputs(self.network.pool, self._pooled))
-            x = F.max_pool2d(x, self.network.pool.kernel, self.network.pool.stride)
+            # The pool pads with -inf, or gets zeros: after a ReLU both give the same maximum.
+            x, padding = _placed(self.network.pool, x, self._stemmed, *window_inputs(self.network.pool, self._pooled))
+            x = F.max_pool2d(x, self.network.pool.kernel, self.network.pool.stride, padding)
             x = masked(x, self._pooled, size_index)
         steps = self._steps[:-1] if self._final is not None else self._steps
         for step in steps:
@@ -324,13 +339,15 @@ class _BlockStep:
     def __call__(self, x: torch.Tensor, size_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         window = self.block.shortcut.window if self.block.shortcut is not None else Window(1, 1, 0)
         start, stop = window_inputs(window, self.output)
-        bypass = _fit(x, self.input, start + self._offset, stop + self._offset)
-        if self.block.shortcut is not None:
-            bypass = self.block.shortcut(bypass)
+        place = start + self._offset, stop + self._offset
+        if self.block.shortcut is None:
+            bypass = _fit(x, self.input, *place)
+        else:
+            bypass = self.block.shortcut(*_placed(window, x, self.input, *place))
         own, have = x, self.input
         for index, conv in enumerate(self._convs):
             after = self._chain[index + 1]
-            own = conv(_fit(own, have, *window_inputs(conv.window, after)))
+            own = conv(*_placed(conv.window, own, have, *window_inputs(conv.window, after)))
             if index < len(self._convs) - 1:
                 own = masked(torch.relu_(own), after, size_index)
             have = after
