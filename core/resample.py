@@ -56,26 +56,27 @@ class _Resample(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, resampler: Resampler, rows: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
         ctx.resampler, ctx.rows, ctx.columns = resampler, rows, columns
-        n, c, height, _ = x.shape
-        wide = x.new_empty(n, c, height, resampler.outputs)
+        n, c, height, width = x.shape
+        x = x.contiguous()
+        wide = x.new_empty(n, c * height, resampler.outputs)
         for outputs, inputs, matrices in resampler.bands(columns):
-            part = torch.bmm(x[..., inputs].reshape(n, c * height, -1), matrices.transpose(1, 2))
-            wide[..., outputs] = part.view(n, c, height, -1)
-        scaled = x.new_empty(n, c, resampler.outputs, resampler.outputs)
+            torch.bmm(x.view(n, c * height, width)[..., inputs], matrices.transpose(1, 2), out=wide[..., outputs])
+        scaled = x.new_empty(n * c, resampler.outputs, resampler.outputs)
         for outputs, inputs, matrices in resampler.bands(rows):
-            scaled[:, :, outputs] = torch.matmul(matrices[:, None], wide[:, :, inputs])
-        return scaled
+            each = matrices.repeat_interleave(c, dim=0)
+            torch.bmm(each, wide.view(n * c, height, -1)[:, inputs], out=scaled[:, outputs])
+        return scaled.view(n, c, resampler.outputs, resampler.outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        resampler = ctx.resampler
-        n, c = gradient.shape[:2]
-        wide = gradient.new_zeros(n, c, resampler.inputs, resampler.outputs)
+        resampler, gradient = ctx.resampler, gradient.contiguous()
+        n, c, outputs_side, _ = gradient.shape
+        wide = gradient.new_zeros(n * c, resampler.inputs, outputs_side)
         for outputs, inputs, matrices in resampler.bands(ctx.rows):
-            wide[:, :, inputs] += torch.matmul(matrices.transpose(1, 2)[:, None], gradient[:, :, outputs])
-        x = gradient.new_zeros(n, c, resampler.inputs, resampler.inputs)
+            each = matrices.repeat_interleave(c, dim=0).transpose(1, 2)
+            wide[:, inputs].baddbmm_(each, gradient.view(n * c, outputs_side, -1)[:, outputs])
+        x = gradient.new_zeros(n, c * resampler.inputs, resampler.inputs)
         for outputs, inputs, matrices in resampler.bands(ctx.columns):
-            part = torch.bmm(wide[..., outputs].reshape(n, c * resampler.inputs, -1), matrices)
-            x[..., inputs] += part.view(n, c, resampler.inputs, -1)
-        return x, None, None, None
+            x[..., inputs].baddbmm_(wide.view(n, -1, outputs_side)[..., outputs], matrices)
+        return x.view(n, c, resampler.inputs, resampler.inputs), None, None, None
