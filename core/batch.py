@@ -101,7 +101,8 @@ def provenance(network: Network) -> dict[str, str]:
     """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
     device = network.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"device": name, "dtype": step_dtype(device), "engine": __version__, "torch": torch.__version__}
+    dtype = str(step_dtype(device)).removeprefix("torch.")
+    return {"device": name, "dtype": dtype, "engine": __version__, "torch": torch.__version__}
 
 
 def default_batch(info: ModelInfo, device: torch.device, free: float | None = None) -> int:

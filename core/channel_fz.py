@@ -24,5 +24,5 @@ class WholeMap(Cone):
         return map_interval((0, max(sides)), [0] * len(sides), sides, device)
 
     def _reading(self, last: torch.Tensor, size_index: torch.Tensor | None) -> torch.Tensor:
-        total = masked(last, self._output, size_index).sum(dim=(2, 3))
+        total = masked(last.float(), self._output, size_index).sum(dim=(2, 3))
         return total / (self._areas[0] if size_index is None else self._areas[size_index][:, None])

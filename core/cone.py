@@ -9,7 +9,7 @@ where the map ends differs between them, and that is a mask. Zero padding is add
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -51,6 +51,9 @@ class FoldedConv:
     dilation: int
     groups: int
 
+    def to(self, dtype: torch.dtype) -> FoldedConv:
+        return replace(self, weight=self.weight.to(dtype), bias=self.bias.to(dtype))
+
     def __call__(self, x: torch.Tensor, padding: int = 0) -> torch.Tensor:
         """With `padding` zeros on each side; whatever else is needed is already in `x`."""
         return F.conv2d(x, self.weight, self.bias, self.window.stride, padding, self.dilation, self.groups)
@@ -61,6 +64,10 @@ class FoldedBlock:
     name: str
     convs: tuple[FoldedConv, ...]
     shortcut: FoldedConv | None
+
+    def to(self, dtype: torch.dtype) -> FoldedBlock:
+        shortcut = None if self.shortcut is None else self.shortcut.to(dtype)
+        return replace(self, convs=tuple(conv.to(dtype) for conv in self.convs), shortcut=shortcut)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,17 @@ class FoldedNetwork:
     @property
     def device(self) -> torch.device:
         return self.stem.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.stem.weight.dtype
+
+    def to(self, dtype: torch.dtype) -> FoldedNetwork:
+        """The same network in `dtype`, which its maps then have too."""
+        if dtype == self.dtype:
+            return self
+        blocks = tuple(block.to(dtype) for block in self.blocks)
+        return replace(self, stem=self.stem.to(dtype), stem_gradient=self.stem_gradient.to(dtype), blocks=blocks)
 
 
 def fold_network(module: nn.Module, device: torch.device | str = "cpu") -> FoldedNetwork:
@@ -202,8 +220,8 @@ class Cone:
         return Interval(0, 1, tuple(side // 2 for side in sides), None)
 
     def _reading(self, last: torch.Tensor, size_index: torch.Tensor | None) -> torch.Tensor:
-        """What is read of the last map's wanted positions, (n, channels)."""
-        return last[:, :, 0, 0]
+        """What is read of the last map's wanted positions, (n, channels) float32."""
+        return last[:, :, 0, 0].float()
 
     def _plan(self, sides: list[list[int]], interval: Interval) -> None:
         """Walks from what is read of the last map back to the image, noting the interval needed before each layer."""
@@ -262,11 +280,11 @@ class Cone:
     def all_tensors(self, patch: torch.Tensor) -> torch.Tensor:
         """Centre activations (n, 3, channels) of `in`, `block` and `pre` in one pass; needs a cone that reads `pre`."""
         bypass, own = self._steps[-1](self._to_last(patch, None), None)
-        return torch.stack([bypass, own, bypass + own], dim=1)[:, :, :, 0, 0]
+        return torch.stack([bypass, own, bypass + own], dim=1)[:, :, :, 0, 0].float()
 
     def _to_last(self, patch: torch.Tensor, size_index: torch.Tensor | None) -> torch.Tensor:
         window = self.network.stem.window
-        x = patch.contiguous(memory_format=torch.channels_last)
+        x = patch.to(self.network.dtype).contiguous(memory_format=torch.channels_last)
         needed = window_inputs(window, self._stemmed)
         stem = self.network.stem
         x = _fit(x, self.patch, *needed)
@@ -294,7 +312,7 @@ def masked(x: torch.Tensor, interval: Interval, size_index: torch.Tensor | None)
     if interval.mask is None:
         return x
     inside = interval.mask[0].expand(x.shape[0], -1) if size_index is None else interval.mask[size_index]
-    return x * (inside[:, None, :, None] * inside[:, None, None, :])
+    return x * (inside[:, None, :, None] * inside[:, None, None, :]).to(x.dtype)
 
 
 def _back(window: Window, output: Interval, sides: Sequence[int], device: torch.device) -> Interval:

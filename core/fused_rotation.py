@@ -22,7 +22,7 @@ BLOCK = 256
 
 @triton.jit(do_not_specialize=["source_side", "rotated_side", "side"])
 def _forward(  # type: ignore[no-untyped-def]
-    source, theta, down, right, size, masks, mean, std, out,
+    source, theta, down, right, size, masks, mean, std, patch,
     source_side, rotated_side, side, shifted: tl.constexpr, pixels: tl.constexpr,
 ):  # fmt: skip
     image = tl.program_id(1)
@@ -58,7 +58,7 @@ def _forward(  # type: ignore[no-untyped-def]
     mask = masks + tl.load(size + image) * side
     shown = tl.load(mask + row, mask=wanted, other=0.0) * tl.load(mask + column, mask=wanted, other=0.0)
     # Channels last, as the network's convolutions want it.
-    place = out + (image * side * side + pixel) * 3
+    place = patch + (image * side * side + pixel) * 3
     tl.store(place, (red - tl.load(mean)) / tl.load(std) * shown, mask=wanted)
     tl.store(place + 1, (green - tl.load(mean + 1)) / tl.load(std + 1) * shown, mask=wanted)
     tl.store(place + 2, (blue - tl.load(mean + 2)) / tl.load(std + 2) * shown, mask=wanted)
@@ -66,7 +66,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["source_side", "rotated_side", "side", "s0", "s1", "s2", "s3"])
 def _backward(  # type: ignore[no-untyped-def]
-    gradient, theta, down, right, size, masks, std, out,
+    patch, theta, down, right, size, masks, std, out,
     source_side, rotated_side, side, s0, s1, s2, s3, shifted: tl.constexpr, pixels: tl.constexpr,
 ):  # fmt: skip
     image = tl.program_id(1)
@@ -99,7 +99,7 @@ def _backward(  # type: ignore[no-untyped-def]
             weight = tl.where(there, weight * beside * above, 0.0)
             if shifted:
                 weight *= (fall if corner // 2 else 1 - fall) * (drift if corner % 2 else 1 - drift)
-            place = gradient + image * s0 + row * s2 + column * s3
+            place = patch + image * s0 + row * s2 + column * s3
             red += weight * tl.load(place, mask=there, other=0.0)
             green += weight * tl.load(place + s1, mask=there, other=0.0)
             blue += weight * tl.load(place + 2 * s1, mask=there, other=0.0)
@@ -126,12 +126,13 @@ class FusedTurn(torch.autograd.Function):
         std: torch.Tensor,
         side: int,
         rotated_side: int,
+        dtype: torch.dtype,
     ) -> torch.Tensor:
         source = source.contiguous()
         source_side = source.shape[-1]
         ctx.save_for_backward(theta, down, right, size, masks, std)
         ctx.sides = source_side, rotated_side, side
-        out = source.new_empty(len(source), side, side, 3).permute(0, 3, 1, 2)
+        out = source.new_empty(len(source), side, side, 3, dtype=dtype).permute(0, 3, 1, 2)
         with _on(source):
             _forward[_grid(side, len(source))](
                 source, theta, down, right, size, masks, mean, std, out, source_side, rotated_side, side,
@@ -144,13 +145,13 @@ class FusedTurn(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         theta, down, right, size, masks, std = ctx.saved_tensors
         source_side, rotated_side, side = ctx.sides
-        found = gradient.new_empty(len(gradient), 3, source_side, source_side)
+        found = theta.new_empty(len(gradient), 3, source_side, source_side)
         with _on(gradient):
             _backward[_grid(source_side, len(gradient))](
                 gradient, theta, down, right, size, masks, std, found, source_side, rotated_side, side,
                 *gradient.stride(), shifted=rotated_side > side, pixels=BLOCK, enable_fp_fusion=True,
             )  # fmt: skip
-        return found, *(None,) * 9
+        return found, *(None,) * 10
 
 
 def _grid(side: int, images: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from core.channel_fz import WholeMap
 from core.cone import Cone
 from core.fourier import Spectrum, from_8_bit, random_parameters, to_8_bit
 from core.model import Network, objective
-from core.precision import optimising
+from core.precision import step_dtype
 from core.recipe import Capture, Objective, Recipe
 from core.transforms import ConeTransform, Draws, draw_choices
 
@@ -74,11 +74,12 @@ class Optimiser:
         self.target, self.recipe, self.channels, self.seed = target, recipe, tuple(channels), seed
         self.size = info.input_size
         self.jitter = recipe.jitter_for(info.fields[str(target)].size)
-        geometry = (network.folded, target.block, objective(target, capture))
-        cone = WholeMap if of == "channel" else Cone
-        self.transform = ConeTransform(*geometry, recipe, self.jitter, self.size, info.mean, info.std, cone)
+        read, cone = objective(target, capture), WholeMap if of == "channel" else Cone
+        seen = (target.block, read)
+        stepping = network.folded.to(step_dtype(self.device))
+        self.transform = ConeTransform(stepping, *seen, recipe, self.jitter, self.size, info.mean, info.std, cone)
         still = Recipe(steps=recipe.steps, scales=(1.0,), degrees=(0,))
-        self.still = ConeTransform(*geometry, still, 0, self.size, info.mean, info.std, cone)
+        self.still = ConeTransform(network.folded, *seen, still, 0, self.size, info.mean, info.std, cone)
         self._no_draws = cache(self.still.no_draws)
         self.spectrum = Spectrum.patch(self.size, recipe.decay, self.transform.start, self.transform.stop, self.device)
         self.whole = Spectrum.patch(self.size, recipe.decay, 0, self.size, self.device)
@@ -126,9 +127,8 @@ class Optimiser:
 
     def backward(self, parameters: torch.Tensor, draws: Draws, own: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Adds to the parameters' gradient that of the transformed images' negative activations."""
-        with optimising(self.device):
-            patch = self.spectrum.image(parameters)
-            (-self.transform.activations(patch, draws)[own].sum()).backward()
+        patch = self.spectrum.image(parameters)
+        (-self.transform.activations(patch, draws)[own].sum()).backward()
 
     @torch.no_grad()
     def activation(self, parameters: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

@@ -1,61 +1,37 @@
-"""The arithmetic of convolutions on CUDA: TF32 while FZs are optimised, float32 wherever something is measured.
+"""What FZs are optimised in: on CUDA the network's maps and weights in bfloat16; whatever is measured is float32.
 
-TF32 rounds what is multiplied to 10 bits of mantissa and sums in float32, which is what NVIDIA's tensor cores do from
-compute capability 8.0 (A100) on, and what torch does by default, Lucent with it.
+bfloat16 has float32's range and 8 bits of mantissa; tensor cores (compute capability 8.0, A100, and on) multiply it and
+sum in float32. Parameters, their gradients, the inverse DFT, the transforms and Adam stay float32. docs/performance.md
+has how much higher or lower the activations get, and the bytes that it saves.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
-OVERRIDE = "NVIDIA_TF32_OVERRIDE"
-"""NVIDIA's own environment variable: 0 keeps every library of theirs from using TF32."""
+from core.errors import UsageError
+
+OVERRIDE = "STREAMSCOPE_STEP_DTYPE"
+"""Environment variable that chooses it for any device: `float32` or `bfloat16`."""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CAPABLE = (8, 0)
 
 
-def step_dtype(device: torch.device) -> str:
-    """`tf32` or `float32`: what an optimisation's convolutions multiply in on this device."""
-    if device.type != "cuda" or os.environ.get(OVERRIDE) == "0":
-        return "float32"
-    return "tf32" if torch.cuda.get_device_capability(device) >= CAPABLE else "float32"
+def step_dtype(device: torch.device) -> torch.dtype:
+    """Of the network in the steps of an optimisation on this device. Raises UsageError for an unknown override."""
+    chosen = os.environ.get(OVERRIDE)
+    if chosen:
+        if chosen not in DTYPES:
+            raise UsageError(f"{OVERRIDE} is {chosen!r}; set it to {' or '.join(DTYPES)}, or not at all")
+        return DTYPES[chosen]
+    capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABLE
+    return torch.bfloat16 if capable else torch.float32
 
 
 def measure_in_float32() -> None:
-    """Sets what holds everywhere but within `optimising`: float32, gradients summed in a fixed order."""
+    """Float32 is float32, where torch's default on CUDA is TF32, and gradients are summed in a fixed order."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
-
-
-@contextmanager
-def optimising(device: torch.device) -> Iterator[None]:
-    """Convolutions on `device` may use TF32 within, backward passes too.
-
-    The switch is the process's: it is on while any thread is within, so nothing may be measured on CUDA meanwhile.
-    Whoever computes there has the device alone.
-    """
-    if step_dtype(device) != "tf32":
-        yield
-        return
-    _count(1)
-    try:
-        yield
-    finally:
-        _count(-1)
-
-
-def _count(by: int) -> None:
-    """Threads within `optimising`. What each found when it came would not do: they leave in any order."""
-    global _within
-    with _switch:
-        _within += by
-        torch.backends.cudnn.allow_tf32 = _within > 0
-
-
-_switch = threading.Lock()
-_within = 0

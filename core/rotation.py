@@ -34,10 +34,14 @@ class Turn:
         std: tuple[float, ...],
         mask: torch.Tensor | None,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`rotated_side` is `side`, or one more where there are fractions; `mask` (sizes, side) is 1 inside the map."""
+        """`rotated_side` is `side`, or one more where there are fractions; `mask` (sizes, side) is 1 inside the map.
+
+        `dtype` is that of the patches; what is computed is float32.
+        """
         self._mask, self._colours = mask, tuple(torch.tensor(values, device=device) for values in (mean, std))
-        self._sides = side, rotated_side
+        self._sides, self._dtype = (side, rotated_side), dtype
         self._function: Callable[..., torch.Tensor] = turn_by_operations
         if device.type == "cuda":
             self.use(fused_function(device))
@@ -55,7 +59,7 @@ class Turn:
         """Patches (n, 3, side, side) of maps (n, 3, q, q), by rotations (n, 2, 3), fractions (n,), map sizes (n,)."""
         if self._mask is not None and len(self._mask) == 1:
             size = torch.zeros_like(size)
-        return self._function(source, theta, down, right, size, self._mask, *self._colours, *self._sides)
+        return self._function(source, theta, down, right, size, self._mask, *self._colours, *self._sides, self._dtype)
 
 
 def turn_by_operations(
@@ -69,6 +73,7 @@ def turn_by_operations(
     std: torch.Tensor,
     side: int,
     rotated_side: int,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
     """What `Turn` does, by torch's own operations; `mean` and `std` (3,)."""
     x = rotate(source, theta, rotated_side)
@@ -76,10 +81,10 @@ def turn_by_operations(
         x = torch.lerp(x[:, :, :-1], x[:, :, 1:], down[:, None, None, None])
         x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], right[:, None, None, None])
     x = (x - mean[:, None, None]) / std[:, None, None]
-    if mask is None:
-        return x
-    inside = mask[size]
-    return x * (inside[:, None, :, None] * inside[:, None, None, :])
+    if mask is not None:
+        inside = mask[size]
+        x = x * (inside[:, None, :, None] * inside[:, None, None, :])
+    return x.to(dtype)
 
 
 @cache
@@ -120,7 +125,7 @@ def check_function(function: Callable[..., torch.Tensor], device: torch.device) 
     operations: Callable[..., torch.Tensor] = turn_by_operations
     for way, place in ((operations, torch.device("cpu")), (function, device)):
         leaf = source.to(place).requires_grad_(True)
-        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side)
+        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side, torch.float32)
         (gradient,) = torch.autograd.grad(patch, leaf, weight.to(place))
         found.append((patch.detach().cpu(), gradient.cpu()))
     if not all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*found, strict=True)):

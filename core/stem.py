@@ -7,7 +7,7 @@ resolution are twelve at half of it, and the gradient is a plain convolution int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,9 @@ class StemGradient:
         spare = -len(cells) % LANES
         padded = torch.cat([cells, cells.new_zeros(spare, *cells.shape[1:])])
         return cls(padded.contiguous(memory_format=torch.channels_last), channels, stride)
+
+    def to(self, dtype: torch.dtype) -> StemGradient:
+        return replace(self, weight=self.weight.to(dtype))
 
     def __call__(self, gradient: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Gradient (n, in, height, width) of the input, given that (n, out, h, w) of the output."""

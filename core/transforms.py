@@ -112,7 +112,7 @@ class ConeTransform:
         self._rotated_side = self.side + (1 if self._fraction.any() else 0)
         self._check_inside()
         self._plan_scaling(padded, size, device)
-        self._turn = Turn(self.side, self._rotated_side, mean, std, self.cone.patch.mask, device)
+        self._turn = Turn(self.side, self._rotated_side, mean, std, self.cone.patch.mask, device, network.dtype)
         self._device = device
 
     def _first(self, scaled: _Scaled) -> int:

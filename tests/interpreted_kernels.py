@@ -35,15 +35,24 @@ def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float 
     mask[1, :3] = mask[0, -2:] = 0
     colours = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.2, 0.3, 1.4])
     fractions = torch.rand(2, 4, generator=generator)
-    given = (source, theta, *fractions, torch.tensor([0, 1, 1, 0]), mask, *colours, side, rotated_side)
+    given = (source, theta, *fractions, torch.tensor([0, 1, 1, 0]), mask, *colours, side, rotated_side, torch.float32)
     weight = torch.randn(4, 3, side, side, generator=generator)
     expected, got = turn_by_operations(*given), FusedTurn.apply(*given)
-    (gradient,) = torch.autograd.grad(expected, source, weight)
+    (gradient,) = torch.autograd.grad(expected, source, weight, retain_graph=True)
     found = {"patch": _difference(got, expected)}
     for name, order in (("gradient", torch.contiguous_format), ("gradient_channels_last", torch.channels_last)):
         (own,) = torch.autograd.grad(got, source, weight.contiguous(memory_format=order), retain_graph=True)
         found[name] = _difference(own, gradient)
-    return {**found, "channels_last": got.is_contiguous(memory_format=torch.channels_last)}
+    # Triton's interpreter cuts off what a GPU rounds: a unit of the last of bfloat16's eight bits.
+    half = FusedTurn.apply(*given[:-1], torch.bfloat16)
+    (own,) = torch.autograd.grad(half, source, weight.to(torch.bfloat16))
+    (gradient,) = torch.autograd.grad(expected, source, weight.to(torch.bfloat16).float())
+    found["gradient_of_half"] = _difference(own, gradient)
+    return {
+        **found,
+        "half": bool(((half.float() - got).abs() <= got.abs() / 128).all()),
+        "channels_last": got.is_contiguous(memory_format=torch.channels_last),
+    }
 
 
 def _difference(got: torch.Tensor, expected: torch.Tensor) -> float:

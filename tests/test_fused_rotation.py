@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 import torch
@@ -35,6 +36,8 @@ def test_the_kernels_do_what_torchs_operations_do(found: dict[str, dict[str, flo
     assert found[case]["gradient"] < 1e-5
     assert found[case]["gradient_channels_last"] < 1e-5
     assert found[case]["channels_last"]
+    assert found[case]["half"]
+    assert found[case]["gradient_of_half"] < 1e-5
 
 
 def test_kernels_that_work_are_used(found: dict[str, dict[str, float | bool]]) -> None:
@@ -51,19 +54,22 @@ def test_the_kernels_compile_for_gpus(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
     kernels = importlib.import_module(KERNELS)
-    for kernel in (kernels._forward, kernels._backward):
+    for kernel, dtype in product((kernels._forward, kernels._backward), ("fp32", "bf16")):
         for shifted in (False, True):
             chosen = {"shifted": shifted, "pixels": kernels.BLOCK}
-            kinds = {name: _kind(name) for name in kernel.arg_names if name not in chosen}
+            kinds = {name: _kind(name, dtype) for name in kernel.arg_names if name not in chosen}
             source = ASTSource(kernel, kinds | dict.fromkeys(chosen, "constexpr"), constexprs=chosen)
             target = GPUTarget("cuda", capability, 32)
             made = triton.compile(source, target=target, options={"enable_fp_fusion": True})
             assert len(made.asm["cubin"]) > 1000
 
 
-def _kind(name: str) -> str:
+def _kind(name: str, dtype: str) -> str:
+    """The network's dtype is that of the patch, which `_forward` writes, and of its gradient."""
     if name == "size":
         return "*i64"
+    if name == "patch":
+        return f"*{dtype}"
     return "i32" if name.endswith("side") or name[1:].isdecimal() else "*fp32"
 
 

@@ -19,6 +19,7 @@ from core.blocks import Target
 from core.cone import fold_network
 from core.model import Network, load_network
 from core.optimiser import Optimiser, has_gradient
+from core.precision import OVERRIDE
 from core.recipe import Objective, Recipe
 from core.spec import ModelSpec
 
@@ -62,9 +63,11 @@ def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("target", [Target("1.1", "block"), Target("2.0", "in"), Target("3.1", "out")], ids=str)
 @pytest.mark.parametrize("of", ["neuron", "channel"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_step_stays_on_its_device(
-    network: Network, target: Target, of: Objective, monkeypatch: pytest.MonkeyPatch
+    network: Network, target: Target, of: Objective, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(OVERRIDE, dtype)
     with as_on_cuda(monkeypatch):
         optimiser = Optimiser(network, target, CHANNELS, Recipe(steps=4), 0, "exact", of)
         part = optimiser._part(CHANNELS)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from core.model import Network
-from core.precision import optimising
 from core.recipe import Recipe
 from core.stream import branch, read_block, residual_blocks
 
@@ -50,8 +49,8 @@ def render_lucent(
             tick()
         return neuron(features)
 
-    # Ours has TF32 in its steps where the device does, and so has Lucent wherever else it is run.
-    with _quiet(), optimising(network.device):
+    # In TF32 where a CUDA device has it: torch's default, so that is what Lucent has wherever else it is run.
+    with _quiet(), torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
         images = render.render_vis(
             model,
             objectives.Objective(objective),

@@ -17,6 +17,7 @@ from core.blocks import TENSORS, Target
 from core.fourier import Spectrum
 from core.model import Network, objective
 from core.optimiser import channel_generator
+from core.precision import step_dtype
 from core.recipe import Recipe
 from core.transforms import ConeTransform, draw_choices
 from core.visualize import visualize
@@ -140,7 +141,8 @@ def shares(network: Network, target: Target, batch: int, steps: int) -> dict[str
     info, device, recipe = network.info, network.device, Recipe()
     jitter = recipe.jitter_for(info.fields[str(target)].size)
     read = objective(target)
-    transform = ConeTransform(network.folded, target.block, read, recipe, jitter, info.input_size, info.mean, info.std)
+    folded = network.folded.to(step_dtype(device))
+    transform = ConeTransform(folded, target.block, read, recipe, jitter, info.input_size, info.mean, info.std)
     spectrum = Spectrum.patch(info.input_size, recipe.decay, transform.start, transform.stop, device)
     generator = channel_generator(0, target, 0)
     half = info.input_size // 2 + 1
