@@ -132,7 +132,8 @@ class FusedTurn(torch.autograd.Function):
         source_side = source.shape[-1]
         ctx.save_for_backward(theta, down, right, size, masks, std)
         ctx.sides = source_side, rotated_side, side
-        out = source.new_empty(len(source), side, side, 3, dtype=dtype).permute(0, 3, 1, 2)
+        shape = (len(source), 3, side, side)
+        out = torch.empty(shape, dtype=dtype, device=source.device, memory_format=torch.channels_last)
         with _on(source):
             _forward[_grid(side, len(source))](
                 source, theta, down, right, size, masks, mean, std, out, source_side, rotated_side, side,
