@@ -156,10 +156,8 @@ def _fit(x: torch.Tensor, have: Interval, start: int, stop: int) -> torch.Tensor
     """Crops or zero-pads both axes of `x`, which holds interval `have`, to positions start to stop - 1."""
     if (start, stop) == (have.start, have.stop):
         return x
+    # Negative padding crops, and its gradient keeps the order of channels, as that of a slice does not.
     left, right = have.start - start, stop - have.stop
-    if left <= 0 and right <= 0:
-        x = x[:, :, -left : x.shape[2] + right, -left : x.shape[3] + right]
-        return x.contiguous(memory_format=torch.channels_last)
     return F.pad(x, (left, right, left, right))
 
 

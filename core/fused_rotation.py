@@ -18,9 +18,11 @@ from torch.autograd.function import once_differentiable
 
 BLOCK = 256
 """Pixels of a program. Neighbours share most of what they read, and a warp is 32 of them."""
+DRAWS = ["theta", "down", "right", "size"]
+"""Slices of the draws of all steps, aligned in another way at each: that is no reason to compile anew."""
 
 
-@triton.jit(do_not_specialize=["source_side", "rotated_side", "side"])
+@triton.jit(do_not_specialize=["source_side", "rotated_side", "side"], do_not_specialize_on_alignment=DRAWS)
 def _forward(  # type: ignore[no-untyped-def]
     source, theta, down, right, size, masks, mean, std, patch,
     source_side, rotated_side, side, shifted: tl.constexpr, pixels: tl.constexpr,
@@ -64,7 +66,10 @@ def _forward(  # type: ignore[no-untyped-def]
     tl.store(place + 2, (blue - tl.load(mean + 2)) / tl.load(std + 2) * shown, mask=wanted)
 
 
-@triton.jit(do_not_specialize=["source_side", "rotated_side", "side", "s0", "s1", "s2", "s3"])
+@triton.jit(
+    do_not_specialize=["source_side", "rotated_side", "side", "s0", "s1", "s2", "s3"],
+    do_not_specialize_on_alignment=DRAWS,
+)
 def _backward(  # type: ignore[no-untyped-def]
     patch, theta, down, right, size, masks, std, out,
     source_side, rotated_side, side, s0, s1, s2, s3, shifted: tl.constexpr, pixels: tl.constexpr,

@@ -55,28 +55,29 @@ class _Resample(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, resampler: Resampler, rows: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
-        ctx.resampler, ctx.rows, ctx.columns = resampler, rows, columns
         n, c, height, width = x.shape
         x = x.contiguous()
         wide = x.new_empty(n, c * height, resampler.outputs)
-        for outputs, inputs, matrices in resampler.bands(columns):
+        across = list(resampler.bands(columns))
+        for outputs, inputs, matrices in across:
             torch.bmm(x.view(n, c * height, width)[..., inputs], matrices.transpose(1, 2), out=wide[..., outputs])
         scaled = x.new_empty(n * c, resampler.outputs, resampler.outputs)
-        for outputs, inputs, matrices in resampler.bands(rows):
-            each = matrices.repeat_interleave(c, dim=0)
-            torch.bmm(each, wide.view(n * c, height, -1)[:, inputs], out=scaled[:, outputs])
+        down = [(outputs, inputs, m.repeat_interleave(c, dim=0)) for outputs, inputs, m in resampler.bands(rows)]
+        for outputs, inputs, matrices in down:
+            torch.bmm(matrices, wide.view(n * c, height, -1)[:, inputs], out=scaled[:, outputs])
+        ctx.bands, ctx.side = (across, down), resampler.inputs
         return scaled.view(n, c, resampler.outputs, resampler.outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        resampler, gradient = ctx.resampler, gradient.contiguous()
+        (across, down), side, gradient = ctx.bands, ctx.side, gradient.contiguous()
         n, c, outputs_side, _ = gradient.shape
-        wide = gradient.new_zeros(n * c, resampler.inputs, outputs_side)
-        for outputs, inputs, matrices in resampler.bands(ctx.rows):
-            each = matrices.repeat_interleave(c, dim=0).transpose(1, 2)
-            wide[:, inputs].baddbmm_(each, gradient.view(n * c, outputs_side, -1)[:, outputs])
-        x = gradient.new_zeros(n, c * resampler.inputs, resampler.inputs)
-        for outputs, inputs, matrices in resampler.bands(ctx.columns):
+        wide = gradient.new_zeros(n * c, side, outputs_side)
+        for outputs, inputs, matrices in down:
+            part = gradient.view(n * c, outputs_side, -1)[:, outputs]
+            wide[:, inputs].baddbmm_(matrices.transpose(1, 2), part)
+        x = gradient.new_zeros(n, c * side, side)
+        for outputs, inputs, matrices in across:
             x[..., inputs].baddbmm_(wide.view(n, -1, outputs_side)[..., outputs], matrices)
-        return x.view(n, c, resampler.inputs, resampler.inputs), None, None, None
+        return x.view(n, c, side, side), None, None, None

@@ -9,10 +9,12 @@ thirty times as many bytes.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
 import torch
@@ -91,7 +93,7 @@ def turn_by_operations(
 def fused_function(device: torch.device) -> Any:
     """`turn_by_operations` as one kernel where that works, else None, and a warning says why. Tried once a device."""
     try:
-        if not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        if not any(map(shutil.which, (os.environ.get("CC", "cc"), "cc", "gcc", "clang"))):
             raise RuntimeError("Triton needs a C compiler and there is none")
         from core.fused_rotation import FusedTurn
 
@@ -104,8 +106,18 @@ def fused_function(device: torch.device) -> Any:
 
 
 def check_function(function: Callable[..., torch.Tensor], device: torch.device) -> None:
-    """Raises RuntimeError when `function` says anything else on a small map than torch's own operations on a CPU."""
-    side, rotated_side, source_side = 12, 13, 16
+    """Raises RuntimeError when `function` says anything else on a small map than torch's own operations on a CPU.
+
+    In every way that it is used: with and without a fraction of a pixel, in both dtypes of an optimisation's steps.
+    """
+    for rotated_side, (dtype, close) in product((13, 12), ((torch.float32, 1e-4), (torch.bfloat16, 2e-2))):
+        _check(function, device, rotated_side, dtype, close)
+
+
+def _check(
+    function: Callable[..., torch.Tensor], device: torch.device, rotated_side: int, dtype: torch.dtype, close: float
+) -> None:
+    side, source_side = 12, 16
     generator = torch.Generator().manual_seed(0)
     source, weight = (torch.rand(2, 3, width, width, generator=generator) for width in (source_side, side))
     reach, half = (source_side - 1) / 2, (rotated_side - 1) / 2
@@ -125,10 +137,10 @@ def check_function(function: Callable[..., torch.Tensor], device: torch.device) 
     operations: Callable[..., torch.Tensor] = turn_by_operations
     for way, place in ((operations, torch.device("cpu")), (function, device)):
         leaf = source.to(place).requires_grad_(True)
-        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side, torch.float32)
-        (gradient,) = torch.autograd.grad(patch, leaf, weight.to(place))
-        found.append((patch.detach().cpu(), gradient.cpu()))
-    if not all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*found, strict=True)):
+        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side, dtype)
+        (gradient,) = torch.autograd.grad(patch, leaf, weight.to(place, dtype))
+        found.append((patch.detach().float().cpu(), gradient.cpu()))
+    if not all(torch.allclose(a, b, rtol=close, atol=close) for a, b in zip(*found, strict=True)):
         raise RuntimeError("it differs from torch's own operations")
 
 

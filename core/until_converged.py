@@ -29,7 +29,8 @@ class _Image:
     parameters: torch.Tensor
     draws: Draws
     age: int = 0
-    moved: bool = False
+    moved: torch.Tensor | None = None
+    """Whether it had a gradient, on its device: a GPU is not to be waited for."""
     samples: list[float] = field(default_factory=list)
 
 
@@ -55,7 +56,8 @@ class ConvergingOptimiser(Optimiser):
                 self.backward(torch.cat([image.parameters for image in part]), _next_draws(part), own)
             for image in active:
                 if image.age == 0 or image.age + 1 in self.sampled:
-                    image.moved |= bool(has_gradient(image.parameters))
+                    moves = has_gradient(image.parameters)
+                    image.moved = moves if image.moved is None else image.moved | moves
             adam.step()
             for image in active:
                 image.age += 1
@@ -76,7 +78,7 @@ class ConvergingOptimiser(Optimiser):
         ended.sort(key=lambda image: image.row)
         images = np.concatenate([self.images(image.parameters) for image in ended])
         trace = np.stack([_stretched(image.samples) for image in ended])
-        moved = np.array([image.moved for image in ended])
+        moved = np.array([bool(image.moved) for image in ended])
         return self.result(images, trace, moved, tuple(image.age for image in ended))
 
     def _begin(self, row: int, channel: int) -> _Image:

@@ -13,6 +13,8 @@ from core.optimiser import FZBatch, Optimiser, Watch
 from core.recipe import Capture, Objective, Recipe
 from core.until_converged import ConvergingOptimiser
 
+NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
+
 
 def visualize(
     network: Network,
@@ -56,5 +58,9 @@ def visualize(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """On CUDA torch has an error of its own for that; on a CPU it is a RuntimeError like any other but for its text."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Torch has an error of its own for that; its CPU allocator and the libraries of CUDA have words only.
+
+    cuDNN finds no engine when none of those it has gets the memory it wants; where that is not why, halving ends in the
+    same error.
+    """
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in NO_MEMORY)

@@ -33,6 +33,11 @@ class JobStoppedError(Exception):
     """Somebody asked the job to stop."""
 
 
+def batches_at_once(device: torch.device) -> int:
+    """Batches that are optimised at the same time: one a lane on a CPU; of CUDA's lanes one has the device."""
+    return lane_count(device) if device.type == "cpu" else 1
+
+
 def lane_count(device: torch.device) -> int:
     """Batches under way at once: one a core on a CPU; on CUDA one more, optimised while the other is written."""
     return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 2
@@ -258,6 +263,9 @@ class JobRun(Work):
     def _lane(self, threads: int) -> None:
         torch.set_num_threads(threads)
         try:
+            if self.network.device.type == "cuda":
+                # Every thread has a current device of its own.
+                torch.cuda.set_device(self.network.device)
             while self._halted is None and self._once():
                 pass
         except BaseException as error:

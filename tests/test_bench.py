@@ -1,9 +1,16 @@
 import json
 
 import pytest
+import torch
 
+from core.bench import speed as bench_speed
 from core.bench.quality import Quality
 from core.bench.results import compare, differing_machine
+from core.blocks import Target
+from core.errors import UsageError
+from core.model import load_network
+from core.spec import ModelSpec
+from core.work import batches_at_once
 from tui.cli import main
 
 
@@ -22,6 +29,33 @@ def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(tmp_path, 
     assert len(found["quality"][0]["ours"]) == 2
     assert found["machine"]["model"] == "demo"
     assert "1.1 block:" in capfd.readouterr().out
+
+
+def test_lucent_is_not_compared_on_a_device_that_it_does_not_work_on(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    network = load_network(ModelSpec("demo"), "cpu")
+    with pytest.raises(UsageError, match="torch-lucent works on cuda:0 here, not on cpu; use --device cuda:0, or hide"):
+        bench_speed.speed(network, "1.1", 2, 1, 1)
+
+
+def test_ours_is_timed_with_as_many_batches_as_a_job_optimises_at_once():
+    assert batches_at_once(torch.device("cuda")) == 1
+    assert batches_at_once(torch.device("cpu")) == min(torch.get_num_threads(), 4)
+
+
+def test_a_lane_that_fails_ends_the_others(monkeypatch):
+    monkeypatch.setattr(bench_speed, "batches_at_once", lambda device: 2)
+    network, seen = load_network(ModelSpec("demo"), "cpu"), []
+
+    def visualize(network, target, channels, recipe, watch):
+        seen.append(1)
+        for step in range(8 if len(seen) == 1 else 1):
+            watch(step, 8)
+        raise ValueError("no room")
+
+    monkeypatch.setattr(bench_speed, "visualize", visualize)
+    with pytest.raises(ValueError, match="no room"):
+        bench_speed.own_ms(network, Target("1.1", "block"), 2, 4)
 
 
 def test_quality_is_the_mean_ratio_of_pairs_with_a_t_interval():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from core.errors import UsageError
 from core.model import Network
 from core.recipe import Recipe
 from core.stream import branch, read_block, residual_blocks
@@ -20,6 +21,16 @@ def last_bn(network: Network, block: str) -> str:
     module = dict(residual_blocks(network.module))[block]
     last = branch(module)[-1][1]
     return next(name for name, found in network.module.named_modules() if found is last).replace(".", "_")
+
+
+def check_lucent_device(device: torch.device) -> None:
+    """Raises UsageError for one that Lucent does not work on: it takes the first CUDA device, or a CPU without any."""
+    wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if str(device) not in (wanted, wanted.removesuffix(":0")):
+        raise UsageError(
+            f"torch-lucent works on {wanted} here, not on {device}; use --device {wanted}, "
+            "or hide devices with CUDA_VISIBLE_DEVICES"
+        )
 
 
 def render_lucent(

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from core.activations import BlockReader
-from core.bench.lucent import Unaliased, render_lucent
+from core.bench.lucent import Unaliased, check_lucent_device, render_lucent
 from core.blocks import Target
 from core.model import Network
 from core.optimiser import Watch
@@ -56,6 +56,7 @@ def quality(
 
     `watch` is told image-steps done and in all, both engines' together.
     """
+    check_lucent_device(network.device)
     recipe = Recipe(steps=steps)
     reader = BlockReader(network, block)
     size = network.info.fields[f"{block}.block"].size

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.bench.lucent import last_bn, render_lucent
+from core.bench.lucent import check_lucent_device, last_bn, render_lucent
 from core.blocks import TENSORS, Target
 from core.fourier import Spectrum
 from core.model import Network, objective
@@ -21,7 +21,7 @@ from core.precision import step_dtype
 from core.recipe import Recipe
 from core.transforms import ConeTransform, draw_choices
 from core.visualize import visualize
-from core.work import lane_count
+from core.work import batches_at_once
 
 WARM_UP = 2
 """Steps of each run that are not counted."""
@@ -73,6 +73,7 @@ class _EnoughError(Exception):
 
 def speed(network: Network, block: str, batch: int, rounds: int, steps: int) -> Speed:
     """Times one block: `rounds` rounds of `steps` steps of ours, of Lucent's `render_vis` as it is, and frozen."""
+    check_lucent_device(network.device)
     target = Target(block, "block")
     size = network.info.fields[str(target)].size
     layer = last_bn(network, block)
@@ -87,19 +88,21 @@ def speed(network: Network, block: str, batch: int, rounds: int, steps: int) -> 
         ours.append(own_ms(network, target, batch, steps))
         network.module.requires_grad_(True)
         try:
-            lucents.append(_median_ms(lucent, steps))
+            lucents.append(_median_ms(lucent, network.device, steps))
         finally:
             network.module.requires_grad_(False)
-        frozen.append(_median_ms(lucent, steps))
-    lanes = lane_count(network.device)
+        frozen.append(_median_ms(lucent, network.device, steps))
+    lanes = batches_at_once(network.device)
+    batch = min(batch, network.info.target_channels(target))
     return Speed(block, batch, lanes, Timing.of(ours), Timing.of(lucents), Timing.of(frozen))
 
 
 def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
     """Milliseconds an image and step of ours: as many batches at once as `compute` has, the same channels in each."""
-    channels = [c % network.info.target_channels(target) for c in range(batch)]
-    lanes, threads = lane_count(network.device), torch.get_num_threads()
+    channels = range(min(batch, network.info.target_channels(target)))
+    lanes, threads = batches_at_once(network.device), torch.get_num_threads()
     times: list[float] = []
+    failed: list[BaseException] = []
     together = threading.Barrier(lanes)
 
     def lane() -> None:
@@ -108,7 +111,12 @@ def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
         def run(tick: Callable[[], None]) -> None:
             visualize(network, target, channels, Recipe(), watch=lambda step, all_steps: tick())
 
-        times.append(_median_ms(run, steps, together.wait))
+        try:
+            times.append(_median_ms(run, network.device, steps, together.wait))
+        except BaseException as error:
+            # The other lanes would wait for this one for ever.
+            together.abort()
+            failed.append(error)
 
     workers = [threading.Thread(target=lane) for _ in range(lanes)]
     for worker in workers:
@@ -116,7 +124,9 @@ def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
     for worker in workers:
         worker.join()
     torch.set_num_threads(threads)
-    return float(np.mean(times)) / (batch * lanes)
+    if failed:
+        raise next((error for error in failed if not isinstance(error, threading.BrokenBarrierError)), failed[0])
+    return float(np.mean(times)) / (len(channels) * lanes)
 
 
 def every_tensor(network: Network, batch: int, steps: int) -> dict[str, dict[str, float]]:
@@ -192,18 +202,24 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _median_ms(
-    run: Callable[[Callable[[], None]], None], steps: int, start: Callable[[], object] | None = None
+    run: Callable[[Callable[[], None]], None],
+    device: torch.device,
+    steps: int,
+    start: Callable[[], object] | None = None,
 ) -> float:
-    """Median time of a step; `start` is called before the first that counts."""
+    """Median time of a step, on CUDA the mean; `start` is called before the first that counts.
+
+    A GPU is waited for before the first and after the last of them only: `compute` does not wait for it either.
+    """
     times: list[float] = []
     last = 0.0
     seen = 0
 
     def tick() -> None:
         nonlocal last, seen
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
         seen += 1
+        if seen in (WARM_UP, WARM_UP + steps):
+            _synchronise(device)
         if seen == WARM_UP and start is not None:
             start()
         now = time.perf_counter()
@@ -215,4 +231,4 @@ def _median_ms(
 
     with suppress(_EnoughError):
         run(tick)
-    return 1000 * float(np.median(times))
+    return 1000 * float(np.mean(times) if device.type == "cuda" else np.median(times))

@@ -48,7 +48,7 @@ streamscope bench --compare before.json after.json
 @click.option(
     "--block", "blocks", multiple=True, metavar="B", help=f"Blocks to measure.  [default: {', '.join(STUDIED)}]"
 )
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images of one batch of ours.")
+@click.option("--batch", type=click.IntRange(min=1), help="Images of one batch of ours.  [default: as `compute`]")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds; both take turns.")
 @click.option("--steps", type=click.IntRange(min=1), default=6, show_default=True, help="Steps of a round that count.")
 @click.option(
@@ -73,7 +73,7 @@ streamscope bench --compare before.json after.json
 def command(
     given: Given,
     blocks: tuple[str, ...],
-    batch: int,
+    batch: int | None,
     rounds: int,
     steps: int,
     parts: str,
@@ -93,6 +93,7 @@ def command(
     if unknown:
         raise UsageError(f"unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
     from core.allocator import keep_freed_memory
+    from core.batch import default_batch
     from core.bench import quality as quality_of
     from core.bench import results, speed
     from core.model import load_network
@@ -100,6 +101,7 @@ def command(
     with download_progress(f"downloading {given.model}") as progress:
         network = load_network(given.spec, given.device, progress)
     keep_freed_memory()
+    batch = batch or default_batch(network.info, network.device)
     names = blocks or STUDIED
     picked = {block: parse_channels(channels, network.info.block(block).channels) for block in names}
     found: dict[str, Any] = {"machine": results.header(network)}
