@@ -15,13 +15,20 @@ CASES = {"shifted": (20, 21, 25), "whole": (13, 13, 17), "out": (17, 18, 12)}
 CPU = torch.device("cpu")
 
 
-def rotations(degrees: list[float], shifts: list[tuple[float, float]], side: int, source: int) -> torch.Tensor:
+def rotations(
+    degrees: list[float],
+    shifts: list[tuple[float, float]],
+    side: int,
+    source: int,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """`theta` (n, 2, 3) of rotations about the centre of a map and shifts in px of its source, right and down."""
     half, reach = (side - 1) / 2, (source - 1) / 2
     rows = []
     for degree, (x, y) in zip(degrees, shifts, strict=True):
         cos, sin = (f(math.radians(degree)) * half / reach for f in (math.cos, math.sin))
         rows.append([[cos, -sin, x / reach], [sin, cos, y / reach]])
-    return torch.tensor(rows)
+    return torch.tensor(rows, dtype=dtype)
 
 
 def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float | bool]:

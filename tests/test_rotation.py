@@ -1,25 +1,14 @@
-import math
-
 import pytest
 import torch
 
 from core.rotation import _Rotate, rotate
-
-
-def _theta(degrees: list[float], shifts: list[tuple[float, float]], side: int, source: int) -> torch.Tensor:
-    half, reach = (side - 1) / 2, (source - 1) / 2
-    rows = []
-    for degree, (x, y) in zip(degrees, shifts, strict=True):
-        cos, sin = math.cos(math.radians(degree)), math.sin(math.radians(degree))
-        rows.append(
-            [[cos * half / reach, -sin * half / reach, x / reach], [sin * half / reach, cos * half / reach, y / reach]]
-        )
-    return torch.tensor(rows, dtype=torch.float64)
+from tests.interpreted_kernels import rotations
 
 
 @pytest.mark.parametrize(("side", "source"), [(43, 47), (30, 20), (20, 33)])
 def test_the_gathered_gradient_is_that_of_grid_sample(side, source):
-    theta = _theta([0, 5, -5, 1, -30, 45], [(0, 0), (0.3, -0.7), (2, 1.5), (0.5, 0.5), (0, 3.2), (1, 1)], side, source)
+    degrees, shifts = [0, 5, -5, 1, -30, 45], [(0, 0), (0.3, -0.7), (2, 1.5), (0.5, 0.5), (0, 3.2), (1, 1)]
+    theta = rotations(degrees, shifts, side, source, torch.float64)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(len(theta), 3, source, source, generator=generator, dtype=torch.float64).requires_grad_(True)
     weight = torch.randn(len(theta), 3, side, side, generator=generator, dtype=torch.float64)

@@ -44,6 +44,7 @@ KEPT_BYTES = 256 * 2**20
 """Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
 
 Content = TypeVar("Content")
+Merged = TypeVar("Merged")
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ class FZSet:
         self._problems = problems or Problems()
         self._listings = Listings(self._problems)
         self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
-        self._records: dict[Path, tuple[Names, dict[int, FZRecord]]] = {}
-        self._stored: dict[Path, tuple[Names, frozenset[int]]] = {}
-        self._own: dict[Path, tuple[Names, Own | None]] = {}
+        self._known: dict[tuple[Path, str], tuple[Names, Any]] = {}
         self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
         self._siblings: dict[Path, FZSet] = {}
         self._lock = threading.RLock()
@@ -103,36 +102,21 @@ class FZSet:
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
-        folder = self._fz_folder(target, retry)
-        with self._lock:
-            names = self._listings.names(folder)
-            known = self._records.get(folder)
-            if known is not None and known[0] == names:
-                return known[1]
-            batches = self._read_batches(folder, "fzs", names, lambda path: read_fzs(path, self.key.seed + retry))
+
+        def by_channel(batches: Sequence[FZBatch]) -> dict[int, FZRecord]:
             first: dict[int, FZRecord] = {}
             for batch in sorted(batches, key=_commit_order):
                 for record in batch.records:
                     first.setdefault(record.channel, record)
-            records = dict(sorted(first.items()))
-            # What could not be read is tried again next time: a network disk may have hiccuped.
-            if len(batches) == len(names):
-                self._records[folder] = (names, records)
-            return records
+            return dict(sorted(first.items()))
+
+        folder = self._fz_folder(target, retry)
+        return self._merged(folder, "fzs", lambda path: read_fzs(path, self.key.seed + retry), by_channel)
 
     def stored(self, target: Target, retry: int = 0) -> frozenset[int]:
         """Channels whose FZ is stored: what planning needs of `fzs`, in a third of its time."""
         folder = self._fz_folder(target, retry)
-        with self._lock:
-            names = self._listings.names(folder)
-            known = self._stored.get(folder)
-            if known is not None and known[0] == names:
-                return known[1]
-            batches = self._read_batches(folder, "channels", names, read_channels)
-            channels = frozenset(chain.from_iterable(batches))
-            if len(batches) == len(names):
-                self._stored[folder] = (names, channels)
-            return channels
+        return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
 
     def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
         """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
@@ -214,17 +198,7 @@ class FZSet:
 
         Do not change its arrays.
         """
-        folder = self._measures_folder(block, tensor, retry)
-        with self._lock:
-            names = self._listings.names(folder)
-            known = self._own.get(folder)
-            if known is not None and known[0] == names:
-                return known[1]
-            batches = self._read_batches(folder, "measures", names, read_measures)
-            merged = _merge_own(sorted(batches, key=_commit_order))
-            if len(batches) == len(names):
-                self._own[folder] = (names, merged)
-            return merged
+        return self._merged(self._measures_folder(block, tensor, retry), "measures", read_measures, _merge_own)
 
     def commit_measures(
         self,
@@ -340,6 +314,27 @@ class FZSet:
             self._report(path, error)
         return None
 
+    def _merged(
+        self,
+        folder: Path,
+        what: str,
+        read: Callable[[Path], Content],
+        merge: Callable[[Sequence[Content]], Merged],
+    ) -> Merged:
+        """What `merge` makes of what `read` says of every intact batch: the same object until the folder changes."""
+        with self._lock:
+            names = self._listings.names(folder)
+            known = self._known.get((folder, what))
+            if known is not None and known[0] == names:
+                found: Merged = known[1]
+                return found
+            batches = self._read_batches(folder, what, names, read)
+            merged = merge(batches)
+            # What could not be read is tried again next time: a network disk may have hiccuped.
+            if len(batches) == len(names):
+                self._known[folder, what] = (names, merged)
+            return merged
+
     def _read_batches(self, folder: Path, what: str, names: Names, read: Callable[[Path], Content]) -> list[Content]:
         """What `read` says of every intact batch; `what` names it, so that each batch is read for it once only."""
         before = self._batches.get((folder, what), {})
@@ -417,6 +412,7 @@ def _merge_own(batches: Sequence[MeasuredBatch]) -> Own | None:
     """By channel; of two batches that measured one channel the first counts."""
     if not batches:
         return None
+    batches = sorted(batches, key=_commit_order)
     channels, first = np.unique(np.concatenate([batch.channels for batch in batches]), return_index=True)
     plain = np.concatenate([batch.own for batch in batches])[first]
     scaled = [batch.own_scaled for batch in batches if batch.own_scaled is not None]
