@@ -3,7 +3,7 @@
 `grid_sample`'s own gradient adds up with atomics there, in whatever order they come. A source pixel is read only by the
 output pixels whose position falls within one pixel of it: at most the nine around the place that it is rotated to. So
 the gradient can be gathered instead: in one kernel where Triton works, else by torch's own operations, which move
-thirty times as many bytes.
+some eighty times as many bytes.
 """
 
 from __future__ import annotations

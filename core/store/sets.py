@@ -114,7 +114,7 @@ class FZSet:
         return self._merged(folder, "fzs", lambda path: read_fzs(path, self.key.seed + retry), by_channel)
 
     def stored(self, target: Target, retry: int = 0) -> frozenset[int]:
-        """Channels whose FZ is stored: what planning needs of `fzs`, in a third of its time."""
+        """Channels whose FZ is stored: what planning needs of `fzs`, in half of its time."""
         folder = self._fz_folder(target, retry)
         return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
 
