@@ -286,13 +286,15 @@ class Cone:
         needed = window_inputs(window, self._stemmed)
         stem = self.network.stem
         x = _fit(x, self.patch, *needed)
-        x = torch.relu_(stem_convolution(x, stem.weight, stem.bias, self.network.stem_gradient))
-        x = masked(x, self._stemmed, size_index)
+        x, after = stem_convolution(x, stem.weight, stem.bias, self.network.stem_gradient), self._stemmed
         if self.network.pool is not None:
-            # The pool pads with -inf, or gets zeros: after a ReLU both give the same maximum.
+            x = masked(x, self._stemmed, size_index)
+            # The pool pads with -inf, or gets zeros: after a ReLU both give the same maximum. The ReLU of the maximum
+            # is the maximum of the ReLUs, of a quarter as many positions.
             x, padding = _placed(self.network.pool, x, self._stemmed, *window_inputs(self.network.pool, self._pooled))
             x = F.max_pool2d(x, self.network.pool.kernel, self.network.pool.stride, padding)
-            x = masked(x, self._pooled, size_index)
+            after = self._pooled
+        x = masked(torch.relu_(x), after, size_index)
         steps = self._steps[:-1] if self._final is not None else self._steps
         for step in steps:
             bypass, own = step(x, size_index)
