@@ -15,11 +15,13 @@ DEFAULT_MODEL = "resnet18"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The model and the store that commands are to be about; None for what a command finds by itself."""
+    """The model, the store and the set that commands are to be about; None and () for what they find by themselves."""
 
     model: str = DEFAULT_MODEL
     weights: Path | None = None
     cache: Path | None = None
+    of_set: tuple[str, ...] = ()
+    """Options that name the set, as `set_words` gives them."""
 
     def __call__(self, *words: object) -> str:
         """`streamscope --model demo scan DIR` for the words `scan`, `DIR`."""
@@ -31,6 +33,10 @@ class CommandLine:
         if self.cache is not None:
             common += ["--cache", self.cache]
         return shlex.join(str(word) for word in ("streamscope", *common, *words))
+
+    def on_set(self, *words: object) -> str:
+        """The same for a command that reads or makes one set."""
+        return self(*words, *self.of_set)
 
 
 HERE = CommandLine()

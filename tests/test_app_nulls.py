@@ -101,6 +101,23 @@ async def test_what_is_not_computed_is_said_with_the_command_that_does(tmp_path:
         assert lines["seeds"].endswith("no other is computed")
 
 
+async def test_the_commands_that_are_named_are_about_the_set_that_is_shown(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("2.1",))
+    commit_measures(store.set(INFO, dataclasses.replace(KEY, seed=4), create=True), "2.0", range(8), [1] * 8)
+    async with opened(options(tmp_path, seed=4), size=(200, 60)) as (app, pilot):
+        await pilot.press("H")
+        await until(pilot, lambda: "streamscope nulls --block B" in screen_text(app))
+        assert "--shams --untrained --seed 4" in screen_text(app)
+        await pilot.press("escape")
+        channels_screen(app).table.move_to(("2.0", 7))
+        await pilot.press("enter")
+        await until(pilot, lambda: "streamscope curves --seed 4" in screen_text(app))
+        await until(
+            pilot, lambda: "nulls --block 2.0 --shams --untrained --seed 4" in " ".join(screen_text(app).split())
+        )
+        assert "scan DIR --seed" not in screen_text(app)
+
+
 async def test_shares_are_shown_and_keys_answered_while_nulls_are_read(tmp_path: Path) -> None:
     store_with_nulls(tmp_path)
     reader = NullsReader(tmp_path / "cache", INFO, KEY)

@@ -105,7 +105,7 @@ def curves_text(facts: Facts, width: int, height: int, commands: CommandLine = H
         for on in ("in", "block"):
             if (on, on) in curves.values:
                 lines += _one_plot(name, on, curves, width, height)
-    return lines or [Text(f"no tuning curves yet: run '{commands('curves')}'", style=DIM)]
+    return lines or [Text(f"no tuning curves yet: run '{commands.on_set('curves')}'", style=DIM)]
 
 
 def _one_plot(name: str, on: str, curves: OwnCurves, width: int, height: int) -> list[Text]:

@@ -95,7 +95,7 @@ def against_nulls(nulls: Nulls, width: int, commands: CommandLine = HERE) -> lis
 
 def lacking_text(lacking: Sequence[str], commands: CommandLine = HERE, block: str = "B") -> str:
     """How to compute what is lacking of a block; `lacking` are options of the command."""
-    return f"not computed: {commands('nulls', '--block', block, *' '.join(lacking).split())}"
+    return f"not computed: {commands.on_set('nulls', '--block', block, *' '.join(lacking).split())}"
 
 
 def share_text(share: Proportion | None) -> Text:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.hints import CommandLine
+from core.hints import CommandLine, set_words
 from core.store import JobState
 from tui.channel_facts import FactsReader
 from tui.given import command_line
@@ -35,7 +36,7 @@ class Views:
             "detail": self._detail,
             "jobs": self._jobs,
             "spectrum": lambda screen, reading: self._open(
-                SpectrumScreen(screen, self._nulls(reading), self._commands)
+                SpectrumScreen(screen, self._nulls(reading), self._commands(reading))
             ),
             "zoom": self._zoom,
         }
@@ -76,12 +77,12 @@ class Views:
             return
         options = self._app.options
         facts = FactsReader(options.cache, reading.info, reading.key, options.images)
-        self._open(DetailScreen(screen, facts, self._nulls(reading), self._commands))
+        self._open(DetailScreen(screen, facts, self._nulls(reading), self._commands(reading)))
 
-    @property
-    def _commands(self) -> CommandLine:
+    def _commands(self, reading: Reading) -> CommandLine:
         """Command lines about what the app shows."""
-        return command_line(self._app.options.spec, self._app.options.cache)
+        commands = command_line(self._app.options.spec, self._app.options.cache)
+        return replace(commands, of_set=set_words(reading.key, reading.info.default_recipe))
 
     def _nulls(self, reading: Reading) -> NullsReader:
         return NullsReader(self._app.options.cache, reading.info, reading.key)
