@@ -78,7 +78,8 @@ async def test_every_null_stands_beside_the_real_shares_of_its_block(tmp_path: P
         for name, null in zip(names, found.nulls, strict=True):
             if name == "shuffled":
                 both = null.shares["meets_both"]
-                wanted = f"{100 * both.share:.0f}% of {both.n}  p {null.p['meets_both']:.3f}"
+                ends = f"{100 * both.low:.0f}–{100 * both.high:.0f}"
+                wanted = f"{100 * both.share:.0f}% {ends}  p {null.p['meets_both']:.3f}"
                 assert lines[name].index(wanted) == right
                 continue
             assert lines[name].startswith(said(null.shares["scale_invariant"]), left)

@@ -64,8 +64,9 @@ def null_lines(nulls: Nulls) -> list[Text]:
         cell = share_text(of_all)
         line.append_text(cell).append(" " * max(1, CELL - len(cell)))
         if kind == "shuffled":
-            # Pairs share channels: an interval as of independent ones would be too narrow.
-            line.append(percent_text(of_both), BOLD).append(f" of {of_both.n}", DIM).append(f"  p {_p(nulls)}")
+            # Of thousands of pairs: their number has no room, and the interval says more.
+            line.append(percent_text(of_both), BOLD)
+            line.append(_interval_text(of_both), DIM).append(f"  p {_p(nulls)}")
         else:
             line.append_text(share_text(of_both))
         lines.append(line)
@@ -102,13 +103,16 @@ def share_text(share: Proportion | None) -> Text:
     """`26/128 20% 14–28`: k of n, the share and its interval; `–` where nothing is known."""
     if share is None or not share.n:
         return Text("–", style=DIM)
-    text = Text(f"{share.k}/{share.n} ").append(percent_text(share), BOLD)
-    return text.append(f" {100 * share.low:.0f}–{100 * share.high:.0f}", DIM)
+    return Text(f"{share.k}/{share.n} ").append(percent_text(share), BOLD).append(_interval_text(share), DIM)
 
 
 def percent_text(share: Proportion | None) -> str:
     """`20%`; `–` where nothing is known."""
     return f"{100 * share.share:.0f}%" if share is not None and share.n else "–"
+
+
+def _interval_text(share: Proportion) -> str:
+    return f" {100 * share.low:.0f}–{100 * share.high:.0f}" if share.n else ""
 
 
 def _abreast(columns: Sequence[tuple[str, Proportion | None, Proportion | None]], block: str) -> list[Text]:

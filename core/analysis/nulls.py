@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from core import measures
 from core.analysis.stability import Stability
-from core.analysis.statistics import Proportion, proportion
+from core.analysis.statistics import Proportion, clustered_proportion, paired_proportion, proportion
 from core.assemble import NEEDED, Readings, verdict_stability, verdicts
 from core.blocks import READ, ModelInfo, Tensor
 from core.recipe import SetKey
@@ -64,7 +64,10 @@ class NullShares:
 
 @dataclass(frozen=True)
 class SeedAgreement:
-    """How one block's verdicts fare with FZs of other seeds, over pairs of a channel and another seed."""
+    """How one block's verdicts fare with FZs of other seeds, over pairs of a channel and another seed.
+
+    Intervals allow for what the seeds of one channel have in common.
+    """
 
     seeds: int
     """The most seeds that any channel has, its own set's among them."""
@@ -139,9 +142,9 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
 
         (3)  B_c(S(FZ(I_d))) > relu(B_c(FZ(I_d)))        (4)  I_d(S-(FZ(B_c))) > relu(I_d(FZ(B_c)))
 
-    All pairs of different channels of which both FZs are measured count: n (n - 1), all shifts d = c + k. Pairs share
-    channels, so the interval of the null's share is too narrow; `p` is not: the share of the pairings (n - 1 shifts and
-    the real one) in which at least as many channels meet the criterion as really do. None for fewer than two channels.
+    All pairs of different channels of which both FZs are measured count: n (n - 1), all shifts d = c + k. The interval
+    allows for pairs that share a channel. `p` is the share of the pairings (n - 1 shifts and the real one) in which at
+    least as many channels meet the criterion as really do. None for fewer than two channels.
     """
     readings = Readings(fzset, [fzset.info.block(block)])
     channels = np.flatnonzero(readings.complete)
@@ -153,12 +156,11 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
     # Rows are what was shown: FZ(I_d) in the one, FZ(B_c) in the other. Both as (d, c):
     meets_input = measures.meets_input(down, plain).T
     pairs = {"meets_block": meets_block, "meets_input": meets_input, "meets_both": meets_block * meets_input}
-    off = ~np.eye(len(channels), dtype=bool)
     return NullShares(
         SHUFFLED,
         "shuffled",
         {name: proportion(np.diag(table)) for name, table in pairs.items()},
-        {name: proportion(table[off]) for name, table in pairs.items()},
+        {name: paired_proportion(table) for name, table in pairs.items()},
         {name: _pairing_p(table) for name, table in pairs.items()},
     )
 
@@ -211,15 +213,10 @@ def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
     holding = np.rint((stable.scale_invariant * stable.seeds)[several]) - invariant
     return SeedAgreement(
         int(stable.seeds.max()),
-        _counted(same, others),
-        _counted(holding[invariant], others[invariant]),
-        _counted(holding[~invariant], others[~invariant]),
+        clustered_proportion(same, others),
+        clustered_proportion(holding[invariant], others[invariant]),
+        clustered_proportion(holding[~invariant], others[~invariant]),
     )
-
-
-def _counted(holding: Floats, of: Floats) -> Proportion:
-    k, n = int(holding.sum()), int(of.sum())
-    return proportion(np.repeat([1.0, 0.0], [k, n - k]))
 
 
 def _shares(found: Mapping[str, Floats]) -> dict[str, Proportion]:

@@ -42,7 +42,7 @@ class Anova:
 
 @dataclass(frozen=True)
 class Proportion:
-    """k of n, and the Wilson interval of the share; all NaN where n is 0."""
+    """k of n, and the Wilson interval of the share, wider where trials depend on each other; all NaN where n is 0."""
 
     k: int
     n: int
@@ -91,8 +91,11 @@ def anova(groups: Sequence[ArrayLike]) -> Anova:
     return Anova(float(found.statistic), float(found.pvalue), means, sizes)
 
 
-def proportion_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's interval of k successes in n trials; (NaN, NaN) for none. 0 <= k <= n."""
+def proportion_interval(k: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's interval of k successes in n trials; (NaN, NaN) for none. 0 <= k <= n.
+
+    Neither need be whole: trials that depend on each other count as fewer.
+    """
     if not 0 <= k <= n:
         raise ValueError(f"{k} of {n} is no proportion")
     if n == 0:
@@ -110,3 +113,45 @@ def proportion(verdicts: ArrayLike) -> Proportion:
     values = np.asarray(verdicts, dtype=np.float64)
     k, n = int((values == 1).sum()), int((~np.isnan(values)).sum())
     return Proportion(k, n, *proportion_interval(k, n))
+
+
+def clustered_proportion(holding: ArrayLike, of: ArrayLike) -> Proportion:
+    """Of trials that come in clusters, (clusters,) each: how many hold, of how many.
+
+    Those of one cluster may depend on each other. The interval is Wilson's for the number of independent trials whose
+    share would vary as much (Rao and Scott, "A simple method for the analysis of clustered binary data", 1992).
+    """
+    k, n = (np.asarray(values, dtype=np.float64) for values in (holding, of))
+    k, n = k[n > 0], n[n > 0]
+    excess = k - k.sum() / n.sum() * n if len(n) else n
+    return _dependent_proportion(k.sum(), n.sum(), (excess**2).sum(), len(n))
+
+
+def paired_proportion(table: ArrayLike) -> Proportion:
+    """Of the truth values (1, 0, NaN for unknown) of all ordered pairs of two different things, an (n, n) table.
+
+    Pairs that share a thing may depend on each other. The interval is Wilson's for the number of independent trials
+    whose share would vary as much, by the variance that Fafchamps and Gubert ("The formation of risk sharing networks",
+    2007) take for such pairs: from the products of what two pairs have in excess, where they share a thing.
+    """
+    values = np.array(table, dtype=np.float64)
+    np.fill_diagonal(values, np.nan)
+    known = ~np.isnan(values)
+    k, n = np.nansum(values), known.sum()
+    excess = np.where(known, values - k / n, 0.0) if n else np.zeros_like(values)
+    # Sharing both things, a pair meets itself and its reverse twice.
+    twice = (excess**2).sum() + (excess * excess.T).sum()
+    products = ((excess.sum(axis=0) + excess.sum(axis=1)) ** 2).sum() - twice
+    return _dependent_proportion(k, n, products, int(known.any(axis=0).sum()))
+
+
+def _dependent_proportion(k: float, n: float, products: float, clusters: int) -> Proportion:
+    """`products` is the sum over all pairs of dependent trials of what both have in excess of the share.
+
+    Where all trials are alike nothing is known of their dependence, and every cluster counts as one.
+    """
+    trials: float = clusters
+    if products > 0 and clusters > 1:
+        variance = products / n**2 * clusters / (clusters - 1)
+        trials = min(n, k / n * (1 - k / n) / variance)
+    return Proportion(int(k), int(n), *proportion_interval(k / n * trials if n else 0, trials))
