@@ -165,9 +165,10 @@ class _Part:
     own: tuple[torch.Tensor, torch.Tensor]
 
 
-def split(items: Sequence[int], count: int) -> list[tuple[int, ...]]:
-    """Runs of `count` items, the last one shorter."""
-    return [tuple(items[first : first + count]) for first in range(0, len(items), count)]
+def split(items: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """As few runs of at most `most` items as there can be, of nearly the same length."""
+    runs, count = -(-len(items) // most), len(items)
+    return [tuple(items[count * run // runs : count * (run + 1) // runs]) for run in range(runs)]
 
 
 def has_gradient(parameters: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,11 @@ import torch
 from by_hand import forward_by_hand
 from networks import MIX, OVERWRITE, SCALE_INVARIANT, SKIP, hand_set_network
 
-from core import measures, visualize
+from core import measures, optimiser, visualize
 from core.activations import BlockReader, scale_down, scale_up
 from core.blocks import Target
 from core.fourier import from_8_bit
-from core.optimiser import NEVER_POSITIVE, NO_GRADIENT, NON_FINITE, SAMPLES, channel_generator
+from core.optimiser import NEVER_POSITIVE, NO_GRADIENT, NON_FINITE, SAMPLES, Optimiser, channel_generator, split
 from core.recipe import Recipe
 
 STEPS = Recipe(steps=128)
@@ -19,6 +19,26 @@ STEPS = Recipe(steps=128)
 @pytest.fixture(scope="module")
 def network():
     return hand_set_network()
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "lengths"), [(16, 12, [8, 8]), (16, 16, [16]), (7, 3, [2, 2, 3]), (2, 1, [1, 1]), (0, 4, [])]
+)
+def test_what_passes_together_is_of_nearly_the_same_number(count, most, lengths):
+    runs = split(range(count), most)
+    assert [len(run) for run in runs] == lengths
+    assert [item for run in runs for item in run] == list(range(count))
+
+
+def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(network, monkeypatch):
+    given = network, Target("1.1", "block"), [MIX, SKIP, SCALE_INVARIANT], Recipe(steps=40)
+    together = visualize.visualize(*given)
+    monkeypatch.setattr(optimiser, "LARGEST_MAP", 1)
+    assert Optimiser(*given, 0, "exact", "neuron").at_once == 1
+    alone = visualize.visualize(*given)
+    assert alone.activation == pytest.approx(together.activation, rel=1e-4)
+    assert alone.trace == pytest.approx(together.trace, rel=1e-4)
+    assert np.abs(alone.images.astype(int) - together.images).max() <= 1
 
 
 def test_the_activation_is_that_of_the_stored_image_in_a_full_forward_pass(network):
