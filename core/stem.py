@@ -34,7 +34,7 @@ class StemGradient:
         taps = -(-kernel // stride)
         beyond = taps * stride - kernel
         # Channels of a cell of stride x stride pixels by row, column and colour, which is an image's own channels-last
-        # order: cells become pixels by copying rows, four times as quick as `pixel_shuffle`.
+        # order: cells become pixels by copying rows, in less than a quarter of the time of `pixel_shuffle`.
         cells = F.pad(weight, (0, beyond, 0, beyond)).reshape(out, channels, taps, stride, taps, stride)
         cells = cells.permute(3, 5, 1, 0, 2, 4).reshape(channels * stride**2, out, taps, taps).flip(2, 3)
         spare = -len(cells) % LANES
@@ -52,8 +52,7 @@ class StemGradient:
         cells = cells[..., : s * s * c].reshape(n, rows, columns, s, s, c)
         pixels = cells.transpose(2, 3).reshape(n, rows * s, columns * s, c).permute(0, 3, 1, 2)
         # Beyond the last window lie pixels that no output reads, or that the last cell only half covers.
-        below, right = max(0, height - rows * s), max(0, width - columns * s)
-        return F.pad(pixels[:, :, :height, :width], (0, right, 0, below))
+        return F.pad(pixels, (0, width - columns * s, 0, height - rows * s))
 
 
 class _StemConv(torch.autograd.Function):

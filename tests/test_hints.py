@@ -19,6 +19,7 @@ from tui.given import command_line, default_cache
 
 
 def test_a_command_names_what_is_not_found_unasked() -> None:
+    assert CommandLine()("scan", "DIR") == "streamscope scan DIR"
     assert CommandLine(of_set=("--seed", "3"))("scan", "DIR") == "streamscope scan DIR"
     assert CommandLine(of_set=("--seed", "3")).on_set("curves") == "streamscope curves --seed 3"
     line = CommandLine("demo", Path("my weights.pth"), Path("/store"))("compute", *block_words(["1.0", "2.1"]))

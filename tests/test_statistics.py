@@ -106,7 +106,7 @@ def test_clusters_whose_trials_are_alike_count_as_one_trial_each():
     assert interval(found) == pytest.approx(proportion_interval(4.5, 9))
 
 
-def test_clusters_of_one_trial_each_are_independent_trials():
+def test_clusters_of_one_trial_each_count_as_one_trial_fewer():
     found = clustered_proportion([1, 0, 0, 1, 0], [1] * 5)
     # By the same n / (n - 1): 0.4 * 0.6 / (1.2 / 25 * 5 / 4) = 4 trials.
     assert interval(found) == pytest.approx(proportion_interval(1.6, 4))
@@ -163,6 +163,6 @@ def test_intervals_of_dependent_trials_hold_the_true_share_as_often_as_they_say(
         hits += found.low <= share <= found.high
         low, high = proportion_interval(found.k, found.n)
         naive += low <= share <= high
-    # 95 % is meant; as of independent trials it would be 34 to 92 %.
+    # 95 % is meant; as of independent trials it would be 37 to 92 %.
     assert 0.9 < hits / runs < 0.99
     assert naive < hits
