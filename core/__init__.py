@@ -1,3 +1,1 @@
-"""Analysis of a ResNet's residual stream. Knows nothing of the terminal; imports torch only where a module says so."""
-
-__version__ = "0.2.0"
+"""The analysis, without a terminal: models, FZs, measures, the store, tables, jobs and reports."""

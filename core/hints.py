@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import Recipe, SetKey
 
 DEFAULT_MODEL = "resnet18"
 """What a command line that names no model is about."""

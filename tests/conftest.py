@@ -22,6 +22,6 @@ def _own_places(tmp_path_factory, monkeypatch):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A report and the store that it is of; made once, since drawing its figures takes seconds. Only to be read."""
-    from report_store import make_report
+    from tests.support.report_store import make_report
 
     return make_report(tmp_path_factory.mktemp("made"))

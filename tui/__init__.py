@@ -1,0 +1,1 @@
+"""Both faces: the command line and the app."""

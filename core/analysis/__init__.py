@@ -1,1 +1,1 @@
-"""Analyses of stored channels: pure functions of frames and arrays. Never imports torch."""
+"""What follows from stored numbers: spectra, comparisons, nulls, skip weights, overwriting."""

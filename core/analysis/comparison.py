@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.analysis.spectrum import blocks_of
-from core.analysis.statistics import Correlation, Proportion, proportion, spearman
-from core.errors import UsageError
-from core.table import Frame
+from streamscope.core.analysis.spectrum import blocks_of
+from streamscope.core.errors import UsageError
+from streamscope.core.measures.statistics import Correlation, Proportion, proportion, spearman
+from streamscope.core.table.frame import Frame
 
 if TYPE_CHECKING:
-    from core.store import FZSet
+    from streamscope.core.store import FZSet
 
 KINDS = ("overwrite", "mix", "skip")
 NO_GRADIENT = "no gradient"

@@ -18,16 +18,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core import measures
-from core.analysis.stability import Stability
-from core.analysis.statistics import Proportion, clustered_proportion, paired_proportion, proportion
-from core.assemble import NEEDED, Readings, verdict_stability, verdicts
-from core.blocks import READ, ModelInfo, Tensor
-from core.recipe import SetKey
-from core.spec import architecture_of, untrained_seed
-from core.store.responses import READ_OUT, SHAMS, set_responses
-from core.store.sets import FZSet
-from core.store.store import Store
+from streamscope.core.measures import criteria
+from streamscope.core.measures.stability import Stability
+from streamscope.core.measures.statistics import Proportion, clustered_proportion, paired_proportion, proportion
+from streamscope.core.model.blocks import READ, ModelInfo, Tensor
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.spec import architecture_of, untrained_seed
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.responses import READ_OUT, SHAMS, set_responses
+from streamscope.core.store.store import Store
+from streamscope.core.table.assemble import NEEDED, Readings, verdict_stability, verdicts
 
 Floats = NDArray[np.float64]
 
@@ -151,10 +151,10 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
     if len(channels) < 2:
         return None
     plain, up = _answers(fzset, block, "in", "block", readings.retries[channels], channels)
-    meets_block = measures.meets_block(up, plain)
+    meets_block = criteria.meets_block(up, plain)
     plain, down = _answers(fzset, block, "block", "in", readings.retries[channels], channels)
     # Rows are what was shown: FZ(I_d) in the one, FZ(B_c) in the other. Both as (d, c):
-    meets_input = measures.meets_input(down, plain).T
+    meets_input = criteria.meets_input(down, plain).T
     pairs = {"meets_block": meets_block, "meets_input": meets_input, "meets_both": meets_block * meets_input}
     return NullShares(
         SHUFFLED,
@@ -182,13 +182,13 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
     found = []
     for name in SHAM_TRANSFORMS:
         if name in answers["in"] and name in answers["block"]:
-            meets_block = measures.meets_block(answers["in"][name], readings.values["block_on_in"])
-            meets_input = measures.meets_input(answers["block"][name], readings.values["in_on_block"])
+            meets_block = criteria.meets_block(answers["in"][name], readings.values["block_on_in"])
+            meets_input = criteria.meets_input(answers["block"][name], readings.values["in_on_block"])
             sham = {
                 "meets_mix": real["meets_mix"],
                 "meets_block": meets_block,
                 "meets_input": meets_input,
-                "scale_invariant": measures.scale_invariant(real["meets_mix"], meets_block, meets_input),
+                "scale_invariant": criteria.scale_invariant(real["meets_mix"], meets_block, meets_input),
             }
             shares = {criterion: share for criterion, share in _shares(sham).items() if criterion != "meets_mix"}
             found.append(NullShares(f"sham: {name}", "sham", _shares(real), shares))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.analysis.spectrum import blocks_of
-from core.analysis.statistics import Anova, Correlation, anova, spearman
-from core.table import Frame
+from streamscope.core.analysis.spectrum import blocks_of
+from streamscope.core.measures.statistics import Anova, Correlation, anova, spearman
+from streamscope.core.table.frame import Frame
 
 QUANTITIES = {
     "block_on_in": "B(FZ(I)), the block's own response to the input feature",

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from core.analysis.spectrum import blocks_of
-from core.analysis.statistics import Correlation, spearman
-from core.blocks import ModelInfo
-from core.table import Frame
+from streamscope.core.analysis.spectrum import blocks_of
+from streamscope.core.measures.statistics import Correlation, spearman
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.table.frame import Frame
 
 WEIGHTS = {
     "bn_weight": "|gamma| of the last BN",

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core import measures
-from core.analysis.statistics import Proportion, proportion
-from core.table import HISTOGRAM_EDGES, Frame, summarise
+from streamscope.core.measures.statistics import Proportion, proportion
+from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame, summarise
 
 BY_FZ, BY_MEI, BY_BOTH = "FZ", "MEI", "both"
 
@@ -107,5 +106,5 @@ def _verdict(rows: Frame, prefix: str, mix: bool) -> NDArray[np.float64]:
     unknown = np.full(len(rows), np.nan)
     if mix:
         return np.asarray(rows.columns.get(f"{prefix}scale_invariant", unknown))
-    criteria = [rows.columns.get(f"{prefix}{name}", unknown) for name in ("meets_block", "meets_input")]
-    return measures.scale_invariant(np.ones(len(rows)), *criteria)
+    met = [rows.columns.get(f"{prefix}{name}", unknown) for name in ("meets_block", "meets_input")]
+    return criteria.scale_invariant(np.ones(len(rows)), *met)

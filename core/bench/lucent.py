@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.errors import UsageError
-from core.model import Network
-from core.recipe import Recipe
-from core.stream import branch, read_block, residual_blocks
+from streamscope.core.engine.network import Network
+from streamscope.core.errors import UsageError
+from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.stream import branch, read_block, residual_blocks
 
 
 def last_bn(network: Network, block: str) -> str:

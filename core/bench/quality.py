@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from scipy import stats
 
-from core.activations import BlockReader
-from core.bench.lucent import Unaliased, check_lucent_device, render_lucent
-from core.blocks import Target
-from core.model import Network
-from core.optimiser import Watch
-from core.recipe import Recipe
-from core.visualize import visualize
+from streamscope.core.bench.lucent import Unaliased, check_lucent_device, render_lucent
+from streamscope.core.engine.network import Network
+from streamscope.core.engine.optimiser import Watch
+from streamscope.core.engine.visualize import visualize
+from streamscope.core.model.blocks import Target
+from streamscope.core.model.recipe import Recipe
+from streamscope.core.reading.activations import BlockReader
 
 
 @dataclass(frozen=True)

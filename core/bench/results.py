@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from core import __version__
-from core.errors import UsageError
-from core.model import Network
+from streamscope import __version__
+from streamscope.core.engine.network import Network
+from streamscope.core.errors import UsageError
 
 PACKAGES = ("torch", "torchvision", "torch-lucent", "kornia", "numpy", "textual", "textual-image")
 LABELS = ("block", "model", "workers")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.images import find_images
-from core.model import Network
-from core.scan import scan_images
-from core.store import Store
+from streamscope.core.engine.network import Network
+from streamscope.core.images.folder import find_images
+from streamscope.core.reading.scan import scan_images
+from streamscope.core.store import Store
 
 WIDTH, HEIGHT = 500, 375
 """Of the drawn photographs, px: the median of ImageNet's."""

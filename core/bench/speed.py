@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from core.bench.lucent import check_lucent_device, last_bn, render_lucent
-from core.blocks import TENSORS, Target
-from core.fourier import Spectrum
-from core.model import Network, objective
-from core.optimiser import channel_generator
-from core.precision import step_dtype
-from core.recipe import Recipe
-from core.transforms import ConeTransform, draw_choices
-from core.visualize import visualize
-from core.work import batches_at_once
+from streamscope.core.bench.lucent import check_lucent_device, last_bn, render_lucent
+from streamscope.core.engine.fourier import Spectrum
+from streamscope.core.engine.network import Network, objective
+from streamscope.core.engine.optimiser import channel_generator
+from streamscope.core.engine.precision import step_dtype
+from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
+from streamscope.core.engine.visualize import visualize
+from streamscope.core.jobs.work import batches_at_once
+from streamscope.core.model.blocks import TENSORS, Target
+from streamscope.core.model.recipe import Recipe
 
 WARM_UP = 2
 """Steps of each run that are not counted."""

@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from core.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target, Tensor
-from core.plan import Plan, Request
-from core.recipe import Recipe, SetKey
-from core.spec import ModelSpec
-from core.store import FZSet, Store, usage
-from core.store.batches import RECORD, batch_name, encode_fzs, encode_measures
-from core.store.layout import SUMS, sha256, sums_text
-from core.table import build_frame, summarise
+from streamscope.core.jobs.plan import Plan, Request
+from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target, Tensor
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.processes import module_command
+from streamscope.core.store import FZSet, Store, usage
+from streamscope.core.store.files.atomic import SUMS, sha256, sums_text
+from streamscope.core.store.sets.batches import RECORD, batch_name, encode_fzs, encode_measures
+from streamscope.core.table.frame import build_frame, summarise
 
 LAYERS = {
     "resnet18": ((2, 2, 2, 2), 1),
@@ -166,7 +167,7 @@ def measure_store(root: Path, fzs: int = 100_000) -> dict[str, Any]:
         fill_store(root, fzs)
     found: dict[str, Any] = {"fill_seconds": round(time.perf_counter() - filled, 1)}
     for name in MEASURES:
-        command = [sys.executable, "-m", "core.bench.store", name, str(root)]
+        command = module_command("streamscope.core.bench.store", name, str(root))
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[name] = json.loads(done.stdout)
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from core.batch import commit_task
-from core.blocks import Target
-from core.errors import StreamscopeError
-from core.plan import Task
-from core.recipe import Recipe, SetKey
-from core.store import Store, create_job, job_state, read_log
+from streamscope.core.errors import StreamscopeError
+from streamscope.core.jobs.plan import Task
+from streamscope.core.jobs.tasks import commit_task
+from streamscope.core.model.blocks import Target
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.processes import WORKER, module_command
+from streamscope.core.store import Store, create_job, job_state, read_log
 
 STORED = 64
 """FZs in the batch whose storing is timed."""
@@ -49,7 +49,7 @@ def _rate(root: Path, devices: Sequence[str], steps: int) -> float:
     store = Store.open(root, create=True)
     where = {"devices": list(devices)} if len(devices) > 1 else {"device": devices[0]}
     job = create_job(store, {"model": "demo", "steps": steps, **where})
-    command = [sys.executable, "-m", "core.worker", "run", "--cache", str(root), "--job", job.id]
+    command = module_command(WORKER, "run", "--cache", str(root), "--job", job.id)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise StreamscopeError(f"a job on {', '.join(devices)} failed: {job_state(store, job).message}")
@@ -60,7 +60,7 @@ def _rate(root: Path, devices: Sequence[str], steps: int) -> float:
 
 def _stored(root: Path) -> float:
     """FZs of 224 px a second that one process commits, of what came encoded: what a cluster's client can take."""
-    from core.bench.store import made_up_info
+    from streamscope.core.bench.store import made_up_info
 
     store = Store.open(root, create=True)
     info = made_up_info("resnet18")

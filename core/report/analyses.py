@@ -1,4 +1,4 @@
-"""The analyses of a report as tables: what `core.analysis` finds, a row a finding."""
+"""The analyses of a report as tables: what `streamscope.core.analysis` finds, a row a finding."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from core.analysis.comparison import KINDS, SetChange, compare_sets
-from core.analysis.nulls import CRITERIA
-from core.analysis.overwrite import QUANTITIES, inhibition
-from core.analysis.skip_weights import WEIGHTS, skip_weight_correlations
-from core.analysis.spectrum import shares, spectrum, top_mixes
-from core.analysis.statistics import Proportion
-from core.columns import Value
-from core.report import lacking
-from core.report.material import Material, Pair
-from core.report.tables import Field, Table, frame_table, make_table, with_missing
-from core.store.ablations import Ablation
-from core.table import HISTOGRAM_EDGES, top_scale_invariant
+from streamscope.core.analysis.comparison import KINDS, SetChange, compare_sets
+from streamscope.core.analysis.nulls import CRITERIA
+from streamscope.core.analysis.overwrite import QUANTITIES, inhibition
+from streamscope.core.analysis.skip_weights import WEIGHTS, skip_weight_correlations
+from streamscope.core.analysis.spectrum import shares, spectrum, top_mixes
+from streamscope.core.measures.statistics import Proportion
+from streamscope.core.report import lacking
+from streamscope.core.report.material import Material, Pair
+from streamscope.core.report.tables import Field, Table, frame_table, make_table, with_missing
+from streamscope.core.store.ablations import Ablation
+from streamscope.core.table.columns import Value
+from streamscope.core.table.frame import HISTOGRAM_EDGES, top_scale_invariant
 
 TOP_COLUMNS = (
     "block",
@@ -184,7 +184,7 @@ AGREEMENT_WORDS = {
 }
 QUANTITY_WORDS = {"block_on_in": "B(FZ(I))", "rho": "rho of B against I"}
 AGREEMENTS = ("same_update", "holds_again", "appears")
-"""Of `core.analysis.nulls.SeedAgreement`."""
+"""Of `streamscope.core.analysis.nulls.SeedAgreement`."""
 
 
 def seeds_table(material: Material) -> Table:

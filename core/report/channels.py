@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from core.analysis.curves import half_width_octaves, invariance
-from core.blocks import TENSORS, Block
-from core.columns import COLUMNS
-from core.report.lacking import no_curves, no_scan
-from core.report.material import Material
-from core.report.pictures import Pictures
-from core.report.tables import Field, Table, frame_table, make_table, shortest
-from core.store import FZSet, Scan
-from core.store.curves import Curves, curves_of
+from streamscope.core.measures.tuning import half_width_octaves, invariance
+from streamscope.core.model.blocks import TENSORS, Block
+from streamscope.core.report.lacking import no_curves, no_scan
+from streamscope.core.report.material import Material
+from streamscope.core.report.pictures import Pictures
+from streamscope.core.report.tables import Field, Table, frame_table, make_table, shortest
+from streamscope.core.store import FZSet, Scan
+from streamscope.core.store.sets.curves import Curves, curves_of
+from streamscope.core.table.columns import COLUMNS
 
 ON = ("in", "block")
 READ = ("in", "block", "out")

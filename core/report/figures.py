@@ -14,16 +14,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from core.analysis.comparison import KINDS
-from core.analysis.overwrite import QUANTITIES
-from core.analysis.skip_weights import WEIGHTS
-from core.analysis.spectrum import BY_BOTH, BY_FZ, BY_MEI, spectrum
-from core.measures import MIX_MAX, UPDATE_BOUND
-from core.report.material import Pair
-from core.report.tables import Table
-from core.store.ablations import Ablation
-from core.store.layout import writing
-from core.table import HISTOGRAM_EDGES, Frame
+from streamscope.core.analysis.comparison import KINDS
+from streamscope.core.analysis.overwrite import QUANTITIES
+from streamscope.core.analysis.skip_weights import WEIGHTS
+from streamscope.core.analysis.spectrum import BY_BOTH, BY_FZ, BY_MEI, spectrum
+from streamscope.core.measures.criteria import MIX_MAX, UPDATE_BOUND
+from streamscope.core.report.material import Pair
+from streamscope.core.report.tables import Table
+from streamscope.core.store.ablations import Ablation
+from streamscope.core.store.files.atomic import writing
+from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame
 
 COLOURS = {"overwrite": "#d55e00", "mix": "#c99700", "skip": "#0072b2", "invariant": "#009e73", "other": "#777777"}
 """Okabe and Ito's, told apart by the colour-blind; the pages use the same."""

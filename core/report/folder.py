@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import StoreError, UsageError
-from core.store.layout import discard, read_document, write_document, writing
+from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.store.files.atomic import discard, read_document, write_document, writing
 
 MARKER = "report.json"
 """Says that a folder is a report, and which files are the report's own."""

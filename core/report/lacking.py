@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from core.blocks import Block, format_channels
-from core.hints import block_words, set_words
-from core.report.material import Material
+from streamscope.core.hints import block_words, set_words
+from streamscope.core.model.blocks import Block, format_channels
+from streamscope.core.report.material import Material
 
 NULLS = {"--shams": "sham transforms", "--untrained": "untrained copy", "--seeds 1,2": "other FZ seeds"}
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.analysis.comparison import SetPair, comparable_sets
-from core.analysis.nulls import Nulls, read_nulls
-from core.blocks import Block, ModelInfo, pick_blocks
-from core.export import table_meta
-from core.hints import CommandLine
-from core.store.scans import Scan
-from core.table import Frame, Journal, Judgements, build_frame
+from streamscope.core.analysis.comparison import SetPair, comparable_sets
+from streamscope.core.analysis.nulls import Nulls, read_nulls
+from streamscope.core.export.files import table_meta
+from streamscope.core.hints import CommandLine
+from streamscope.core.model.blocks import Block, ModelInfo, pick_blocks
+from streamscope.core.store.scans.scan import Scan
+from streamscope.core.table.frame import Frame, Journal, Judgements, build_frame
 
 if TYPE_CHECKING:
-    from core.store import FZSet, Store
-    from core.store.ablations import Ablation
+    from streamscope.core.store import FZSet, Store
+    from streamscope.core.store.ablations import Ablation
 
 SHORT = 12
 """Hex digits of a fingerprint where people read it."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.blocks import TENSORS, Block, Target, Tensor
-from core.errors import StreamscopeError
-from core.report.material import Material
-from core.scaled import scaled_down, scaled_up
-from core.store.layout import writing
+from streamscope.core.errors import StreamscopeError
+from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
+from streamscope.core.report.material import Material
+from streamscope.core.store.files.atomic import writing
 
 Pixels = NDArray[np.uint8]
 QUALITY = 92

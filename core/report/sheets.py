@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from core.blocks import TENSORS, Tensor
-from core.report.figures import WIDTH, new_figure
-from core.report.tables import Table
+from streamscope.core.model.blocks import TENSORS, Tensor
+from streamscope.core.report.figures import WIDTH, new_figure
+from streamscope.core.report.tables import Table
 
 TITLES: dict[Tensor, str] = {"in": "FZ(I)", "block": "FZ(B)", "out": "FZ(O)"}
 SIDE = WIDTH / 6.4

@@ -11,16 +11,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from core import __version__
-from core.blocks import TENSORS, Block, format_channels
-from core.report import analyses, figures, lacking
-from core.report.channels import channels_table, meis_table, payload, tuning_table
-from core.report.folder import report_folder
-from core.report.material import Material
-from core.report.pictures import Pictures
-from core.report.sheets import TITLES, contact_sheet
-from core.report.tables import Table
-from core.store.layout import write_file
+from streamscope import __version__
+from streamscope.core.model.blocks import TENSORS, Block, format_channels
+from streamscope.core.report import analyses, figures, lacking
+from streamscope.core.report.channels import channels_table, meis_table, payload, tuning_table
+from streamscope.core.report.folder import report_folder
+from streamscope.core.report.material import Material
+from streamscope.core.report.pictures import Pictures
+from streamscope.core.report.sheets import TITLES, contact_sheet
+from streamscope.core.report.tables import Table
+from streamscope.core.store.files.atomic import write_file
 
 TOP = 12
 """Channels in the lists of top mixes and top scale metrics."""
@@ -86,7 +86,7 @@ class Site:
     @cached_property
     def _environment(self) -> Environment:
         found = Environment(
-            loader=PackageLoader("core.report"),
+            loader=PackageLoader("streamscope.core.report"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from core.columns import COLUMNS, Value, column, number_text
-from core.export import csv_text, write_with_meta
-from core.table import Frame
+from streamscope.core.export.files import csv_text, write_with_meta
+from streamscope.core.table.columns import COLUMNS, Value, column, number_text
+from streamscope.core.table.frame import Frame
 
 Show = Literal["number", "percent"]
 HEADINGS = {

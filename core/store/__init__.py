@@ -1,29 +1,29 @@
 """FZs, measures, jobs and marks on disk. Never imports torch."""
 
-from core.store.batches import FLAGS, SAMPLES, FZRecord
-from core.store.disk import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage, usage
-from core.store.integrity import Problem, drop, verify
-from core.store.job import (
+from streamscope.core.store.files.atomic import free_bytes
+from streamscope.core.store.integrity import Problem, drop, verify
+from streamscope.core.store.jobs.job import (
     ACTIVE,
     FINISHED,
     Job,
     JobState,
     create_job,
     job_state,
-    jobs,
+    job_states,
     open_job,
     read_log,
     remove_finished,
     request_stop,
 )
-from core.store.job_queue import device_queue, hold, in_turn, lease_of, move, queue_of, requeue, waiting
-from core.store.judgements import MARKS, Judgement, check_mark, check_tag
-from core.store.layout import free_bytes
-from core.store.leases import Leases
-from core.store.marks import Marks, marks_folder
-from core.store.scans import Extremes, Scan, ScannedImage
-from core.store.sets import FZSet, Measured, Own
-from core.store.store import FORMAT, Store
+from streamscope.core.store.jobs.queue import device_queue, hold, in_turn, lease_of, move, queue_of, requeue, waiting
+from streamscope.core.store.leases import Leases
+from streamscope.core.store.marks.journal import Marks, marks_folder
+from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
+from streamscope.core.store.scans.scan import Extremes, Scan, ScannedImage
+from streamscope.core.store.sets.batches import FLAGS, SAMPLES, FZRecord
+from streamscope.core.store.sets.fz_set import FZSet, Measured, Own
+from streamscope.core.store.store import FORMAT, Store
+from streamscope.core.store.usage import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage, usage
 
 __all__ = [
     "ACTIVE",
@@ -59,7 +59,7 @@ __all__ = [
     "hold",
     "in_turn",
     "job_state",
-    "jobs",
+    "job_states",
     "lease_of",
     "marks_folder",
     "move",

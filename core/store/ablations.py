@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.analysis.ablation import Controls, Ratio, ZoomResult
-from core.analysis.statistics import Proportion, proportion_interval
-from core.errors import StoreError
-from core.store.layout import from_number, make_folder, number, read_document, write_document
+from streamscope.core.errors import StoreError
+from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
+from streamscope.core.measures.statistics import Proportion, proportion_interval
+from streamscope.core.store.files.atomic import from_number, make_folder, number, read_document, write_document
 
 FOLDER = "ablations"
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")

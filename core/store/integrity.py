@@ -11,15 +11,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from core.blocks import ModelInfo
-from core.errors import StoreError
-from core.store.ablations import FOLDER as ABLATIONS
-from core.store.batches import RECORD, batch_name, read_fzs, read_measures
-from core.store.layout import EXTRA, folder_damage, read_document, reason, remove_folder, writing
-from core.store.responses import CURVES, SHAMS
-from core.store.scans import FINISHED, RESULT, SCAN, SCANS
-from core.store.sets import COMPLETED, RETRIES, SET
-from core.store.store import FORMAT, Store, read_key
+from streamscope.core.errors import StoreError
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.store.ablations import FOLDER as ABLATIONS
+from streamscope.core.store.files.atomic import EXTRA, folder_damage, read_document, reason, remove_folder, writing
+from streamscope.core.store.scans.scan import FINISHED, RESULT, SCAN, SCANS
+from streamscope.core.store.sets.batches import RECORD, batch_name, read_fzs, read_measures
+from streamscope.core.store.sets.fz_set import COMPLETED, RETRIES, SET
+from streamscope.core.store.sets.responses import CURVES, SHAMS
+from streamscope.core.store.store import FORMAT, Store, read_key
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.store.clock import FolderClock
-from core.store.layout import encode, make_folder, write_file, write_new, writing
-from core.store.owner import Owner, is_dead, this_process
+from streamscope.core.store.files.atomic import encode, make_folder, write_file, write_new, writing
+from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.owner import Owner, is_dead, this_process
 
 EXPIRES = 60.0
 """Seconds without renewal, by the file system's clock, after which a lease is anybody's."""

@@ -9,14 +9,13 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from core import __version__
-from core.blocks import ModelInfo
-from core.errors import StoreError
-from core.recipe import Capture, Objective, SetKey
-from core.store.ablations import FOLDER as ABLATIONS
-from core.store.ablations import Ablation, read_ablation
-from core.store.clock import FolderClock
-from core.store.layout import (
+from streamscope import __version__
+from streamscope.core.errors import StoreError
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import Capture, Objective, SetKey
+from streamscope.core.store.ablations import FOLDER as ABLATIONS
+from streamscope.core.store.ablations import Ablation, read_ablation
+from streamscope.core.store.files.atomic import (
     encode,
     make_folder,
     read_document,
@@ -26,9 +25,10 @@ from core.store.layout import (
     write_document,
     write_file,
 )
-from core.store.listing import Listings, Problems
-from core.store.scans import FINISHED, SCAN, SCANS, Described, Scan
-from core.store.sets import SET, FZSet, read_key
+from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.listing import Listings, Problems
+from streamscope.core.store.scans.scan import FINISHED, SCAN, SCANS, Described, Scan
+from streamscope.core.store.sets.fz_set import SET, FZSet, read_key
 
 FORMAT = 1
 SHORT = 12

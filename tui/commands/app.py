@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from core.errors import StreamscopeError, UsageError
-from core.store import Store, marks_folder
-from tui.given import Given, set_options
-from tui.session import Memory, state_folder
+from streamscope.core.errors import StreamscopeError, UsageError
+from streamscope.core.store import Store, marks_folder
+from streamscope.tui.app.session import Memory, state_folder
+from streamscope.tui.cli.options import Given, set_options
 
 
 @click.command("tui")
@@ -28,8 +28,8 @@ def command(given: Given, graphics: str | None, print_settings: bool) -> None:
     streamscope tui --print-settings > ~/.config/streamscope/config.toml
     """
     if print_settings:
-        import tui.app  # noqa: F401, whose screens the keys belong to
-        from tui.keymap import example
+        import streamscope.tui.app.app  # noqa: F401, whose screens the keys belong to
+        from streamscope.tui.app.keymap import example
 
         click.echo(example(), nl=False)
         return
@@ -38,7 +38,7 @@ def command(given: Given, graphics: str | None, print_settings: bool) -> None:
 
 def open_app(given: Given, graphics: str | None) -> None:
     """Runs the app until it is quit. Raises StreamscopeError where there is no terminal to draw on."""
-    from tui.graphics import CHOICES
+    from streamscope.tui.terminal.graphics import CHOICES
 
     if graphics is not None and graphics not in CHOICES:
         raise UsageError(f"unknown graphics mode {graphics!r}; use {', '.join(CHOICES)}")
@@ -52,7 +52,7 @@ def open_app(given: Given, graphics: str | None) -> None:
             "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
         )
     Store.open(given.root, create=True)
-    from tui.app import AppOptions, read_app_settings, run_app
+    from streamscope.tui.app.app import AppOptions, read_app_settings, run_app
 
     settings = read_app_settings()
     code = run_app(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.blocks import Target, parse_channels
-from core.errors import UsageError
-from tui.given import Given, device_options
-from tui.progress import count_progress, download_progress
+from streamscope.core.errors import UsageError
+from streamscope.core.model.blocks import Target, parse_channels
+from streamscope.tui.cli.options import Given, device_options
+from streamscope.tui.cli.progress import count_progress, download_progress
 
 if TYPE_CHECKING:
-    from core.model import Network
+    from streamscope.core.engine.network import Network
 
 STUDIED = ("1.1", "2.1", "3.1")
 PARTS = {
@@ -92,11 +92,11 @@ def command(
     unknown = [part for part in wanted if part not in PARTS]
     if unknown:
         raise UsageError(f"unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
-    from core.allocator import keep_freed_memory
-    from core.batch import default_batch
-    from core.bench import quality as quality_of
-    from core.bench import results, speed
-    from core.model import load_network
+    from streamscope.core.bench import quality as quality_of
+    from streamscope.core.bench import results, speed
+    from streamscope.core.engine.allocator import keep_freed_memory
+    from streamscope.core.engine.network import load_network
+    from streamscope.core.jobs.tasks import default_batch
 
     with download_progress(f"downloading {given.model}") as progress:
         network = load_network(given.spec, given.device, progress)
@@ -154,18 +154,18 @@ def command(
 def _measure(part: str, network: Network, device: str) -> dict[str, Any]:
     """What is not about FZs of the network itself; each imports what it needs."""
     if part == "scan":
-        from core.bench.scan import scan_rate
+        from streamscope.core.bench.scan import scan_rate
 
         return scan_rate(network)
     if part == "workers":
-        from core.bench.workers import measure_workers
+        from streamscope.core.bench.workers import measure_workers
 
         return measure_workers(device="cpu" if network.device.type == "cpu" else str(network.device))
     if part == "app":
-        from tui.latency import app_latencies
+        from streamscope.tui.bench.latency import app_latencies
 
         return app_latencies(device=device)
-    from core.bench.store import measure_store
+    from streamscope.core.bench.store import measure_store
 
     with tempfile.TemporaryDirectory(prefix="streamscope-bench-") as folder:
         return measure_store(Path(folder))
@@ -176,7 +176,7 @@ def _timing(timing: Any) -> str:
 
 
 def _compare(before: Path, after: Path, as_json: bool) -> None:
-    from core.bench import results
+    from streamscope.core.bench import results
 
     documents = results.read_results(before), results.read_results(after)
     changes = results.compare(*documents)

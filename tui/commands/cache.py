@@ -8,12 +8,12 @@ import time
 
 import click
 
-from core.blocks import ModelInfo
-from core.errors import UsageError
-from core.recipe import Objective
-from core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
-from tui.given import Given, common_options, objective_option, reading_options
-from tui.printing import counted, print_whole
+from streamscope.core.errors import UsageError
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import Objective
+from streamscope.core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
+from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options
+from streamscope.tui.cli.printing import counted, print_whole
 
 
 @click.group("cache")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from core.demo import CLASSES, write_images
-from tui.given import Given, common_options
+from streamscope.core.model.demo import CLASSES, write_images
+from streamscope.tui.cli.options import Given, common_options
 
 
 @click.command("demo-images")

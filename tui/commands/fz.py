@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from core.blocks import TENSORS, format_channels, pick_blocks
-from core.errors import StoreError, UsageError
-from core.hints import block_words, set_words
-from core.recipe import Objective
-from core.table import build_frame
-from tui.given import Given, objective_option, reading_options
-from tui.selection import Selection, selection_options
+from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.hints import block_words, set_words
+from streamscope.core.model.blocks import TENSORS, format_channels, pick_blocks
+from streamscope.core.model.recipe import Objective
+from streamscope.core.table.frame import build_frame
+from streamscope.tui.cli.options import Given, objective_option, reading_options
+from streamscope.tui.cli.selection import Selection, selection_options
 
 
 @click.command("fz")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tui.given import Given, common_options
+from streamscope.tui.cli.options import Given, common_options
 
 
 @click.group("marks")

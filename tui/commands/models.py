@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from core.spec import MODELS, architecture_of
-from core.store import usage
-from tui.given import Given, common_options
-from tui.printing import print_whole
+from streamscope.core.model.spec import MODELS, architecture_of
+from streamscope.core.store import usage
+from streamscope.tui.cli.options import Given, common_options
+from streamscope.tui.cli.printing import print_whole
 
 
 @click.command("models")

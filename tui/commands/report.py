@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tui.given import Given, reading_options
+from streamscope.tui.cli.options import Given, reading_options
 
 
 @click.command("report")
@@ -44,10 +44,10 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     streamscope report --block 2.1 --images photographs --out report-2.1
     """
     # matplotlib takes a second to import, which no other command pays for.
-    from core.report.folder import check_place
-    from core.report.material import gather
-    from core.report.site import write_report
-    from tui.progress import count_progress
+    from streamscope.core.report.folder import check_place
+    from streamscope.core.report.material import gather
+    from streamscope.core.report.site import write_report
+    from streamscope.tui.cli.progress import count_progress
 
     check_place(out)
     store = given.store()

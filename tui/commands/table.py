@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.columns import COLUMNS, DEFAULT_COLUMNS, column, number_text, parse_columns
-from core.errors import UsageError
-from core.export import table_meta, to_csv, to_json
-from core.export_note import KINDS, NOTE_COLUMNS, kind_of, to_markdown, write_channels
-from core.filter import HELP
-from core.table import Frame, build_frame
-from tui.given import Given, reading_options
-from tui.selection import Selection, selection_options
+from streamscope.core.errors import UsageError
+from streamscope.core.export.files import table_meta, to_csv, to_json
+from streamscope.core.export.note import KINDS, NOTE_COLUMNS, kind_of, to_markdown, write_channels
+from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, number_text, parse_columns
+from streamscope.core.table.filter import HELP
+from streamscope.core.table.frame import Frame, build_frame
+from streamscope.tui.cli.options import Given, reading_options
+from streamscope.tui.cli.selection import Selection, selection_options
 
 
 @click.command(

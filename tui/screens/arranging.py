@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.columns import COLUMNS
-from tui.quick_filters import inverted, joined, quick_filters
-from tui.screens.columns import ColumnsDialog
-from tui.screens.dialogs import Choice
+from streamscope.core.table.columns import COLUMNS
+from streamscope.tui.forms.quick_filters import inverted, joined, quick_filters
+from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.dialogs.columns import ColumnsDialog
 
 if TYPE_CHECKING:
-    from tui.screens.channels import ChannelsScreen
+    from streamscope.tui.screens.channels import ChannelsScreen
 
 STREAM_ORDER = "stream order"
 

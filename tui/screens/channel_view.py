@@ -10,14 +10,14 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from core.blocks import TENSORS
-from tui.library import LOOKS, Look, look_after
-from tui.screens.channels import AHEAD, ChannelsScreen
-from tui.view import Key
-from tui.widgets.details import Row, one_line
-from tui.widgets.picture import PictureBox
-from tui.widgets.preview import DEBOUNCE, Preview, shots
-from tui.widgets.status import SaidLine
+from streamscope.core.model.blocks import TENSORS
+from streamscope.tui.data.pictures import LOOKS, Look, look_after
+from streamscope.tui.screens.channels import AHEAD, ChannelsScreen
+from streamscope.tui.table.arrangement import Key
+from streamscope.tui.table.channel_text import Row, one_line
+from streamscope.tui.widgets.picture import PictureBox
+from streamscope.tui.widgets.preview import DEBOUNCE, Preview, shots
+from streamscope.tui.widgets.status import SaidLine
 
 
 class ChannelView(Screen[None]):

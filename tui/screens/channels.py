@@ -16,23 +16,23 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from core.blocks import ModelInfo
-from core.columns import BY_NAME
-from core.recipe import SetKey
-from core.store import JobState
-from core.table import Frame
-from tui.painter import Painter
-from tui.reading import Reading
-from tui.screens.arranging import STREAM_ORDER, ask_columns, ask_quick_filter, ask_sort, invert_filter
-from tui.session import Session
-from tui.view import JUDGED, Key, arrange, channels_by_block, judged, marked_rows
-from tui.widgets.blocks import HEADING, BlockList
-from tui.widgets.columns import DIM
-from tui.widgets.details import Row
-from tui.widgets.filter import FilterBar
-from tui.widgets.preview import Preview
-from tui.widgets.status import JobLine, StatusBar
-from tui.widgets.table import ChannelTable
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.store import JobState
+from streamscope.core.table.columns import BY_NAME
+from streamscope.core.table.frame import Frame
+from streamscope.tui.app.session import Session
+from streamscope.tui.data.store_reader import Reading
+from streamscope.tui.screens.arranging import STREAM_ORDER, ask_columns, ask_quick_filter, ask_sort, invert_filter
+from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_block, judged, marked_rows
+from streamscope.tui.table.channel_text import Row
+from streamscope.tui.table.headings import DIM
+from streamscope.tui.terminal.painter import Painter
+from streamscope.tui.widgets.blocks import HEADING, BlockList
+from streamscope.tui.widgets.filter import FilterBar
+from streamscope.tui.widgets.preview import Preview
+from streamscope.tui.widgets.status import JobLine, StatusBar
+from streamscope.tui.widgets.table import ChannelTable
 
 AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""

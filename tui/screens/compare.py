@@ -12,17 +12,17 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Footer, Static
 
-from core.blocks import TENSORS
-from core.columns import BY_NAME
-from tui.picture import fit
-from tui.screens.channel_view import ChannelView
-from tui.screens.channels import ChannelsScreen
-from tui.view import Key
-from tui.widgets.columns import DIM, HEADINGS, MARK_GLYPHS, MARK_STYLES, PLAIN, Heading, cell
-from tui.widgets.details import Row
-from tui.widgets.picture import GAP, PictureBox
-from tui.widgets.preview import DEBOUNCE, shots
-from tui.widgets.status import SaidLine
+from streamscope.core.model.blocks import TENSORS
+from streamscope.core.table.columns import BY_NAME
+from streamscope.tui.screens.channel_view import ChannelView
+from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.table.arrangement import Key
+from streamscope.tui.table.channel_text import Row
+from streamscope.tui.table.headings import DIM, HEADINGS, MARK_GLYPHS, MARK_STYLES, PLAIN, Heading, cell
+from streamscope.tui.terminal.encoding import fit
+from streamscope.tui.widgets.picture import GAP, PictureBox
+from streamscope.tui.widgets.preview import DEBOUNCE, shots
+from streamscope.tui.widgets.status import SaidLine
 
 MOST = 6
 """Channels side by side."""

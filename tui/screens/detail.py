@@ -13,24 +13,24 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from core.blocks import TENSORS
-from core.errors import StoreError
-from core.hints import HERE, CommandLine
-from tui.channel_facts import Facts, FactsReader, curves_text, traces_text
-from tui.library import Look, look_after
-from tui.messages import WorkFailed
-from tui.null_facts import NullsReader, against_nulls
-from tui.picture import fit
-from tui.screens.channel_view import CursorView
-from tui.screens.channels import ChannelsScreen
-from tui.widgets.columns import DIM, FAILED, PASSED, figure
-from tui.widgets.details import Row, describe, one_line
-from tui.widgets.picture import GAP, PictureBox
-from tui.widgets.preview import DEBOUNCE, shots
-from tui.widgets.status import SaidLine
+from streamscope.core.errors import StoreError
+from streamscope.core.hints import HERE, CommandLine
+from streamscope.core.model.blocks import TENSORS
+from streamscope.tui.app.messages import WorkFailed
+from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, traces_text
+from streamscope.tui.data.null_facts import NullsReader, against_nulls
+from streamscope.tui.data.pictures import Look, look_after
+from streamscope.tui.screens.channel_view import CursorView
+from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.table.channel_text import Row, describe, one_line
+from streamscope.tui.table.headings import DIM, FAILED, PASSED, figure
+from streamscope.tui.terminal.encoding import fit
+from streamscope.tui.widgets.picture import GAP, PictureBox
+from streamscope.tui.widgets.preview import DEBOUNCE, shots
+from streamscope.tui.widgets.status import SaidLine
 
 if TYPE_CHECKING:
-    from core.analysis.nulls import Nulls
+    from streamscope.core.analysis.nulls import Nulls
 
 PICTURES_SHARE = 0.56
 """Of the width."""

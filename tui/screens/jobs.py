@@ -16,15 +16,15 @@ from textual.screen import Screen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from core.blocks import format_channels
-from core.spec import ModelSpec
-from core.store import ACTIVE, FINISHED, JobState, in_turn
-from tui.job_control import last_words
-from tui.widgets.columns import DIM
-from tui.widgets.status import SaidLine, duration
+from streamscope.core.model.blocks import format_channels
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import ACTIVE, FINISHED, JobState, in_turn
+from streamscope.tui.data.job_control import last_words
+from streamscope.tui.table.headings import DIM
+from streamscope.tui.widgets.status import SaidLine, duration
 
 if TYPE_CHECKING:
-    from tui.job_requests import JobRequests
+    from streamscope.tui.app.job_actions import JobRequests
 
 BAR = 16
 STATE_STYLES = {

@@ -17,19 +17,19 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
-from core.errors import StoreError
-from core.hints import HERE, CommandLine
-from core.measures import MIX_MAX
-from core.table import Frame
-from tui.messages import WorkFailed
-from tui.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
-from tui.plot import bars
-from tui.screens.channels import ChannelsScreen
-from tui.widgets.columns import DIM, UPDATE_STYLES
+from streamscope.core.errors import StoreError
+from streamscope.core.hints import HERE, CommandLine
+from streamscope.core.measures.criteria import MIX_MAX
+from streamscope.core.table.frame import Frame
+from streamscope.tui.app.messages import WorkFailed
+from streamscope.tui.data.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
+from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.table.headings import DIM, UPDATE_STYLES
+from streamscope.tui.table.plot import bars
 
 if TYPE_CHECKING:
-    from core.analysis.nulls import Nulls
-    from core.analysis.spectrum import BlockSpectrum, Share
+    from streamscope.core.analysis.nulls import Nulls
+    from streamscope.core.analysis.spectrum import BlockSpectrum, Share
 
 GAP = 2
 BESIDE = 5
@@ -100,7 +100,7 @@ class SpectrumScreen(Screen[None]):
 
     @work(thread=True, exclusive=True, group="spectrum")
     def _make(self, frame: Frame) -> None:
-        from core.analysis.spectrum import shares, spectrum
+        from streamscope.core.analysis.spectrum import shares, spectrum
 
         blocks, worker = spectrum(frame), get_current_worker()
         self.post_message(self.SpectrumMade(blocks, shares(frame)))

@@ -12,10 +12,10 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from core.analysis.spectrum import by_update
-from core.blocks import Block
-from core.table import BlockSummary
-from tui.widgets.columns import DIM, UPDATE_STYLES
+from streamscope.core.analysis.spectrum import by_update
+from streamscope.core.model.blocks import Block
+from streamscope.core.table.frame import BlockSummary
+from streamscope.tui.table.headings import DIM, UPDATE_STYLES
 
 BARS = " ▁▂▃▄▅▆▇"
 """Not the whole cell: bars of one line are not to touch the line above."""

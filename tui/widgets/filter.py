@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
-from core.completion import Completion, complete
-from core.errors import FilterError
-from core.filter import Filter, compile_filter
-from tui.widgets.columns import DIM
+from streamscope.core.errors import FilterError
+from streamscope.core.table.completion import Completion, complete
+from streamscope.core.table.filter import Filter, compile_filter
+from streamscope.tui.table.headings import DIM
 
 PROMPT = 2
 """Cells before what is written."""

@@ -9,9 +9,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.library import Shot
-from tui.painter import Painter, Shown, Wanted
-from tui.picture import Picture, fit
+from streamscope.tui.data.pictures import Shot
+from streamscope.tui.terminal.encoding import Picture, fit
+from streamscope.tui.terminal.painter import Painter, Shown, Wanted
 
 GAP = 1
 """Cells kept free between two pictures."""

@@ -11,13 +11,13 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, VerticalScroll
 from textual.widgets import Static
 
-from core.blocks import TENSORS
-from tui.graphics import current_cell_size
-from tui.library import LOOKS, Look, Shot, look_after
-from tui.painter import Painter
-from tui.picture import fit
-from tui.widgets.details import Row, describe
-from tui.widgets.picture import GAP, PictureBox
+from streamscope.core.model.blocks import TENSORS
+from streamscope.tui.data.pictures import LOOKS, Look, Shot, look_after
+from streamscope.tui.table.channel_text import Row, describe
+from streamscope.tui.terminal.encoding import fit
+from streamscope.tui.terminal.graphics import current_cell_size
+from streamscope.tui.terminal.painter import Painter
+from streamscope.tui.widgets.picture import GAP, PictureBox
 
 DEBOUNCE = 0.05
 """Seconds of rest before pictures are drawn: held keys repeat every 0.03 s."""

@@ -10,8 +10,8 @@ from rich.text import Text
 from textual.timer import Timer
 from textual.widgets import Static
 
-from core.store import ACTIVE, FINISHED, JobState
-from tui.widgets.columns import DIM
+from streamscope.core.store import ACTIVE, FINISHED, JobState
+from streamscope.tui.table.headings import DIM
 
 SAID_SECONDS = 10.0
 """How long something said stands there: it is stale soon."""

@@ -15,10 +15,10 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from core.table import Frame
-from tui.picks import Picks
-from tui.view import Key, key_at, keys_at
-from tui.widgets.columns import DEFAULT_SHOWN, DIM, FIXED, HEADINGS, Heading, cell
+from streamscope.core.table.frame import Frame
+from streamscope.tui.table.arrangement import Key, key_at, keys_at
+from streamscope.tui.table.choice import Picks
+from streamscope.tui.table.headings import DEFAULT_SHOWN, DIM, FIXED, HEADINGS, Heading, cell
 
 GAP = 1
 GUTTER = 1

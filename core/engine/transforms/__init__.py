@@ -1,0 +1,1 @@
+"""The random transforms that an FZ is optimised under, and their geometry."""

@@ -1,0 +1,1 @@
+"""Rows of the table as files: CSV, JSON, notes, contact sheets."""

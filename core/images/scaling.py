@@ -1,0 +1,47 @@
+"""S and S-, as `reading.activations` measures them, for looking at; without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+def scaled_up(image: Image) -> Image:
+    """S (design, section 2): the centre half of each side of (side, side, 3), resized back, bilinear."""
+    side = image.shape[0]
+    half = side // 2
+    first = round((side - half) / 2)
+    return _resized(image[first : first + half, first : first + half], side)
+
+
+def scaled_down(image: Image) -> Image:
+    """S- (design, section 2): (side, side, 3) resized to half, bilinear without antialiasing, reflect-padded back."""
+    side = image.shape[0]
+    half = side // 2
+    before = (side - half) // 2
+    after = side - half - before
+    return np.pad(_resized(image, half), ((before, after), (before, after), (0, 0)), mode="reflect")
+
+
+def _resized(image: Image, side: int) -> Image:
+    rows = _weights(image.shape[0], side)
+    columns = _weights(image.shape[1], side)
+    values = np.einsum("yh,hwc,xw->yxc", rows, image.astype(np.float32), columns, optimize=True)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _weights(source: int, target: int) -> NDArray[np.float32]:
+    """(target, source): what each new sample takes of the old ones; pixel centres aligned, not corners."""
+    places = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    lower = np.floor(places).astype(np.int64)
+    upper = np.minimum(lower + 1, source - 1)
+    share = places - lower
+    weights = np.zeros((target, source), dtype=np.float32)
+    np.add.at(weights, (np.arange(target), lower), 1 - share)
+    np.add.at(weights, (np.arange(target), upper), share)
+    return weights

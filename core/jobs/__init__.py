@@ -1,0 +1,1 @@
+"""From what is missing to what is stored: plan, tasks, workers, crews, queues, clusters."""

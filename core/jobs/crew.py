@@ -1,0 +1,215 @@
+"""Several worker processes at one job, one a device. They share it by leases; whoever started them adds up and tells.
+
+A process that dies leaves the others working: its leases are free at once, so they do its batches too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from streamscope.core.errors import StreamscopeError
+from streamscope.core.jobs.plan import Plan, Request
+from streamscope.core.jobs.progress import COUNTS, Progress
+from streamscope.core.jobs.work import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Tell, check_space
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.processes import WORKER, module_command
+from streamscope.core.store import Job, Store
+from streamscope.core.store.leases import stale_leases
+
+PATIENCE = 30.0
+"""Seconds that the processes get to leave what they are doing before they are killed."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What stands for the job in one process of a crew: it reads whether to stop, and leaves telling to its starter."""
+
+    job: Job
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    def stop_requested(self) -> bool:
+        return self.job.stop_requested()
+
+    def heartbeat(self, **progress: Any) -> None: ...
+
+    def log(self, event: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class _Worker:
+    device: str
+    process: subprocess.Popen[str]
+    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))
+    message: str = ""
+    last: dict[str, Any] | None = None
+    """Its last word: how its work ended. None for one that died."""
+    stderr: str = ""
+    device_memory: dict[str, Any] = field(default_factory=dict)
+    """Bytes in use and in all of its device, on CUDA."""
+
+
+class Crew:
+    """Runs a job on several devices of this machine, as `streamscope.core.jobs.work.JobRun` does on one."""
+
+    def __init__(
+        self,
+        store: Store,
+        job: Job,
+        info: ModelInfo,
+        request: Request,
+        devices: Sequence[str],
+        threads: int,
+        tell: Tell,
+    ) -> None:
+        self.store, self.job, self.info, self.request, self.devices = store, job, info, request, devices
+        self.fzset = store.set(info, request.key, create=True)
+        self.problems: list[str] = []
+        self.progress = Progress.of(info, self.fzset, request)
+        self._threads = threads
+        self._tell = tell
+        self._workers: list[_Worker] = []
+        self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        """What the processes say; None when one has closed its output, which is when it ended."""
+
+    def run(self) -> None:
+        """Raises JobStoppedError when asked to stop, StreamscopeError when every process failed or died."""
+        check_space(self.store, self.fzset, self.request)
+        absent = self.progress.total - self.progress.present
+        self._say({"event": "started", **self.request.to_json(), "missing": absent, "devices": list(self.devices)})
+        try:
+            self._workers = [self._start(device) for device in self.devices]
+            self._follow()
+        finally:
+            self._dismiss()
+        words = [worker.last for worker in self._workers if worker.last is not None]
+        if any(last["state"] == "stopped" for last in words):
+            raise JobStoppedError
+        left = next(Plan(self.info, self.fzset, self.request).tasks(), None)
+        if left is None:
+            # What went wrong in one process, another has done.
+            self.problems.clear()
+            self.progress.completed()
+            self.fzset.mark_completed(self.job.id)
+        elif not self.problems:
+            raise StreamscopeError("every worker process ended before all was done")
+
+    def _start(self, device: str) -> _Worker:
+        command = module_command(WORKER, "join", "--cache", str(self.store.root), "--job", self.job.id)
+        command += ["--device", device, "--batch", str(self.request.batch), "--threads", str(self._threads)]
+        process = subprocess.Popen(
+            command,
+            # Its end of this pipe closes when we die, however that happens; then it leaves the job.
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
+            # Ctrl-C is for us: we tell them.
+            start_new_session=True,
+        )
+        worker = _Worker(device, process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        threading.Thread(target=self._listen, args=(worker, process.stdout), daemon=True).start()
+        threading.Thread(target=_keep_last_line, args=(worker, process.stderr), daemon=True).start()
+        return worker
+
+    def _listen(self, worker: _Worker, lines: IO[str]) -> None:
+        for line in lines:
+            with suppress(ValueError):
+                self._events.put((worker, json.loads(line)))
+        self._events.put((worker, None))
+
+    def _follow(self) -> None:
+        working = len(self._workers)
+        told = 0.0
+        while working:
+            try:
+                worker, event = self._events.get(timeout=WAIT_SECONDS)
+            except queue.Empty:
+                pass
+            else:
+                if event is None:
+                    working -= 1
+                    self._ended(worker)
+                else:
+                    self._heard(worker, event)
+            if time.monotonic() - told > BEAT_SECONDS:
+                told = time.monotonic()
+                self._report()
+        self._report()
+
+    def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
+        kind = event.get("event")
+        if kind == "progress":
+            worker.counts, worker.message = event["counts"], event["message"]
+            worker.device_memory = event.get("device_memory") or {}
+        elif kind == "ended":
+            worker.last = event
+        elif kind == "problem":
+            self._problem(event["message"])
+        elif kind in ("fz", "measure"):
+            self._say({**event, "device": worker.device})
+
+    def _ended(self, worker: _Worker) -> None:
+        code = worker.process.wait()
+        worker.counts["inside"] = 0.0
+        if worker.last is None:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            detail = f": {worker.stderr}" if worker.stderr else ""
+            self._problem(f"the worker process on {worker.device} {how}{detail}; its batches are left to the others")
+        elif worker.last["state"] == "failed":
+            self._problem(f"{worker.device}: {worker.last['message']}")
+
+    def _report(self) -> None:
+        self.progress.take(worker.counts for worker in self._workers)
+        inside = sum(worker.counts["inside"] for worker in self._workers)
+        at_work = [worker for worker in self._workers if worker.process.poll() is None]
+        report = self.progress.report("; ".join(f"{w.device} {w.message}" for w in at_work if w.message), inside)
+        memory = {name: used for worker in at_work for name, used in worker.device_memory.items()}
+        self.job.heartbeat(**report, device=", ".join(self.devices), **({"device_memory": memory} if memory else {}))
+        self._tell({"event": "progress", **report})
+
+    def _dismiss(self) -> None:
+        """Whoever still works is asked to leave, and killed when it does not."""
+        for worker in self._workers:
+            if worker.process.stdin is not None:
+                with suppress(OSError):
+                    worker.process.stdin.close()
+        until = time.monotonic() + PATIENCE
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        # One that was killed between storing a batch and giving its lease back left a lease that nobody claims again.
+        for lease in stale_leases(self.store.root, self.job.id):
+            with suppress(OSError):
+                lease.unlink(missing_ok=True)
+
+    def _problem(self, line: str) -> None:
+        if line not in self.problems:
+            self.problems.append(line)
+            self._say({"event": "problem", "message": line})
+
+    def _say(self, event: dict[str, Any]) -> None:
+        self.job.log(event)
+        self._tell(event)
+
+
+def _keep_last_line(worker: _Worker, lines: IO[str]) -> None:
+    for line in lines:
+        worker.stderr = line.strip() or worker.stderr

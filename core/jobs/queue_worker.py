@@ -1,0 +1,106 @@
+"""A process that works off the queue of one device, job after job, and ends when nothing waits any more.
+
+python -m streamscope.core.jobs.queue_worker --cache DIR --device DEVICE
+
+One is started with every job that is put into the queue: while another works the queue off, it ends at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event, Thread
+
+from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.jobs.priority import give_way
+from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, lease_of, waiting
+from streamscope.core.store.files.owner import this_process
+
+RENEW_SECONDS = 10.0
+"""Well within the time after which a lease is anybody's."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m streamscope.core.jobs.queue_worker", description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    given = parser.parse_args(arguments)
+    ending = Event()
+
+    def end(*_: object) -> None:
+        ending.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    if device_queue(given.device) == "cpu":
+        # Whoever queued it goes on working at this machine, often in the very app that shows how far it is.
+        give_way()
+    try:
+        work_off(Store.open(given.cache, create=True), given.device, _run, ending)
+    except KeyboardInterrupt:
+        return 1
+    except StreamscopeError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def work_off(store: Store, device: str, run: Callable[[Store, Job], object], ending: Event) -> int:
+    """Runs the queued jobs of a device in turn until none waits or `ending` is set; how many it ran.
+
+    Runs none when another live process works this queue off. Raises StoreError.
+    """
+    queue = (this_process().host, device_queue(device))
+    leases = Leases(store.root, f"queue worker {os.getpid()}")
+    done = 0
+    last: Job | None = None
+    # A job that is queued just before the lease is given back would wait for ever, so the queue is looked at again.
+    while waiting(store, device) and not ending.is_set() and leases.claim(lease_of(queue)):
+        left = Event()
+        keeper = Thread(target=_renew, args=(leases, left), daemon=True)
+        keeper.start()
+        try:
+            while (jobs := waiting(store, device)) and not ending.is_set():
+                job = jobs[0].job
+                if job == last:
+                    raise StoreError(f"job {job.id} could not be begun twice; see {job.folder / 'stderr.txt'}")
+                run(store, job)
+                last = job if job_state(store, job).state == "queued" else None
+                done += 1
+        finally:
+            left.set()
+            keeper.join()
+            leases.release_all()
+    return done
+
+
+def _renew(leases: Leases, left: Event) -> None:
+    while not left.wait(RENEW_SECONDS):
+        leases.renew()
+
+
+def _run(store: Store, job: Job) -> None:
+    """One job; what it writes about what went wrong lands in its own folder."""
+    job.heartbeat(message="starting: torch is imported")
+    # It takes seconds: a process that finds the queue taken ends before that.
+    from streamscope.core.jobs.worker import run_job
+
+    with open(job.folder / "stderr.txt", "ab") as errors:
+        os.dup2(errors.fileno(), sys.stderr.fileno())
+    try:
+        run_job(store, job, lambda event: None)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        # It is said in the job's folder; the next job may do better.
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if job_state(store, job).state not in FINISHED:
+            job.finish("failed", f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

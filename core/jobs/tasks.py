@@ -1,0 +1,125 @@
+"""Does one task of a plan, a batch: computes it, and commits it. The same functions here and on a cluster's worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamscope import __version__
+from streamscope.core.engine.network import Network
+from streamscope.core.engine.optimiser import Watch
+from streamscope.core.engine.precision import step_dtype
+from streamscope.core.engine.visualize import visualize
+from streamscope.core.jobs.plan import Task
+from streamscope.core.model.blocks import ModelInfo, Tensor
+from streamscope.core.reading.activations import BlockReader, Scale, scale_down, scale_up
+from streamscope.core.store import FZSet
+
+SMALL_IMAGE = 96
+"""Side in px up to which an image is small."""
+SCALINGS: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
+"""How the FZs of a tensor are rescaled for the scale criteria (design, section 2); those of `out` are not."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a task gave, as the files of its batch, and the event that describes it."""
+
+    files: dict[str, bytes]
+    event: dict[str, Any]
+
+
+def compute_task(
+    network: Network,
+    fzset: FZSet,
+    task: Task,
+    images: NDArray[np.uint8] | None = None,
+    watch: Watch | None = None,
+    device_free: Callable[[], None] = lambda: None,
+) -> Computed:
+    """Optimises or measures; nothing is written.
+
+    `images` (n, H, W, 3) are the FZs to measure, of a measuring task whose set is not at hand here. `device_free`
+    is called when the device has done its part, before the results are encoded.
+    """
+    started = time.monotonic()
+    target = network.info.target(task.block, task.tensor)
+    key = fzset.key
+    flagged: dict[str, int] = {}
+    spent: dict[str, float] = {}
+    if task.kind == "fz":
+        seed = key.seed + task.retry
+        batch = visualize(network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective)
+        device_free()
+        flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
+        if key.recipe.plateau is not None:
+            spent = {"mean_steps": sum(batch.steps) / len(batch.steps)}
+        made = (batch.images, batch.activation, batch.trace, batch.flags, provenance(network))
+        files = fzset.fz_files(target, batch.channels, *made, task.retry)
+    else:
+        given = task_images(fzset, task) if images is None else images
+        reader = BlockReader(network, task.block)
+        plain, scaling = reader.read(given), SCALINGS.get(task.tensor)
+        scaled = None if scaling is None else reader.read(given, scaling)
+        device_free()
+        files = fzset.measure_files(task.block, task.tensor, task.channels, plain, scaled, task.retry)
+    event = {
+        "event": task.kind,
+        "block": task.block,
+        "tensor": task.tensor,
+        "retry": task.retry,
+        "count": len(task.channels),
+        **({"flagged": flagged} if flagged else {}),
+        **spent,
+        "channels": [task.channels[0], task.channels[-1]],
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return Computed(files, event)
+
+
+def commit_task(fzset: FZSet, task: Task, files: dict[str, bytes]) -> None:
+    """Stores what a task gave. Raises StoreError, DiskFullError."""
+    if task.kind == "fz":
+        fzset.commit_fz_files(fzset.info.target(task.block, task.tensor), task.channels, files, task.retry)
+    else:
+        fzset.commit_measure_files(task.block, task.tensor, task.channels, files, task.retry)
+
+
+def task_images(fzset: FZSet, task: Task) -> NDArray[np.uint8]:
+    """(n, H, W, 3): the FZs that a measuring task reads. Raises StoreError when one is missing or damaged."""
+    target = fzset.info.target(task.block, task.tensor)
+    return np.stack([fzset.fz_image(target, channel, task.retry) for channel in task.channels])
+
+
+def provenance(network: Network) -> dict[str, str]:
+    """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
+    device = network.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    dtype = str(step_dtype(device)).removeprefix("torch.")
+    return {"device": name, "dtype": dtype, "engine": __version__, "torch": torch.__version__}
+
+
+def default_batch(info: ModelInfo, device: torch.device, free: float | None = None) -> int:
+    """Width of the channel ranges: on a CPU 16, or 64 of small images, where a step's fixed cost would show; on CUDA
+    what fits in 70 % of the free memory (bytes; asked of the device), a power of two up to 128."""
+    if device.type != "cuda":
+        return 64 if info.input_size <= SMALL_IMAGE else 16
+    free = torch.cuda.mem_get_info(device)[0] if free is None else free
+    side = info.input_size
+    # Five copies of the parameters (Adam's too) and some 40 maps of the stem's size, 64 channels each at half the side.
+    image = 5 * 3 * side * (side // 2 + 1) * 2 * 4 + 40 * 64 * (side // 2) ** 2 * 4
+    fitting = max(8, int(0.7 * free / image))
+    return min(128, 1 << (fitting.bit_length() - 1))
+
+
+def run_task(network: Network, fzset: FZSet, task: Task) -> dict[str, Any]:
+    """Computes a task and stores what it gave; returns the event that describes it. Raises StoreError."""
+    computed = compute_task(network, fzset, task)
+    commit_task(fzset, task, computed.files)
+    return computed.event

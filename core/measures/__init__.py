@@ -1,0 +1,1 @@
+"""Numbers from numbers: the mix ratio, the scale criteria, gains, statistics. Neither torch nor disk."""

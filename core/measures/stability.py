@@ -1,0 +1,41 @@
+"""Does a channel's verdict depend on the noise that its FZs began with? Over sets that differ in seed only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamscope.core.measures import criteria
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How often each channel's verdicts hold over several pairs of FZs, each from a seed of its own; (C,) arrays."""
+
+    seeds: Floats
+    """Pairs of FZs (one a seed) whose M is defined; 0 where there is none."""
+    update: Floats
+    """Share of them whose update kind is that of the first set; NaN for fewer than two, or where the first has none."""
+    scale_invariant: Floats
+    """Share of them that meet all scale criteria; NaN for fewer than two."""
+
+
+def stability(mix_ratio: ArrayLike, scale_invariant: ArrayLike, fz_seed: ArrayLike) -> Stability:
+    """Of (S, C) arrays of S sets, the one in question first.
+
+    A row whose M was undefined is read from FZs of the next seed, which another set may have under its own: the same
+    pair of FZs counts once, so `fz_seed` says which seed each row's are from (NaN: not computed).
+    """
+    m, invariant, seed = (np.asarray(values, dtype=np.float64) for values in (mix_ratio, scale_invariant, fz_seed))
+    counts = ~(np.isnan(m) | np.isnan(seed))
+    for later in range(1, len(m)):
+        counts[later] &= ~((seed[:later] == seed[later]) & counts[:later]).any(axis=0)
+    kinds = criteria.update_kind(m)
+    seeds = counts.sum(axis=0).astype(np.float64)
+    several = np.where(seeds > 1, seeds, np.nan)
+    agreeing = np.where(counts[0], (counts & (kinds == kinds[0])).sum(axis=0), np.nan)
+    return Stability(seeds, agreeing / several, (counts & (invariant == 1)).sum(axis=0) / several)

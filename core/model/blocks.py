@@ -1,0 +1,164 @@
+"""What a model's residual stream consists of, without its weights: blocks, tensors, FZ targets. Never imports torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.model.recipe import Recipe
+
+Tensor = Literal["in", "block", "out"]
+TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
+"""The tensors of a block that FZs are optimised for (design, section 1)."""
+
+READ = ("in", "block", "pre")
+"""The tensors whose centre activations are stored; `out` is relu(pre)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One residual block, `2.1` for torchvision's `layer2.1`."""
+
+    name: str
+    kind: Literal["simple", "downsample"]
+    channels: int
+    previous: str | None
+    """The block before it; None for the first, whose input is the stem's (max pool) output."""
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """Where an FZ is optimised. A simple block's `in` is the previous block's `out`: one FZ, stored once."""
+
+    block: str
+    tensor: Tensor
+
+    def __str__(self) -> str:
+        return f"{self.block}.{self.tensor}"
+
+
+@dataclass(frozen=True)
+class Field:
+    """The input pixels that a centre neuron reads: rows and columns `start` to `stop` - 1, within the image.
+
+    `size` is the unclipped receptive field in pixels.
+    """
+
+    start: int
+    stop: int
+    size: int
+
+
+@dataclass(frozen=True)
+class SkipWeights:
+    """Per-channel weights of a block's last convolution and BN (Fig. 3); each a list of `channels` floats."""
+
+    bn_weight: tuple[float, ...]
+    conv_weight: tuple[float, ...]
+    effective_gain: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """All that the table and the app need to know of a model, so that they never load its weights."""
+
+    name: str
+    fingerprint: str
+    """SHA-256 of the weights, hex."""
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    blocks: tuple[Block, ...]
+    default_blocks: tuple[str, ...]
+    """The blocks studied when none is named: all but the first, whose input is a max pool (section 2)."""
+    default_recipe: Recipe
+    """How its FZs are made unless told otherwise; `recipe` gives it with other steps."""
+    fields: dict[str, Field] = field(default_factory=dict)
+    """Receptive field by target, `2.1.block` -> Field."""
+    weights: dict[str, SkipWeights] = field(default_factory=dict)
+    """Skip weights by block name."""
+
+    def block(self, name: str) -> Block:
+        """The block called `name`. Raises UsageError naming the blocks there are."""
+        for block in self.blocks:
+            if block.name == name:
+                return block
+        raise UsageError(f"unknown block {name!r}; {self.name} has {', '.join(b.name for b in self.blocks)}")
+
+    def target(self, block: str, tensor: str) -> Target:
+        """The FZ target of a block's tensor. Raises UsageError for an unknown block or tensor."""
+        found = self.block(block)
+        if tensor not in TENSORS:
+            raise UsageError(f"unknown tensor {tensor!r}; use {', '.join(TENSORS)}")
+        if tensor == "in" and found.kind == "simple" and found.previous is not None:
+            return Target(found.previous, "out")
+        return Target(block, tensor)
+
+    def recipe(self, steps: int | None = None) -> Recipe:
+        """The default recipe, with `steps` steps if given. Raises UsageError for fewer than one."""
+        return self.default_recipe if steps is None else replace(self.default_recipe, steps=steps)
+
+    def target_channels(self, target: Target) -> int:
+        return self.block(target.block).channels
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ModelInfo:
+        """Inverse of `to_json`. Raises StoreError when a part is missing."""
+        try:
+            return cls(
+                name=data["name"],
+                fingerprint=data["fingerprint"],
+                input_size=data["input_size"],
+                mean=tuple(data["mean"]),
+                std=tuple(data["std"]),
+                blocks=tuple(Block(**b) for b in data["blocks"]),
+                default_blocks=tuple(data["default_blocks"]),
+                default_recipe=Recipe.from_json(data["default_recipe"]),
+                fields={k: Field(**v) for k, v in data["fields"].items()},
+                weights={k: SkipWeights(**{n: tuple(x) for n, x in v.items()}) for k, v in data["weights"].items()},
+            )
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"model description is damaged ({error}); run 'streamscope cache verify'") from error
+
+
+def parse_channels(text: str, count: int) -> list[int]:
+    """Channels of a selection such as `0-31,108`, sorted and unique.
+
+    Raises UsageError when the text is malformed or a channel is not below `count`.
+    """
+    channels: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match:
+            raise UsageError(f"malformed channel range {part.strip()!r} in {text!r}; write for example 0-31,108")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise UsageError(f"channel range {part.strip()!r} runs backwards; write {last}-{first}")
+        if last >= count:
+            raise UsageError(f"channel {last} is out of range; this block has channels 0-{count - 1}")
+        channels.update(range(first, last + 1))
+    return sorted(channels)
+
+
+def format_channels(channels: Iterable[int]) -> str:
+    """Shortest selection that `parse_channels` reads back: [0, 1, 2, 7] -> `0-2,7`."""
+    ordered = np.unique(np.fromiter(channels, dtype=np.int64))
+    if not len(ordered):
+        return ""
+    runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1)
+    return ",".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def pick_blocks(info: ModelInfo, names: Sequence[str]) -> list[Block]:
+    """The blocks called `names`, in stream order; the default set when none is named. Raises UsageError."""
+    wanted = {info.block(n).name for n in names} or set(info.default_blocks)
+    return [b for b in info.blocks if b.name in wanted]

@@ -1,0 +1,23 @@
+"""The bundled demo model: a small ResNet, its image set and the script that trained it.
+
+Importing this package never imports torch; its modules `network` and `train` do.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from streamscope.core.model.demo.images import CLASSES, RADII, SIDE, dataset, draw, write_images
+
+__all__ = ["CLASSES", "RADII", "SIDE", "accuracy", "dataset", "draw", "weights_path", "write_images"]
+
+
+def weights_path() -> Path:
+    """The bundled weights, a float32 state dict; `demo.json` beside them says how they were trained."""
+    return Path(__file__).with_name("demo.safetensors")
+
+
+def accuracy() -> float:
+    """Share of held-out images that the bundled weights classify right, as measured when they were trained."""
+    return float(json.loads(weights_path().with_suffix(".json").read_text())["held_out_accuracy"])

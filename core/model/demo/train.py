@@ -1,0 +1,120 @@
+"""Trains the demo model from nothing: `python -m streamscope.core.model.demo.train [--out FILE]`.
+
+About ten minutes on one CPU core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamscope.core.model.demo import CLASSES, dataset, weights_path
+from streamscope.core.model.demo.network import MEAN, STD, build
+
+SEED = 20240705
+"""Of the training images and of everything random in training."""
+HELD_OUT_SEED = 20250422
+"""Of the images that the accuracy is measured on; none of them is trained on."""
+IMAGES = 12_000
+HELD_OUT_IMAGES = 2_000
+EPOCHS = 9
+BATCH = 32
+PEAK_RATE = 0.01
+WEIGHT_DECAY = 0.05
+
+
+def normalise(images: np.ndarray) -> Tensor:
+    """Network input, (n, 3, 64, 64) float32, of (n, 64, 64, 3) uint8 images."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+@torch.no_grad()
+def measure_accuracy(net: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of (n, 64, 64, 3) uint8 images classified right; leaves the net in evaluation mode."""
+    net.eval()
+    right = 0
+    for first in range(0, len(images), 500):
+        guess = net(normalise(images[first : first + 500])).argmax(dim=1).numpy()
+        right += int((guess == labels[first : first + 500]).sum())
+    return right / len(images)
+
+
+def _turned(images: Tensor) -> Tensor:
+    """The batch mirrored or not and turned by a random quarter, which changes no class."""
+    if torch.rand(()) < 0.5:
+        images = images.flip(3)
+    return torch.rot90(images, int(torch.randint(4, ())), (2, 3))
+
+
+def train() -> nn.Module:
+    """A trained demo model; the same on every run on one machine."""
+    torch.manual_seed(SEED)
+    images, labels = dataset(IMAGES, SEED)
+    targets = torch.from_numpy(labels)
+    net = build().to(memory_format=torch.channels_last)
+    # BN's scales do not decay, so that no block's feature shrinks to nothing.
+    scales = [p for p in net.parameters() if p.ndim == 1]
+    kernels = [p for p in net.parameters() if p.ndim > 1]
+    groups = [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": scales, "weight_decay": 0.0}]
+    # Measured after four epochs of 6,000 images: AdamW at this rate 84 % right, Nesterov SGD at 0.03 39 %.
+    optimiser = torch.optim.AdamW(groups, lr=PEAK_RATE)
+    batches = IMAGES // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=EPOCHS * batches, pct_start=0.2)
+    started = time.perf_counter()
+    for epoch in range(EPOCHS):
+        net.train()
+        loss_sum = 0.0
+        for rows in torch.randperm(IMAGES)[: batches * BATCH].split(BATCH):
+            inputs = _turned(normalise(images[rows.numpy()])).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(net(inputs), targets[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            loss_sum += loss.item()
+        seconds = time.perf_counter() - started
+        print(f"epoch {epoch + 1}/{EPOCHS}  loss {loss_sum / batches:.3f}  {seconds:.0f} s", flush=True)
+    return net
+
+
+def write(net: nn.Module, accuracy: float, path: Path) -> None:
+    """Writes the weights to `path` and what they came from to the JSON beside it."""
+    state = {k: v.contiguous() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    path.write_bytes(save(state))
+    about = {
+        "seed": SEED,
+        "held_out_accuracy": accuracy,
+        "held_out_seed": HELD_OUT_SEED,
+        "held_out_images": HELD_OUT_IMAGES,
+        "classes": list(CLASSES),
+        "images": IMAGES,
+        "epochs": EPOCHS,
+    }
+    path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train the demo model and write its weights.")
+    parser.add_argument("--out", type=Path, default=weights_path(), help="safetensors file (default: the bundled one)")
+    out = parser.parse_args().out
+    if not out.parent.is_dir():
+        parser.error(f"{out.parent} is not a folder; --out names a file in one that exists")
+    # One thread makes the result independent of the core count, and is 8 times faster when others use the cores.
+    torch.set_num_threads(1)
+    net = train()
+    accuracy = measure_accuracy(net, *dataset(HELD_OUT_IMAGES, HELD_OUT_SEED))
+    write(net, accuracy, out)
+    print(f"held-out accuracy {accuracy:.4f} on {HELD_OUT_IMAGES} images; wrote {out}")
+
+
+if __name__ == "__main__":
+    main()

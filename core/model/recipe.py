@@ -1,0 +1,99 @@
+"""FZ recipes: how an image is optimised. Never imports torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from streamscope.core.errors import UsageError
+
+Capture = Literal["exact", "lucent"]
+Objective = Literal["neuron", "channel"]
+"""What FZs are optimised for: a channel's centre neuron, or its mean over space, which is for looking at only."""
+
+JITTER_BY_FIELD = ((67, 0), (147, 4))
+"""(largest receptive field in px, jitter): the paper's own choice for ResNet18, read as a rule (design, section 2)."""
+WIDEST_JITTER = 16
+PLATEAU = 0.01
+"""Rise over the last quarter of the steps, as a share of the activation, below which an FZ counts as converged."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The `paper` recipe (design, section 2): Lucent's Fourier parameters and transforms, Adam, `steps` steps.
+
+    `rate` is Adam's learning rate; `sd` and `decay` shape the Fourier parameters; `scales` and `degrees` are what the
+    random scale and rotation choose from. Jitter follows from each target's receptive field (`jitter_for`).
+    """
+
+    name: str = "paper"
+    steps: int = 2560
+    rate: float = 0.05
+    sd: float = 0.01
+    decay: float = 1.0
+    scales: tuple[float, ...] = (1.0, 0.975, 1.025, 0.95, 1.05)
+    degrees: tuple[int, ...] = (-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5)
+    plateau: float | None = None
+    """Stops an image early when its activation rose by less than this share of itself over the last quarter of its
+    steps; `steps` is then the most that it takes. None, as in the paper, stops none."""
+
+    def __post_init__(self) -> None:
+        if self.steps <= 0:
+            raise UsageError(f"steps must be 1 or more, not {self.steps}")
+        if self.plateau is not None and not 0 < self.plateau < 1:
+            raise UsageError(f"a plateau is a share between 0 and 1, not {self.plateau:g}")
+
+    def until_converged(self, plateau: float = PLATEAU) -> Recipe:
+        """The same but that it stops what has converged."""
+        return replace(self, name=f"{self.name}-converged", plateau=plateau)
+
+    def jitter_for(self, field_size: int) -> int:
+        """Jitter in px for a receptive field of `field_size` px: 0 up to 67, 4 up to 147, else 16."""
+        for largest, jitter in JITTER_BY_FIELD:
+            if field_size <= largest:
+                return jitter
+        return WIDEST_JITTER
+
+    def to_json(self) -> dict[str, Any]:
+        # Recipes are older than plateaus: without one they read and are named as they were.
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("plateau", None)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Recipe:
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class SetKey:
+    """Names one stored set: FZs of one model by one recipe, seed and capture are never mixed with another's."""
+
+    recipe: Recipe
+    seed: int = 0
+    capture: Capture = "exact"
+    objective: Objective = "neuron"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, not {self.seed}")
+        if self.capture not in ("exact", "lucent"):
+            raise UsageError(f"unknown capture {self.capture!r}; use exact or lucent")
+        if self.objective not in ("neuron", "channel"):
+            raise UsageError(f"unknown objective {self.objective!r}; use neuron or channel")
+
+    @property
+    def folder(self) -> str:
+        """Readable and content-addressed: `paper-2560-s0-exact-1a2b3c4d`, `…-exact-channel-…` for channel FZs."""
+        # Sets are older than objectives: a neuron's is left out, so that their names stay what they were.
+        other = [] if self.objective == "neuron" else [self.objective]
+        text = json.dumps([self.recipe.to_json(), self.seed, self.capture, *other], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        named = [self.recipe.name, str(self.recipe.steps), f"s{self.seed}", self.capture, *other, digest]
+        return "-".join(named)
+
+    def __str__(self) -> str:
+        return f"{self.recipe.name} recipe, {self.recipe.steps} steps, seed {self.seed}, capture {self.capture}" + (
+            "" if self.objective == "neuron" else f", {self.objective} objective"
+        )

@@ -1,0 +1,114 @@
+"""The four tensors of a residual block, read exactly.
+
+torchvision's blocks end in an in-place sum and an in-place ReLU, so a forward hook that keeps `bn2`'s output without
+copying holds `out` once the pass ends (design, section 3). Here nothing is hooked: the block's own modules are called
+one by one and nothing is written in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from streamscope.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BlockTensors:
+    """Activations of one block, each (n, channels, side, side), none sharing memory with another."""
+
+    input: torch.Tensor
+    """`in`: what bypasses the block (the shortcut BN's output in a downsample block)."""
+    block: torch.Tensor
+    pre: torch.Tensor
+    out: torch.Tensor
+
+    def centre(self, tensor: str) -> torch.Tensor:
+        """Centre activations (n, channels) of `in`, `block`, `pre` or `out`: index side // 2 on both axes."""
+        values = {"in": self.input, "block": self.block, "pre": self.pre, "out": self.out}[tensor]
+        return values[:, :, values.shape[2] // 2, values.shape[3] // 2]
+
+
+def residual_blocks(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(`2.1`, module) for each residual block of a torchvision-style ResNet, in stream order."""
+    layer = 1
+    while hasattr(module, f"layer{layer}"):
+        for index, block in enumerate(getattr(module, f"layer{layer}")):
+            yield f"{layer}.{index}", block
+        layer += 1
+
+
+def branch(block: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """The (convolution, BN) pairs of a block's own branch, in order; a ReLU follows each but the last."""
+    if isinstance(block, BasicBlock):
+        return [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+    if isinstance(block, Bottleneck):
+        return [(block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3)]
+    raise UsageError(f"{type(block).__name__} is not a residual block that streamscope knows (BasicBlock, Bottleneck)")
+
+
+def read_block(module: nn.Module, images: torch.Tensor, name: str) -> BlockTensors:
+    """Runs `images` (n, 3, side, side; normalised) up to block `name` and returns its four tensors.
+
+    Raises UsageError for a block that the network does not have.
+    """
+    x = module.maxpool(torch.relu(module.bn1(module.conv1(images))))  # type: ignore[operator]
+    for current, block in residual_blocks(module):
+        tensors = _forward(block, x)
+        if current == name:
+            return tensors
+        x = tensors.out
+    raise UsageError(f"unknown block {name!r}")
+
+
+def scores_after(module: nn.Module, out: torch.Tensor, name: str) -> torch.Tensor:
+    """Class scores (n, classes) of the network from `out` (n, channels, side, side), the stream after block `name`.
+
+    `out` is left as it is. Raises UsageError for a block that the network does not have.
+    """
+    names = [current for current, _ in residual_blocks(module)]
+    if name not in names:
+        raise UsageError(f"unknown block {name!r}")
+    for current, block in residual_blocks(module):
+        if names.index(current) > names.index(name):
+            out = _forward(block, out).out
+    return module.fc(torch.flatten(module.avgpool(out), 1))  # type: ignore[operator]
+
+
+def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Centre activations (n, 3, channels) of `in`, `block` and `pre` of every block, from one forward pass.
+
+    `images` (n, 3, side, side; normalised). What the network overwrites is overwritten here too, but only after the
+    centres were copied.
+    """
+    x = module.maxpool(torch.relu_(module.bn1(module.conv1(images))))  # type: ignore[operator]
+    found = {}
+    for name, block in residual_blocks(module):
+        y = x
+        pairs = branch(block)
+        for index, (conv, bn) in enumerate(pairs):
+            y = bn(conv(y))
+            if index < len(pairs) - 1:
+                torch.relu_(y)
+        bypass = x if block.downsample is None else block.downsample(x)  # type: ignore[operator]
+        row, column = (extent // 2 for extent in y.shape[2:])
+        centres = bypass[:, :, row, column], y[:, :, row, column]
+        found[name] = torch.stack([*centres, centres[0] + centres[1]], dim=1)
+        x = torch.relu_(y.add_(bypass))
+    return found
+
+
+def _forward(block: nn.Module, x: torch.Tensor) -> BlockTensors:
+    pairs = branch(block)
+    y = x
+    for index, (conv, bn) in enumerate(pairs):
+        y = bn(conv(y))
+        if index < len(pairs) - 1:
+            y = torch.relu(y)
+    identity = x.clone() if block.downsample is None else block.downsample(x)  # type: ignore[operator]
+    pre = identity + y
+    return BlockTensors(identity, y, pre, torch.relu(pre))

@@ -1,0 +1,199 @@
+"""Measures accuracy with channels of a block's sum set to their means, against matched controls, across zooms."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision
+
+from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.engine.network import Network
+from streamscope.core.errors import ImageError, UsageError
+from streamscope.core.images.folder import ImagePath, Pixels, Preparation, find_images, read_image
+from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
+from streamscope.core.model.classes import match_classes
+from streamscope.core.model.demo import CLASSES
+from streamscope.core.model.spec import DEMO_MODEL
+from streamscope.core.model.stream import read_block, scores_after
+from streamscope.core.store.ablations import Ablation
+
+BATCH = 64
+"""Images decoded and passed through the network together."""
+
+Watch = Callable[[int, int], None]
+"""Called with images done and images in all, each counted once a zoom and once for the means."""
+
+
+def class_names(model: str) -> tuple[str, ...]:
+    """Names of a model's classes in the order of its scores: the demo's, else ImageNet's as torchvision has them."""
+    if model == DEMO_MODEL:
+        return CLASSES
+    return tuple(torchvision.models.get_model_weights(model).DEFAULT.meta["categories"])
+
+
+def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch | None = None) -> Ablation:
+    """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated.
+
+    Images that cannot be read are left out and named. Raises UsageError for a request or a folder that makes no sense.
+    """
+    asked.check(network.info)
+    started = time.monotonic()
+    info = network.info
+    names = class_names(info.name)
+    found = find_images(folder)
+    classes = match_classes([image.label for image in found], names)
+    images = _Images(network, folder, found, watch, passes=1 + len(asked.zooms))
+    means, readable = images.means(asked.block)
+    if not readable:
+        raise UsageError(f"none of the {len(found)} images in {folder} can be read ({images.unreadable[0][1]})")
+    channels = tuple(sorted(set(asked.channels)))
+    controls = draw_controls(means, channels, asked.controls, asked.seed)
+    labels = torch.tensor([classes[image.label] for image in readable], device=network.device)
+    ablated = _Ablation(network, asked.block, means, [channels, *controls.sets])
+    results = [
+        zoom_result(zoom, info.input_size, ablated.right(images, readable, labels, zoom), asked.seed)
+        for zoom in asked.zooms
+    ]
+    return Ablation(
+        model=info.name,
+        fingerprint=info.fingerprint,
+        block=asked.block,
+        channels=channels,
+        selected=asked.selected,
+        fzset=asked.fzset,
+        folder=str(folder.resolve()),
+        images=len(readable),
+        images_sha256=images.digest.hexdigest(),
+        classes=len(set(classes.values())),
+        unreadable=tuple(images.unreadable),
+        seed=asked.seed,
+        controls=controls,
+        means=tuple(means[list(channels)].tolist()),
+        control_means=tuple(tuple(means[list(control)].tolist()) for control in controls.sets),
+        zooms=tuple(results),
+        device=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else "cpu",
+        seconds=time.monotonic() - started,
+        created=time.time(),
+    )
+
+
+class _Images:
+    """Reads a folder's images batch by batch, the next batch being decoded while the last is computed with."""
+
+    def __init__(
+        self, network: Network, folder: Path, found: Sequence[ImagePath], watch: Watch | None, passes: int
+    ) -> None:
+        self.network, self.folder, self.found = network, folder, found
+        self.unreadable: list[tuple[str, str]] = []
+        self.digest = hashlib.sha256()
+        self._watch, self._done, self._total = watch, 0, passes * len(found)
+        self._preparation = Preparation.of(network.info)
+        device = network.device
+        self._mean = torch.tensor(network.info.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(network.info.std, device=device).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def means(self, block: str) -> tuple[np.ndarray, list[ImagePath]]:
+        """Mean over the images of relu(pre) at the centre neuron, (channels,) float64, and the readable images."""
+        total = np.zeros(self.network.info.block(block).channels)
+        readable: list[ImagePath] = []
+        for batch, pixels in self.batches(self.found, first=True):
+            if len(pixels):
+                tensors = read_block(self.network.module, self.normalised(pixels), block)
+                total += tensors.centre("out").double().sum(dim=0).cpu().numpy()
+            readable += batch
+        return total / max(len(readable), 1), readable
+
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels - self._mean) / self._std
+
+    def batches(
+        self, images: Sequence[ImagePath], first: bool = False
+    ) -> Iterator[tuple[list[ImagePath], torch.Tensor]]:
+        """Images that could be read, and their pixels (n, 3, side, side) in 0..1. What cannot be read is noted the
+        `first` time, and raises ImageError afterwards."""
+        with ThreadPoolExecutor() as pool:
+            waiting: deque[tuple[Sequence[ImagePath], list[Future[tuple[str, Pixels]]]]] = deque()
+            for start in range(0, len(images), BATCH):
+                part = images[start : start + BATCH]
+                waiting.append((part, [pool.submit(self._read, image) for image in part]))
+                if len(waiting) > 1:
+                    yield self._collect(*waiting.popleft(), first)
+            while waiting:
+                yield self._collect(*waiting.popleft(), first)
+
+    def _read(self, image: ImagePath) -> tuple[str, Pixels]:
+        return read_image(self.folder / image.path, self._preparation)
+
+    def _collect(
+        self, part: Sequence[ImagePath], futures: list[Future[tuple[str, Pixels]]], first: bool
+    ) -> tuple[list[ImagePath], torch.Tensor]:
+        kept, pixels = [], []
+        for image, future in zip(part, futures, strict=True):
+            try:
+                sha256, decoded = future.result()
+            except ImageError as error:
+                if not first:
+                    raise
+                self.unreadable.append((image.path, str(error)))
+                continue
+            kept.append(image)
+            pixels.append(decoded)
+            if first:
+                self.digest.update(f"{sha256}  {image.path}\n".encode(errors="surrogateescape"))
+        self._done += len(part)
+        if self._watch is not None:
+            self._watch(self._done, self._total)
+        side = self.network.info.input_size
+        stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), dtype=np.uint8)
+        return kept, from_8_bit(stacked).to(self.network.device)
+
+
+class _Ablation:
+    """A network with sets of one block's channels held at their means. Nothing in the network is changed."""
+
+    def __init__(self, network: Network, block: str, means: np.ndarray, sets: Sequence[tuple[int, ...]]) -> None:
+        device = network.device
+        self.network, self.block = network, block
+        self.sets = [torch.tensor(channels, device=device) for channels in sets]
+        self.values = [torch.tensor(means[list(c)], dtype=torch.float32, device=device) for c in sets]
+
+    @torch.inference_mode()
+    def right(self, images: _Images, readable: list[ImagePath], labels: torch.Tensor, zoom: float) -> np.ndarray:
+        """Which images are classified right at a zoom, (1 + sets, n) bool: intact, then with each set ablated."""
+        found = []
+        first = 0
+        for batch, pixels in images.batches(readable):
+            expected = labels[first : first + len(batch)]
+            first += len(batch)
+            scores = self._scores(images.normalised(zoom_in(pixels, zoom)))
+            found.append(np.stack([(s.argmax(dim=1) == expected).cpu().numpy() for s in scores]))
+        return np.concatenate(found, axis=1)
+
+    def _scores(self, normalised: torch.Tensor) -> Iterator[torch.Tensor]:
+        module = self.network.module
+        out = read_block(module, normalised, self.block).out
+        yield scores_after(module, out, self.block)
+        for channels, values in zip(self.sets, self.values, strict=True):
+            shape = len(out), len(channels), *out.shape[2:]
+            held = out.index_copy(1, channels, values.view(1, -1, 1, 1).expand(shape))
+            yield scores_after(module, held, self.block)
+
+
+def zoom_in(pixels: torch.Tensor, zoom: float) -> torch.Tensor:
+    """The middle `int(side * (2 - zoom))` px of images (n, 3, side, side), resized back, bilinear."""
+    side = pixels.shape[2]
+    crop = crop_side(side, zoom)
+    if crop == side:
+        return pixels
+    first = round((side - crop) / 2)
+    cut = pixels[:, :, first : first + crop, first : first + crop]
+    return F.interpolate(cut, size=(side, side), mode="bilinear", align_corners=False)

@@ -1,0 +1,101 @@
+"""Reads how channels answer to altered versions of their images, and commits it a batch of channels at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamscope import __version__
+from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.engine.network import Network
+from streamscope.core.model.blocks import Tensor
+from streamscope.core.reading.activations import CHUNK, BlockReader
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.responses import commit_responses, missing_responses, response_folder
+from streamscope.core.table.assemble import NEEDED
+
+BATCH = 64
+"""Channels committed together: what a killed run may lose."""
+
+Version = Callable[[torch.Tensor], torch.Tensor]
+"""Alters images (n, 3, side, side) in 0..1; same shape out."""
+Watch = Callable[[int, int], None]
+"""Called with channels done and channels in all."""
+
+
+def compute_fz_responses(
+    network: Network,
+    fzset: FZSet,
+    kind: str,
+    block: str,
+    versions: Mapping[Tensor, Mapping[Any, Version]],
+    variant: str = "",
+    watch: Watch | None = None,
+) -> int:
+    """Computes and commits what is missing of a kind on a set's FZs of `in` and `block`; returns of how many FZs.
+
+    `versions` gives, for the FZs of each tensor, what each version is called and how it is made. Raises StoreError when
+    an FZ cannot be read or the store not be written.
+    """
+    missing = [
+        (on, retry, channels)
+        for on in NEEDED
+        for retry, channels in missing_responses(fzset, kind, block, on, variant).items()
+    ]
+    total, done = sum(len(channels) for _, _, channels in missing), 0
+    if not total:
+        return 0
+    reader = BlockReader(network, block)
+    for on, retry, channels in missing:
+        target = network.info.target(block, on)
+        folder = response_folder(fzset.base(retry), kind, block, on, variant)
+        for batch in batches(channels):
+            images = np.stack([fzset.fz_image(target, channel, retry) for channel in batch])
+            values = own_responses(reader, images, batch, list(versions[on].values()))
+            header = describe(network, kind, block, on, variant, seed=fzset.key.seed + retry)
+            commit_responses(folder, header, batch, list(versions[on]), values)
+            done += len(batch)
+            if watch is not None:
+                watch(done, total)
+    return total
+
+
+def own_responses(
+    reader: BlockReader, images: np.ndarray, channels: Sequence[int], versions: Sequence[Version]
+) -> np.ndarray:
+    """(n, 4, K) of images (n, side, side, 3) uint8, each read at its own channel only: in, block, pre, out."""
+    parts = []
+    for first in range(0, len(images), CHUNK):
+        found = responses(reader, images[first : first + CHUNK], versions)
+        parts.append(found[np.arange(len(found)), :, channels[first : first + CHUNK]])
+    own = np.concatenate(parts)
+    return np.concatenate([own, np.maximum(own[:, 2:], 0)], axis=1)
+
+
+def responses(reader: BlockReader, images: np.ndarray, versions: Sequence[Version]) -> np.ndarray:
+    """(n, 3, C, K): centre activations of in, block and pre for K versions of images (n, side, side, 3) uint8."""
+    pixels = from_8_bit(images).to(reader.device)
+    return np.stack([reader.activations(version(pixels)) for version in versions], axis=-1)
+
+
+def batches(channels: Sequence[int]) -> Iterator[list[int]]:
+    for first in range(0, len(channels), BATCH):
+        yield list(channels[first : first + BATCH])
+
+
+def describe(network: Network, kind: str, block: str, on: Tensor, variant: str, **more: Any) -> dict[str, Any]:
+    """What a batch says of itself besides its channels and versions."""
+    return {
+        "kind": kind,
+        "model": network.info.name,
+        "fingerprint": network.info.fingerprint,
+        "block": block,
+        "on": on,
+        "variant": variant,
+        "engine": __version__,
+        "device": str(network.device),
+        **more,
+    }

@@ -1,0 +1,67 @@
+"""What `analysis.nulls` needs beside the stored FZs: sham transforms, and more sets of FZs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from streamscope.core.analysis.nulls import SHAM_TRANSFORMS
+from streamscope.core.engine.network import Network
+from streamscope.core.model.blocks import ModelInfo, Tensor
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.reading.responses import Version, Watch, compute_fz_responses
+from streamscope.core.reading.tuning import reflect
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.responses import SHAMS
+from streamscope.core.table.assemble import NEEDED
+
+
+def flip(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, side, side) mirrored left to right."""
+    return torch.flip(images, dims=(3,))
+
+
+def quarter_turn(images: torch.Tensor) -> torch.Tensor:
+    """Images (n, 3, side, side) turned by 90 degrees, counter-clockwise."""
+    return torch.rot90(images, dims=(2, 3))
+
+
+def shift(images: torch.Tensor, distance: int) -> torch.Tensor:
+    """Images (n, 3, side, side) moved right by `distance` px; what comes in from the left is their reflection."""
+    return reflect(images, distance, 0, rows=False)[:, :, :, : images.shape[3]]
+
+
+def sham_versions(info: ModelInfo, block: str, on: Tensor) -> dict[str, Version]:
+    """The transforms of `SHAM_TRANSFORMS` for FZs of one tensor of a block; a shift is a quarter of its field."""
+    field = info.fields[str(info.target(block, on))]
+    transforms: tuple[Version, ...] = (flip, quarter_turn, partial(shift, distance=round(field.size / 4)))
+    return dict(zip(SHAM_TRANSFORMS, transforms, strict=True))
+
+
+def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | None = None) -> int:
+    """Reads the FZs of a block under every sham transform and commits what was missing; returns of how many FZs.
+
+    Raises StoreError when an FZ cannot be read or the store not be written.
+    """
+    versions = {on: sham_versions(network.info, block, on) for on in NEEDED}
+    return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)
+
+
+def job_asked(spec: ModelSpec, device: str, key: SetKey, channels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """What a job is asked for that makes, in the set of `key`, the FZs which verdicts on channels of blocks need."""
+    return {
+        "model": spec.name,
+        "weights": str(spec.weights.resolve()) if spec.weights else None,
+        "device": device,
+        "recipe": key.recipe.to_json(),
+        "steps": key.recipe.steps,
+        "seed": key.seed,
+        "capture": key.capture,
+        "blocks": list(channels),
+        "tensors": list(NEEDED),
+        "channels": {block: list(picked) for block, picked in channels.items()},
+    }

@@ -1,0 +1,124 @@
+"""Scale tuning curves: what a channel says to its FZs and MEIs while they are shown smaller and larger."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from streamscope.core.engine.network import Network
+from streamscope.core.measures.criteria import relu
+from streamscope.core.measures.tuning import SCALES
+from streamscope.core.reading.activations import CHUNK, BlockReader
+from streamscope.core.reading.responses import Version, Watch, batches, compute_fz_responses, describe, responses
+from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.responses import CURVES, commit_responses, response_folder
+from streamscope.core.table.assemble import NEEDED
+
+if TYPE_CHECKING:
+    from streamscope.core.store.scans.scan import Scan
+
+
+def shown_side(side: int, scale: float) -> int:
+    """Side in px of the crop (scale > 1) or of the shrunk image (below 1) of a `side` px image.
+
+    The nearest of the side's own parity, so that the crop or the shrunk image lies exactly in the middle; at 2 and 1/2
+    side // 2, as S and S- have it.
+    """
+    if scale in (0.5, 2):
+        return side // 2
+    wanted = side / scale if scale > 1 else side * scale
+    return max(side - 2 * round((side - wanted) / 2), 2 - side % 2)
+
+
+def real_scale(side: int, scale: float) -> float:
+    """What an image of `side` px is really scaled by when asked for `scale`."""
+    shown = shown_side(side, scale)
+    return side / shown if scale > 1 else shown / side
+
+
+def rescale(images: torch.Tensor, scale: float, antialias: bool = False) -> torch.Tensor:
+    """Images (n, 3, side, side) enlarged (scale > 1) or shrunk about their centre; same shape out.
+
+    Enlarged: the centre crop of side / scale px, resized to side px; S at 2. Shrunk: resized to side * scale px, then
+    reflected outward to side px; S- at 1/2. Bilinear; `antialias` matters for shrinking only.
+    """
+    side = images.shape[2]
+    shown = shown_side(side, scale)
+    if shown == side:
+        return images
+    if scale > 1:
+        first = round((side - shown) / 2)
+        cropped = images[:, :, first : first + shown, first : first + shown]
+        return F.interpolate(cropped, size=(side, side), mode="bilinear", align_corners=False)
+    small = F.interpolate(images, size=(shown, shown), mode="bilinear", align_corners=False, antialias=antialias)
+    before = (side - shown) // 2
+    return reflect(small, before, side - shown - before)
+
+
+def reflect(images: torch.Tensor, before: int, after: int, rows: bool = True) -> torch.Tensor:
+    """Images with `before` and `after` px more on both axes (or on columns only), by reflection.
+
+    As torch's reflection padding, but where that is wider than the image the reflections are themselves reflected.
+    """
+    index = torch.from_numpy(np.pad(np.arange(images.shape[3]), (before, after), mode="reflect")).to(images.device)
+    wider = images[:, :, :, index]
+    return wider[:, :, index] if rows else wider
+
+
+def rescalings(side: int, antialias: bool) -> dict[float, Version]:
+    """By what an image of `side` px is really scaled for each of `SCALES`, and how."""
+    return {real_scale(side, scale): partial(rescale, scale=scale, antialias=antialias) for scale in SCALES}
+
+
+def compute_curves(
+    network: Network, fzset: FZSet, block: str, antialias: bool = False, watch: Watch | None = None
+) -> int:
+    """Computes and commits the curves that are missing of a block on a set's FZs; returns of how many FZs.
+
+    Raises StoreError when an FZ cannot be read or the store not be written.
+    """
+    versions = rescalings(network.info.input_size, antialias)
+    variant = ANTIALIASED if antialias else ""
+    return compute_fz_responses(network, fzset, CURVES, block, dict.fromkeys(NEEDED, versions), variant, watch)
+
+
+def compute_mei_curves(
+    network: Network, scan: Scan, block: str, antialias: bool = False, watch: Watch | None = None
+) -> int:
+    """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
+
+    An image that is an MEI of several channels of a batch is read once. A channel that fewer than 9 images excite gets
+    NaN. Raises ImageError when an image was moved or changed, StoreError when the store cannot be written.
+    """
+    missing = missing_mei_curves(scan, block, antialias)
+    if not missing:
+        return 0
+    reader = BlockReader(network, block)
+    versions = rescalings(network.info.input_size, antialias)
+    variant = ANTIALIASED if antialias else ""
+    extremes = {on: scan.extremes(block, on) for on in NEEDED}
+    done = 0
+    for batch in batches(missing):
+        # (9, n) rows of the scan; -1 throughout where fewer than 9 images excite the channel.
+        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, -1)[:, batch] for on, e in extremes.items()}
+        rows = np.setdiff1d(np.concatenate(list(tops.values())), [-1])
+        answers = np.full((len(rows) + 1, 3, len(batch), len(versions)), np.nan, dtype=np.float32)
+        for first in range(0, len(rows), CHUNK):
+            images = np.stack([scan.image(int(row)) for row in rows[first : first + CHUNK]])
+            answers[first : first + len(images)] = responses(reader, images, list(versions.values()))[:, :, batch]
+        for on, top in tops.items():
+            places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
+            seen = answers[places, :, np.arange(len(batch))]
+            read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
+            header = describe(network, CURVES, block, on, variant, images=len(top), scan=scan.path.name)
+            folder = response_folder(scan.path, CURVES, block, on, variant)
+            commit_responses(folder, header, batch, list(versions), read.mean(axis=0))
+        done += len(batch)
+        if watch is not None:
+            watch(done, len(missing))
+    return len(missing)

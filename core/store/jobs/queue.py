@@ -1,0 +1,92 @@
+"""The queue of a device: jobs that wait their turn, in an order that outlives whoever asked for them.
+
+A queued job is a folder with a file `place`; those of one host and device go by rising place. Whoever works the queue
+off holds its lease. A job is paused by a file `hold`, which its worker obeys as it does `stop`; what it has stored
+stays, and taken up again it does what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from streamscope.core.errors import StoreError
+from streamscope.core.store.files.atomic import write_file, writing
+from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.jobs.job import ACTIVE, BEAT, HOLD, PLACE, STOP, Job, JobState, job_state, job_states
+from streamscope.core.store.store import Store
+
+
+def device_queue(device: str) -> str:
+    """The queue that a device named on a command line belongs to: `auto` shares that of what it will choose."""
+    name = device or "auto"
+    if name == "auto":
+        return "cuda" if any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+    return "cuda" if name == "cuda:0" else name
+
+
+def queue_of(job: Job) -> tuple[str, str]:
+    """(host, device) whose queue a job waits in. Devices are those of the machine where it was asked for."""
+    return job.host, device_queue(str(job.asked.get("device") or "auto"))
+
+
+def lease_of(queue: tuple[str, str]) -> str:
+    """What whoever works this queue off must hold."""
+    return f"queue {queue[0]} {queue[1]}"
+
+
+def waiting(store: Store, device: str, host: str | None = None) -> list[JobState]:
+    """The jobs queued for a device of a host (this one), next first."""
+    queue = (this_process().host if host is None else host, device_queue(device))
+    found = [state for state in job_states(store) if state.state == "queued" and state.place is not None]
+    return in_turn(state for state in found if queue_of(state.job) == queue)
+
+
+def in_turn(states: Iterable[JobState]) -> list[JobState]:
+    """Queued jobs by their place; of equal ones the older first."""
+    return sorted(states, key=lambda state: (state.place or state.job.started, state.job.id))
+
+
+def hold(job: Job) -> None:
+    """Pauses a job: a running one after what is in flight. Raises StoreError."""
+    with writing(job.folder / HOLD):
+        (job.folder / HOLD).touch()
+
+
+def requeue(store: Store, job: Job) -> None:
+    """Puts a paused, stopped, failed or dead job (back) into its device's queue, where it was or at the end.
+
+    Raises StoreError when it is running or its worker has not left it yet.
+    """
+    state = job_state(store, job)
+    if state.state in ACTIVE:
+        raise StoreError(f"job {job.id} is {state.state}; wait until its worker has left it")
+    if state.place is None:
+        last = max((s.place for s in job_states(store) if s.place is not None), default=job.started)
+        write_file(job.folder / PLACE, repr(last + 1.0).encode())
+    for name in (BEAT, STOP, HOLD):
+        # In this order no reader sees it running or queued before all three are gone.
+        with writing(job.folder / name):
+            (job.folder / name).unlink(missing_ok=True)
+
+
+def move(store: Store, job: Job, by: int) -> bool:
+    """Moves a queued job one place up (`by` < 0) or down in its queue; False when it is at that end.
+
+    Raises StoreError.
+    """
+    host, device = queue_of(job)
+    order = waiting(store, device, host)
+    names = [state.job.id for state in order]
+    if job.id not in names:
+        return False
+    here = names.index(job.id)
+    there = here + (1 if by > 0 else -1)
+    if not 0 <= there < len(order):
+        return False
+    beyond = there + (1 if by > 0 else -1)
+    # Only the moved job's own file changes, so that a crash between two writes cannot lose an order.
+    near = order[there].place or 0.0
+    far = (order[beyond].place or 0.0) if 0 <= beyond < len(order) else near + (1.0 if by > 0 else -1.0)
+    write_file(job.folder / PLACE, repr((near + far) / 2).encode())
+    return True

@@ -1,0 +1,1 @@
+"""A user's marks, tags and notes: journals that no cache command touches."""

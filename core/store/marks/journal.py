@@ -1,0 +1,257 @@
+"""The user's judgements: marks, tags and notes. They are work, not cache: nothing here or elsewhere ever deletes them.
+
+A folder per model holds one append-only journal per writer (appending to a file that others append to is not safe on
+NFS). Reading merges them: of two judgements of the same thing the later one wins, and tags are added and removed one by
+one, so that two people at once lose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from streamscope.core.store.files.atomic import make_folder, reason
+from streamscope.core.store.files.listing import Problems
+from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.jobs.job import append
+from streamscope.core.store.marks.exchange import read_csv, write_csv
+from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
+
+SHORT = 16
+"""Hex digits of a fingerprint in a folder's name."""
+LATEST = 2**53
+"""Later times than this (year 2255) are damage, and would make every later judgement lose."""
+
+Key = tuple[str, int]
+Stamp = tuple[int, str, int]
+"""(time, writer, line): orders judgements in the same way for every reader."""
+
+
+def marks_folder() -> Path:
+    """`$STREAMSCOPE_MARKS`, else a folder of the user's own that no cache command knows of."""
+    given = os.environ.get("STREAMSCOPE_MARKS")
+    return Path(given).expanduser() if given else platformdirs.user_data_path("streamscope") / "marks"
+
+
+@dataclass
+class _Said:
+    """The last word on each part of a judgement, whatever the order in which the words are read."""
+
+    mark: tuple[Stamp, str] | None = None
+    note: tuple[Stamp, str] | None = None
+    tags: dict[str, tuple[Stamp, bool]] = field(default_factory=dict)
+
+    def hear(self, stamp: Stamp, line: dict[str, Any]) -> None:
+        if "mark" in line and (self.mark is None or stamp > self.mark[0]):
+            self.mark = (stamp, line["mark"])
+        if "note" in line and (self.note is None or stamp > self.note[0]):
+            self.note = (stamp, line["note"])
+        for part, present in (("remove", False), ("add", True)):
+            for tag in line.get(part, ()):
+                if tag not in self.tags or stamp >= self.tags[tag][0]:
+                    self.tags[tag] = (stamp, present)
+
+    def judgement(self) -> Judgement:
+        tags = tuple(sorted(tag for tag, (_, present) in self.tags.items() if present))
+        return Judgement(self.mark[1] if self.mark else "", tags, self.note[1] if self.note else "")
+
+
+@dataclass
+class _Journal:
+    """How far a writer's journal was read."""
+
+    offset: int = 0
+    lines: int = 0
+
+
+class Marks:
+    """Reads and adds judgements of one model. What is given is kept as soon as a method returns."""
+
+    def __init__(self, folder: Path, fingerprint: str, model: str = "") -> None:
+        self.fingerprint = fingerprint
+        self.model = model
+        self.path = folder / fingerprint[:SHORT]
+        self._problems = Problems()
+        host = re.sub(r"[^A-Za-z0-9-]+", "-", this_process().host) or "host"
+        self._writer = f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._said: dict[Key, _Said] = {}
+        self._judged: dict[Key, Judgement] = {}
+        self._unread: set[Key] = set()
+        """Channels of which something was heard since `_judged` was brought up to date."""
+        self._journals: dict[str, _Journal] = {}
+        self._time = 0
+        self._news = False
+        self._catch_up()
+
+    @property
+    def problems(self) -> list[str]:
+        """One clear line per journal, or line of one, that cannot be read; reading went on without it."""
+        return self._problems.lines()
+
+    def mark(self, block: str, channels: Iterable[int], mark: str) -> None:
+        """Marks channels keep, reject or unsure; "" takes the mark away. Raises UsageError, StoreError."""
+        check_mark(mark)
+        self.say([(block, channel, {"mark": mark}) for channel in channels])
+
+    def tag(self, block: str, channels: Iterable[int], add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Adds tags to channels and removes others. Raises UsageError for a tag that is not one word, StoreError."""
+        adding, removing = list(add), list(remove)
+        for tag in (*adding, *removing):
+            check_tag(tag)
+        change = {key: tags for key, tags in (("add", adding), ("remove", removing)) if tags}
+        self.say([(block, channel, change) for channel in channels] if change else [])
+
+    def note(self, block: str, channel: int, text: str) -> None:
+        """Sets a channel's note; "" takes it away. Raises StoreError."""
+        self.say([(block, channel, {"note": text})])
+
+    def get(self, block: str, channel: int) -> Judgement:
+        said = self._said.get((block, channel))
+        return said.judgement() if said else Judgement()
+
+    def all(self) -> dict[Key, Judgement]:
+        """Every channel of which anything is said, in order of block and channel."""
+        # Only what changed is put together again: 14,000 judgements would take 100 ms at every mark.
+        known = len(self._judged)
+        for key in self._unread:
+            judgement = self._said[key].judgement()
+            if judgement == Judgement():
+                known -= self._judged.pop(key, None) is not None
+            else:
+                self._judged[key] = judgement
+        self._unread.clear()
+        if len(self._judged) > known:
+            self._judged = dict(sorted(self._judged.items()))
+        return dict(self._judged)
+
+    def say(self, changes: Iterable[tuple[str, int, dict[str, Any]]]) -> None:
+        """Appends changes of (block, channel): mark, note, add and remove, all of them or none. Raises StoreError."""
+        # What is learnt on the way is still news to whoever polls `refresh`.
+        self._news |= self._catch_up()
+        name = f"{self._writer}.jsonl"
+        journal = self._journals.get(name, _Journal())
+        # Later than everything read so far, even where another host's clock is ahead: the last judge wins.
+        now = max(time.time_ns() // 1000, self._time + 1)
+        lines = [
+            {"time": now + number, "block": block, "channel": int(channel), **change}
+            for number, (block, channel, change) in enumerate(changes)
+        ]
+        if not lines:
+            return
+        content = b"".join(_line(line) for line in lines)
+        make_folder(self.path)
+        append(self.path / name, content)
+        for line in lines:
+            self._hear(name, journal.lines, line)
+            journal.lines += 1
+        journal.offset += len(content)
+        self._journals[name] = journal
+
+    def refresh(self) -> bool:
+        """Reads what others have said; True when they said anything since the last call. Cheap when they did not."""
+        news = self._catch_up() or self._news
+        self._news = False
+        return news
+
+    def export_csv(self, path: Path) -> int:
+        """Writes every judgement as CSV and returns how many. Raises StoreError."""
+        self._news |= self._catch_up()
+        return write_csv(self, path)
+
+    def import_csv(self, path: Path) -> int:
+        """Takes over what a file from `export_csv` says, and returns of how many channels; see `exchange.read_csv`."""
+        return read_csv(self, path)
+
+    def _catch_up(self) -> bool:
+        sizes = self._sizes()
+        if any(sizes.get(name, 0) < journal.offset for name, journal in self._journals.items()):
+            # A journal was cut or replaced (a backup put back, say): start over.
+            self._said, self._journals, self._problems = {}, {}, Problems()
+            self._judged, self._unread = {}, set()
+            for name in sizes:
+                self._read(name)
+            return True
+        grown = [name for name, size in sizes.items() if size > self._journals.get(name, _Journal()).offset]
+        return sum(self._read(name) for name in grown) > 0
+
+    def _sizes(self) -> dict[str, int]:
+        try:
+            with os.scandir(self.path) as entries:
+                sizes = {e.name: e.stat().st_size for e in entries if _is_journal(e.name)}
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(self.path):
+                return {}
+            self._problems.report(self.path, f"cannot read the marks in {self.path}: {reason(error)}")
+            # Nothing is known to have changed: what was read before stands.
+            return {name: journal.offset for name, journal in self._journals.items()}
+        self._problems.clear(self.path)
+        return dict(sorted(sizes.items()))
+
+    def _read(self, name: str) -> bool:
+        path = self.path / name
+        journal = self._journals.get(name, _Journal())
+        try:
+            with open(path, "rb") as file:
+                file.seek(journal.offset)
+                content = file.read()
+        except OSError as error:
+            self._problems.report(path, f"cannot read the marks in {path}: {reason(error)}")
+            return False
+        self._problems.clear(path)
+        # What comes after the last line end is being written right now, or was torn by a crash.
+        whole = content[: content.rfind(b"\n") + 1]
+        for raw in whole.splitlines():
+            line = _parse(raw)
+            if line is not None:
+                self._hear(name, journal.lines, line)
+            elif raw:
+                number = journal.lines + 1
+                self._problems.report(path / str(number), f"{path} line {number} is not a judgement; it is skipped")
+            journal.lines += 1
+        journal.offset += len(whole)
+        self._journals[name] = journal
+        return bool(whole)
+
+    def _hear(self, name: str, number: int, line: dict[str, Any]) -> None:
+        self._time = max(self._time, line["time"])
+        key = (line["block"], line["channel"])
+        self._said.setdefault(key, _Said()).hear((line["time"], name, number), line)
+        self._unread.add(key)
+
+
+def _is_journal(name: str) -> bool:
+    return name.endswith(".jsonl") and not name.startswith(".")
+
+
+def _line(line: dict[str, Any]) -> bytes:
+    return (json.dumps(line) + "\n").encode()
+
+
+def _parse(raw: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and _is_judgement(line) else None
+
+
+def _is_judgement(line: dict[str, Any]) -> bool:
+    tags = [line.get("add", []), line.get("remove", [])]
+    return (
+        type(line.get("time")) is int
+        and 0 <= line["time"] < LATEST
+        and isinstance(line.get("block"), str)
+        and type(line.get("channel")) is int
+        and line.get("mark", "") in MARKS
+        and isinstance(line.get("note", ""), str)
+        and all(isinstance(part, list) and all(isinstance(tag, str) for tag in part) for part in tags)
+    )

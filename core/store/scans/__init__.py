@@ -1,0 +1,1 @@
+"""Scans of image folders, finished and in the making."""

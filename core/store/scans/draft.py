@@ -1,0 +1,299 @@
+"""Scans in the making: chunks of images, committed one by one, then put together. Never imports torch.
+
+    chunks/000000-000255/activations.safetensors, images.json, SHA256SUMS
+
+A killed scan loses at most the chunk in flight. The result and what follows from it are committed whole; then the
+chunks go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from streamscope import __version__
+from streamscope.core.errors import ImageError, StoreError
+from streamscope.core.images.folder import ImagePath, Preparation
+from streamscope.core.measures.extremes import highest, lowest
+from streamscope.core.measures.inhibition import inhibition_rho
+from streamscope.core.measures.robust import RobustMeasures
+from streamscope.core.model.blocks import READ, ModelInfo
+from streamscope.core.store.files.atomic import (
+    SUMS,
+    build_folder,
+    encode,
+    file_sha256,
+    folder_damage,
+    read_checked,
+    read_document,
+    read_sums,
+    remove_folder,
+    write_described_folder,
+    write_document,
+    write_folder,
+    write_new,
+)
+from streamscope.core.store.scans.scan import (
+    FINISHED,
+    IMAGES,
+    RESULT,
+    ROBUST,
+    SCAN,
+    SCANS,
+    Scan,
+    activations_name,
+    extremes_name,
+    ranked_targets,
+    ranked_tensor,
+    rho_name,
+    tensor_name,
+)
+
+CHUNKS = "chunks"
+ACTIVATIONS = "activations.safetensors"
+CHUNK_BYTES = 32 * 2**20
+CHUNK_IMAGES = (64, 256)
+"""Fewest and most images of a chunk; between them as many as fill `CHUNK_BYTES`."""
+GROUP_BYTES = 64 * 2**20
+"""Chunks put together at a time: long runs for the disk, little memory."""
+BLOCK_BYTES = 16 * 2**20
+"""Activations ranked at a time, which takes about six times as much memory."""
+
+Activations = Mapping[str, NDArray[np.float32]]
+"""By block: (images, 3, C), axis 1 = READ."""
+Watch = Callable[[int, int, str], None]
+"""Told how many of how many steps are done, and of what."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image of a chunk: its content's hash, or what was wrong with it."""
+
+    path: str
+    label: str
+    sha256: str
+    problem: str
+
+
+def image_bytes(info: ModelInfo) -> int:
+    """Bytes of activations that one image takes."""
+    return 4 * len(READ) * sum(block.channels for block in info.blocks)
+
+
+def chunk_images(info: ModelInfo) -> int:
+    fewest, most = CHUNK_IMAGES
+    return int(np.clip(CHUNK_BYTES // image_bytes(info), fewest, most))
+
+
+class Draft:
+    """A scan that may be unfinished: of these images, prepared so, whatever was done of it already.
+
+    The same images (by path, size and date) in the same folder give the same draft, so that a rerun goes on with it.
+    """
+
+    def __init__(self, model_folder: Path, info: ModelInfo, source: Path, images: Sequence[ImagePath]) -> None:
+        self.info, self.images = info, images
+        self.source = Path(os.path.abspath(source))
+        self.preparation = Preparation.of(info)
+        self.per_chunk = chunk_images(info)
+        self.path = model_folder / SCANS / self._name()
+
+    def _name(self) -> str:
+        digest = hashlib.sha256()
+        for part in (str(self.source), str(self.preparation), str(self.per_chunk)):
+            digest.update(f"{part}\n".encode(errors="surrogateescape"))
+        for image in self.images:
+            line = f"{image.path}\0{image.size}\0{image.modified}\n"
+            digest.update(line.encode(errors="surrogateescape"))
+        shown = re.sub(r"[^A-Za-z0-9._-]+", "-", self.source.name).strip(".-")[:40] or "images"
+        return f"{shown}-{digest.hexdigest()[:12]}"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / FINISHED).is_file()
+
+    @property
+    def has_result(self) -> bool:
+        return (self.path / RESULT / SUMS).is_file()
+
+    @property
+    def has_robust(self) -> bool:
+        return (self.path / ROBUST / SUMS).is_file()
+
+    def create(self) -> None:
+        """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
+        if not (self.path / SCAN).is_file():
+            described = {
+                "model": self.info.name,
+                "fingerprint": self.info.fingerprint,
+                "source": str(self.source),
+                "images": len(self.images),
+                "preparation": str(self.preparation),
+                "engine": __version__,
+                "created": time.time(),
+            }
+            write_described_folder(self.path, SCAN, described)
+
+    def chunks(self) -> list[range]:
+        """The images of each chunk, as places in `images`."""
+        count = len(self.images)
+        return [range(first, min(first + self.per_chunk, count)) for first in range(0, count, self.per_chunk)]
+
+    def missing(self) -> list[range]:
+        """Chunks that are still to be made. A damaged one is removed and made again. Raises StoreError."""
+        absent = []
+        for chunk in self.chunks():
+            folder = self._chunk(chunk)
+            if not folder.is_dir():
+                absent.append(chunk)
+            elif folder_damage(folder):
+                remove_folder(folder)
+                absent.append(chunk)
+        return absent
+
+    def commit_chunk(self, chunk: range, seen: Sequence[Seen], activations: Activations) -> bool:
+        """Stores a chunk: what was seen of every image, and the activations of those without a problem.
+
+        Raises StoreError, DiskFullError.
+        """
+        count = sum(not image.problem for image in seen)
+        if [image.path for image in seen] != [self.images[place].path for place in chunk]:
+            raise ValueError("a chunk holds its own images, in their order")
+        arrays = {}
+        for block in self.info.blocks:
+            values = np.asarray(activations[block.name], dtype=np.float32)
+            if values.shape != (count, len(READ), block.channels):
+                raise ValueError(f"activations of {block.name} must be {(count, len(READ), block.channels)}")
+            for axis, tensor in enumerate(READ):
+                # Channel by channel, as the result has them.
+                arrays[tensor_name(block.name, tensor)] = np.ascontiguousarray(values[:, axis].T)
+        described = {"images": [[i.path, i.label, i.sha256, i.problem] for i in seen]}
+        files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
+        return write_folder(self._chunk(chunk), files)
+
+    def commit_result(self, provenance: Mapping[str, Any], watch: Watch) -> None:
+        """Puts the chunks together, ranks and correlates, and commits all of it at once.
+
+        Memory does not grow with the number of images, but for the ranks of one channel. Raises ImageError when no
+        image could be read, StoreError, DiskFullError.
+        """
+        seen = [image for chunk in self.chunks() for image in self._seen(chunk)]
+        readable = [image for image in seen if not image.problem]
+        if not readable:
+            raise ImageError(f"none of the {len(seen)} images could be read; the first: {seen[0].problem}")
+        listed = {
+            "images": [[i.path, i.label, i.sha256] for i in readable],
+            "unreadable": [[i.path, i.problem] for i in seen if i.problem],
+            "provenance": {"engine": __version__, **provenance},
+        }
+
+        def fill(folder: Path) -> dict[str, str]:
+            write_new(folder / IMAGES, encode(listed))
+            self._write_activations(folder, len(readable), watch)
+            self._write_extremes(folder, watch)
+            self._write_rho(folder, watch)
+            return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+
+        build_folder(self.path / RESULT, fill)
+
+    def commit_robust(self, found: Mapping[str, RobustMeasures]) -> None:
+        """Stores M and the criteria by MEIs of every block. Raises StoreError, DiskFullError."""
+        files = {
+            f"{block.name}.safetensors": safetensors.numpy.save(
+                {name: np.asarray(getattr(found[block.name], name)) for name in RobustMeasures.names()}
+            )
+            for block in self.info.blocks
+        }
+        write_folder(self.path / ROBUST, files)
+
+    def finish(self) -> None:
+        """Says that the scan is whole; what it was put together from goes. Raises StoreError."""
+        if (self.path / CHUNKS).is_dir():
+            remove_folder(self.path / CHUNKS)
+        write_document(self.path / FINISHED, {"time": time.time()})
+
+    def scan(self) -> Scan:
+        """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
+        finished = read_document(self.path / FINISHED)["time"] if self.finished else float("nan")
+        return Scan(self.path, self.info, self.source, finished)
+
+    def _chunk(self, chunk: range) -> Path:
+        return self.path / CHUNKS / f"{chunk[0]:07d}-{chunk[-1]:07d}"
+
+    def _seen(self, chunk: range) -> list[Seen]:
+        folder = self._chunk(chunk)
+        try:
+            data = json.loads(read_checked(folder, IMAGES, read_sums(folder)))
+            return [Seen(*image) for image in data["images"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
+
+    def _write_activations(self, folder: Path, rows: int, watch: Watch) -> None:
+        """Column by column: all images of a channel lie together, which is how everything reads them."""
+        files = {
+            tensor_name(block.name, tensor): folder / activations_name(block.name, tensor)
+            for block in self.info.blocks
+            for tensor in READ
+        }
+        channels = {tensor_name(block.name, tensor): block.channels for block in self.info.blocks for tensor in READ}
+        starts = {}
+        for name, path in files.items():
+            with open(path, "xb") as file:
+                header = {"descr": "<f4", "fortran_order": True, "shape": (rows, channels[name])}
+                np.lib.format.write_array_header_1_0(file, header)
+                starts[name] = file.tell()
+                file.truncate(starts[name] + 4 * rows * channels[name])
+        chunks, first = self.chunks(), 0
+        per_group = max(1, GROUP_BYTES // (image_bytes(self.info) * self.per_chunk))
+        for at in range(0, len(chunks), per_group):
+            parts = [self._arrays(chunk) for chunk in chunks[at : at + per_group]]
+            for name, path in files.items():
+                values = np.concatenate([part.pop(name) for part in parts], axis=1)
+                with open(path, "r+b") as file:
+                    for channel, column in enumerate(values):
+                        file.seek(starts[name] + 4 * (channel * rows + first))
+                        file.write(column.astype("<f4", copy=False).tobytes())
+            first += values.shape[1]
+            watch(min(at + per_group, len(chunks)), len(chunks), "putting activations together")
+        for path in files.values():
+            with open(path, "r+b") as file:
+                os.fsync(file.fileno())
+
+    def _arrays(self, chunk: range) -> dict[str, NDArray[np.float32]]:
+        folder = self._chunk(chunk)
+        try:
+            return safetensors.numpy.load(read_checked(folder, ACTIVATIONS, read_sums(folder)))
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
+
+    def _write_extremes(self, folder: Path, watch: Watch) -> None:
+        targets = ranked_targets(self.info)
+        for done, target in enumerate(targets, start=1):
+            matrix = np.load(folder / activations_name(target.block, ranked_tensor(target)), mmap_mode="r")
+            width = max(1, BLOCK_BYTES // (4 * len(matrix)))
+            parts = []
+            for first in range(0, matrix.shape[1], width):
+                values = np.array(matrix.T[first : first + width])
+                parts.append((*highest(values), *lowest(values)))
+            names = ("top", "top_values", "bottom", "bottom_values")
+            arrays = {n: np.concatenate(p, axis=1) for n, p in zip(names, zip(*parts, strict=True), strict=True)}
+            write_new(folder / extremes_name(target), safetensors.numpy.save(arrays))
+            watch(done, len(targets), "finding the most and least exciting images")
+
+    def _write_rho(self, folder: Path, watch: Watch) -> None:
+        for done, block in enumerate(self.info.blocks, start=1):
+            sides = (np.load(folder / activations_name(block.name, t), mmap_mode="r") for t in ("in", "block"))
+            rho, p, n = inhibition_rho(*sides)
+            write_new(folder / rho_name(block.name), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
+            watch(done, len(self.info.blocks), "correlating in and block")

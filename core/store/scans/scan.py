@@ -1,0 +1,237 @@
+"""Finished scans: the centre activations of every image of a folder, and what follows from them. Read only.
+
+A scan is a folder of its model's:
+
+scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
+  result/2.1.block.npy, images.json, …     activations (n, C), MEIs, rho
+  robust/2.1.safetensors                   M and the scale criteria on MEIs
+  finished.json                            written last
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from streamscope.core.errors import ImageError, StoreError, UsageError
+from streamscope.core.hints import CommandLine
+from streamscope.core.images.folder import Pixels, Preparation, read_image
+from streamscope.core.measures.robust import RobustMeasures
+from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
+from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason, sha256
+from streamscope.core.store.files.listing import Problems
+
+SCANS = "scans"
+"""Folder of a model's scans."""
+SCAN = "scan.json"
+FINISHED = "finished.json"
+RESULT = "result"
+ROBUST = "robust"
+IMAGES = "images.json"
+
+
+@dataclass(frozen=True)
+class ScannedImage:
+    """`path` is from the scanned folder, `label` its class folder or "", `sha256` that of the file's bytes."""
+
+    path: str
+    label: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """Of what a scan is, finished or not: `images` of the folder `source`, readable or not."""
+
+    source: str
+    images: int
+
+    @classmethod
+    def read(cls, path: Path) -> Described:
+        """Raises OSError, StoreError when it is damaged."""
+        data = read_document(path / SCAN)
+        try:
+            return cls(str(data["source"]), int(data["images"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """The images that excite each channel most and least: rows of the scan (9, C), -1 where there are fewer.
+
+    The most and the least exciting first. Values are those that were ranked, NaN in place of a missing image.
+    """
+
+    top: NDArray[np.int64]
+    top_values: NDArray[np.float32]
+    bottom: NDArray[np.int64]
+    bottom_values: NDArray[np.float32]
+
+
+class Scan:
+    """One finished scan of one folder by one model. Cheap to make; what is large is read when asked for.
+
+    Every method raises StoreError where what is stored is damaged, UsageError for an unknown block.
+    """
+
+    def __init__(
+        self, path: Path, info: ModelInfo, source: Path, finished_at: float, problems: Problems | None = None
+    ) -> None:
+        self.path = path
+        self.info = info
+        self.source = source
+        self.finished_at = finished_at
+        """Seconds since 1970; NaN while it is being made."""
+        self.problems = problems or Problems()
+        self._robust: dict[str, RobustMeasures] = {}
+        self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
+        self._extremes: dict[Target, Extremes] = {}
+
+    @classmethod
+    def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
+        """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
+        described, finished = Described.read(path), read_document(path / FINISHED)
+        return cls(path, info, Path(described.source), float(finished["time"]), problems)
+
+    def __repr__(self) -> str:
+        return f"Scan({self.info.name}, {self.source})"
+
+    @property
+    def images(self) -> tuple[ScannedImage, ...]:
+        """In the order of the rows of `activations`."""
+        return self._listed[0]
+
+    @property
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        """(path, what was wrong) of images that have no row."""
+        return self._listed[1]
+
+    def activations(self, block: str, tensor: str) -> NDArray[np.float32]:
+        """Centre activations (n, C) of `in`, `block` or `pre`: read-only, mapped from disk, column by column."""
+        if tensor not in READ:
+            raise UsageError(f"unknown tensor {tensor!r}; activations are of {', '.join(READ)}")
+        channels = self.info.block(block).channels
+        path = self.path / RESULT / activations_name(block, tensor)
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            what = reason(error) if isinstance(error, OSError) else str(error)
+            raise StoreError(f"cannot read {path}: {what}; run 'streamscope cache verify'") from error
+        if found.shape != (len(self.images), channels) or found.dtype != np.float32:
+            raise StoreError(f"{path} is damaged (its shape is {found.shape}); run 'streamscope cache verify'")
+        return found
+
+    def extremes(self, block: str, tensor: Tensor) -> Extremes:
+        """MEIs of `in`, `block` or `out` and their opposites.
+
+        Ranked before the ReLU (design, section 2): `out` by `pre`, a simple block's `in` by the previous block's `pre`.
+        """
+        target = self.info.target(block, tensor)
+        if target not in self._extremes:
+            arrays = self._arrays(RESULT, extremes_name(target))
+            self._extremes[target] = Extremes(*(arrays(name) for name in Extremes.__dataclass_fields__))
+        return self._extremes[target]
+
+    def robust(self, block: str) -> RobustMeasures:
+        """M and the scale criteria with MEIs in place of FZs, of every channel."""
+        if block not in self._robust:
+            arrays = self._arrays(ROBUST, f"{self.info.block(block).name}.safetensors")
+            self._robust[block] = RobustMeasures(*(arrays(name) for name in RobustMeasures.names()))
+        return self._robust[block]
+
+    def rho(self, block: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
+        if block not in self._rho:
+            arrays = self._arrays(RESULT, rho_name(self.info.block(block).name))
+            self._rho[block] = tuple(arrays(name) for name in ("rho", "p", "n"))
+        rho, p, n = self._rho[block]
+        return rho, p, n
+
+    def image(self, row: int) -> Pixels:
+        """An image as the model saw it, (side, side, 3) uint8.
+
+        Raises ImageError when it cannot be read, or is not the image that was scanned.
+        """
+        scanned = self.images[row]
+        path = self.source / scanned.path
+        if not self.source.is_dir():
+            raise ImageError(f"{self.source} is gone: the scanned images were moved; scan them where they are now")
+        digest, pixels = read_image(path, Preparation.of(self.info))
+        if digest != scanned.sha256:
+            how = CommandLine(self.info.name)("scan", self.source)
+            raise ImageError(f"{path} was changed since it was scanned; run '{how}' again")
+        return pixels
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For the `.meta.json` of a table: the folder's name, how many images, and a digest of all their contents."""
+        listed = "".join(f"{image.sha256}  {image.path}\n" for image in self.images)
+        digest = sha256(listed.encode(errors="surrogateescape"))
+        return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
+
+    @cached_property
+    def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...]]:
+        content = self._content(RESULT, IMAGES)
+        try:
+            data = json.loads(content)
+            images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
+            return images, tuple((str(path), str(what)) for path, what in data["unreadable"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.path / RESULT / IMAGES} is damaged; run 'streamscope cache verify'") from error
+
+    def _arrays(self, folder: str, name: str) -> Any:
+        content = self._content(folder, name)
+        path = self.path / folder / name
+        try:
+            arrays = safetensors.numpy.load(content)
+        except Exception as error:  # checksums were right: something else wrote such a file
+            raise StoreError(f"{path} is damaged ({error}); run 'streamscope cache verify'") from error
+
+        def get(key: str) -> NDArray[Any]:
+            if key not in arrays:
+                raise StoreError(f"{path} is damaged ({key} is missing); run 'streamscope cache verify'")
+            return arrays[key]
+
+        return get
+
+    def _content(self, folder: str, name: str) -> bytes:
+        inside = self.path / folder
+        try:
+            return read_checked(inside, name, read_sums(inside))
+        except OSError as error:
+            raise StoreError(f"cannot read {inside / name}: {reason(error)}; run 'streamscope cache verify'") from error
+
+
+def tensor_name(block: str, tensor: str) -> str:
+    return f"{block}.{tensor}"
+
+
+def activations_name(block: str, tensor: str) -> str:
+    return f"{tensor_name(block, tensor)}.npy"
+
+
+def extremes_name(target: Target) -> str:
+    return f"{target}.extremes.safetensors"
+
+
+def rho_name(block: str) -> str:
+    return f"{block}.rho.safetensors"
+
+
+def ranked_tensor(target: Target) -> str:
+    """What the MEIs of a target are ranked by: its tensor, `out` before the ReLU."""
+    return "pre" if target.tensor == "out" else target.tensor
+
+
+def ranked_targets(info: ModelInfo) -> list[Target]:
+    """Every target that MEIs are kept of, each once."""
+    every = [info.target(block.name, tensor) for block in info.blocks for tensor in ("in", "block", "out")]
+    return list(dict.fromkeys(every))

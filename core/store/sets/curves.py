@@ -1,0 +1,105 @@
+"""Scale tuning curves as they are stored: on FZs in their set, on MEIs in their scan. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamscope.core.errors import StoreError
+from streamscope.core.model.blocks import Tensor
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.responses import (
+    CURVES,
+    READ_OUT,
+    ResponseBatch,
+    missing_responses,
+    read_responses,
+    response_folder,
+    set_responses,
+    stored_channels,
+)
+from streamscope.core.table.assemble import NEEDED
+
+if TYPE_CHECKING:
+    from streamscope.core.store.scans.scan import Scan
+
+ANTIALIASED = "antialiased"
+MEIS = 9
+"""MEIs of a tensor (design, section 1)."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Centre activations of n channels of one block over K scales, on the images of its `in` and of its `block`.
+
+    `values[read, on]` is (n, K): the channel's own activation in tensor `read` (in, block, pre or out) for its FZ of
+    tensor `on`, or the mean over its 9 MEIs of `on`. On MEIs in, block and out are rectified for each image, then
+    averaged (design, section 2, robust); pre is averaged as it is. NaN where it was not computed, or a tensor has
+    fewer than 9 images that excite it.
+    """
+
+    channels: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    """(K,) ascending: what the image was really scaled by, the nearest to `SCALES` that whole pixels allow."""
+    values: Mapping[tuple[str, str], NDArray[np.float32]]
+    antialias: bool
+    """Whether images were resized with antialiasing; the scale criteria's S- is not."""
+    images: int
+    """How many images each value is the mean of: 1 FZ or 9 MEIs."""
+
+    def of(self, channel: int) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
+        """One channel's curves, each (K,); None when it has none."""
+        found = np.flatnonzero(self.channels == channel)
+        return {key: values[found[0]] for key, values in self.values.items()} if len(found) else None
+
+
+def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curves | None:
+    """The stored curves of a block on a set's FZs (those that the table's rows are read from) or on a scan's MEIs.
+
+    None when there are none. What is damaged goes to the source's problems. Raises UsageError for an unknown block.
+    """
+    source.info.block(block)
+    variant = ANTIALIASED if antialias else ""
+    if isinstance(source, FZSet):
+        return _merge({on: list(set_responses(source, CURVES, block, on, variant)) for on in NEEDED}, antialias, 1)
+    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in NEEDED}
+    found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
+    return _merge(found, antialias, MEIS)
+
+
+def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
+    """Whether a stored FZ of the block's `in` or `block` lacks its curve."""
+    variant = ANTIALIASED if antialias else ""
+    return any(missing_responses(fzset, CURVES, block, on, variant) for on in NEEDED)
+
+
+def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
+    """Channels that lack a curve on the MEIs of `in` or of `block`."""
+    variant = ANTIALIASED if antialias else ""
+    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
+    lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
+    return sorted(lacking[0] | lacking[1])
+
+
+def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int) -> Curves | None:
+    batches = [batch for several in found.values() for batch in several]
+    if not batches:
+        return None
+    scales = batches[0].versions
+    if any(batch.versions != scales for batch in batches):
+        raise StoreError("curves over different scales are stored; run 'streamscope cache verify'")
+    channels = sorted({channel for batch in batches for channel in batch.channels})
+    place = {channel: row for row, channel in enumerate(channels)}
+    values: dict[tuple[str, str], NDArray[np.float32]] = {
+        (read, on): np.full((len(channels), len(scales)), np.nan, np.float32) for read in READ_OUT for on in NEEDED
+    }
+    for on, several in found.items():
+        for batch in several:
+            rows = [place[channel] for channel in batch.channels]
+            for axis, read in enumerate(READ_OUT):
+                values[read, on][rows] = batch.values[:, axis]
+    return Curves(np.array(channels), np.array(scales, dtype=np.float64), values, antialias, images)

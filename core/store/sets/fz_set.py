@@ -1,0 +1,434 @@
+"""One stored set: the FZs of one model by one recipe, seed and capture, and what was measured on them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamscope import __version__
+from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.hints import CommandLine, set_words
+from streamscope.core.model.blocks import ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.store.files.atomic import (
+    read_document,
+    reason,
+    write_described_folder,
+    write_document,
+    write_folder,
+)
+from streamscope.core.store.files.listing import Listings, Names, Problems
+from streamscope.core.store.sets.batches import (
+    Floats,
+    FZBatch,
+    FZRecord,
+    MeasuredBatch,
+    batch_name,
+    encode_fzs,
+    encode_measures,
+    read_activations,
+    read_channels,
+    read_fzs,
+    read_image,
+    read_measures,
+    read_trace,
+)
+
+SET = "set.json"
+COMPLETED = "completed.json"
+RETRIES = "retries"
+KEPT_BYTES = 256 * 2**20
+"""Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
+
+Content = TypeVar("Content")
+Merged = TypeVar("Merged")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Centre activations on the FZs of one tensor: plain and scaled (n, 3, C), axis 1 = READ, axis 2 = channel read."""
+
+    channels: NDArray[np.int64]
+    plain: Floats
+    scaled: Floats | None
+
+
+@dataclass(frozen=True)
+class Own:
+    """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ."""
+
+    channels: NDArray[np.int64]
+    plain: Floats
+    scaled: Floats | None
+
+
+class FZSet:
+    """Reads and commits FZs and measures. Cheap to ask again and again: folders are read only when they changed.
+
+    Several threads may use one: a job's lanes share it, so that what it remembers is remembered once.
+    """
+
+    def __init__(self, info: ModelInfo, key: SetKey, path: Path, problems: Problems | None = None) -> None:
+        self.info = info
+        self.key = key
+        self.path = path
+        self._problems = problems or Problems()
+        self._listings = Listings(self._problems)
+        self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
+        self._known: dict[tuple[Path, str], tuple[Names, Any]] = {}
+        self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
+        self._siblings: dict[Path, FZSet] = {}
+        self._lock = threading.RLock()
+        """Guards what is remembered, and held while it is brought up to date."""
+
+    @property
+    def problems(self) -> Problems:
+        """Where readers of this set say what is damaged in it."""
+        return self._problems
+
+    def __repr__(self) -> str:
+        return f"FZSet({self.info.name}, {self.key})"
+
+    def create(self) -> None:
+        """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
+        try:
+            read_document(self.path / SET)
+        except (OSError, StoreError):
+            created = {"engine": __version__, "created": time.time(), "model": self.info.name}
+            write_described_folder(self.path, SET, {**self._header(), **created})
+
+    def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
+        """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
+
+        def by_channel(batches: Sequence[FZBatch]) -> dict[int, FZRecord]:
+            first: dict[int, FZRecord] = {}
+            for batch in sorted(batches, key=_commit_order):
+                for record in batch.records:
+                    first.setdefault(record.channel, record)
+            return dict(sorted(first.items()))
+
+        folder = self._fz_folder(target, retry)
+        return self._merged(folder, "fzs", lambda path: read_fzs(path, self.key.seed + retry), by_channel)
+
+    def stored(self, target: Target, retry: int = 0) -> frozenset[int]:
+        """Channels whose FZ is stored: what planning needs of `fzs`, in half of its time."""
+        folder = self._fz_folder(target, retry)
+        return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
+
+    def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
+        return self._read_one(target, channel, retry, read_image)
+
+    def trace(self, target: Target, channel: int, retry: int = 0) -> Floats:
+        """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
+        return self._read_one(target, channel, retry, read_trace)
+
+    def commit_fzs(
+        self,
+        target: Target,
+        channels: Sequence[int],
+        images: NDArray[np.uint8],
+        activation: ArrayLike,
+        trace: ArrayLike,
+        flags: Sequence[str],
+        provenance: Mapping[str, Any],
+        retry: int = 0,
+    ) -> bool:
+        """Stores FZs: images (n, H, W, 3) uint8, activation (n,), trace (n, 32); all of them or none.
+
+        `provenance` should give device, dtype, engine, torch and the seed really used. False when an intact batch of
+        these channels is there already: it stays. Raises StoreError, DiskFullError.
+        """
+        files = self.fz_files(target, channels, images, activation, trace, flags, provenance, retry)
+        return self.commit_fz_files(target, channels, files, retry)
+
+    def fz_files(
+        self,
+        target: Target,
+        channels: Sequence[int],
+        images: NDArray[np.uint8],
+        activation: ArrayLike,
+        trace: ArrayLike,
+        flags: Sequence[str],
+        provenance: Mapping[str, Any],
+        retry: int = 0,
+    ) -> dict[str, bytes]:
+        """The files that `commit_fzs` stores; the set need not be on a disk of this machine."""
+        self._check_channels(target.block, channels)
+        used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
+        header = {"kind": "fzs", "model": self.info.name, "target": str(target), "retry": retry, **self._header()}
+        return encode_fzs(header, channels, images, activation, trace, flags, used)
+
+    def commit_fz_files(
+        self, target: Target, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
+    ) -> bool:
+        self.create()
+        return write_folder(self._fz_folder(target, retry) / batch_name(channels), files)
+
+    def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
+        """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
+        rows: dict[int, tuple[Floats, Floats | None]] = {}
+        folder = self._measures_folder(block, tensor, retry)
+        with self._lock:
+            batches = self._read_batches(folder, "measures", self._listings.names(folder), read_measures)
+            for batch in sorted(batches, key=_commit_order):
+                try:
+                    plain, scaled = self._activations(batch)
+                    self._problems.clear(batch.path / "activations")
+                except (OSError, StoreError) as error:
+                    self._report(batch.path / "activations", error, batch.path)
+                    continue
+                for row, channel in enumerate(batch.channels.tolist()):
+                    rows.setdefault(channel, (plain[row], None if scaled is None else scaled[row]))
+        if not rows:
+            return None
+        channels = sorted(rows)
+        parts = [part for c in channels if (part := rows[c][1]) is not None]
+        return Measured(
+            np.asarray(channels, dtype=np.int64),
+            np.stack([rows[c][0] for c in channels]),
+            np.stack(parts) if len(parts) == len(channels) else None,
+        )
+
+    def own(self, block: str, tensor: Tensor, retry: int = 0) -> Own | None:
+        """As `measured`, each FZ's own channel only: what the table needs, without reading the large files.
+
+        Do not change its arrays.
+        """
+        return self._merged(self._measures_folder(block, tensor, retry), "measures", read_measures, _merge_own)
+
+    def commit_measures(
+        self,
+        block: str,
+        tensor: Tensor,
+        channels: Sequence[int],
+        plain: ArrayLike,
+        scaled: ArrayLike | None,
+        retry: int = 0,
+    ) -> bool:
+        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled, as `commit_fzs` does."""
+        files = self.measure_files(block, tensor, channels, plain, scaled, retry)
+        return self.commit_measure_files(block, tensor, channels, files, retry)
+
+    def measure_files(
+        self,
+        block: str,
+        tensor: Tensor,
+        channels: Sequence[int],
+        plain: ArrayLike,
+        scaled: ArrayLike | None,
+        retry: int = 0,
+    ) -> dict[str, bytes]:
+        """The files that `commit_measures` stores; the set need not be on a disk of this machine."""
+        if (scaled is None) != (tensor == "out"):
+            raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
+        self._check_channels(block, channels)
+        header = {"kind": "measures", "model": self.info.name, "block": block, "on": tensor, "retry": retry}
+        width = self.info.block(block).channels
+        return encode_measures({**header, **self._header()}, channels, plain, scaled, width)
+
+    def commit_measure_files(
+        self, block: str, tensor: Tensor, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
+    ) -> bool:
+        self.create()
+        return write_folder(self._measures_folder(block, tensor, retry) / batch_name(channels), files)
+
+    def mark_completed(self, job: str) -> None:
+        """Says that nothing a job was asked for is missing any more. Raises StoreError."""
+        self.create()
+        write_document(self.path / COMPLETED, {"time": time.time(), "job": job})
+
+    def completed_at(self) -> float | None:
+        """Seconds since 1970; None when no job was completed."""
+        return self._document(COMPLETED, "time")
+
+    def created_at(self) -> float | None:
+        """Seconds since 1970; None for a set that is not on disk."""
+        return self._document(SET, "created")
+
+    def siblings(self) -> list[FZSet]:
+        """The stored sets that differ from this one in their seed only, by seed; unreadable ones are left out."""
+        found = []
+        for name, _ in self._listings.names(self.path.parent):
+            path = self.path.parent / name
+            if path not in self._siblings:
+                try:
+                    self._siblings[path] = FZSet(self.info, read_key(path), path, self._problems)
+                except (OSError, StoreError):
+                    # Whoever lists the store's sets is told of it.
+                    continue
+            sibling = self._siblings[path]
+            if sibling.key.seed != self.key.seed and replace(sibling.key, seed=self.key.seed) == self.key:
+                found.append(sibling)
+        return sorted(found, key=lambda fzset: fzset.key.seed)
+
+    def signature(self) -> Hashable:
+        """Differs whenever something was committed or removed, or a job of a sibling completed; a `stat` a folder."""
+        completed = tuple(_stamp(fzset.path / COMPLETED) for fzset in (self, *self.siblings()))
+        bases = [self.path, *(self.path / RETRIES / n for n, _ in self._listings.names(self.path / RETRIES))]
+        found: list[tuple[str, Names]] = []
+        for base in bases:
+            folders = [base / "fzs" / name for name, _ in self._listings.names(base / "fzs")]
+            for block, _ in self._listings.names(base / "measures"):
+                inside = base / "measures" / block
+                folders += [inside / name for name, _ in self._listings.names(inside)]
+            found += [(str(folder), self._listings.names(folder)) for folder in folders]
+        return completed, tuple(found)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.info.fingerprint,
+            "recipe": self.key.recipe.to_json(),
+            "seed": self.key.seed,
+            "capture": self.key.capture,
+            "objective": self.key.objective,
+        }
+
+    def base(self, retry: int) -> Path:
+        """The folder that what belongs to the FZs of a retry is in."""
+        return self.path / RETRIES / str(retry) if retry else self.path
+
+    def _fz_folder(self, target: Target, retry: int) -> Path:
+        return self.base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
+
+    def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
+        return self.base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
+
+    def _check_channels(self, block: str, channels: Sequence[int]) -> None:
+        count = self.info.block(block).channels
+        if any(not 0 <= channel < count for channel in channels):
+            raise ValueError(f"channels of block {block} are 0-{count - 1}, not {list(channels)}")
+
+    def _document(self, name: str, field: str) -> float | None:
+        path = self.path / name
+        try:
+            value = float(read_document(path)[field])
+            self._problems.clear(path)
+            return value
+        except FileNotFoundError:
+            self._problems.clear(path)
+        except (OSError, StoreError, KeyError, TypeError, ValueError) as error:
+            self._report(path, error)
+        return None
+
+    def _merged(
+        self,
+        folder: Path,
+        what: str,
+        read: Callable[[Path], Content],
+        merge: Callable[[Sequence[Content]], Merged],
+    ) -> Merged:
+        """What `merge` makes of what `read` says of every intact batch: the same object until the folder changes."""
+        with self._lock:
+            names = self._listings.names(folder)
+            known = self._known.get((folder, what))
+            if known is not None and known[0] == names:
+                found: Merged = known[1]
+                return found
+            batches = self._read_batches(folder, what, names, read)
+            merged = merge(batches)
+            # What could not be read is tried again next time: a network disk may have hiccuped.
+            if len(batches) == len(names):
+                self._known[folder, what] = (names, merged)
+            return merged
+
+    def _read_batches(self, folder: Path, what: str, names: Names, read: Callable[[Path], Content]) -> list[Content]:
+        """What `read` says of every intact batch; `what` names it, so that each batch is read for it once only."""
+        before = self._batches.get((folder, what), {})
+        after: dict[tuple[str, int], Content] = {}
+        for entry in names:
+            if entry in before:
+                after[entry] = before[entry]
+                continue
+            path = folder / entry[0]
+            try:
+                after[entry] = read(path)
+                self._problems.clear(path)
+            except (OSError, StoreError) as error:
+                self._report(path, error)
+        for name, _ in before.keys() - after.keys():
+            if not os.path.lexists(folder / name):
+                self._problems.clear_under(folder / name)
+        self._batches[folder, what] = after
+        return list(after.values())
+
+    def _read_one(
+        self, target: Target, channel: int, retry: int, read: Callable[[Path, int], NDArray[Any]]
+    ) -> NDArray[Any]:
+        record = self.fzs(target, retry).get(channel)
+        if record is None:
+            words = ("--block", target.block, *set_words(self.key, self.info.default_recipe))
+            how = CommandLine(self.info.name)("compute", *words)
+            raise StoreError(f"no FZ of channel {channel} in {target} is stored ({self.key}); run '{how}'")
+        try:
+            return read(record.folder, channel)
+        except OSError as error:
+            raise StoreError(f"cannot read an FZ in {record.folder}: {reason(error)}") from error
+
+    def _activations(self, batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+        known = self._kept.get(batch.path)
+        if known is not None and known[0] == batch.created:
+            return known[1:]
+        plain, scaled = read_activations(batch)
+        size = sum(array.nbytes for _, *arrays in list(self._kept.values()) for array in arrays if array is not None)
+        if size + 2 * plain.nbytes > KEPT_BYTES:
+            self._kept.clear()
+        self._kept[batch.path] = (batch.created, plain, scaled)
+        return plain, scaled
+
+    def _report(self, path: Path, error: Exception, folder: Path | None = None) -> None:
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(folder or path):
+            # Removed by someone between listing and reading.
+            self._problems.clear(path)
+        elif isinstance(error, FileNotFoundError) and path.is_symlink():
+            self._problems.report(path, f"cannot read {path}: is a dangling link")
+        elif isinstance(error, OSError):
+            self._problems.report(path, f"cannot read {error.filename or path}: {reason(error)}")
+        else:
+            self._problems.report(path, str(error))
+
+
+def read_key(path: Path) -> SetKey:
+    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
+    data: dict[str, Any] = read_document(path / SET)
+    try:
+        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
+    except (KeyError, TypeError, AttributeError, UsageError) as error:
+        raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
+    if key.folder != path.name:
+        raise StoreError(f"{path / SET} describes another set ({key.folder}); run 'streamscope cache verify'")
+    return key
+
+
+def _commit_order(batch: FZBatch | MeasuredBatch) -> tuple[float, str]:
+    """A later batch never changes what an earlier one said of a channel."""
+    return batch.created, batch.path.name
+
+
+def _merge_own(batches: Sequence[MeasuredBatch]) -> Own | None:
+    """By channel; of two batches that measured one channel the first counts."""
+    if not batches:
+        return None
+    batches = sorted(batches, key=_commit_order)
+    channels, first = np.unique(np.concatenate([batch.channels for batch in batches]), return_index=True)
+    plain = np.concatenate([batch.own for batch in batches])[first]
+    scaled = [batch.own_scaled for batch in batches if batch.own_scaled is not None]
+    return Own(channels, plain, np.concatenate(scaled)[first] if len(scaled) == len(batches) else None)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Differs when a file was written anew; (0, 0) where there is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_ino

@@ -1,0 +1,1 @@
+"""The tests, in the folders of the code they are about; helpers are in `tests.support`."""

@@ -1,0 +1,110 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.transforms import CenterCrop
+
+from streamscope.core.engine.cone import fold_network
+from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
+from streamscope.core.model.recipe import Recipe
+from tests.support.networks import untrained
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLOSE = 2e-3
+"""In normalised units on white noise, where a coordinate's rounding shows most; a shift by a hundredth of a pixel
+is five times that."""
+
+
+def _lucent(image: torch.Tensor, choices: np.ndarray, jitter: int, recipe: Recipe, size: int) -> torch.Tensor:
+    """Lucent's own transforms with the given choices: each gets a list of one, and its jitter a seeded generator."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kornia.geometry.transform import translate
+        from lucent.optvis import transform
+
+        scale, degree = recipe.scales[choices[0]], recipe.degrees[choices[1]]
+        steps = [transform.random_scale([scale]), transform.random_rotate([degree])]
+        if jitter:
+            # lucent's jitter(d) is translate(image, [[dx, dy]]) with dx, dy from np.random.choice(d).
+            def shifted(rows: int, columns: int):
+                return lambda x: translate(x, torch.tensor([[columns, rows]]).float())
+
+            before = [transform.pad(jitter, mode="reflect"), shifted(*choices[2:4])]
+            steps = [*before, *steps, shifted(*choices[4:6]), CenterCrop(size)]
+        return transform.compose([*steps, transform.normalize()])(image)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return fold_network(untrained("resnet18"))
+
+
+@pytest.mark.parametrize("size", [224, 64])
+@pytest.mark.parametrize(("block", "jitter"), [("1.1", 0), ("2.1", 4), ("3.1", 16)])
+def test_patches_are_lucents_pixel_by_pixel(network, block, jitter, size):
+    recipe = Recipe()
+    ours = ConeTransform(network, block, "block", recipe, jitter, size, MEAN, STD)
+    generator = np.random.default_rng(1)
+    choices = np.stack([draw_choices(recipe, jitter, 1, generator)[0] for _ in range(24)])
+    choices[:5, 0] = range(5)
+    choices[5:16, 1] = range(11)
+    images = torch.rand(len(choices), 3, size, size, generator=torch.Generator().manual_seed(0))
+    draws = ours.draws(choices)
+    inner = slice(ours.start, ours.stop)
+    got = ours(images[:, :, inner, inner], draws)
+    seen = draws.size
+    for row, choice in enumerate(choices):
+        lucents = _lucent(images[row : row + 1], choice, jitter, recipe, size)
+        assert lucents.shape[-1] == ours.cone.sizes[seen[row]]
+        first = 512 + ours.cone.origin(int(seen[row]))
+        expected = F.pad(lucents, (512,) * 4)[:, :, first : first + ours.side, first : first + ours.side]
+        assert float((got[row] - expected).abs().max()) < CLOSE, choice
+
+
+def test_lucents_own_jitter_is_the_translation_that_is_compared_with():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from kornia.geometry.transform import translate
+        from lucent.optvis import transform
+    image = torch.rand(1, 3, 32, 32)
+    np.random.seed(3)
+    got = transform.jitter(8)(image)
+    np.random.seed(3)
+    columns, rows = np.random.choice(8), np.random.choice(8)
+    assert (columns, rows) != (0, 0)
+    assert torch.equal(got, translate(image, torch.tensor([[columns, rows]]).float()))
+
+
+def test_without_jitter_the_network_sees_maps_of_224_225_230_and_236_px(network):
+    assert ConeTransform(network, "1.1", "block", Recipe(), 0, 224, MEAN, STD).cone.sizes == (224, 225, 230, 236)
+    assert ConeTransform(network, "2.1", "block", Recipe(), 4, 224, MEAN, STD).cone.sizes == (224,)
+
+
+def test_no_draw_reaches_outside_the_patch(network):
+    recipe = Recipe()
+    ours = ConeTransform(network, "2.1", "block", recipe, 4, 224, MEAN, STD)
+    image = torch.rand(1, 3, 224, 224, requires_grad=True)
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        choices = draw_choices(recipe, 4, 1, generator)
+        lucents = _lucent(image, choices[0], 4, recipe, 224)
+        first = ours.cone.origin()
+        lucents[:, :, first : first + ours.side, first : first + ours.side].sum().backward()
+    used = image.grad.abs().sum(dim=(0, 1)).nonzero()
+    assert ours.start <= int(used.min())
+    assert int(used.max()) < ours.stop
+
+
+def test_a_longer_run_begins_with_the_draws_of_a_shorter_one():
+    short, long = (draw_choices(Recipe(), 16, n, np.random.default_rng(5)) for n in (10, 50))
+    assert np.array_equal(short, long[:10])
+    assert long[:, 2:4].max() == 15
+    assert long[:, 4:6].max() == 7
+    assert long.min() == 0
+
+
+@pytest.mark.parametrize(("field", "jitter"), [(43, 0), (67, 0), (68, 4), (147, 4), (148, 16), (435, 16)])
+def test_jitter_follows_the_receptive_field(field, jitter):
+    assert Recipe().jitter_for(field) == jitter

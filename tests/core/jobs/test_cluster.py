@@ -1,0 +1,143 @@
+"""A real Dask cluster of two worker processes gives the table of a single process, also when one is killed midway."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from distributed import Client, LocalCluster
+
+from streamscope.core.engine.network import load_network
+from streamscope.core.errors import UsageError
+from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Store, create_job, job_state, read_log, request_stop
+from streamscope.core.table.frame import build_frame
+
+ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block"], "steps": 24, "batch": 4, "device": "cpu"}
+NOT_FOR_WORKERS = ("textual", "textual_image", "tui")
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network(ModelSpec("demo"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    os.environ["DASK_DISTRIBUTED__DIAGNOSTICS__NVML"] = "False"
+    where = tmp_path_factory.mktemp("workers")
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=str(where)
+    ) as found:
+        yield found
+
+
+def _table(root: Path, network):
+    frame = build_frame(network.info, Store.open(root).choose_set(network.info), ["1.1"])
+    return frame.rows(range(len(frame)))
+
+
+def _images(root: Path):
+    pngs = [path for path in (root / "models").rglob("*.png") if not path.parent.name.startswith(".tmp-")]
+    return {path.relative_to(root): path.read_bytes() for path in pngs}
+
+
+@pytest.fixture(scope="module")
+def alone(network, tmp_path_factory):
+    store = Store.open(tmp_path_factory.mktemp("alone") / "cache", create=True)
+    assert run_job(store, create_job(store, ASKED), lambda event: None, network) == 0
+    return store.root
+
+
+def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(cluster, network, alone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Every process has a working folder of its own, so a worker finds no store there: as without a shared disk.
+    store = Store.open(Path("/proc/self/cwd/cache"), create=True)
+    job = create_job(store, {**ASKED, "scheduler": cluster.scheduler_address})
+    killed: list[int] = []
+
+    def tell(event):
+        if event["event"] == "fz" and not killed:
+            killed.append(cluster.workers[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert run_job(store, job, tell, network) == 0
+    assert killed
+    events = read_log(job)[0]
+    (asked,) = [event for event in events if event["event"] == "cluster"]
+    assert (asked["workers"], asked["shared_disk"]) == (["cpu", "cpu"], False)
+    assert _table(store.root, network) == _table(alone, network)
+    assert _images(store.root) == _images(alone)
+    assert not list((store.root / "leases").glob("*.json"))
+
+
+def test_workers_with_the_same_disk_store_their_batches_themselves(cluster, network, alone, tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "scheduler": cluster.scheduler_address})
+    assert run_job(store, job, lambda event: None, network) == 0
+    assert [event["shared_disk"] for event in read_log(job)[0] if event["event"] == "cluster"] == [True]
+    assert _table(store.root, network) == _table(alone, network)
+    assert _images(store.root) == _images(alone)
+
+    # Local functions travel by value: this module is not for workers to import.
+    def look(names: tuple[str, ...]) -> tuple[str | None, list[str]]:
+        import sys
+
+        shipped = sys.modules.get("streamscope")
+        return shipped and shipped.__file__, [name for name in names if name in sys.modules]
+
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        for source, loaded in client.run(look, NOT_FOR_WORKERS).values():
+            # What they ran is what was shipped, and nothing of the application came with it.
+            assert source is None or ".zip" in source
+            assert loaded == []
+
+
+def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "steps": 1_000_000, "scheduler": cluster.scheduler_address})
+
+    def tell(event):
+        if event["event"] == "progress" and event["rate"] > 0:
+            request_stop(job)
+
+    assert run_job(store, job, tell, network) == 1
+    assert job_state(store, job).state == "stopped"
+    assert not list((store.root / "leases").glob("*.json"))
+
+    def executing(dask_worker) -> int:
+        return len(dask_worker.state.executing)
+
+    with Client(cluster.scheduler_address, set_as_default=False) as client:
+        until = time.monotonic() + 30
+        while busy := [n for n in client.run(executing).values() if n]:
+            assert time.monotonic() < until, f"{busy} batches still run"
+            time.sleep(0.2)
+
+
+def test_an_address_where_nobody_answers_is_one_clear_line(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("streamscope.core.jobs.cluster.connection.CONNECT_SECONDS", 1)
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "scheduler": "tcp://127.0.0.1:1"})
+    assert run_job(store, job, lambda event: None, network) == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in job_state(store, job).message
+
+
+def test_what_is_no_address_is_a_usage_error(network):
+    from streamscope.core.jobs.cluster.connection import Cluster
+
+    with pytest.raises(UsageError, match="is no scheduler address"):
+        Cluster("gopher://somewhere:1", network)
+
+
+def test_without_dask_it_is_said_what_to_install(network, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    for name in [name for name in sys.modules if name.startswith("streamscope.core.jobs.cluster.")]:
+        monkeypatch.delitem(sys.modules, name)
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "scheduler": "tcp://127.0.0.1:1"})
+    assert run_job(store, job, lambda event: None, network) == 1
+    assert "install streamscope[cluster]" in job_state(store, job).message

@@ -1,0 +1,255 @@
+"""Jobs on a real store: what they leave behind, killed and resumed, two at once, stopped, on a full disk."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from streamscope.core.engine.network import load_network
+from streamscope.core.errors import DiskFullError
+from streamscope.core.jobs.plan import Request, Task, step_cost
+from streamscope.core.jobs.progress import Progress, image_cost
+from streamscope.core.jobs.work import JobRun, check_space, describe, lane_count
+from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.processes import COMMAND_LINE, WORKER, module_command
+from streamscope.core.store import Store, create_job, job_state, request_stop
+from streamscope.core.table.frame import build_frame
+
+ROOT = Path(__file__).parents[3]
+ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block", "out"], "steps": 6, "batch": 4, "device": "cpu"}
+ENDS = 120
+"""Seconds after which a test gives up waiting for a process."""
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network(ModelSpec("demo"), "cpu")
+
+
+def _run(root, network, tell=lambda event: None, **asked):
+    store = Store.open(root, create=True)
+    job = create_job(store, {**ASKED, **asked})
+    return run_job(store, job, tell, network), store, job
+
+
+def _table(root, network):
+    store = Store.open(root)
+    fzset = store.choose_set(network.info)
+    frame = build_frame(network.info, fzset, ["1.1"])
+    return frame.rows(range(len(frame)))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(network, tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole") / "cache"
+    assert _run(root, network)[0] == 0
+    return root
+
+
+def test_a_job_computes_and_measures_all_that_it_was_asked_for(uninterrupted, network):
+    rows = _table(uninterrupted, network)
+    assert {row["status"] for row in rows} <= {"ok"} | {
+        r["status"] for r in rows if r["status"].startswith("undefined")
+    }
+    assert all(row["out_on_out"] is not None and row["block_on_in_up"] is not None for row in rows)
+    assert not list((uninterrupted / "leases").glob("*.json"))
+    assert Store.open(uninterrupted).choose_set(network.info).completed_at()
+
+
+def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted, network):
+    events = []
+    code, _, _ = _run(uninterrupted, network, events.append)
+    assert code == 0
+    assert not [e for e in events if e["event"] in ("fz", "measure")]
+
+
+def _files(root):
+    """Committed FZs. A killed process may leave a batch that it was writing, which no reader looks at."""
+    pngs = [p for p in (root / "models").rglob("*.png") if not p.parent.name.startswith(".tmp-")]
+    return {p.relative_to(root): p.read_bytes() for p in pngs}
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(kills, uninterrupted, network, tmp_path):
+    root = tmp_path / "cache"
+    command = module_command(COMMAND_LINE, "compute", "--model", "demo", "--cache", str(root), "--device", "cpu")
+    command += ["--block", "1.1", "--steps", "6", "--batch", "4", "--json"]
+    for kill in range(kills):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        done = 0
+        for line in process.stdout:
+            done += json.loads(line)["event"] in ("fz", "measure")
+            if done > kill:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(ENDS)
+        process.stdout.close()
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=ENDS, check=True)
+    assert json.loads(finished.stdout.splitlines()[-1])["event"] == "done"
+    assert _table(root, network) == _table(uninterrupted, network)
+    assert _files(root) == _files(uninterrupted)
+
+
+def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, network, tmp_path):
+    root = tmp_path / "cache"
+    events: list[list[dict]] = [[], []]
+    codes = []
+    threads = [
+        threading.Thread(target=lambda own=own: codes.append(_run(root, network, own.append)[0])) for own in events
+    ]
+    Store.open(root, create=True)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(ENDS)
+    assert codes == [0, 0]
+    done = [
+        (e["event"], e["tensor"], e["retry"], tuple(e["channels"]))
+        for own in events
+        for e in own
+        if e["event"] in ("fz", "measure")
+    ]
+    assert len(done) == len(set(done))
+    # What the other has made is there too.
+    assert [(own[-1]["event"], own[-1]["done"], own[-1]["share"]) for own in events] == [("done", 48, 1.0)] * 2
+    assert _table(root, network) == _table(uninterrupted, network)
+
+
+def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, ASKED)
+
+    def tell(event):
+        if event["event"] == "fz":
+            request_stop(job)
+
+    assert run_job(store, job, tell, network) == 1
+    assert job_state(store, job).state == "stopped"
+    assert not list((store.root / "leases").glob("*.json"))
+    assert _run(store.root, network)[0] == 0
+
+
+def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_path):
+    _, store, _ = _run(tmp_path / "cache", network, tensors=["in"])
+    fzset = store.choose_set(network.info)
+    record = fzset.fzs(network.info.target("1.1", "in"))[2]
+    record.path.write_bytes(record.path.read_bytes()[:200])
+    measures = next((store.root / "models").rglob("measures/1.1/on_in"))
+    damaged = next(p for p in measures.iterdir() if p.name.startswith("0000-0003"))
+    for file in damaged.iterdir():
+        file.unlink()
+    damaged.rmdir()
+    events = []
+    code, _, job = _run(tmp_path / "cache", network, events.append)
+    problems = [e["message"] for e in events if e["event"] == "problem"]
+    assert code == 1
+    assert any("0002.png" in line and "verify" in line for line in problems)
+    assert job_state(store, job).state == "failed"
+    rows = _table(store.root, network)
+    assert rows[4]["status"] != "missing in"
+    assert rows[0]["status"] == "missing in"
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "cache", create=True)
+    monkeypatch.setattr("streamscope.core.jobs.work.free_bytes", lambda root: 1000)
+    events = []
+    code, _, job = _run(store.root, network, events.append)
+    assert code == 1
+    assert "FZs need about" in job_state(store, job).message
+    assert not [e for e in events if e["event"] == "fz"]
+    key = SetKey(Recipe(steps=6))
+    request = Request.of(network.info, key, ["1.1"], ["in"], 4)
+    with pytest.raises(DiskFullError, match="--cache DIR"):
+        check_space(store, store.set(network.info, key), request)
+
+
+def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path):
+    _run(tmp_path / "cache", network, tensors=["in"])
+    reports = []
+    _run(tmp_path / "cache", network, lambda e: reports.append(e) if e["event"] == "progress" else None)
+    assert reports[0]["done"] == 16
+    assert reports[-1]["total"] == 48
+    shares = [r["share"] for r in reports]
+    assert shares == sorted(shares)
+
+
+def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network):
+    progress = Progress(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
+    first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
+    progress.finished(first, network.info, 10)
+    progress.started = time.monotonic() - 100
+    assert progress.report("")["eta"] == pytest.approx(100, rel=0.01)
+    progress.started -= 100
+    assert progress.report("", again=image_cost(again, network.info) * 10)["eta"] == pytest.approx(100, rel=0.01)
+    progress.finished(again, network.info, 10)
+    report = progress.report("")
+    assert (report["done"], report["share"]) == (4, 0.5)
+    assert report["eta"] == pytest.approx(100, rel=0.01)
+    assert "again" in describe(again)
+    assert "again" not in describe(first)
+
+
+def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
+    store = Store.open(tmp_path / "cache", create=True)
+    job = create_job(store, {**ASKED, "model": "resnet99"})
+    assert run_job(store, job, lambda event: None) == 1
+    assert job_state(store, job).state == "failed"
+    assert "unknown model 'resnet99'" in job_state(store, job).message
+
+
+def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path):
+    root = str(tmp_path / "cache")
+    base = module_command(WORKER)
+    described = subprocess.run(
+        [*base, "describe", "--cache", root, "--model", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
+    )
+    event = json.loads(described.stdout)
+    store = Store.open(Path(root))
+    assert store.recall(ModelSpec("demo").text).fingerprint == event["fingerprint"]
+    job = create_job(store, {**ASKED, "tensors": ["block"], "channels": {"1.1": [0, 1]}})
+    ran = subprocess.run(
+        [*base, "run", "--cache", root, "--job", job.id], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1])["event"] == "done"
+
+
+def test_every_stored_fz_says_what_made_it(uninterrupted, network):
+    fzset = Store.open(uninterrupted).choose_set(network.info)
+    records = fzset.fzs(network.info.target("1.1", "block"))
+    assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
+    assert all(np.isfinite(r.activation) for r in records.values())
+
+
+def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, network, tmp_path):
+    torch.set_num_threads(3)
+    try:
+        assert lane_count(network.device) == 3
+        assert _run(tmp_path / "cache", network)[0] == 0
+    finally:
+        torch.set_num_threads(1)
+    assert _files(tmp_path / "cache") == _files(uninterrupted)
+
+
+def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(network, tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "store", create=True)
+    job = create_job(store, ASKED)
+    work = JobRun(store, job, network, Request.from_json(network.info, ASKED, 4), lambda event: None)
+    work.heartbeat("on the CPU", force=True)
+    assert "device_memory" not in json.loads((job.folder / "heartbeat.json").read_text())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
+    work.network = SimpleNamespace(device=torch.device("cuda:1"))
+    work.heartbeat("on CUDA", force=True)
+    assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional
+
+from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.reading.activations import CHUNK, BlockReader, scale_down, scale_up
+from tests.support.by_hand import forward_by_hand
+from tests.support.networks import hand_set_network
+
+
+@pytest.mark.parametrize("side", [224, 64])
+def test_scale_up_is_a_centre_crop_to_half_resized_back(side):
+    images = torch.rand(2, 3, side, side)
+    expected = functional.resize(functional.center_crop(images, [side // 2]), [side], antialias=False)
+    assert torch.allclose(scale_up(images), expected, atol=1e-6)
+
+
+def test_scale_down_is_half_the_size_with_reflections_around_it():
+    images = torch.rand(1, 3, 224, 224)
+    small = functional.resize(images, [112], antialias=False)
+    got = scale_down(images)
+    assert torch.allclose(got[:, :, 56:168, 56:168], small, atol=1e-6)
+    assert torch.equal(got[:, :, 55, 56:168], got[:, :, 57, 56:168])
+    assert torch.equal(got[:, :, 0, 0], got[:, :, 112, 112])
+    # Without antialiasing a half-size pixel is the mean of the middle four of its own four.
+    assert torch.allclose(small[0, :, 0, 0], images[0, :, :2, :2].mean(dim=(1, 2)), atol=1e-6)
+
+
+def test_a_blob_doubles_and_halves_about_the_centre():
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    image[28:36, 28:36] = 255
+    pixels = from_8_bit(image[None])
+    area = float(pixels[0, 0].sum())
+    assert float(scale_up(pixels)[0, 0].sum()) == pytest.approx(4 * area, rel=0.05)
+    # Reflections of the blob lie at the border; the middle half holds the blob itself.
+    assert float(scale_down(pixels)[0, 0, 16:48, 16:48].sum()) == pytest.approx(area / 4, rel=0.05)
+
+
+def test_activations_are_those_of_a_full_forward_pass_of_every_channel():
+    network = hand_set_network()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (CHUNK + 3, 64, 64, 3), dtype=np.uint8)
+    reader = BlockReader(network, "1.1")
+    for scale in (None, scale_up, scale_down):
+        got = reader.read(images, scale)
+        pixels = from_8_bit(images)
+        by_hand = forward_by_hand(network.module, pixels if scale is None else scale(pixels))["1.1"]
+        assert got.shape == (CHUNK + 3, 3, 8)
+        for row, tensor in enumerate(("in", "block", "pre")):
+            assert got[:, row] == pytest.approx(by_hand[tensor][:, :, 8, 8].numpy(), abs=1e-5)
+
+
+def test_pixels_read_from_a_png_are_those_written(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert torch.equal(from_8_bit(np.asarray(Image.open(tmp_path / "a.png"))[None]), from_8_bit(image[None]))

@@ -1,0 +1,106 @@
+"""Opens the app on a store without a terminal and waits for what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Store
+from streamscope.tui.app.app import AppOptions, StreamscopeApp
+from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.screens.dialogs.base import Notice
+from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.widgets.status import JobLine, StatusBar
+from tests.support.app_store import fill, make_info, open_store
+
+WAIT_SECONDS = 20.0
+
+
+def small_store(root: Path, blocks: tuple[str, ...] = ("1.1", "2.0", "2.1")) -> Store:
+    """A store of a model of 28 channels in four blocks; 1.0 is not among the default ones."""
+    info = make_info()
+    store = open_store(root, info)
+    if blocks:
+        fill(store, info, blocks)
+    return store
+
+
+def options(folder: Path, **changes: object) -> AppOptions:
+    given: dict[str, object] = {"spec": ModelSpec("resnet18"), "cache": folder / "cache", "marks": folder / "marks"}
+    return AppOptions(**{**given, **changes})  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def opened(
+    given: AppOptions, size: tuple[int, int] = (160, 48), graphics: Graphics | None = None
+) -> AsyncIterator[tuple[StreamscopeApp, Pilot[None]]]:
+    """The app on its main screen, with the store read, which is the default one: commands shown do not name it."""
+    app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMSCOPE_CACHE", str(given.cache))
+        async with _on_main_screen(app, size) as pilot:
+            yield app, pilot
+
+
+@asynccontextmanager
+async def _on_main_screen(app: StreamscopeApp, size: tuple[int, int]) -> AsyncIterator[Pilot[None]]:
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.channels is not None and app.channels.frame is not None)
+        await pilot.pause()
+        yield pilot
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+    """Let the app work until the condition holds; fails when it does not within `seconds`."""
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("the app did not come to what was waited for; the screen shows\n" + screen_text(pilot.app))
+
+
+def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
+    screen = app.channels
+    assert screen is not None
+    return screen
+
+
+def type_ahead(app: StreamscopeApp, text: str) -> None:
+    """Keys that arrive at once, as when a person is quicker than the app."""
+    names = {"/": "slash", " ": "space", "_": "underscore", "=": "equals_sign", "<": "less_than_sign", "\r": "enter"}
+    for letter in text:
+        app.post_message(events.Key(names.get(letter, letter), letter))
+
+
+def shown(app: StreamscopeApp) -> list[tuple[str, int]]:
+    """The channels in the table, in order."""
+    screen = channels_screen(app)
+    assert screen.frame is not None
+    columns = screen.frame.columns
+    return [(str(columns["block"][row]), int(columns["channel"][row])) for row in screen.table.index]
+
+
+def status_left(app: StreamscopeApp) -> str:
+    return channels_screen(app).query_one(StatusBar).left
+
+
+def job_line(app: StreamscopeApp) -> str:
+    line = channels_screen(app).query_one(JobLine)
+    return str(line.render()) if line.has_class("shown") else ""
+
+
+def dialog_text(app: StreamscopeApp) -> str:
+    """What the dialog on top says, "" when there is none."""
+    return app.screen.text if isinstance(app.screen, Notice) else ""
+
+
+def screen_text(app: object) -> str:
+    """What stands on the screen, line by line."""
+    assert isinstance(app, StreamscopeApp)
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

@@ -1,0 +1,54 @@
+"""A set of FZs drawn by hand for the hand-set network: colours and blobs, measured as a job would."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from streamscope.core.engine.network import Network
+from streamscope.core.model.blocks import TENSORS
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.reading.activations import BlockReader, scale_down, scale_up
+from streamscope.core.store import SAMPLES, FZSet, Store
+from tests.support.networks import SCALE_INVARIANT, SKIP, WIDTH
+
+KEY = SetKey(Recipe(name="drawn", steps=1))
+CHANNELS = tuple(range(WIDTH))
+RADII = {"in": 2.2, "block": 3.4}
+"""Of the scale-invariant channel's bright blob, in px."""
+
+
+def drawn_set(
+    root: Path,
+    network: Network,
+    channels: Sequence[int] = CHANNELS,
+    key: SetKey = KEY,
+    retry: int = 0,
+    colours: Mapping[int, tuple[int, int, int]] | None = None,
+) -> FZSet:
+    """FZ(I) and FZ(B) of channels of block 1.1, committed and measured."""
+    fzset = Store.open(root, create=True).set(network.info, key, create=True)
+    for tensor in TENSORS[:2]:
+        images = np.stack([_drawing(c, tensor, network.info.input_size, (colours or {}).get(c)) for c in channels])
+        zeros = np.zeros(len(channels))
+        traces = np.zeros((len(channels), SAMPLES))
+        target = network.info.target("1.1", tensor)
+        fzset.commit_fzs(target, channels, images, zeros, traces, [""] * len(channels), {}, retry)
+        reader = BlockReader(network, "1.1")
+        scaled = reader.read(images, scale_up if tensor == "in" else scale_down)
+        fzset.commit_measures("1.1", tensor, channels, reader.read(images), scaled, retry)
+    return fzset
+
+
+def _drawing(channel: int, tensor: str, side: int, colour: tuple[int, int, int] | None) -> np.ndarray:
+    image = np.zeros((side, side, 3), dtype=np.uint8)
+    if colour is not None:
+        image[:] = colour
+    elif channel == SKIP:
+        image[:, :, 0] = 255
+    elif channel == SCALE_INVARIANT:
+        y, x = np.mgrid[:side, :side] - (side - 1) / 2
+        image[np.hypot(x, y) <= RADII[tensor]] = 255
+    else:
+        image[:] = np.random.default_rng([channel, len(tensor)]).integers(0, 256, image.shape)
+    return image

@@ -1,0 +1,127 @@
+"""Marks, tags and notes given in the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamscope.core.store import Marks
+from tests.support.app_driver import (
+    channels_screen,
+    dialog_text,
+    opened,
+    options,
+    screen_text,
+    shown,
+    small_store,
+    status_left,
+    until,
+)
+from tests.support.app_store import make_info
+
+
+def stored_marks(folder: Path) -> Marks:
+    """The marks as another process reads them."""
+    return Marks(folder / "marks", make_info().fingerprint)
+
+
+async def test_marks_survive_sorting_filtering_and_a_restart(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        screen = channels_screen(app)
+        for key, letter, mark in ((("1.1", 4), "y", "keep"), (("2.1", 0), "n", "reject"), (("2.0", 7), "u", "unsure")):
+            screen.table.move_to(key)
+            await pilot.press(letter)
+            await until(pilot, lambda key=key, mark=mark: app.judgement(key).mark == mark)  # type: ignore[misc]
+        await pilot.press("s", *"scale_metric", "enter")
+        await pilot.press("slash", *"marked", "enter")
+        await until(pilot, lambda: len(shown(app)) == 3)
+        assert set(shown(app)) == {("1.1", 4), ("2.1", 0), ("2.0", 7)}
+    assert stored_marks(tmp_path).get("1.1", 4).mark == "keep"
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.judgements) == 3)
+        row = next(line for line in screen_text(app).split("\n") if "1.1      4" in line)
+        assert "✓ 1.1      4" in row
+
+
+async def test_a_mark_can_be_cleared_and_every_change_undone(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        key = ("1.1", 0)
+        await pilot.press("y")
+        await until(pilot, lambda: app.judgement(key).mark == "keep")
+        await pilot.press("c")
+        await until(pilot, lambda: app.judgement(key).mark == "")
+        await pilot.press("t", *"edge big", "enter")
+        await until(pilot, lambda: app.judgement(key).tags == ("big", "edge"))
+        await pilot.press("e", *"hello", "enter")
+        await until(pilot, lambda: app.judgement(key).note == "hello")
+        await pilot.press("z")
+        await until(pilot, lambda: app.judgement(key).note == "")
+        await pilot.press("z")
+        await until(pilot, lambda: app.judgement(key).tags == ())
+        await pilot.press("z")
+        await until(pilot, lambda: app.judgement(key).mark == "keep")
+        await pilot.press("z")
+        await until(pilot, lambda: app.judgement(key).mark == "")
+        await pilot.press("z")
+        await until(pilot, lambda: status_left(app) == "nothing to undo")
+    assert stored_marks(tmp_path).all() == {}
+
+
+async def test_undo_brings_back_the_mark_that_was_replaced(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await pilot.press("y")
+        await until(pilot, lambda: app.judgement(("1.1", 0)).mark == "keep")
+        await pilot.press("n")
+        await until(pilot, lambda: app.judgement(("1.1", 0)).mark == "reject")
+        await pilot.press("z")
+        await until(pilot, lambda: app.judgement(("1.1", 0)).mark == "keep")
+
+
+async def test_marking_moves_on_only_when_asked_to(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        table = channels_screen(app).table
+        await pilot.press("y")
+        assert table.position == 0
+        await pilot.press("a", "y", "n")
+        assert table.position == 2
+        await until(pilot, lambda: app.judgement(("1.1", 1)).mark == "reject")
+        assert app.judgement(("1.1", 0)).mark == "keep"
+
+
+async def test_a_channel_that_a_mark_takes_out_of_the_filter_leaves_the_table(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await pilot.press("slash", *"not marked", "enter")
+        await pilot.press("j", "n")
+        await until(pilot, lambda: len(shown(app)) == 21)
+        assert channels_screen(app).table.key == ("1.1", 2)
+
+
+async def test_what_a_colleague_marks_appears(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path)) as (app, pilot):
+        stored_marks(tmp_path).mark("2.0", [3], "keep")
+        await until(pilot, lambda: "✓ 2.0      3" in screen_text(app))
+
+
+async def test_a_tag_of_two_words_becomes_two_and_tags_are_offered_again(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    stored_marks(tmp_path).tag("2.1", [1], add=["curve"])
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: bool(app.judgements))
+        await pilot.press("t")
+        await until(pilot, lambda: "used so far: curve" in screen_text(app))
+
+
+async def test_marks_that_cannot_be_written_are_an_error_shown_once(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    (tmp_path / "marks").write_text("a file where a folder should be")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await pilot.press("y")
+        await until(pilot, lambda: str(tmp_path / "marks") in dialog_text(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is channels_screen(app))
+        assert app.judgement(("1.1", 0)).mark == ""

@@ -1,0 +1,256 @@
+"""The jobs screen, what is asked for from the table, and whether jobs go on when the app is quit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from streamscope.core.jobs import queue_worker
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Job, JobState, Store, create_job, job_state, request_stop, waiting
+from streamscope.tui.app.job_actions import ended
+from streamscope.tui.data.job_control import Workers
+from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.dialogs.compute import ComputeDialog
+from streamscope.tui.screens.jobs import JobsScreen, memory
+from tests.support.app_driver import (
+    channels_screen,
+    job_line,
+    opened,
+    options,
+    screen_text,
+    small_store,
+    status_left,
+    until,
+)
+from tests.support.app_store import make_info
+
+
+def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
+    asked = {"model": "resnet18", "blocks": [block], "steps": 64, "seed": seed, "device": "cpu", "channels": {}}
+    return create_job(store, asked, queued=True)
+
+
+def lines(text: str, *words: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if all(word in line for word in words)]
+
+
+async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_waits_in_turn(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    waits, runs = queued(store, "2.0"), queued(store, "2.1")
+    runs.heartbeat(
+        done=4,
+        total=16,
+        rate=1234.0,
+        unit="image-steps",
+        eta=200.0,
+        message="2.1 in",
+        device="cuda:0",
+        device_memory={"cuda:0": (11_900_000_000, 85_000_000_000)},
+    )
+    async with opened(options(tmp_path), size=(110, 30)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("J")
+        assert isinstance(app.screen, JobsScreen)
+        await until(pilot, lambda: "1 running, 1 waiting" in screen_text(app))
+        listed = [option.id for option in app.screen.query_one("#jobs").options]  # type: ignore[attr-defined]
+        assert listed == [runs.id, waits.id]
+        for words in (
+            ("running", "4/16", "1,234 steps/s", "3 min left", "cuda:0"),
+            ("GB free",),
+            ("device", "cuda:0", "process"),
+            ("memory", "GB of the worker", "cuda:0 11.9 of 85.0 GB"),
+        ):
+            await until(pilot, lambda words=words: bool(lines(screen_text(app), *words)))  # type: ignore[misc]
+
+
+def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    job.heartbeat(done=4, total=16, device="cpu")
+    state = job_state(store, job)
+    assert memory(state) == f"{state.memory / 1e9:.2f} GB of the worker"  # type: ignore[operator]
+
+
+async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = small_store(tmp_path / "cache", ("1.1",))
+    looked_after: list[str] = []
+    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: looked_after.append(job.id))
+    running, first, second = queued(store), queued(store, "2.0"), queued(store, "1.1")
+    running.heartbeat(done=1, total=16)
+
+    def state(job: Job) -> str:
+        return job_state(store, job).state
+
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 3)
+        await pilot.press("J", "j", "J")
+        await until(pilot, lambda: [s.job.id for s in waiting(store, "cpu")] == [second.id, first.id])
+        await until(pilot, lambda: app.screen.highlighted is not None and app.screen.highlighted.job == first)  # type: ignore[attr-defined]
+        await pilot.press("space")
+        await until(pilot, lambda: state(first) == "paused" and "paused" in screen_text(app))
+        await pilot.press("space")
+        await until(pilot, lambda: state(first) == "queued")
+        await until(pilot, lambda: looked_after == [first.id])
+        await pilot.press("X")
+        await until(pilot, lambda: state(first) == "stopped")
+        await until(pilot, lambda: "is cancelled" in screen_text(app))
+        assert state(second) == "queued"
+
+
+async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = small_store(tmp_path / "cache", ("1.1",))
+    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: None)
+    job = queued(store)
+    job.finish("failed", "no space is left on the disk")
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("J")
+        await until(pilot, lambda: "no space is left on the disk" in screen_text(app))
+        await pilot.press("p")
+        await until(pilot, lambda: job_state(store, job).state == "queued")
+
+
+async def test_more_steps_and_another_seed_are_asked_for_the_channels_chosen(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await pilot.press("space", "space", "plus")
+        assert isinstance(app.screen, ComputeDialog)
+        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 5120 seed 0" in screen_text(app))
+        await pilot.press("escape", "asterisk")
+        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 2560 seed 1" in screen_text(app))
+
+
+async def test_the_channels_in_view_can_be_asked_for(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await pilot.press("C", *["tab"] * 2, *"visible")
+        await until(pilot, lambda: "58 FZs" in screen_text(app))
+
+
+async def test_quitting_asks_whether_queued_jobs_go_on_and_keeps_them(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    job.heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("q")
+        assert isinstance(app.screen, Choice)
+        await pilot.press("escape")
+        assert app.screen is channels_screen(app)
+        await pilot.press("q", "enter")
+    assert app.return_code == 0
+    assert job_state(store, job).state == "running"
+
+
+async def test_quitting_stops_them_when_told_to(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    running, waits = queued(store), queued(store)
+    running.heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("q", *"stop", "enter")
+        await until(pilot, lambda: not app.is_running)
+    assert job_state(store, running).state == "stopping"
+    assert job_state(store, waits).state == "stopped"
+
+
+async def test_quitting_asks_nothing_about_a_job_that_a_command_waits_for(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    create_job(store, {"model": "resnet18", "blocks": ["2.1"]}).heartbeat(done=1, total=16)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("q")
+    assert app.return_code == 0
+
+
+async def test_a_job_stopped_elsewhere_is_said(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        request_stop(job)
+        await until(pilot, lambda: status_left(app).startswith("job stopped; what is missing"))
+
+
+async def test_the_line_below_the_table_tells_of_what_runs_before_what_waits(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    waits, runs = JobState(queued(store), "queued"), JobState(queued(store), "running", done=3, total=9)
+    async with opened(options(tmp_path)) as (app, _):
+        for states in ([waits, runs], [runs, waits]):
+            channels_screen(app).show_jobs(states)
+            assert "3/9" in job_line(app)
+
+
+async def test_a_job_of_another_model_names_it_in_the_list_and_where_one_is_stopped(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    queued(store, "2.0")
+    words = "queued", "resnet18-untrained-0  2.1  64 steps seed 3"
+    asked = {"model": "resnet18-untrained-0", "blocks": ["2.1"], "steps": 64, "device": "cpu", "seed": 3}
+    create_job(store, asked, queued=True)
+    async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 2)
+        await pilot.press("J")
+        await until(pilot, lambda: bool(lines(screen_text(app), *words)))
+        assert lines(screen_text(app), "queued", "  2.0  64 steps")
+        assert not lines(screen_text(app), "queued", "resnet18  2.0")
+        await pilot.press("escape", "S")
+        assert isinstance(app.screen, Choice)
+        await until(pilot, lambda: bool(lines(screen_text(app), *words)))
+
+
+def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path) -> None:
+    store, info, own = small_store(tmp_path / "cache", ("1.1",)), make_info(), ModelSpec("resnet18")
+    shown = SetKey(info.recipe(64))
+
+    def said(seed: int, how: str = "done", model: str = "resnet18") -> str:
+        job = create_job(store, {"model": model, "blocks": ["2.1"], "steps": 64, "seed": seed})
+        job.finish(how)  # type: ignore[arg-type]
+        return ended(job_state(store, job), shown, info, own)
+
+    assert said(0) == "job done"
+    assert said(1) == "job done; o opens its set, paper 64 seed 1"
+    assert said(1, model="resnet18-untrained-0") == "job done"
+    assert said(1, "stopped") == "job stopped; what is missing can be computed later"
+
+
+async def test_what_was_said_goes_after_a_while_but_not_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamscope.tui.widgets.status.SAID_SECONDS", 0.05)
+    small_store(tmp_path / "cache", ())
+    async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
+        channels_screen(app).say("something")
+        assert status_left(app) == "something"
+        await until(pilot, lambda: status_left(app) == "")
+        assert "? keys" in screen_text(app)
+        channels_screen(app).say("broken", failed=True)
+        await pilot.pause(0.2)
+        assert status_left(app) == "broken"
+
+
+def test_a_job_says_that_it_starts_before_torch_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store)
+    seen = []
+    worker = ModuleType("streamscope.core.jobs.worker")
+
+    def run_job(store: Store, job: Job, tell: object) -> None:
+        seen.append(job_state(store, job))
+        raise ValueError("broken")
+
+    worker.run_job = run_job  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "streamscope.core.jobs.worker", worker)
+    errors = os.dup(sys.stderr.fileno())
+    try:
+        queue_worker._run(store, job)
+    finally:
+        os.dup2(errors, sys.stderr.fileno())
+        os.close(errors)
+    assert (seen[0].state, seen[0].message) == ("running", "starting: torch is imported")
+    assert (job_state(store, job).state, job_state(store, job).message) == ("failed", "ValueError: broken")

@@ -1,0 +1,117 @@
+"""The app opens where one was; settings change its keys and looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamscope.core.model.spec import ModelSpec
+from streamscope.tui.app.session import Memory
+from streamscope.tui.app.settings import Settings
+from streamscope.tui.screens.dialogs.keys import KeysDialog
+from tests.support.app_driver import (
+    channels_screen,
+    opened,
+    options,
+    screen_text,
+    shown,
+    small_store,
+    status_left,
+    until,
+)
+from tests.support.app_store import make_info
+
+
+async def test_the_app_opens_where_one_was(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    given = options(tmp_path, state=tmp_path / "state")
+    async with opened(given) as (app, pilot):
+        await pilot.press("right_square_bracket", "right_square_bracket", "right_square_bracket")
+        await until(pilot, lambda: {block for block, _ in shown(app)} == {"2.0"})
+        await pilot.press("s", *"scale_metric", "enter")
+        await pilot.press("slash", *"channel > 2", "enter", "a", "G", "k")
+        await until(pilot, lambda: len(shown(app)) == 5)
+        await pilot.press("L", "space", "enter")
+        before, key = shown(app), channels_screen(app).table.key
+        assert app.memory.problems == []
+        await pilot.press("q")
+    async with opened(given) as (app, pilot):
+        screen = channels_screen(app)
+        assert (shown(app), screen.table.key) == (before, key)
+        assert screen.filter_bar.text == "channel > 2"
+        assert (screen.arrangement.column, screen.arrangement.descending) == ("scale_metric", True)
+        assert "mix_ratio" not in screen.arrangement.shown
+        assert screen.advance
+        await pilot.press("slash", "escape", "slash", "up")
+        assert screen.filter_bar.text == "channel > 2"
+
+
+async def test_a_place_is_kept_while_the_app_runs_so_that_a_dropped_line_loses_nothing(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path, state=tmp_path / "state")) as (app, pilot):
+        await pilot.press("G")
+
+        def kept() -> bool:
+            session = Memory(tmp_path / "state").session(make_info())
+            return session is not None and session.cursor == ("2.1", 7)
+
+        await until(pilot, kept)
+        assert app.is_running
+
+
+async def test_a_damaged_session_is_ignored_with_a_line(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    given = options(tmp_path, state=tmp_path / "state")
+    async with opened(given) as (_, pilot):
+        await pilot.press("G", "q")
+    file = next((tmp_path / "state").glob("resnet18-*.json"))
+    file.write_text(file.read_text().replace("2.1", "2.0"))
+    async with opened(given) as (app, _):
+        assert channels_screen(app).table.key == ("1.1", 0)
+        assert f"{file} is damaged" in status_left(app)
+
+
+def test_the_model_of_last_time_is_remembered_while_its_weights_are_there(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"x")
+    memory = Memory(tmp_path / "state")
+    assert memory.model() is None
+    memory.keep_model(ModelSpec("resnet34", weights))
+    assert memory.model() == ModelSpec("resnet34", weights)
+    weights.unlink()
+    assert Memory(tmp_path / "state").model() is None
+
+
+def test_filters_are_remembered_once_the_latest_last(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "state")
+    for expression in ("marked", "channel < 2", "marked"):
+        memory.keep_filter(expression)
+    assert Memory(tmp_path / "state").filters() == ["channel < 2", "marked"]
+    (tmp_path / "state" / "filters.json").write_text("{")
+    assert memory.filters() == []
+    assert len(memory.problems) == 1
+
+
+async def test_keys_of_the_settings_hold_and_the_help_shows_them(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    settings = Settings(theme="light", advance=True, columns=("rho",), keys={"mark.keep": "f2", "mark.reject": "y"})
+    async with opened(options(tmp_path, settings=settings), size=(120, 40)) as (app, pilot):
+        assert not app.current_theme.dark
+        assert channels_screen(app).arrangement.shown == ("rho",)
+        await pilot.press("f2", "y", "n")
+        await until(pilot, lambda: len(app.judgements) == 2)
+        assert [app.judgement(("1.1", channel)).mark for channel in (0, 1, 2)] == ["keep", "reject", ""]
+        await pilot.press("question_mark", *"mark.keep")
+        await until(pilot, lambda: isinstance(app.screen, KeysDialog) and "f2" in screen_text(app))
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+async def test_a_choice_and_a_mark_can_be_told_without_colour(tmp_path: Path, theme: str) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path, settings=Settings(theme=theme)), size=(80, 24)) as (app, pilot):
+        await pilot.press("y", "j", "space")
+        await until(pilot, lambda: len(app.judgements) == 1)
+        lines = screen_text(app).split("\n")
+        assert any(line.startswith(" ✓ 1.1      0") for line in lines)
+        assert any(line.startswith("▌  1.1      1") for line in lines)

@@ -1,0 +1,82 @@
+"""Commands that errors and reports name: they can be pasted, and are about the same model, store and set."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from streamscope.core.hints import CommandLine, block_words, set_words
+from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Store
+from streamscope.tui.cli.main import cli, main
+from streamscope.tui.cli.options import command_line, default_cache
+from tests.support.app_store import fill, make_info, open_store
+
+
+def test_a_command_names_what_is_not_found_unasked() -> None:
+    assert CommandLine()("scan", "DIR") == "streamscope scan DIR"
+    assert CommandLine(of_set=("--seed", "3"))("scan", "DIR") == "streamscope scan DIR"
+    assert CommandLine(of_set=("--seed", "3")).on_set("curves") == "streamscope curves --seed 3"
+    line = CommandLine("demo", Path("my weights.pth"), Path("/store"))("compute", *block_words(["1.0", "2.1"]))
+    assert shlex.split(line) == [
+        *("streamscope", "--model", "demo", "--weights", "my weights.pth", "--cache", "/store"),
+        *("compute", "--block", "1.0", "--block", "2.1"),
+    ]
+
+
+def test_the_store_that_is_found_unasked_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSCOPE_CACHE", "/elsewhere")
+    assert command_line(ModelSpec("demo"), default_cache())("curves") == "streamscope --model demo curves"
+    assert "--cache /other" in command_line(ModelSpec("demo"), Path("/other"))("curves")
+
+
+def test_the_words_for_a_set_make_that_set() -> None:
+    own = Recipe(steps=100)
+    assert set_words(SetKey(own), own) == ()
+    key = SetKey(replace(own, steps=7).until_converged(), 3, "lucent", "channel")
+    words = set_words(key, own)
+    with cli.make_context("streamscope", [], resilient_parsing=True) as above:
+        command = cli.get_command(above, "compute")
+        assert command is not None
+        parsed = command.make_context("compute", list(words), parent=click.Context(cli)).params
+    assert (parsed["steps"], parsed["seed"], parsed["capture"]) == (7, 3, "lucent")
+    assert (parsed["until_converged"], parsed["objective"]) == (True, "channel")
+
+
+@pytest.fixture
+def resnet_store(tmp_path: Path) -> Store:
+    info = make_info()
+    store = open_store(tmp_path / "cache", info)
+    fill(store, info, ["1.1"])
+    return store
+
+
+READING = [["table"], ["fz", "--out", "x"], ["report", "--out", "x"], ["curves"], ["nulls", "--block", "1.1"]]
+
+
+@pytest.mark.parametrize("command", READING, ids=lambda words: words[0])
+def test_a_reading_command_neither_loads_nor_fetches_a_model_of_which_nothing_is_stored(
+    command: list[str], resnet_store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr("streamscope.core.engine.network.load_network", load)
+    assert main([*command, "--model", "resnet50", "--cache", str(resnet_store.root)]) == 1
+    said = capsys.readouterr().err
+    assert f"nothing is stored of resnet50 in {resnet_store.root}; run 'streamscope --model resnet50" in said
+    assert "Stored: resnet18 (--model resnet18)" in said
+
+
+def test_weights_of_a_stored_model_that_are_not_the_default_are_to_be_named(
+    resnet_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for alias in (resnet_store.root / "aliases").iterdir():
+        alias.unlink()
+    assert main(["table", "--cache", str(resnet_store.root)]) == 1
+    assert "Stored: resnet18 (--model resnet18 with its --weights FILE)" in capsys.readouterr().err

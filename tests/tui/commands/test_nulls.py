@@ -1,0 +1,158 @@
+"""`streamscope curves` and `streamscope nulls` on a real store of the demo model."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from streamscope.core.engine.network import load_network
+from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.demo import write_images
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Store, create_job, job_state, job_states
+from streamscope.tui.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("nulls") / "cache"
+    opened = Store.open(root, create=True)
+    network = load_network(ModelSpec("demo"), "cpu")
+    opened.register(network.info)
+    opened.remember(ModelSpec("demo").text, network.info.fingerprint)
+    asked = {
+        "model": "demo",
+        "blocks": ["1.1"],
+        "steps": 4,
+        "device": "cpu",
+        "tensors": ["in", "block"],
+        "channels": {"1.1": list(range(6))},
+    }
+    assert run_job(opened, create_job(opened, asked), lambda event: None, network) == 0
+    return opened
+
+
+@pytest.fixture
+def run(store, capsys):
+    def call(*arguments, model="demo"):
+        capsys.readouterr()
+        code = main([*map(str, arguments), "--model", model, "--cache", str(store.root), "--device", "cpu"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def files(store):
+    return {p: p.stat().st_mtime_ns for p in (store.root / "models").rglob("*") if p.is_file()}
+
+
+def test_curves_are_computed_once_and_summarised(run, store):
+    code, out, _ = run("curves", "--block", "1.1", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [(row["block"], row["images"], row["channels"]) for row in rows] == [
+        ("1.1", "FZ(in)", 6),
+        ("1.1", "FZ(block)", 6),
+    ]
+    assert all(0 < row["invariance"] <= 1 and 0 < row["half_width_octaves"] <= 2 for row in rows)
+    before = files(store)
+    code, out, _ = run("curves")
+    assert (code, files(store)) == (0, before)
+    assert "FZ(block)" in out
+    assert json.loads(run("curves", "--antialias", "--json")[1])[0]["antialias"] is True
+    assert len(files(store)) > len(before)
+
+
+def test_curves_on_meis_follow_a_scan(run, tmp_path):
+    write_images(tmp_path / "shapes", per_class=2, seed=0)
+    assert run("scan", tmp_path / "shapes", "--workers", "1")[0] == 0
+    rows = json.loads(run("curves", "--block", "1.1", "--images", tmp_path / "shapes", "--json")[1])
+    assert {row["images"] for row in rows} == {"FZ(in)", "FZ(block)", "MEI(in)", "MEI(block)"}
+    assert all(row["channels"] > 0 for row in rows)
+
+
+def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run, store):
+    code, out, _ = run("nulls", "--block", "1.1", "--json")
+    assert code == 0
+    [found] = json.loads(out)
+    assert [null["null"] for null in found["nulls"]] == ["shuffled pairs"]
+    assert found["nulls"][0]["meets_both"]["null"]["n"] == 6 * 5
+    assert found["seeds"] is None
+
+    already = len(job_states(store))
+    everything = ("nulls", "--block", "1.1", "--shams", "--untrained", "--seeds", "1,2", "--seed", "0")
+    code, out, err = run(*everything, "--json")
+    assert (code, err) == (0, "")
+    [found] = json.loads(out)
+    names = [null["null"] for null in found["nulls"]]
+    assert names == ["shuffled pairs", "sham: flip", "sham: quarter turn", "sham: shift", "untrained copy 0"]
+    assert found["nulls"][-1]["meets_block"]["null"]["n"] == 6
+    assert found["seeds"]["seeds"] in (2, 3)
+    new = job_states(store)[already:]
+    assert [(job.job.asked["model"], job.job.asked["seed"]) for job in new] == [
+        ("demo", 1),
+        ("demo", 2),
+        ("demo-untrained-0", 0),
+    ]
+    assert {job_state(store, job.job).state for job in new} == {"done"}
+
+    before = [p for p in files(store) if p.name != "completed.json"]
+    code, out, _ = run(*everything)
+    assert (code, [p for p in files(store) if p.name != "completed.json"]) == (0, before)
+    assert "untrained copy 0" in out
+    assert "same update with another seed" in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+    # The columns of the table that follow, in the set that was read before, and the copy's own table.
+    rows = json.loads(run("table", "--block", "1.1", "--json")[1])
+    assert {row["seed"] for row in rows} == {0}
+    assert {row["seeds"] for row in rows[6:]} == {None}
+    assert any(row["stable_update"] is not None for row in rows[:6])
+    rows = json.loads(run("table", "--block", "1.1", "--json", model="demo-untrained-0")[1])
+    assert rows[0]["model"] == "demo-untrained-0"
+    assert rows[0]["status"] != "missing in,block"
+    listed = json.loads(run("models", "--json")[1])
+    names = [row["model"] for row in listed]
+    assert names.index("demo-untrained-0") == names.index("demo") + 1
+
+
+WRONG = [
+    (["nulls"], 2, "Missing option '--block'"),
+    (["nulls", "--block", "7.7"], 2, "unknown block '7.7'"),
+    (["nulls", "--block", "2.1"], 1, "no channel of 2.1 is computed"),
+    (["nulls", "--block", "1.1", "--seeds", "1,x"], 2, "malformed --seeds '1,x'; write for example 1,2"),
+    (["nulls", "--block", "1.1", "--seeds", ""], 2, "malformed --seeds ''"),
+    (["nulls", "--block", "1.1", "--untrained", "--model", "demo-untrained-0"], 2, "is an untrained copy itself"),
+    (["nulls", "--block", "1.1", "--steps", "77"], 1, "nothing is stored of demo with steps 77"),
+    (["curves", "--block", "7.7"], 2, "unknown block '7.7'"),
+    (["curves", "--block", "2.1"], 1, "no FZs of 2.1 are stored"),
+    (["curves", "--steps", "77"], 1, "compute --steps 77' first"),
+    (["curves", "--images", "/no/such/folder"], 1, "has no finished scan"),
+    (["curves", "--model", "demo-untrained-x"], 2, "unknown model 'demo-untrained-x'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(arguments, code, message, store, capsys):
+    before = files(store)
+    common = ["--cache", str(store.root), *([] if "--model" in arguments else ["--model", "demo"])]
+    assert main([*common, *arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err.splitlines()[-1]
+    assert files(store) == before
+
+
+def test_showing_what_is_stored_does_not_load_torch(store):
+    code = """
+import sys
+from streamscope.tui.cli.main import main
+sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)
+"""
+    assert main(["curves", "--model", "demo", "--cache", str(store.root), "--device", "cpu", "--seed", "0"]) == 0
+    for command in ("nulls", "curves"):
+        arguments = [command, "--block", "1.1", "--model", "demo", "--cache", str(store.root), "--seed", "0"]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, bool(done.stdout)) == (0, True)

@@ -1,0 +1,144 @@
+"""Images as lines for the terminal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, draw, fit
+from streamscope.tui.terminal.graphics import Graphics
+from tests.support.app_store import made_up_image
+
+CELL = (8, 16)
+IMAGE = made_up_image("picture", 64)
+
+
+@pytest.fixture(autouse=True)
+def _cell() -> None:
+    adopt_cell_size(CELL)
+
+
+def decode_sixels(data: str, select_on_define: bool) -> np.ndarray:
+    """(H, W, 3) uint8 of Sixel data; terminals differ in whether a definition also selects the colour."""
+    size = re.search(r'"1;1;(\d+);(\d+)', data)
+    assert size is not None
+    width, height = int(size[1]), int(size[2])
+    canvas = np.zeros((height + 6, width, 3), dtype=np.uint8)
+    colours: dict[int, list[int]] = {}
+    current, x, y = -1, 0, 0
+    token = re.compile(r'"[\d;]*|#(\d+)(?:;2;(\d+);(\d+);(\d+))?|!(\d+)([?-~])|([?-~])|(\$)|(-)')
+    for match in token.finditer(data[data.index("q") + 1 :]):
+        if match[1]:
+            if match[2]:
+                colours[int(match[1])] = [int(match[k]) * 255 // 100 for k in (2, 3, 4)]
+            if not match[2] or select_on_define:
+                current = int(match[1])
+        elif match[6] or match[7]:
+            count, bits = int(match[5] or 1), ord(match[6] or match[7]) - 63
+            for row in range(6):
+                if bits >> row & 1:
+                    canvas[y + row, x : x + count] = colours[current]
+            x += count
+        elif match[8]:
+            x = 0
+        elif match[9]:
+            x, y = 0, y + 6
+    return canvas[:height]
+
+
+def test_half_blocks_are_as_many_cells_as_asked_for_and_show_the_colours() -> None:
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    image[:2], image[2:] = (255, 0, 0), (0, 0, 255)
+    picture = draw(image, (4, 2), Graphics("half", CELL))
+    assert [line.cell_length for line in picture.lines] == [4, 4]
+    segment = next(iter(picture.lines[0]))
+    assert segment.style is not None
+    assert (segment.style.color.name, segment.style.bgcolor.name) == ("#ff0000", "#ff0000")  # type: ignore[union-attr]
+    last = next(iter(picture.lines[1]))
+    assert last.style is not None
+    assert last.style.color is not None
+    assert last.style.color.name == "#0000ff"
+
+
+def test_sixel_lines_wipe_their_cells_and_the_last_one_draws_the_image_from_the_top() -> None:
+    picture = draw(IMAGE, (12, 6), Graphics("sixel", CELL))
+    assert [line.cell_length for line in picture.lines] == [12] * 6
+    assert all(line.text == " " * 12 for line in picture.lines[:-1])
+    assert picture.lines[-1].text.startswith("\x1b[12X\x1b7\x1b[5A\x1bP")
+    assert picture.lines[-1].text.endswith("\x1b\\\x1b8\x1b[12C")
+
+
+def test_a_sixel_line_is_drawn_whole_or_not_at_all() -> None:
+    line = draw(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1]
+    assert line.crop(0, 12) is line
+    for start, end in ((0, 5), (3, 12), (4, 8)):
+        assert line.crop(start, end).text == " " * (end - start)
+
+
+@pytest.mark.parametrize("select_on_define", [True, False])
+def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defined_and_in_xterm(
+    select_on_define: bool,
+) -> None:
+    data = draw(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1].text
+    wanted = np.asarray(Image.fromarray(IMAGE).resize((96, 96), Image.Resampling.BICUBIC), dtype=float)
+    difference = np.abs(decode_sixels(data, select_on_define) - wanted)
+    assert difference.shape == (96, 96, 3)
+    assert difference.mean() < 8
+    assert np.percentile(difference, 99.9) < 80
+
+
+def test_kitty_pictures_are_placeholders_and_the_image_is_sent_once_before() -> None:
+    picture = draw(IMAGE, (12, 6), Graphics("kitty", CELL))
+    assert [line.cell_length for line in picture.lines] == [12] * 6
+    assert all(line.text.count("\U0010eeee") == 12 for line in picture.lines)
+    messages = re.findall(r"\x1b_G(.*?)\x1b\\", picture.setup, re.DOTALL)
+    sent = base64.b64decode("".join(message.split(";", 1)[1] for message in messages[:-1]))
+    assert Image.open(io.BytesIO(sent)).size == (96, 96)
+    identity = re.search(r"i=(\d+)", messages[0])
+    assert identity is not None
+    assert messages[-1] == f"a=p,i={identity[1]},c=12,r=6,U=1,q=2"
+    assert picture.teardown == f"\x1b_Ga=d,d=I,i={identity[1]},q=2\x1b\\"
+    colour = next(iter(picture.lines[0])).style
+    assert colour is not None
+    assert colour.color is not None
+    red, green, blue = colour.color.get_truecolor()
+    assert red << 16 | green << 8 | blue == int(identity[1])
+
+
+def test_inside_tmux_kitty_messages_are_passed_through() -> None:
+    picture = draw(IMAGE, (12, 6), Graphics("kitty", CELL, tmux=True))
+    assert picture.setup.startswith("\x1bPtmux;\x1b\x1b_G")
+    assert picture.teardown.endswith("\x1b\x1b\\\x1b\\")
+
+
+@pytest.mark.parametrize(
+    ("available", "cell", "size"),
+    [
+        ((22, 40), (8, 17), (21, 10)),
+        ((60, 8), (8, 17), (17, 8)),
+        ((20, 10), (10, 20), (20, 10)),
+        ((1, 1), (8, 17), (1, 1)),
+    ],
+)
+def test_a_picture_fits_its_room_and_stays_square(
+    available: tuple[int, int], cell: tuple[int, int], size: tuple[int, int]
+) -> None:
+    assert fit(available, cell) == size
+
+
+def test_the_cache_keeps_what_was_looked_at_last_and_hands_out_what_it_dropped() -> None:
+    cache = PictureCache(limit=2)
+    pictures = [draw(IMAGE, (2, 1), Graphics("half", CELL)) for _ in range(3)]
+    cache.put("a", pictures[0])
+    cache.put("b", pictures[1])
+    assert cache.get("a") is pictures[0]
+    cache.put("c", pictures[2])
+    assert cache.get("b") is None
+    assert cache.get("a") is pictures[0]
+    assert cache.take_retired() == [pictures[1]]
+    assert cache.take_retired() == []

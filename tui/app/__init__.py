@@ -1,0 +1,1 @@
+"""The app: its frame, what its keys do, settings and session."""

@@ -1,0 +1,257 @@
+"""What is asked about jobs: compute, more steps, another seed, stop; and whether they go on when the app is quit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from streamscope.core.errors import UsageError
+from streamscope.core.jobs.plan import Request, missing_fzs, wanted_fzs
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import ACTIVE, FINISHED, Job, JobState, Store, hold, move, queue_of, request_stop, requeue
+from streamscope.core.store.files.owner import this_process
+from streamscope.tui.data.store_reader import Reading
+from streamscope.tui.forms.compute import Form, asked, request_of
+from streamscope.tui.screens.channels import ChannelsScreen, set_name
+from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.dialogs.compute import ComputeDialog
+from streamscope.tui.screens.jobs import is_of, what
+from streamscope.tui.table.arrangement import Key, channels_by_block
+
+if TYPE_CHECKING:
+    from streamscope.tui.app.app import StreamscopeApp
+
+Do = Callable[[str, Callable[[], object], Callable[[], object]], None]
+"""Runs an action in a thread, then another on the event loop; the text says what it was when it fails."""
+KEEP, STOP = "keep", "stop"
+
+
+@runtime_checkable
+class OverTable(Protocol):
+    """A screen over the table that says which channels its keys are for."""
+
+    def marked_keys(self) -> list[Key]: ...
+
+    def computed_keys(self) -> list[Key]: ...
+
+
+def judged_keys(top: object, screen: ChannelsScreen) -> list[Key]:
+    """The channels that a note or tags go to: those of the screen on top, else those meant in the table."""
+    return top.marked_keys() if isinstance(top, OverTable) else screen.table.meant
+
+
+class JobRequests:
+    def __init__(self, app: StreamscopeApp, do: Do) -> None:
+        self._app = app
+        self._do = do
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that the app shows."""
+        return self._app.options.spec
+
+    # -- computing -----------------------------------------------------------------------------------------------------
+
+    def compute(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """What is missing, of the block shown or of what the filter keeps."""
+        self._ask(screen, reading, self._form(screen, reading))
+
+    def more_steps(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """The chosen channels with twice the steps: FZs of a set of their own."""
+        steps = str(2 * reading.key.recipe.steps)
+        self._ask_chosen(screen, reading, steps=steps)
+
+    def another_seed(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """The chosen channels with the first seed that no set has yet."""
+        alike = [key.seed for key in reading.sets if replace(key, seed=reading.key.seed) == reading.key]
+        seed = next(n for n in range(len(alike) + 2) if n not in alike and n != reading.key.seed)
+        self._ask_chosen(screen, reading, seed=str(seed))
+
+    def _form(self, screen: ChannelsScreen, reading: Reading) -> Form:
+        return Form(
+            blocks=screen.arrangement.block or "all",
+            tensors="in,block,out",
+            channels="filtered" if screen.arrangement.filter else "all",
+            steps=str(reading.key.recipe.steps),
+            seed=str(reading.key.seed),
+            device=self._app.options.device,
+        )
+
+    def _ask_chosen(self, screen: ChannelsScreen, reading: Reading, **changes: str) -> None:
+        """The form for the channels chosen in the table, or shown by the view over it."""
+        top = self._app.screen
+        keys = top.computed_keys() if isinstance(top, OverTable) else screen.table.meant
+        form = replace(self._form(screen, reading), blocks=",".join(by_block(keys)) or "all", channels="chosen")
+        self._ask(screen, reading, replace(form, **changes), keys)
+
+    def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form, chosen: Sequence[Key] | None = None) -> None:
+        options = self._app.options
+        words = scopes(screen, screen.table.meant if chosen is None else chosen)
+        ask = partial(request_of, info=reading.info, shown=reading.key, scopes=words)
+
+        def check(form: Form) -> str:
+            request = ask(form)
+            count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
+            return f"{count} FZs; stored ones are kept{_new_set(request, reading)}"
+
+        store, one_at_a_time = Store(options.cache), Lock()
+
+        def count(form: Form) -> str:
+            request = ask(form)
+            with one_at_a_time:
+                absent = missing_fzs(reading.info, store.set(reading.info, request.key), request)
+            missing, wanted = (sum(map(len, fzs.values())) for fzs in (absent, wanted_fzs(reading.info, request)))
+            if not missing:
+                return f"nothing is missing: all {wanted} FZs are stored"
+            return f"{missing} of {wanted} FZs are missing{_new_set(request, reading)}"
+
+        def answered(form: Form | None) -> None:
+            if form is None:
+                return
+            request = ask(form)
+            other = request.key not in reading.sets
+
+            def start() -> None:
+                self._app.job_workers.start(Store.open(options.cache, create=True), asked(request, options.spec, form))
+
+            def started() -> None:
+                waits = any(state.state == "running" for state in self._app.jobs.values())
+                said = "the job waits its turn; J shows it" if waits else "the job starts; J shows it"
+                # What is looked at stays in view, unless nothing of it is stored.
+                stays = other and reading.stored
+                self._say(f"{said}; o opens its set, {set_name(request.key)}" if stays else said)
+                if not stays:
+                    self._app.use_set(request.key)
+
+            self._do("Compute", start, started)
+
+        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check, count), answered)
+
+    # -- jobs under way ------------------------------------------------------------------------------------------------
+
+    def stop(self, screen: ChannelsScreen, reading: Reading) -> None:
+        """One of those that are not finished."""
+        left = {state.job.id: state for state in self._app.jobs.values() if state.state not in FINISHED}
+        if not left:
+            screen.say("no job is running")
+            return
+
+        def answered(name: str | None) -> None:
+            if name is not None:
+                self.cancel(left[name])
+
+        options = [
+            (
+                name,
+                f"{state.state:<9} {f'{state.done}/{state.total}' if state.total else '':>9}  {what(state, self.spec)}",
+            )
+            for name, state in left.items()
+        ]
+        self._app.push_screen(Choice("Stop which job?", options), answered)
+
+    def cancel(self, state: JobState) -> None:
+        """For good; what it has stored stays."""
+        said = "stops after what is in flight" if state.state in ("running", "stopping") else "is cancelled"
+        self._do("Stop", partial(request_stop, state.job), partial(self._say, f"job {state.job.id} {said}"))
+
+    def pause(self, state: JobState) -> None:
+        """Until it is resumed; a running one after what is in flight."""
+        self._do("Pause", partial(hold, state.job), partial(self._say, f"job {state.job.id} pauses"))
+
+    def resume(self, state: JobState) -> None:
+        """Put it back into its queue, and see that somebody works that off."""
+        store = self._app.store
+
+        def again() -> None:
+            if state.state != "queued":
+                requeue(store, state.job)
+            self._app.job_workers.see_to(store, state.job)
+
+        runs = any(other.state in ACTIVE and queue_of(other.job) == queue_of(state.job) for other in self._states())
+        said = "has its place in the queue again" + ("; what runs now is done first" if runs else "")
+        self._do("Resume", again, partial(self._say, f"job {state.job.id} {said}"))
+
+    def move(self, state: JobState, by: int) -> None:
+        """Earlier (`by` < 0) or later in its queue."""
+        self._do("Move", partial(move, self._app.store, state.job, by), lambda: None)
+
+    def _states(self) -> Sequence[JobState]:
+        return list(self._app.jobs.values())
+
+    def _say(self, text: str) -> None:
+        self._app.notify(text)
+
+    # -- quitting ------------------------------------------------------------------------------------------------------
+
+    def quit(self) -> None:
+        """At once when no job depends on the answer, else ask whether they go on."""
+        mine = going_on(list(self._app.jobs.values()))
+        if not mine:
+            self._app.exit()
+            return
+
+        def answered(choice: str | None) -> None:
+            if choice == KEEP:
+                self._app.exit()
+            elif choice == STOP:
+                self._do("Stop", partial(_stop_all, [state.job for state in mine]), self._app.exit)
+
+        count = f"{len(mine)} job{'s' * (len(mine) > 1)}"
+        options = [
+            (KEEP, f"keep   {count} go on; open the app again to see them"),
+            (STOP, f"stop   {count} after what is in flight; what is stored stays"),
+        ]
+        self._app.push_screen(Choice("Quit: what about the jobs?", options, KEEP), answered)
+
+
+def ended(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
+    """What is said of a job that ended while the set `shown` is looked at."""
+    said = f"job {state.state}" if state.state != "stopped" else "job stopped; what is missing can be computed later"
+    if state.state != "done" or not is_of(state.job.asked, own):
+        return said
+    try:
+        key = Request.from_json(info, state.job.asked, 1).key
+    except UsageError:
+        return said
+    return said if key == shown or key.objective != "neuron" else f"{said}; o opens its set, {set_name(key)}"
+
+
+def _new_set(request: Request, reading: Reading) -> str:
+    return "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
+
+
+def going_on(states: Sequence[JobState]) -> list[JobState]:
+    """Queued and running jobs of this machine that nobody's command waits for: those that were put into a queue."""
+    here = this_process().host
+    return [s for s in states if s.state in ("queued", "running") and s.place is not None and s.job.host == here]
+
+
+def scopes(screen: ChannelsScreen, chosen: Sequence[Key]) -> Mapping[str, Mapping[str, Sequence[int]]]:
+    """The channels that each word of the compute dialog stands for, by block."""
+    marks = {mark: screen.channels_marked(mark) for mark in ("keep", "reject", "unsure")}
+    table = screen.table
+    top = int(table.scroll_offset.y)
+    seen = table.index[top : top + max(1, table.size.height - 1)]
+    visible = channels_by_block(screen.frame, seen) if screen.frame is not None else {}
+    return {**marks, "marked": screen.channels_marked(), "filtered": screen.filtered} | {
+        "visible": visible,
+        "chosen": by_block(chosen),
+    }
+
+
+def by_block(keys: Sequence[Key]) -> dict[str, list[int]]:
+    """Channels of each block, in the order given."""
+    found: dict[str, list[int]] = {}
+    for block, channel in keys:
+        found.setdefault(block, []).append(channel)
+    return found
+
+
+def _stop_all(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        request_stop(job)

@@ -1,0 +1,1 @@
+"""The command line's frame: entry point, common options, selections, progress."""

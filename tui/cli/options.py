@@ -1,0 +1,296 @@
+"""What was given on the command line: the options that every command shares, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+
+import streamscope
+from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.hints import DEFAULT_MODEL, CommandLine
+from streamscope.core.measures.extremes import MEIS
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.device_names import check_device
+from streamscope.core.model.recipe import Capture, Objective, SetKey
+from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
+from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
+
+DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
+
+
+def default_cache() -> Path:
+    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder."""
+    if os.environ.get("STREAMSCOPE_CACHE"):
+        return Path(os.environ["STREAMSCOPE_CACHE"])
+    checkout = Path(streamscope.__file__).parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
+        return checkout / "cache"
+    return platformdirs.user_cache_path("streamscope")
+
+
+def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
+    """Commands about this model in this store, to be shown and pasted. The store they find unasked is not named."""
+    return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
+
+
+@dataclass(frozen=True)
+class Given:
+    """The common options, as given or by default."""
+
+    model: str = DEFAULT_MODEL
+    weights: Path | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    as_json: bool = False
+    debug: bool = False
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+    until_converged: bool | None = None
+    images: Path | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Raises UsageError for an unknown model."""
+        return ModelSpec(self.model, self.weights)
+
+    @property
+    def root(self) -> Path:
+        return self.cache or default_cache()
+
+    @property
+    def commands(self) -> CommandLine:
+        """Commands about what was given, for errors and reports to name."""
+        return command_line(self.spec, self.root)
+
+    def store(self) -> Store:
+        """The store for reading. Raises StoreError when another version wrote it or it is no folder."""
+        return Store.open(self.root)
+
+    def info(self, store: Store) -> ModelInfo:
+        """The model's description: the store's where it knows these weights, else by loading them."""
+        known = store.recall(self.spec.text)
+        if known is not None:
+            return known
+        # torch takes seconds to import, so only a model that was never seen pays for it.
+        from streamscope.core.engine.network import load_network
+        from streamscope.tui.cli.progress import download_progress
+
+        with download_progress(f"downloading {self.model}") as progress:
+            return load_network(self.spec, "cpu", progress).info
+
+    def stored_info(self, store: Store) -> ModelInfo:
+        """As `info`, for a command that only reads what is stored: nothing is downloaded to say that nothing is.
+
+        Raises StoreError, which names what is stored instead.
+        """
+        spec = self.spec
+        known = store.recall(spec.text)
+        if known is not None:
+            return known
+        alike = any(architecture_of(info.name) == spec.architecture for info in store.models())
+        if not alike or spec.is_downloaded:
+            raise self._nothing_stored(store, None, "neuron")
+        return self.info(store)
+
+    def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
+        """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
+        recipe = info.recipe(self.steps)
+        if self.until_converged:
+            recipe = recipe.until_converged()
+        return SetKey(recipe, self.seed or 0, self.capture or "exact", objective)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was said of the set to read, for `Store.fitting_sets`."""
+        return {
+            "steps": self.steps,
+            "seed": self.seed,
+            "capture": self.capture,
+            "converged": self.until_converged,
+        }
+
+    def stored_set(self, store: Store, info: ModelInfo, objective: Objective = "neuron") -> FZSet:
+        """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
+        fzset = store.choose_set(info, objective=objective, **self.told)
+        if fzset is None:
+            raise self._nothing_stored(store, info, objective)
+        fitting = [other.key for other in store.fitting_sets(info, objective=objective, **self.told)]
+        if len(fitting) > 1:
+            click.echo(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
+        return fzset
+
+    def stored_scan(self, store: Store, info: ModelInfo) -> Scan | None:
+        """The finished scan that a reading command reads; said on stderr unless told or the only one.
+
+        None where nothing was scanned and none was asked for. Raises StoreError.
+        """
+        scan = store.choose_scan(info, self.images)
+        if scan is None and self.images is not None:
+            raise StoreError(
+                f"{self.images} has no finished scan by {info.name} in {store.root}; "
+                f"run '{self.commands('scan', self.images)}' first"
+            )
+        if scan is not None:
+            few = few_images(len(scan.images))
+            if few or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
+                click.echo(f"streamscope: reading the scan of {scan.source}{f': {few}' if few else ''}", err=True)
+        return scan
+
+    def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:
+        """Says what is not there, how to make it, and what is there of other models."""
+        named = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+        parts = [f"{name} {value}" for name, value in named.items() if value is not None]
+        which = ", ".join([*parts, "until converged"] if self.until_converged else parts)
+        what = "nothing" if objective == "neuron" else "no channel FZ"
+        options = [word for name, value in named.items() if value is not None for word in (f"--{name}", value)]
+        options += ["--until-converged"] if self.until_converged else []
+        options += ["--objective", objective] if objective != "neuron" else []
+        others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
+        stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
+        return StoreError(
+            f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
+            f"{store.root}; run '{self.commands('compute', *options)}' first{f'. Stored: {stored}' if stored else ''}"
+        )
+
+    def marks(self, info: ModelInfo) -> Marks:
+        return Marks(marks_folder(), info.fingerprint, info.name)
+
+
+def few_images(count: int) -> str:
+    """What so few images leave empty; "" where they are enough."""
+    if count >= MEIS:
+        return ""
+    return f"{count} image{'s' * (count != 1)}, fewer than the {MEIS} MEIs that robust and all mei_ columns need"
+
+
+def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
+    """Which of several sets is read, by what they differ in."""
+    converging = {False: "the recipe's steps", True: "until converged"}
+    ways = {
+        "--steps": lambda k: f"{k.recipe.steps} steps",
+        "--until-converged": lambda k: converging[k.recipe.plateau is not None],
+        "--seed": lambda k: f"seed {k.seed}",
+        "--capture": lambda k: f"capture {k.capture}",
+    }
+    differing = {option: say(key) for option, say in ways.items() if len({say(k) for k in fitting}) > 1}
+    read = ", ".join(differing.values()) or str(key)
+    how = f" ({' or '.join(differing)} chooses another)" if differing else ""
+    return f"reading {read} of {len(fitting)} stored sets{how}"
+
+
+def _asked_by(store: Store, info: ModelInfo) -> str:
+    """The options that a command reads a stored model by."""
+    with suppress(UsageError):
+        if store.recall(ModelSpec(info.name).text) == info:
+            return f"--model {info.name}"
+    return f"--model {info.name} with its --weights FILE"
+
+
+_COMMON = (
+    click.option("--model", metavar="NAME", help=f"Model: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]"),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="State dict to use instead of the default weights: torchvision's keys; no code in it is run.",
+    ),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Store of FZs and measures.  "
+        "[default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]",
+    ),
+    click.option("--json", "as_json", is_flag=True, default=None, help="Machine-readable output on stdout."),
+    click.option("--debug", is_flag=True, default=None, help="Show the whole traceback of an error."),
+)
+_DEVICE = (click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),)
+_NO_DEVICE = (click.option("--device", hidden=True, help="Nothing is computed."),)
+"""Taken, as every command takes the common options, by commands that compute nothing."""
+_SETS = (
+    click.option(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="Optimisation steps of the set.  [default: the stored set's; of a new one 2560, of demo's 448]",
+    ),
+    click.option("--seed", type=int, metavar="N", help="Seed of the set.  [default: the stored set's; of a new one 0]"),
+    click.option(
+        "--capture",
+        type=click.Choice(["exact", "lucent"]),
+        help="exact tensors, or lucent: the aliased `block` of uncopied hooks, "
+        "for comparing with published lists only.",
+    ),
+    click.option(
+        "--until-converged",
+        is_flag=True,
+        default=None,
+        help="FZs that each stopped when their activation had converged, instead of the recipe's steps.",
+    ),
+    click.option(
+        "--images",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Scanned folder of images that image-derived numbers come from.  [default: the last one scanned]",
+    ),
+)
+
+_SET_NAMES = frozenset({"steps", "seed", "capture", "until_converged", "images"})
+_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
+
+
+objective_option = click.option(
+    "--objective",
+    type=click.Choice(["neuron", "channel"]),
+    default="neuron",
+    show_default=True,
+    help="FZs of the centre neuron, or of the channel's mean over space: channel FZs, for looking at only.",
+)
+"""For the commands that make or write FZs; everything else is about the centre neuron's."""
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that every command has; the command gets them as its first argument, a `Given`."""
+    return _with(command, _COMMON + _NO_DEVICE, _COMMON_NAMES)
+
+
+def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `common_options`, for a command that computes."""
+    return _with(command, _COMMON + _DEVICE, _COMMON_NAMES)
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `common_options`, with those that choose a stored set."""
+    return _with(command, _COMMON + _NO_DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
+
+
+def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `reading_options`, for a command that computes."""
+    return _with(command, _COMMON + _DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
+
+
+def _with(
+    command: Callable[..., Any], options: tuple[Callable[..., Any], ...], names: frozenset[str]
+) -> Callable[..., Any]:
+    @click.pass_context
+    @wraps(command)
+    def run(context: click.Context, /, **values: Any) -> Any:
+        own = {name: values.pop(name) for name in names}
+        # What was given before the command's name holds unless the command says otherwise.
+        above = context.find_object(Given) or Given()
+        given = Given(**{**above.__dict__, **{n: v for n, v in own.items() if v is not None}})
+        check_device(given.device)
+        return command(given, **values)
+
+    for option in reversed(options):
+        run = option(run)
+    return run

@@ -1,0 +1,42 @@
+"""Does a job in this process, for a command that waits for it: draws its bar, tells what went wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamscope.core.store import Store, create_job
+from streamscope.tui.cli.progress import job_progress
+
+if TYPE_CHECKING:
+    from streamscope.core.engine.network import Network
+
+
+def run_visibly(store: Store, asked: dict[str, Any], network: Network | None, as_json: bool = False) -> int:
+    """Creates a job of the store and does it to its end; returns its exit code.
+
+    Problems become lines on stderr; with `as_json` every event is a line on stdout. `network` spares loading what the
+    caller has loaded for this job. Raises StoreError when the job cannot be created.
+    """
+    from streamscope.core.jobs.worker import run_job
+
+    job = create_job(store, asked)
+    # A polite kill ends like Ctrl-C: leases are given back and the job says that it was stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    problems: list[str] = []
+    with job_progress() as draw:
+
+        def tell(event: dict[str, Any]) -> None:
+            draw(event)
+            if event["event"] in ("problem", "failed", "stopped"):
+                problems.append(event["message"])
+            if as_json:
+                click.echo(json.dumps(event))
+
+        code = run_job(store, job, tell, network)
+    for line in dict.fromkeys(problems):
+        click.echo(f"streamscope: {line}", err=True)
+    return code

@@ -1,0 +1,101 @@
+"""`streamscope scan`: what every image of a folder does to every channel."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from streamscope.core.images.folder import ImagePath, find_images
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import Scan, Store
+from streamscope.tui.cli.options import Given, device_options, few_images
+from streamscope.tui.cli.progress import download_progress, duration, phase_progress
+
+NAMED = 5
+"""Unreadable images that are named one by one on a terminal; --json and the scan's images.json have all."""
+
+
+@click.command("scan")
+@click.argument("folder", metavar="IMAGES", type=click.Path(path_type=Path))
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that decode images.  [default: one a core, 2 to 16]",
+)
+@device_options
+def command(given: Given, folder: Path, workers: int | None) -> None:
+    """Read the centre activation of every tensor of every block for every image of the folder IMAGES, in one pass.
+
+    The folder is flat or has one folder a class; files that are no images are skipped. Afterwards the table has each
+    channel's rho, its measures by MEIs (the 9 images that excite it most) and `robust`; --images says which scan a
+    reading command takes where there are several. What is finished is left alone, so a run that was killed goes on
+    where it was.
+
+    \b
+    streamscope scan ~/imagenet/val
+    streamscope demo-images shapes && streamscope scan shapes --model demo
+    """
+    images = find_images(folder)
+    spec = given.spec
+    store = Store.open(given.root, create=True)
+    done = _finished(store, spec, folder, images)
+    if done is not None:
+        _report(given, done, None)
+        return
+
+    from streamscope.core.engine.network import load_network
+    from streamscope.core.reading.scan import scan_images
+
+    with download_progress(f"downloading {spec.name}") as progress:
+        network = load_network(spec, given.device, progress)
+    store.register(network.info)
+    store.remember(spec.text, network.info.fingerprint)
+    # A polite kill ends like Ctrl-C: the lease is given back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    with phase_progress() as watch:
+        scan = scan_images(network, store, folder, images, workers, watch)
+    _report(given, scan, time.monotonic() - started)
+
+
+def _finished(store: Store, spec: ModelSpec, folder: Path, images: Sequence[ImagePath]) -> Scan | None:
+    """The scan of these very images, where there is nothing left to do: found without seconds of loading weights."""
+    info = store.recall(spec.text)
+    models = store.folder(info) if info is not None else None
+    if info is None or models is None:
+        return None
+    from streamscope.core.store.scans.draft import Draft
+
+    draft = Draft(models, info, folder, images)
+    return draft.scan() if draft.finished else None
+
+
+def _report(given: Given, scan: Scan, seconds: float | None) -> None:
+    """`seconds` that it took; None when it had been done before."""
+    unreadable = scan.unreadable
+    shown = unreadable[:NAMED] if not given.as_json else ()
+    for _, what in shown:
+        click.echo(f"streamscope: {what}", err=True)
+    if len(unreadable) > len(shown) > 0:
+        click.echo(f"streamscope: and {len(unreadable) - len(shown)} more; --json names all", err=True)
+    if few := few_images(len(scan.images)):
+        click.echo(f"streamscope: {few}; commands read this scan, the newest, unless --images names another", err=True)
+    if given.as_json:
+        found = {
+            "folder": str(scan.source),
+            "path": str(scan.path),
+            "images": len(scan.images),
+            "unreadable": [{"path": path, "problem": what} for path, what in unreadable],
+            "seconds": round(seconds or 0, 2),
+        }
+        click.echo(json.dumps(found, indent=2))
+    else:
+        left_out = f", {len(unreadable)} unreadable left out" if unreadable else ""
+        when = "before; nothing is missing" if seconds is None else f"in {duration(seconds)}"
+        click.echo(f"scanned {len(scan.images)} images of {scan.source}{left_out} {when}")

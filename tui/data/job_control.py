@@ -1,0 +1,186 @@
+"""Worker processes: the model is described and FZs are computed elsewhere, so that the app never loads torch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.processes import QUEUE_WORKER, WORKER, module_command
+from streamscope.core.store import (
+    FINISHED,
+    Job,
+    JobState,
+    Store,
+    create_job,
+    free_bytes,
+    in_turn,
+    job_state,
+    open_job,
+    queue_of,
+)
+from streamscope.core.store.files.owner import this_process
+
+
+def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
+    weights = ["--weights", str(spec.weights)] if spec.weights else []
+    return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights)
+
+
+async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> str:
+    """Load the weights in a process that registers the model in the store; its fingerprint.
+
+    `tell` hears of a download: bytes done and in all. Raises StreamscopeError with what the process said. The process
+    ends when this is cancelled.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *describe_command(cache, spec),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    last = "the process said nothing"
+    try:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            event = _event(line)
+            if event is None:
+                last = line.decode(errors="replace").strip() or last
+            elif event.get("event") == "model":
+                return str(event["fingerprint"])
+            elif event.get("event") == "error":
+                raise StreamscopeError(str(event.get("message")))
+            elif event.get("event") == "download":
+                tell(int(event.get("done") or 0), int(event.get("total") or 0))
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    raise StreamscopeError(f"the weights could not be read: {last}")
+
+
+class Workers:
+    """The worker processes that this app started. They go on when it ends, and work off what is queued by then."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self._started: set[str] = set()
+
+    def __contains__(self, job: Job) -> bool:
+        return job.id in self._started
+
+    def start(self, store: Store, asked: Mapping[str, Any]) -> Job:
+        """Put a job into its device's queue, and see that somebody works it off. Raises StoreError."""
+        job = create_job(store, dict(asked), queued=True)
+        self.see_to(store, job)
+        return job
+
+    def see_to(self, store: Store, job: Job) -> None:
+        """Start a worker for the queue that a job waits in; while another is at it, it ends at once.
+
+        Raises StoreError, also when the job waits for a device of another machine.
+        """
+        host, device = queue_of(job)
+        if host != this_process().host:
+            raise StoreError(f"job {job.id} waits for a device of {host}; resume it there")
+        command = module_command(QUEUE_WORKER, "--cache", str(store.root), "--device", device)
+        try:
+            with open(job.folder / "stderr.txt", "ab") as errors:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,
+                    close_fds=True,
+                )
+        except OSError as error:
+            raise StoreError(f"cannot start the worker of job {job.id}: {error.strerror or error}") from error
+        self._processes[job.id] = (job, process)
+        self._started.add(job.id)
+
+    def reap(self, store: Store, states: Sequence[JobState]) -> None:
+        """Say of jobs whose process ended with an error without a last word that they failed; others would wait for a
+        minute. What else waited for that process gets another."""
+        unfinished = {state.job.id: state for state in states if state.state not in FINISHED}
+        for name, (job, process) in list(self._processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._processes[name]
+            if code == 0:
+                continue
+            if name in unfinished and unfinished[name].state != "paused":
+                job.finish("failed", last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}")
+            behind = [s for s in states if s.state == "queued" and queue_of(s.job) == queue_of(job) and s.job != job]
+            if behind:
+                self.see_to(store, in_turn(behind)[0].job)
+
+
+class JobWatch:
+    """The jobs of a store, polled: a finished one is read again only when it was taken up again."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folder = store.root / "jobs"
+        self._finished: dict[str, tuple[float | None, JobState]] = {}
+
+    def poll(self) -> list[JobState]:
+        """Every job, oldest first; unreadable ones are skipped."""
+        try:
+            names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith("."))
+        except OSError:
+            return []
+        found = []
+        for name in names:
+            folder = self._folder / name
+            beaten = _modified(folder / "heartbeat.json")
+            known = self._finished.get(name)
+            state = known[1] if known is not None and known[0] == beaten else None
+            if state is None:
+                with suppress(StoreError):
+                    state = job_state(self._store, open_job(folder))
+            if state is None:
+                continue
+            if state.state in FINISHED and beaten is not None:
+                self._finished[name] = (beaten, state)
+            found.append(state)
+        return found
+
+
+def room_left(cache: Path) -> int | None:
+    """Bytes free on a cache's disk; None where that cannot be told."""
+    try:
+        return free_bytes(cache)
+    except OSError:
+        return None
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def last_words(state: JobState) -> str:
+    """The last line that a job's process wrote about what went wrong, else what it said last; maybe ""."""
+    try:
+        lines = (state.job.folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else state.message
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,171 @@
+"""Marks, tags and notes as the app gives them, with undo and redo. Written in a thread, in the order given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streamscope.core.errors import StreamscopeError
+from streamscope.core.store import Judgement, Marks
+from streamscope.tui.table.arrangement import Key
+
+Judgements = Mapping[Key, Judgement]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All judgements after a change, and a line that says what it was."""
+
+    judgements: Judgements
+    said: str
+    problems: tuple[str, ...] = ()
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What one key did: judgements of channels before and after."""
+
+    what: str
+    before: Mapping[Key, Judgement]
+    after: Mapping[Key, Judgement]
+
+
+class Marking:
+    """Judgements of one model. Every method is called in one thread."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
+        self._done: list[_Change] = []
+        self._undone: list[_Change] = []
+
+    def read(self) -> Judgements:
+        return self._marks.all()
+
+    def problems(self) -> tuple[str, ...]:
+        """A line for each thing in the journals that could not be read."""
+        return tuple(self._marks.problems)
+
+    def refresh(self) -> bool:
+        """Whether somebody else judged something since."""
+        return self._marks.refresh()
+
+    def mark(self, keys: Sequence[Key], mark: str) -> str:
+        """Mark channels; "" takes their mark away."""
+        self._change("the mark", {key: replace(self._of(key), mark=mark) for key in keys})
+        return f"{named(keys)}: {mark or 'mark cleared'}"
+
+    def tag(self, keys: Sequence[Key], add: Sequence[str], remove: Sequence[str] = ()) -> str:
+        """Give channels tags and take others from them."""
+        after = {}
+        for key in keys:
+            judgement = self._of(key)
+            tags = {*judgement.tags, *add} - set(remove)
+            after[key] = replace(judgement, tags=tuple(sorted(tags)))
+        self._change("the tags", after)
+        return f"{named(keys)}: {' '.join([*add, *(f'-{tag}' for tag in remove)]) or 'the same tags'}"
+
+    def note(self, keys: Sequence[Key], text: str) -> str:
+        self._change("the note", {key: replace(self._of(key), note=text) for key in keys})
+        return f"{named(keys)}: note {'kept' if text else 'cleared'}"
+
+    def undo(self) -> str:
+        """Take the last change of this app back, whatever it was, where nobody judged otherwise since."""
+        if not self._done:
+            return "nothing to undo"
+        change = self._done.pop()
+        self._undone.append(change)
+        left = self._turn(change.after, change.before)
+        return f"{named(list(change.before))}: {change.what} undone{_left(left)}"
+
+    def redo(self) -> str:
+        """Do again what was undone last."""
+        if not self._undone:
+            return "nothing to do again"
+        change = self._undone.pop()
+        self._done.append(change)
+        left = self._turn(change.before, change.after)
+        return f"{named(list(change.after))}: {change.what} done again{_left(left)}"
+
+    def _of(self, key: Key) -> Judgement:
+        return self._marks.get(*key)
+
+    def _change(self, what: str, after: Mapping[Key, Judgement]) -> None:
+        before = {key: self._of(key) for key in after}
+        self._say({key: (before[key], judgement) for key, judgement in after.items()})
+        self._done.append(_Change(what, before, after))
+        self._undone.clear()
+
+    def _turn(self, old: Mapping[Key, Judgement], new: Mapping[Key, Judgement]) -> int:
+        """From `old` to `new` wherever `old` still stands; of how many channels somebody said otherwise meanwhile."""
+        standing = {key: judgement for key, judgement in new.items() if self._of(key) == old[key]}
+        self._say({key: (old[key], judgement) for key, judgement in standing.items()})
+        return len(new) - len(standing)
+
+    def _say(self, changes: Mapping[Key, tuple[Judgement, Judgement]]) -> None:
+        """All of them or none; only what differs is written, so that no word is put into another judge's mouth."""
+        self._marks.say([(*key, said) for key, (old, new) in changes.items() if (said := _difference(old, new))])
+
+
+def _difference(old: Judgement, new: Judgement) -> dict[str, Any]:
+    """A journal's line for a change."""
+    said: dict[str, Any] = {}
+    if new.mark != old.mark:
+        said["mark"] = new.mark
+    if new.note != old.note:
+        said["note"] = new.note
+    if add := [tag for tag in new.tags if tag not in old.tags]:
+        said["add"] = add
+    if remove := [tag for tag in old.tags if tag not in new.tags]:
+        said["remove"] = remove
+    return said
+
+
+def _left(count: int) -> str:
+    return f"; {count} judged by somebody else since, left" if count else ""
+
+
+def named(keys: Sequence[Key]) -> str:
+    """`2.1 · 108`, or how many channels."""
+    return f"{keys[0][0]} · {keys[0][1]}" if len(keys) == 1 else f"{len(keys)} channels"
+
+
+class MarkingThread:
+    """Runs changes one after another without holding up the keyboard; `tell` is called in its thread after each."""
+
+    def __init__(self, open_marks: Callable[[], Marks], tell: Callable[[Judged], object]) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="marks")
+        self._tell = tell
+        self._marking: Future[Marking] = self._pool.submit(lambda: Marking(open_marks()))
+        self._pool.submit(self._run, lambda marking: "")
+
+    def change(self, change: Callable[[Marking], str]) -> None:
+        self._pool.submit(self._run, change)
+
+    def poll(self) -> None:
+        """Look what others judged."""
+        self._pool.submit(self._poll)
+
+    def close(self) -> None:
+        """Return when everything given is written."""
+        self._pool.shutdown(wait=True)
+
+    def _run(self, change: Callable[[Marking], str]) -> None:
+        try:
+            marking = self._marking.result()
+            marking.refresh()
+            said = change(marking)
+        except StreamscopeError as error:
+            self._tell(Judged({}, str(error), failed=True))
+        else:
+            self._tell(Judged(marking.read(), said, marking.problems()))
+
+    def _poll(self) -> None:
+        try:
+            marking = self._marking.result()
+            if marking.refresh():
+                self._tell(Judged(marking.read(), "", marking.problems()))
+        except StreamscopeError as error:
+            self._tell(Judged({}, str(error), failed=True))

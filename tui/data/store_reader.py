@@ -1,0 +1,94 @@
+"""Reads the store for the app, in a thread: what is shown is always one whole reading, never a mixture of two."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import Capture, SetKey
+from streamscope.core.store import FZSet, Scan, Store
+from streamscope.core.table.frame import BlockSummary, Frame, build_frame, summarise
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which stored set was asked for on the command line; None where it does not matter."""
+
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+    images: Path | None = None
+    converged: bool | None = None
+    """True for a set whose FZs stopped when they had converged."""
+
+    def new_key(self, info: ModelInfo) -> SetKey:
+        """The set that a job would make when none is stored."""
+        recipe = info.recipe(self.steps)
+        return SetKey(recipe.until_converged() if self.converged else recipe, self.seed or 0, self.capture or "exact")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the store held at one moment, without marks: every block of the model, computed or not."""
+
+    info: ModelInfo
+    key: SetKey
+    stored: bool
+    """False when nothing of this set is on disk yet."""
+    frame: Frame
+    summaries: Mapping[str, BlockSummary]
+    sets: tuple[SetKey, ...]
+    problems: tuple[str, ...]
+    scan: Scan | None = None
+    """Where the image-derived columns come from; None when nothing (or not what was asked for) is scanned."""
+
+
+class StoreReader:
+    """Looks whether the store changed, and reads it when it did. For one thread at a time."""
+
+    def __init__(self, root: Path, info: ModelInfo, wanted: Wanted) -> None:
+        self._store = Store(root)
+        self.info = info
+        self._wanted = wanted
+        self._key: SetKey | None = None
+        self._source: Path | None = wanted.images
+        self._seen: Hashable = None
+
+    def use(self, key: SetKey) -> None:
+        """Read this set from now on, stored or not."""
+        self._key = key
+
+    def read(self) -> Reading | None:
+        """A new reading; None when nothing changed since the last. Raises StoreError."""
+        fzset = self._set()
+        key = fzset.key if fzset is not None else self._wanted.new_key(self.info)
+        seen = (key, self._store.signature(self.info), fzset.signature() if fzset is not None else None)
+        if seen == self._seen:
+            return None
+        scan = self._scan()
+        frame = build_frame(self.info, fzset, [block.name for block in self.info.blocks], scan=scan)
+        sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
+        self._seen = seen
+        problems = tuple(self._store.problems)
+        return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
+
+    def _scan(self) -> Scan | None:
+        chosen = self._store.choose_scan(self.info, self._source)
+        if chosen is not None:
+            # Held on to, as the set is; a later scan of the same folder does take its place.
+            self._source = chosen.source
+        return chosen
+
+    def _set(self) -> FZSet | None:
+        if self._key is not None:
+            return self._store.set(self.info, self._key)
+        wanted = self._wanted
+        chosen = self._store.choose_set(
+            self.info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture, converged=wanted.converged
+        )
+        if chosen is not None:
+            # Held on to: a set that another job completes later must not take this one's place unasked.
+            self._key = chosen.key
+        return chosen

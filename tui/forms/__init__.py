@@ -1,0 +1,1 @@
+"""What dialogs fill in: a job, an export, a quick filter. No widgets."""

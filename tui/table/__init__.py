@@ -1,0 +1,1 @@
+"""How the channel table is arranged and worded."""

@@ -1,0 +1,74 @@
+"""Keeps what the terminal says late about itself from being taken for keys."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+
+from textual._xterm_parser import XTermParser
+from textual.drivers import linux_driver
+from textual.message import Message
+
+# Answers to `streamscope.tui.terminal.graphics.QUERIES`: device attributes, cell size, version, kitty graphics.
+_REPLY = re.compile(r"\x1b\[\?[\d;]*c|\x1b\[6;\d+;\d+t|\x1bP>\|[^\x1b\x07]*(?:\x1b\\|\x07)|\x1b_G[^\x1b]*\x1b\\")
+_BEGINNING = re.compile(
+    r"(?:\x1b|\x1b\[|\x1b\[\?[\d;]*|\x1b\[6(?:;\d*){0,2}|\x1bP|\x1bP>|\x1bP>\|[^\x1b\x07]*\x1b?|\x1b_|\x1b_G[^\x1b]*\x1b?)\Z"
+)
+_SURELY_REPLY = ("\x1bP>", "\x1b_G", "\x1b[?")
+KEY_SECONDS = 0.1
+"""How long what may be the Escape key is held back; as long as Textual waits for the rest of a sequence itself."""
+REPLY_SECONDS = 3.0
+"""How long the rest of what can only be an answer is waited for."""
+
+
+class ReplyFilter:
+    """Takes answers out of typed text, also when they come in pieces."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._since = 0.0
+
+    def feed(self, data: str, now: float) -> str:
+        """What of `data` is not an answer; its end is held back while an answer may begin there."""
+        text = _REPLY.sub("", self._held + data)
+        beginning = _BEGINNING.search(text)
+        self._held = beginning.group() if beginning else ""
+        self._since = now
+        return text[: beginning.start()] if beginning else text
+
+    def overdue(self, now: float) -> str:
+        """What was held back for nothing: keys. The beginning of an answer that never ended is dropped."""
+        if not self._held:
+            return ""
+        surely = self._held.startswith(_SURELY_REPLY)
+        if now - self._since < (REPLY_SECONDS if surely else KEY_SECONDS):
+            return ""
+        held, self._held = self._held, ""
+        return "" if surely else held
+
+
+class QuietParser(XTermParser):
+    """Textual's parser behind a `ReplyFilter`."""
+
+    def __init__(self, debug: bool = False) -> None:
+        super().__init__(debug)
+        self._filter = ReplyFilter()
+
+    def feed(self, data: str) -> Iterable[Message]:
+        if not data:
+            # The end of the input.
+            return super().feed(data)
+        kept = self._filter.feed(data, time.monotonic())
+        return super().feed(kept) if kept else ()
+
+    def tick(self) -> Iterable[Message]:
+        overdue = self._filter.overdue(time.monotonic())
+        if overdue:
+            yield from super().feed(overdue)
+        yield from super().tick()
+
+
+def ignore_late_replies() -> None:
+    """To be called before an app runs that asked the terminal something: its driver makes its parser by this name."""
+    linux_driver.XTermParser = QuietParser  # type: ignore[misc]
