@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamscope.core.measures import criteria
 from streamscope.core.measures.statistics import Proportion, proportion
 from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame, summarise
 

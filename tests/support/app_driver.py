@@ -16,6 +16,7 @@ from streamscope.tui.app.app import AppOptions, StreamscopeApp
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.dialogs.base import Notice
 from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.widgets.picture import PictureBox
 from streamscope.tui.widgets.status import JobLine, StatusBar
 from tests.support.app_store import fill, make_info, open_store
 
@@ -104,3 +105,14 @@ def screen_text(app: object) -> str:
     """What stands on the screen, line by line."""
     assert isinstance(app, StreamscopeApp)
     return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
+
+
+def boxes(app: StreamscopeApp) -> list[PictureBox]:
+    """The boxes of pictures that the screen on top shows."""
+    found = app.screen.query("#pictures PictureBox").results(PictureBox)
+    return [box for box in found if box.display and box.size.area]
+
+
+def drawn(app: StreamscopeApp) -> Callable[[], bool]:
+    """A condition for `until`: every picture is there, or what is said in its place."""
+    return lambda: bool(boxes(app)) and all(box.picture is not None or box.message != "…" for box in boxes(app))

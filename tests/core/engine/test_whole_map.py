@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_transforms import CLOSE, MEAN, STD, _lucent
 
 from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.fourier import from_8_bit
@@ -21,6 +20,7 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.model.stream import read_block
 from streamscope.core.store import Store, verify
 from streamscope.tui.cli.main import main
+from tests.support.lucent import CLOSE, MEAN, STD, lucent_transforms
 from tests.support.networks import hand_set_network, untrained
 from tests.support.stores import KEY, commit, names_under, toy_info, toy_set
 
@@ -62,7 +62,7 @@ def test_whole_images_are_transformed_as_lucent_does(module, jitter):
     got = ours(images, draws)
     seen = draws.size
     for row, choice in enumerate(choices):
-        lucents = _lucent(images[row : row + 1], choice, jitter, recipe, size)[0]
+        lucents = lucent_transforms(images[row : row + 1], choice, jitter, recipe, size)[0]
         side = ours.cone.sizes[seen[row]]
         assert lucents.shape[-1] == side
         assert float((got[row, :, :side, :side] - lucents).abs().max()) < CLOSE

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from streamscope.core.analysis import inhibition
+from streamscope.core.measures import inhibition
 from streamscope.core.measures.extremes import highest, lowest
 from streamscope.core.measures.inhibition import inhibition_rho
 from streamscope.core.measures.robust import MeiActivations, own_activations, robust_measures

@@ -22,7 +22,7 @@ from streamscope.core.reading import scan as scanning
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
-from streamscope.core.store import drafts as drafts_module
+from streamscope.core.store.scans import draft as draft_module
 from tests.support.by_hand import forward_by_hand
 from tests.support.deadly import Deadly
 from tests.support.networks import SCALE_INVARIANT, hand_set_network, untrained
@@ -35,7 +35,7 @@ COUNT = 40
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     """Three chunks of the 40 images, batches that fill neither a chunk nor each other."""
-    monkeypatch.setattr(drafts_module, "CHUNK_IMAGES", (16, 16))
+    monkeypatch.setattr(draft_module, "CHUNK_IMAGES", (16, 16))
     monkeypatch.setitem(scanning.BATCH, "cpu", 7)
 
 
@@ -176,11 +176,12 @@ from pathlib import Path
 import psutil
 from streamscope.core.reading import scan
 from streamscope.core.images.folder import find_images
-from streamscope.core.store import Store, drafts
+from streamscope.core.store import Store
+from streamscope.core.store.scans import draft
 from tests.support.networks import hand_set_network
 
 if __name__ == "__main__":
-    drafts.CHUNK_IMAGES = (16, 16)
+    draft.CHUNK_IMAGES = (16, 16)
     scan.BATCH["cpu"] = 7
     folder = Path(sys.argv[2])
 

@@ -19,8 +19,7 @@ from streamscope.core.store.files.owner import this_process
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.terminal.graphics import Graphics
-from tests.support.app_driver import opened, options, screen_text, small_store, until
-from tests.test_app_views import drawn
+from tests.support.app_driver import drawn, opened, options, screen_text, small_store, until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [((80, 24), Graphics("off")), ((120, 40), Graphics("half"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,19 +22,20 @@ from streamscope.tui.screens.spectrum import SpectrumScreen
 from streamscope.tui.terminal.encoding import draw
 from streamscope.tui.widgets.picture import PictureBox
 from streamscope.tui.widgets.preview import Preview
-from tests.support.app_driver import channels_screen, opened, options, screen_text, small_store, status_left, until
+from tests.support.app_driver import (
+    boxes,
+    channels_screen,
+    drawn,
+    opened,
+    options,
+    screen_text,
+    small_store,
+    status_left,
+    until,
+)
 from tests.support.app_store import commit_fzs, made_up_image, make_info
 
 INFO = make_info()
-
-
-def boxes(app: StreamscopeApp) -> list[PictureBox]:
-    found = app.screen.query("#pictures PictureBox").results(PictureBox)
-    return [box for box in found if box.display and box.size.area]
-
-
-def drawn(app: StreamscopeApp) -> Callable[[], bool]:
-    return lambda: bool(boxes(app)) and all(box.picture is not None or box.message != "…" for box in boxes(app))
 
 
 async def show(pilot: Pilot[None], app: StreamscopeApp, *keys: str) -> None:

@@ -4,36 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision.transforms import CenterCrop
 
 from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
 from streamscope.core.model.recipe import Recipe
+from tests.support.lucent import CLOSE, MEAN, STD, lucent_transforms
 from tests.support.networks import untrained
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CLOSE = 2e-3
-"""In normalised units on white noise, where a coordinate's rounding shows most; a shift by a hundredth of a pixel
-is five times that."""
-
-
-def _lucent(image: torch.Tensor, choices: np.ndarray, jitter: int, recipe: Recipe, size: int) -> torch.Tensor:
-    """Lucent's own transforms with the given choices: each gets a list of one, and its jitter a seeded generator."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from kornia.geometry.transform import translate
-        from lucent.optvis import transform
-
-        scale, degree = recipe.scales[choices[0]], recipe.degrees[choices[1]]
-        steps = [transform.random_scale([scale]), transform.random_rotate([degree])]
-        if jitter:
-            # lucent's jitter(d) is translate(image, [[dx, dy]]) with dx, dy from np.random.choice(d).
-            def shifted(rows: int, columns: int):
-                return lambda x: translate(x, torch.tensor([[columns, rows]]).float())
-
-            before = [transform.pad(jitter, mode="reflect"), shifted(*choices[2:4])]
-            steps = [*before, *steps, shifted(*choices[4:6]), CenterCrop(size)]
-        return transform.compose([*steps, transform.normalize()])(image)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +32,7 @@ def test_patches_are_lucents_pixel_by_pixel(network, block, jitter, size):
     got = ours(images[:, :, inner, inner], draws)
     seen = draws.size
     for row, choice in enumerate(choices):
-        lucents = _lucent(images[row : row + 1], choice, jitter, recipe, size)
+        lucents = lucent_transforms(images[row : row + 1], choice, jitter, recipe, size)
         assert lucents.shape[-1] == ours.cone.sizes[seen[row]]
         first = 512 + ours.cone.origin(int(seen[row]))
         expected = F.pad(lucents, (512,) * 4)[:, :, first : first + ours.side, first : first + ours.side]
@@ -89,7 +65,7 @@ def test_no_draw_reaches_outside_the_patch(network):
     generator = np.random.default_rng(0)
     for _ in range(40):
         choices = draw_choices(recipe, 4, 1, generator)
-        lucents = _lucent(image, choices[0], 4, recipe, 224)
+        lucents = lucent_transforms(image, choices[0], 4, recipe, 224)
         first = ours.cone.origin()
         lucents[:, :, first : first + ours.side, first : first + ours.side].sum().backward()
     used = image.grad.abs().sum(dim=(0, 1)).nonzero()
