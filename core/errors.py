@@ -1,10 +1,20 @@
-"""Every error a user can cause. The message says what was wrong, with the value, and what to do."""
+"""Every error a user can cause. The message says what was wrong, with the value.
+
+What helps against it is worded by whoever shows it (a command to type, a key to press): `tui.advice` does so by the
+error's class, or by its `kind` where only a job's record of it is left.
+"""
+
+from typing import ClassVar
 
 
 class StreamscopeError(Exception):
     """Base of all errors shown to a user as one line; exit code 1."""
 
     exit_code = 1
+    kind: ClassVar[str] = ""
+    """A word for what is wrong, where something can be advised: it outlives the process that met the error."""
+    place = ""
+    """Where, if that is needed for the advice."""
 
 
 class UsageError(StreamscopeError):
@@ -17,12 +27,42 @@ class WeightsError(StreamscopeError):
     """Weights cannot be read, do not fit the architecture, or cannot be downloaded."""
 
 
+class DownloadError(WeightsError):
+    """Weights are not here and could not be downloaded from a URL, which is `place`."""
+
+    kind = "download"
+
+    def __init__(self, message: str, url: str) -> None:
+        self.place = url
+        super().__init__(message)
+
+
+class MisfitError(WeightsError):
+    """Weights are those of another architecture."""
+
+    kind = "misfit"
+
+
 class StoreError(StreamscopeError):
     """The store cannot be read or written, or something in it is damaged."""
 
 
+class DamageError(StoreError):
+    """Something in the store is not what was written."""
+
+    kind = "damage"
+
+
+class CacheError(StoreError):
+    """The folder of the store cannot be used as one."""
+
+    kind = "cache"
+
+
 class DiskFullError(StoreError):
     """No space is left for what a job has to write."""
+
+    kind = "disk full"
 
 
 class ImageError(StreamscopeError):

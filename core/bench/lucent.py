@@ -28,7 +28,7 @@ def check_lucent_device(device: torch.device) -> None:
     wanted = "cuda:0" if torch.cuda.is_available() else "cpu"
     if str(device) not in (wanted, wanted.removesuffix(":0")):
         raise UsageError(
-            f"torch-lucent works on {wanted} here, not on {device}; use --device {wanted}, "
+            f"torch-lucent works on {wanted} here, not on {device}; use {wanted}, "
             "or hide devices with CUDA_VISIBLE_DEVICES"
         )
 

@@ -79,9 +79,9 @@ def read_results(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {path} ({error.strerror})") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON; give a file that 'streamscope bench --out' wrote") from error
+        raise UsageError(f"{path} is no JSON; give a file of figures that the bench wrote") from error
     if not isinstance(data, dict) or "machine" not in data:
-        raise UsageError(f"{path} holds no benchmark; give a file that 'streamscope bench --out' wrote")
+        raise UsageError(f"{path} holds no benchmark; give a file of figures that the bench wrote")
     return data
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from streamscope.core.engine.cone import Cone, FoldedNetwork, fold_network
 from streamscope.core.engine.precision import measure_in_float32
 from streamscope.core.engine.untrained import untrained
-from streamscope.core.errors import UsageError, WeightsError
+from streamscope.core.errors import DownloadError, MisfitError, UsageError, WeightsError
 from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.demo import weights_path
 from streamscope.core.model.demo.network import INPUT_SIZE, MEAN, STD, build
@@ -95,9 +95,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use --device cpu"
-        )
+        raise UsageError(f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found)")
     return device
 
 
@@ -131,11 +129,11 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
                 f"{path} is a pickle that would run code when loaded, so it was not; "
                 "save model.state_dict() with torch.save"
             ) from error
-        raise WeightsError(f"{path} is not a checkpoint; --weights takes a torchvision state dict") from error
+        raise WeightsError(f"{path} is not a checkpoint with a torchvision state dict") from error
     except PermissionError as error:
         raise WeightsError(f"{path} may not be read; check its permissions") from error
     except Exception as error:  # bytes that are no checkpoint can trip the unpickler in any way at all
-        raise WeightsError(f"{path} is not a checkpoint; --weights takes a torchvision state dict") from error
+        raise WeightsError(f"{path} is not a checkpoint with a torchvision state dict") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         raise WeightsError(f"{path} is a training checkpoint; save only its 'state_dict' entry and pass that")
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -179,9 +177,7 @@ def _check_state(module: nn.Module, state: dict[str, torch.Tensor], spec: ModelS
     ]
     if parts:
         source = spec.weights or "the downloaded file"
-        raise WeightsError(
-            f"{source} does not fit {spec.name}: keys {'; '.join(parts)}; name its architecture with --model"
-        )
+        raise MisfitError(f"{source} does not fit {spec.name}: keys {'; '.join(parts)}")
     broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
     if broken:
         raise WeightsError(f"{spec.weights or spec.name} has weights that are not finite ({', '.join(broken[:3])})")
@@ -195,10 +191,7 @@ def _download(name: str, progress: Progress | None) -> dict[str, torch.Tensor]:
             return weights.get_state_dict(progress=progress is not None, check_hash=True)
     except urllib.error.URLError as error:
         reason = error.reason if not isinstance(error, urllib.error.HTTPError) else f"HTTP {error.code}"
-        raise WeightsError(
-            f"the weights of {name} could not be downloaded ({reason}); download {weights.url} elsewhere, "
-            f"pass it with --weights, or try --model demo"
-        ) from error
+        raise DownloadError(f"the weights of {name} could not be downloaded ({reason})", weights.url) from error
     except RuntimeError as error:
         if "invalid hash value" not in str(error):
             raise

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from streamscope.core.engine.network import Network
-from streamscope.core.errors import DiskFullError, StoreError, StreamscopeError
+from streamscope.core.errors import DamageError, DiskFullError, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
 from streamscope.core.jobs.progress import Progress, image_cost
 from streamscope.core.jobs.tasks import Computed, commit_task, compute_task
@@ -62,8 +62,7 @@ def check_space(store: Store, fzset: FZSet, request: Request) -> None:
     needed, free = estimate_bytes(fzset.info, count), free_bytes(store.root)
     if needed > free:
         raise DiskFullError(
-            f"{count} FZs need about {needed / 1e6:,.0f} MB and {store.root} has {free / 1e6:,.0f} MB free; "
-            f"make room, or use --cache DIR on another disk"
+            f"{count} FZs need about {needed / 1e6:,.0f} MB and {store.root} has {free / 1e6:,.0f} MB free"
         )
 
 
@@ -130,7 +129,7 @@ class Work:
                     if self._plan.is_missing(task):
                         return task, True
                     self.release(task)
-            for line in self.store.problems:
+            for line in map(str, self.store.problems):
                 if line not in self.problems:
                     self.problem(line)
             return None, left
@@ -310,9 +309,7 @@ class JobRun(Work):
         try:
             commit_task(self.fzset, task, computed.files)
             if self.is_missing(task):
-                raise StoreError(
-                    f"{describe(task)}: what was written cannot be read back; run 'streamscope cache verify'"
-                )
+                raise DamageError(f"{describe(task)}: what was written cannot be read back")
         except DiskFullError:
             raise
         except StreamscopeError as error:

@@ -130,7 +130,7 @@ def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Ru
             from streamscope.core.jobs.cluster.client import open_cluster_run
         except ModuleNotFoundError as error:
             raise StreamscopeError(
-                f"--scheduler needs Dask, which is not installed ({error.name}); install streamscope[cluster]"
+                f"a cluster needs Dask, which is not installed ({error.name}); install streamscope[cluster]"
             ) from error
         return open_cluster_run(store, job, network, scheduler, tell)
     if len(devices) > 1:

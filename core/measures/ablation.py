@@ -95,7 +95,7 @@ class AblationRequest:
         if outside:
             raise UsageError(f"channel {outside[0]} is out of range; block {self.block} has channels 0-{count - 1}")
         if not self.zooms:
-            raise UsageError("no zoom is given; give for example --zooms 1,1.5")
+            raise UsageError("no zoom is given")
         for zoom in self.zooms:
             crop_side(info.input_size, zoom)
         check_controls(count, len(set(self.channels)), self.controls)
@@ -117,7 +117,7 @@ def check_controls(channels: int, chosen: int, count: int) -> None:
     if others < chosen or math.comb(others, chosen) < count:
         raise UsageError(
             f"{chosen} of {channels} channels are chosen: the {others} others do not make {count} different control "
-            "sets of that size; choose fewer channels or ask for fewer --controls"
+            "sets of that size; choose fewer channels or ask for fewer controls"
         )
 
 
@@ -137,7 +137,7 @@ def draw_controls(means: ArrayLike, chosen: Sequence[int], count: int, seed: int
             found.setdefault(_control(values, chosen, others, nearest, generator))
             if len(found) == count:
                 return Controls(tuple(found), nearest)
-    raise UsageError(f"no {count} different control sets could be drawn; ask for fewer --controls")
+    raise UsageError(f"no {count} different control sets could be drawn; ask for fewer")
 
 
 def _control(

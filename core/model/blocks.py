@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.errors import DamageError, UsageError
 from streamscope.core.model.recipe import Recipe
 
 Tensor = Literal["in", "block", "out"]
@@ -126,7 +126,7 @@ class ModelInfo:
                 weights={k: SkipWeights(**{n: tuple(x) for n, x in v.items()}) for k, v in data["weights"].items()},
             )
         except (KeyError, TypeError) as error:
-            raise StoreError(f"model description is damaged ({error}); run 'streamscope cache verify'") from error
+            raise DamageError(f"model description is damaged ({error})") from error
 
 
 def parse_channels(text: str, count: int) -> list[int]:

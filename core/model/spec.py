@@ -53,7 +53,7 @@ def check_weights_file(path: Path) -> os.stat_result:
     except OSError as error:
         raise WeightsError(f"no such file: {path}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise WeightsError(f"{path} is a directory; --weights takes a file with a torchvision state dict")
+        raise WeightsError(f"{path} is a directory, not a file with a torchvision state dict")
     return status
 
 
@@ -71,7 +71,7 @@ class ModelSpec:
         if self.architecture not in MODELS:
             raise UsageError(f"unknown model {self.name!r}; use one of {', '.join(MODELS)}")
         if self.weights is not None and self.untrained_seed is not None:
-            raise UsageError(f"{self.name} has weights of its own; use --weights with --model {self.architecture}")
+            raise UsageError(f"{self.name} has weights of its own; a file of weights goes with {self.architecture}")
 
     @property
     def architecture(self) -> str:

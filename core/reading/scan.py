@@ -125,7 +125,7 @@ def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
     if needed > free:
         raise DiskFullError(
             f"the scan of {len(draft.images)} images needs about {needed / 1e6:,.0f} MB and {store.root} has "
-            f"{free / 1e6:,.0f} MB free; make room, or use --cache DIR on another disk"
+            f"{free / 1e6:,.0f} MB free"
         )
 
 

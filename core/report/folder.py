@@ -56,7 +56,7 @@ def check_place(out: Path) -> None:
     if not os.path.lexists(out):
         return
     if not out.is_dir():
-        raise UsageError(f"{out} is not a folder; --out takes a folder that is new, empty or an earlier report")
+        raise UsageError(f"{out} is not a folder; a report takes one that is new, empty or an earlier report")
     try:
         present = set(_files(out))
         if not present:
@@ -66,7 +66,7 @@ def check_place(out: Path) -> None:
             raise StoreError(MARKER)
     except (OSError, StoreError):
         raise UsageError(
-            f"{out} holds something that is no report of streamscope's; --out takes a folder that is new, empty or an "
+            f"{out} holds files that aren't a streamscope report; a report takes a folder that is new, empty or an "
             "earlier report"
         ) from None
     foreign = sorted(present - {MARKER, *marker.get("files", ())})

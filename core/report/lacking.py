@@ -1,4 +1,4 @@
-"""What a report would have if more were stored, each with the command that makes it."""
+"""What a report would have if more were stored, each with the step that would make it."""
 
 from __future__ import annotations
 
@@ -6,48 +6,43 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from streamscope.core.hints import block_words, set_words
 from streamscope.core.model.blocks import Block, format_channels
 from streamscope.core.report.material import Material
+from streamscope.core.report.steps import Step
 
 NULLS = {"--shams": "sham transforms", "--untrained": "untrained copy", "--seeds 1,2": "other FZ seeds"}
 
 
 def no_scan(material: Material) -> str:
-    return f"no images have been scanned: run '{material.commands('scan', 'DIR')}'"
+    return _with_step(material, "no images have been scanned", Step("scan"))
 
 
 def no_fzs(material: Material) -> str:
-    return f"nothing is measured of these blocks yet: run '{_of_set(material, 'compute', _names(material))}'"
+    return _with_step(material, "nothing is measured of these blocks yet", Step("compute", _names(material)))
 
 
 def no_curves(material: Material, blocks: Iterable[str] = ()) -> str:
     """Of `blocks`, or of any where none is named."""
-    names = list(blocks)
+    names = tuple(blocks)
     of = f" of {', '.join(names)}" if names else ""
-    return f"no tuning curves{of} are stored: run '{_of_set(material, 'curves', names)}'"
+    return _with_step(material, f"no tuning curves{of} are stored", Step("curves", names))
 
 
 def no_seeds(material: Material) -> str:
-    words = ("nulls", "--block", "B", *_set(material), "--seeds", "1,2")
-    return f"only one FZ seed is stored: run '{material.commands(*words)}' for others"
+    return _with_step(material, "only one FZ seed is stored", Step("seeds"))
 
 
 def no_pair(material: Material) -> str:
-    return (
-        f"no other set of this model with the same recipe is stored: run '{_of_set(material, 'compute', ())}' with "
-        "another --seed, or with --capture lucent, to compare with"
-    )
+    return _with_step(material, "no other set of this model with the same recipe is stored", Step("pair"))
 
 
 def ablations_lacking(material: Material) -> str:
     """The blocks of which no ablation is stored; "" where there is one of each."""
     known = {ablation.block for ablation in material.ablations}
-    names = [name for name in _names(material) if name not in known]
+    names = tuple(name for name in _names(material) if name not in known)
     if not names:
         return ""
-    how = _of_set(material, "ablate", names, "DIR")
-    return f"no ablation of {', '.join(names)} is stored: run '{how}' with a labelled folder DIR, one folder a class"
+    return _with_step(material, f"no ablation of {', '.join(names)} is stored", Step("ablate", names))
 
 
 def curves_lacking(material: Material, curved: Collection[str]) -> str:
@@ -65,41 +60,35 @@ def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
             unmeasured.append(block)
         elif material.nulls[block].lacking:
             alike.setdefault(material.nulls[block].lacking, []).append(block)
-    said = [
-        f"nulls not stored of {', '.join(names)} ({', '.join(NULLS[option] for option in lacking)}): run "
-        f"'{_of_set(material, 'nulls', names, *(word for option in lacking for word in option.split()))}'"
-        for lacking, names in alike.items()
-    ]
+    lines = []
+    for nulls, names in alike.items():
+        what = f"nulls not stored of {', '.join(names)} ({', '.join(NULLS[null] for null in nulls)})"
+        lines.append(_with_step(material, what, Step("nulls", tuple(names), nulls)))
     if unmeasured:
-        how = _of_set(material, "compute", unmeasured)
-        said.append(f"no nulls of {', '.join(unmeasured)}, of which nothing is measured yet: run '{how}' first")
-    return said
+        what = f"no nulls of {', '.join(unmeasured)}, of which nothing is measured yet"
+        lines.append(_with_step(material, what, Step("compute", tuple(unmeasured))))
+    return lines
 
 
 def channels_lacking(material: Material, block: Block) -> list[str]:
     """That a block, or which of its channels, are not computed."""
     rows = material.rows[block.name]
     lacking = rows["channel"][np.isnan(rows["fz_seed"])].astype(int).tolist()
-    how = _of_set(material, "compute", [block.name])
+    if not lacking:
+        return []
+    what = f"{len(lacking)} channels of {block.name} are not computed: {format_channels(lacking)}"
     if len(lacking) == block.channels:
-        return [f"block {block.name} is not computed: run '{how}'"]
-    if lacking:
-        return [f"{len(lacking)} channels of {block.name} are not computed: {format_channels(lacking)}: run '{how}'"]
-    return []
+        what = f"block {block.name} is not computed"
+    return [_with_step(material, what, Step("compute", (block.name,)))]
+
+
+def _with_step(material: Material, what: str, step: Step) -> str:
+    return f"{what}: {material.wording(step)}" if material.wording is not None else what
 
 
 def _unmeasured(seeds: np.ndarray) -> bool:
     return bool(np.isnan(seeds).all())
 
 
-def _names(material: Material) -> list[str]:
-    return [block.name for block in material.blocks]
-
-
-def _set(material: Material) -> tuple[str, ...]:
-    return set_words(material.fzset.key, material.info.default_recipe)
-
-
-def _of_set(material: Material, command: str, blocks: Iterable[str], *words: str) -> str:
-    """A command about blocks in the set of this report."""
-    return material.commands(command, *block_words(blocks), *_set(material), *words)
+def _names(material: Material) -> tuple[str, ...]:
+    return tuple(block.name for block in material.blocks)

@@ -14,8 +14,8 @@ import numpy as np
 from streamscope.core.analysis.comparison import SetPair, comparable_sets
 from streamscope.core.analysis.nulls import Nulls, read_nulls
 from streamscope.core.export.files import table_meta
-from streamscope.core.hints import CommandLine
 from streamscope.core.model.blocks import Block, ModelInfo, pick_blocks
+from streamscope.core.report.steps import Wording
 from streamscope.core.store.scans.scan import Scan
 from streamscope.core.table.frame import Frame, Journal, Judgements, build_frame
 
@@ -63,8 +63,8 @@ class Material:
     blocks: tuple[Block, ...]
     frame: Frame
     scan: Scan | None
-    commands: CommandLine
-    """Commands about this model, for what is not stored."""
+    wording: Wording | None = None
+    """Says how to make what is not stored; None leaves that out."""
 
     @property
     def data_set(self) -> str:
@@ -144,12 +144,12 @@ def gather(
     blocks: Sequence[str] = (),
     marks: Journal | Judgements | None = None,
     scan: Scan | None = None,
-    commands: CommandLine | None = None,
+    wording: Wording | None = None,
 ) -> Material:
-    """The material of `blocks` (the default set when none is named); `commands` default to those by the model's name.
+    """The material of `blocks` (the default set when none is named); `wording` says how to make what is not stored.
 
     Raises UsageError, StoreError.
     """
     chosen = tuple(pick_blocks(info, blocks))
     frame = build_frame(info, fzset, [block.name for block in chosen], marks, scan)
-    return Material(store, info, fzset, chosen, frame, scan, commands or CommandLine(info.name))
+    return Material(store, info, fzset, chosen, frame, scan, wording)

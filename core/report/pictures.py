@@ -47,7 +47,7 @@ class Pictures:
     material: Material
     report: Path
     advance: Callable[[int], None] = lambda count: None
-    problems: list[str] = field(default_factory=list)
+    problems: list[StreamscopeError] = field(default_factory=list)
     _written: dict[str, bool] = field(default_factory=dict)
     _retried: dict[str, dict[int, int]] = field(default_factory=dict)
 
@@ -147,7 +147,7 @@ class Pictures:
             try:
                 images = job.read()
             except StreamscopeError as error:
-                self.problems.append(str(error))
+                self.problems.append(error)
                 self._written.update(dict.fromkeys(lacking, False))
                 continue
             for file, image in zip(job.files, images, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streamscope import __version__
+from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import TENSORS, Block, format_channels
 from streamscope.core.report import analyses, figures, lacking
 from streamscope.core.report.channels import channels_table, meis_table, payload, tuning_table
@@ -49,8 +50,8 @@ class Site:
     drawn: list[figures.Drawn] = field(default_factory=list)
     _done: int = 0
 
-    def write(self) -> list[str]:
-        """Writes everything; what could not be read on the way is returned, a line each. Raises StreamscopeError."""
+    def write(self) -> list[StreamscopeError]:
+        """Writes everything; what could not be read on the way is returned. Raises StreamscopeError."""
         self._advance(0)
         found = self._analyses()
         blocks = {}
@@ -67,7 +68,7 @@ class Site:
         if self.material.pairs:
             self._comparison_page(found)
         self._overview(found)
-        return list(dict.fromkeys(self.pictures.problems))
+        return _distinct(self.pictures.problems)
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -325,12 +326,12 @@ class Site:
         notices = [notice for block in m.blocks for notice in lacking.channels_lacking(self.material, block)]
         left = [b.name for b in m.info.blocks if b not in m.blocks]
         if left:
-            notices.append(f"not in this report: {', '.join(left)} (--block chooses)")
+            notices.append(f"not in this report: {', '.join(left)}")
         if m.scan is None:
             notices.append(f"{lacking.no_scan(m)}; robust, MEIs and rho come from images")
         elif m.scan.unreadable:
             notices.append(f"{len(m.scan.unreadable)} images of {m.scan.source.name} could not be read")
-        notices += [f"not shown: {line}" for line in dict.fromkeys(self.pictures.problems)][:20]
+        notices += [f"not shown: {line}" for line in _distinct(self.pictures.problems)][:20]
         return notices
 
     def _advance(self, channels: int) -> None:
@@ -339,8 +340,15 @@ class Site:
             self.progress(self._done, sum(block.channels for block in self.material.blocks))
 
 
-def write_report(material: Material, out: Path, top: int = TOP, progress: Progress | None = None) -> list[str]:
-    """Writes a report to the folder `out`, whole or not at all; returns what could not be read, a line each.
+def _distinct(problems: Sequence[StreamscopeError]) -> list[StreamscopeError]:
+    """One of those that say the same."""
+    return list({str(problem): problem for problem in problems}.values())
+
+
+def write_report(
+    material: Material, out: Path, top: int = TOP, progress: Progress | None = None
+) -> list[StreamscopeError]:
+    """Writes a report to the folder `out`, whole or not at all; returns what could not be read.
 
     Raises UsageError where `out` is something else than a report, StreamscopeError when the disk refuses.
     """

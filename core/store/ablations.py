@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import DamageError
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.store.files.atomic import from_number, make_folder, number, read_document, write_document
@@ -88,7 +88,7 @@ def read_ablation(path: Path) -> Ablation:
     try:
         return Ablation.from_json(data)
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{path} is no ablation ({error}); run 'streamscope cache verify'") from error
+        raise DamageError(f"{path} is no ablation ({error})") from error
 
 
 def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope import __version__
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import CacheError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.store.ablations import FOLDER as ABLATIONS
@@ -56,7 +56,7 @@ class Store:
         path = root / "store.json"
         if os.path.lexists(root) and not root.is_dir():
             what = "a dangling link" if root.is_symlink() else "a file"
-            raise StoreError(f"the cache {root} is {what}, not a folder; use --cache DIR with another one")
+            raise CacheError(f"the cache {root} is {what}, not a folder")
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -64,17 +64,15 @@ class Store:
                 make_folder(root)
                 write_file(path, encode({"format": FORMAT, "by": f"streamscope {__version__}"}))
         except OSError as error:
-            raise StoreError(
-                f"cannot read the cache {root}: {reason(error)}; use --cache DIR with another one"
-            ) from error
+            raise CacheError(f"cannot read the cache {root}: {reason(error)}") from error
         else:
             _check_format(path, content)
         return cls(root)
 
     @property
-    def problems(self) -> list[str]:
-        """One clear line per damaged or unreadable thing met while reading; reading went on without it."""
-        return self._problems.lines()
+    def problems(self) -> list[StreamscopeError]:
+        """An error for each damaged or unreadable thing met while reading; reading went on without it."""
+        return self._problems.errors()
 
     def register(self, info: ModelInfo) -> None:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
@@ -182,7 +180,7 @@ class Store:
                 found.append((path, Described.read(path)))
                 self._problems.clear(path / SCAN)
             except (OSError, StoreError) as error:
-                self._problems.report(path / SCAN, _line(path / SCAN, error))
+                self._problems.report(path / SCAN, _problem(path / SCAN, error))
         return found
 
     def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
@@ -200,7 +198,7 @@ class Store:
                 found.append(read_ablation(path))
                 self._problems.clear(path)
             except (OSError, StoreError) as error:
-                self._problems.report(path, _line(path, error))
+                self._problems.report(path, _problem(path, error))
         return sorted(found, key=lambda ablation: (ablation.created, ablation.name))
 
     def signature(self, info: ModelInfo | None = None) -> Hashable:
@@ -237,7 +235,7 @@ class Store:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
                 self._problems.clear(path)
             else:
-                self._problems.report(path, _line(path, error))
+                self._problems.report(path, _problem(path, error))
             return None
         self._infos[path] = (stamp, info)
         self._problems.clear(path)
@@ -263,7 +261,7 @@ class Store:
         try:
             scan = Scan.open(path, info, self._problems)
         except (OSError, StoreError) as error:
-            self._problems.report(path, _line(path, error))
+            self._problems.report(path, _problem(path, error))
             return None
         self._scans[path] = (stamp, scan)
         self._problems.clear(path)
@@ -274,7 +272,7 @@ class Store:
             key = read_key(path)
         except (OSError, StoreError) as error:
             if os.path.lexists(path):
-                self._problems.report(path / SET, _line(path / SET, error))
+                self._problems.report(path / SET, _problem(path / SET, error))
             else:
                 self._problems.clear(path / SET)
             return None
@@ -286,13 +284,13 @@ def _check_format(path: Path, content: bytes) -> None:
     try:
         found = json.loads(content)["format"]
     except (ValueError, KeyError, TypeError):
-        raise StoreError(
-            f"{path} is damaged; if this version of streamscope wrote the cache, delete that file, else use --cache DIR"
+        raise CacheError(
+            f"{path} is damaged; if this version of streamscope wrote the cache, that file can be deleted"
         ) from None
     if found != FORMAT:
-        raise StoreError(
-            f"{path.parent} was written by another version (format {found}; this one reads {FORMAT}); "
-            "use --cache DIR with a new folder or the streamscope that wrote it"
+        raise CacheError(
+            f"{path.parent} was written by another version (format {found}; this one reads {FORMAT}), "
+            "which can go on with it"
         )
 
 
@@ -300,5 +298,5 @@ def _folder_name(info: ModelInfo) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.fingerprint[:SHORT]}"
 
 
-def _line(path: Path, error: Exception) -> str:
-    return f"cannot read {path}: {reason(error)}" if isinstance(error, OSError) else str(error)
+def _problem(path: Path, error: OSError | StoreError) -> StoreError:
+    return StoreError(f"cannot read {path}: {reason(error)}") if isinstance(error, OSError) else error

@@ -196,7 +196,7 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
             correlation = scan.rho(block.name)
             columns["images"][rows] = len(scan.images)
         except StoreError as error:
-            scan.problems.report(scan.path / block.name, str(error))
+            scan.problems.report(scan.path / block.name, error)
             continue
         for name, values in zip(("rho", "rho_p", "rho_images"), correlation, strict=True):
             columns[name][rows] = values

@@ -11,6 +11,7 @@ import numpy as np
 
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.store import Store, check_tag
+from streamscope.tui.advice import worded
 from streamscope.tui.app.job_actions import JobRequests, judged_keys
 from streamscope.tui.app.navigation import Views
 from streamscope.tui.data.marking import named
@@ -193,5 +194,5 @@ def _attempt(action: Callable[[], object]) -> str | None:
     try:
         action()
     except StreamscopeError as error:
-        return str(error)
+        return worded(error)
     return None

@@ -23,6 +23,7 @@ from streamscope.core.model.recipe import Capture, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FINISHED, JobState, Judgement, Marks, Store
 from streamscope.core.table.frame import with_marks
+from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Requests
 from streamscope.tui.app.job_actions import ended
 from streamscope.tui.app.keymap import Action, actions, check_keys, sections, title
@@ -189,7 +190,7 @@ class StreamscopeApp(App[None]):
         """Said once, or a dialog would come back every second."""
         if str(error) != self._failure:
             self._failure = str(error)
-            self.post_message(WorkFailed("Reading the cache", str(error)))
+            self.post_message(WorkFailed("Reading the cache", worded(error)))
 
     @work(group="model")
     async def _describe(self) -> None:
@@ -208,7 +209,7 @@ class StreamscopeApp(App[None]):
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self.options.cache}")
         except StreamscopeError as error:
-            screen.say(f"{error}\n\nq quits", failed=True)
+            screen.say(f"{worded(error)}\n\nq quits", failed=True)
             return
         self.run_worker(partial(self._read_first, info), group="model", thread=True)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from streamscope.core.hints import CommandLine, set_words
 from streamscope.core.store import JobState
 from streamscope.tui.cli.options import command_line
+from streamscope.tui.command_lines import CommandLine, set_words
 from streamscope.tui.data.channel_facts import FactsReader
 from streamscope.tui.data.null_facts import NullsReader
 from streamscope.tui.data.store_reader import Reading

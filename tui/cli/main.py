@@ -77,9 +77,12 @@ def main(arguments: list[str] | None = None) -> int:
         _say(error.format_message())
         return error.exit_code
     except StreamscopeError as error:
+        # Wording an error takes the store's modules, which no other start of a command needs.
+        from streamscope.tui.advice import worded
+
         if debug:
             raise
-        _say(str(error))
+        _say(worded(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted")

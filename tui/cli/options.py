@@ -15,13 +15,13 @@ import platformdirs
 
 import streamscope
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.hints import DEFAULT_MODEL, CommandLine
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
+from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine
 
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
 

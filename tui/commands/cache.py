@@ -12,6 +12,7 @@ from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Objective
 from streamscope.core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options
 from streamscope.tui.cli.printing import counted, print_whole
 
@@ -71,8 +72,8 @@ def info_command(given: Given) -> None:
                 (*_model(s.info), s.source, str(s.images), f"{s.bytes / 1e6:,.1f}", _when(s.finished)) for s in scans
             ]
             print_whole(("model", "fingerprint", "scan of", "images", "MB", "finished"), scanned_rows)
-    for line in store.problems:
-        click.echo(f"streamscope: {line}", err=True)
+    for problem in store.problems:
+        click.echo(f"streamscope: {worded(problem)}", err=True)
 
 
 def _model(info: ModelInfo) -> tuple[str, str]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.hints import block_words, set_words
 from streamscope.core.model.blocks import TENSORS, format_channels, pick_blocks
 from streamscope.core.model.recipe import Objective
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.cli.options import Given, objective_option, reading_options
 from streamscope.tui.cli.selection import Selection, selection_options
+from streamscope.tui.command_lines import block_words, set_words
 
 
 @click.command("fz")

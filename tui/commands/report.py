@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.report.steps import Step, Wording
+from streamscope.core.store import FZSet
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, reading_options
+from streamscope.tui.command_lines import CommandLine, block_words, set_words
 
 
 @click.command("report")
@@ -56,16 +61,41 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
         info.block(block)
     fzset = given.stored_set(store, info)
     scan = given.stored_scan(store, info)
-    material = gather(store, info, fzset, blocks, given.marks(info), scan, given.commands)
+    material = gather(store, info, fzset, blocks, given.marks(info), scan, _wording(given.commands, info, fzset))
     with count_progress("writing the report", "channels") as progress:
         problems = write_report(material, out, top, progress)
-    for line in [*store.problems, *problems[:10]]:
-        click.echo(f"streamscope: {line}", err=True)
+    for problem in [*store.problems, *problems[:10]]:
+        click.echo(f"streamscope: {worded(problem)}", err=True)
     if len(problems) > 10:
         click.echo(f"streamscope: and {len(problems) - 10} more", err=True)
     if given.as_json:
-        click.echo(json.dumps({"out": str(out), "index": str(out / "index.html"), "problems": problems}))
+        lines = [worded(problem) for problem in problems]
+        click.echo(json.dumps({"out": str(out), "index": str(out / "index.html"), "problems": lines}))
     else:
         count = len(material.blocks)
         said = f"{len(material.frame)} channels of {count} block{'s' if count > 1 else ''}"
         click.echo(f"wrote {out / 'index.html'}: {said}")
+
+
+def _wording(commands: CommandLine, info: ModelInfo, fzset: FZSet) -> Wording:
+    """Steps as commands about the report's model, store and set."""
+    of_set = set_words(fzset.key, info.default_recipe)
+
+    def wording(step: Step) -> str:
+        blocks = (*block_words(step.blocks), *of_set)
+        match step.act:
+            case "scan":
+                return f"run '{commands('scan', 'DIR')}'"
+            case "seeds":
+                return f"run '{commands('nulls', '--block', 'B', *of_set, '--seeds', '1,2')}' for others"
+            case "pair":
+                how = commands("compute", *of_set)
+                return f"run '{how}' with another --seed, or with --capture lucent, to compare with"
+            case "nulls":
+                return f"run '{commands('nulls', *blocks, *(word for null in step.nulls for word in null.split()))}'"
+            case "ablate":
+                how = commands("ablate", *blocks, "DIR")
+                return f"run '{how}' with a labelled folder DIR, one folder a class"
+        return f"run '{commands(step.act, *blocks)}'"
+
+    return wording

@@ -17,6 +17,7 @@ from streamscope.core.export.note import KINDS, NOTE_COLUMNS, kind_of, to_markdo
 from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, number_text, parse_columns
 from streamscope.core.table.filter import HELP
 from streamscope.core.table.frame import Frame, build_frame
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, reading_options
 from streamscope.tui.cli.selection import Selection, selection_options
 
@@ -82,8 +83,8 @@ def command(
     elif desc:
         raise UsageError("--desc needs --sort COL")
     rows = rows[:top]
-    for line in store.problems:
-        click.echo(f"streamscope: {line}", err=True)
+    for problem in store.problems:
+        click.echo(f"streamscope: {worded(problem)}", err=True)
 
     kind = format_ or ("json" if given.as_json else _by_ending(out))
     everything = tuple(c.name for c in COLUMNS)

@@ -14,12 +14,12 @@ from rich.style import Style
 from rich.text import Text
 
 from streamscope.core.errors import StoreError
-from streamscope.core.hints import HERE, CommandLine
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Store
 from streamscope.core.store.sets.curves import Curves, curves_of
+from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.headings import DIM, number
 from streamscope.tui.table.plot import Line, margin_of, plot, sparkline, x_axis

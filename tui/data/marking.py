@@ -46,7 +46,7 @@ class Marking:
 
     def problems(self) -> tuple[str, ...]:
         """A line for each thing in the journals that could not be read."""
-        return tuple(self._marks.problems)
+        return tuple(map(str, self._marks.problems))
 
     def refresh(self) -> bool:
         """Whether somebody else judged something since."""

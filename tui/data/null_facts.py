@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from rich.text import Text
 
-from streamscope.core.hints import HERE, CommandLine
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Store
 from streamscope.core.table.columns import number_text
+from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.table.headings import DIM, PLAIN
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Capture, SetKey
 from streamscope.core.store import FZSet, Scan, Store
 from streamscope.core.table.frame import BlockSummary, Frame, build_frame, summarise
+from streamscope.tui.advice import worded
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class StoreReader:
         frame = build_frame(self.info, fzset, [block.name for block in self.info.blocks], scan=scan)
         sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
         self._seen = seen
-        problems = tuple(self._store.problems)
+        problems = tuple(worded(problem) for problem in self._store.problems)
         return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
 
     def _scan(self) -> Scan | None:

@@ -14,9 +14,10 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from streamscope.core.errors import StoreError
-from streamscope.core.hints import HERE, CommandLine
 from streamscope.core.model.blocks import TENSORS
+from streamscope.tui.advice import worded
 from streamscope.tui.app.messages import WorkFailed
+from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, traces_text
 from streamscope.tui.data.null_facts import NullsReader, against_nulls
 from streamscope.tui.data.pictures import Look, look_after
@@ -162,7 +163,7 @@ class DetailScreen(CursorView):
         try:
             self.post_message(self.NullsRead(block, self._nulls_reader.read(block)))
         except StoreError as error:
-            self.app.post_message(WorkFailed("Reading the nulls", str(error)))
+            self.app.post_message(WorkFailed("Reading the nulls", worded(error)))
 
     def on_detail_screen_nulls_read(self, event: NullsRead) -> None:
         if event.block == self._nulls_asked[0]:

@@ -18,10 +18,11 @@ from textual.widgets import Footer, Static
 from textual.worker import get_current_worker
 
 from streamscope.core.errors import StoreError
-from streamscope.core.hints import HERE, CommandLine
 from streamscope.core.measures.criteria import MIX_MAX
 from streamscope.core.table.frame import Frame
+from streamscope.tui.advice import worded
 from streamscope.tui.app.messages import WorkFailed
+from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.table.headings import DIM, UPDATE_STYLES
@@ -111,7 +112,7 @@ class SpectrumScreen(Screen[None]):
                 try:
                     self.post_message(self.NullsRead(block.block, self._reader.read(block.block)))
                 except StoreError as error:
-                    self.app.post_message(WorkFailed("Reading the nulls", str(error)))
+                    self.app.post_message(WorkFailed("Reading the nulls", worded(error)))
                     return
 
     def on_spectrum_screen_spectrum_made(self, event: SpectrumMade) -> None:

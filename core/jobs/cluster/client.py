@@ -13,7 +13,7 @@ from typing import Any
 from distributed import Future
 
 from streamscope.core.engine.network import Network
-from streamscope.core.errors import DiskFullError, StoreError, StreamscopeError
+from streamscope.core.errors import DamageError, DiskFullError, StoreError, StreamscopeError
 from streamscope.core.jobs.cluster.connection import Cluster, reason
 from streamscope.core.jobs.cluster.parcel import Order, Reply
 from streamscope.core.jobs.plan import Request, Task
@@ -150,9 +150,7 @@ class ClusterRun(Work):
         try:
             commit_task(self.fzset, task, reply.files or {})
             if self.is_missing(task):
-                raise StoreError(
-                    f"{describe(task)}: what was written cannot be read back; run 'streamscope cache verify'"
-                )
+                raise DamageError(f"{describe(task)}: what was written cannot be read back")
             self.finished(task, reply.event)
         except DiskFullError:
             raise

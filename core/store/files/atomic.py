@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from streamscope.core.errors import DiskFullError, StoreError
+from streamscope.core.errors import DamageError, DiskFullError, StoreError
 from streamscope.core.store.files.owner import temporary_name
 
 SUMS = "SHA256SUMS"
@@ -39,10 +39,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_error(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(
-            f"no space left to write {path}; free some ('streamscope cache prune') or use --cache DIR on another disk, "
-            "then run the same command again: what was finished is kept"
-        )
+        return DiskFullError(f"no space left to write {path}")
     return StoreError(f"cannot write {path}: {reason(error)}")
 
 
@@ -265,7 +262,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     text = _read(f"{folder}/{SUMS}").decode(errors="replace")
     sums = {name: checksum for checksum, name in _SUM_LINE.findall(text)}
     if len(sums) != text.count("\n") or not text.endswith("\n"):
-        raise StoreError(f"{folder / SUMS} is damaged; run 'streamscope cache verify'")
+        raise DamageError(f"{folder / SUMS} is damaged")
     return sums
 
 
@@ -273,7 +270,7 @@ def read_checked(folder: Path, name: str, sums: Mapping[str, str]) -> bytes:
     """One file of a committed folder. Raises OSError, or StoreError when it is not what was written."""
     content = _read(f"{folder}/{name}")
     if sums.get(name) != sha256(content):
-        raise StoreError(f"{folder / name} is damaged (its checksum differs); run 'streamscope cache verify'")
+        raise DamageError(f"{folder / name} is damaged (its checksum differs)")
     return content
 
 
@@ -329,11 +326,11 @@ def read_document(path: Path) -> dict[str, Any]:
         data = json.loads(content)
         stored = str(data.pop("sha256"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise StoreError(f"{path} is damaged; run 'streamscope cache verify'") from None
+        raise DamageError(f"{path} is damaged") from None
     # By its bytes, not by writing it again: a wide ResNet's description has megabytes.
     seal = _seal(stored)
     if not content.endswith(seal) or sha256(content.removesuffix(seal) + _END) != stored:
-        raise StoreError(f"{path} is damaged (its checksum differs); run 'streamscope cache verify'")
+        raise DamageError(f"{path} is damaged (its checksum differs)")
     return data
 
 

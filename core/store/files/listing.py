@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.store.files.atomic import reason
 
 SETTLED = 2.5
@@ -20,23 +21,23 @@ class Problems:
     """One line per damaged or unreadable thing met while reading; the line goes when the thing is whole again."""
 
     def __init__(self) -> None:
-        self._lines: dict[Path, str] = {}
+        self._errors: dict[Path, StreamscopeError] = {}
 
-    def report(self, path: Path, line: str) -> None:
-        self._lines[path] = line
+    def report(self, path: Path, error: StreamscopeError) -> None:
+        self._errors[path] = error
 
     def clear(self, path: Path) -> None:
         # Hashing a path is not cheap, and mostly nothing is wrong.
-        if self._lines:
-            self._lines.pop(path, None)
+        if self._errors:
+            self._errors.pop(path, None)
 
     def clear_under(self, folder: Path) -> None:
         """For a folder that is gone: whatever was wrong in it is too."""
-        for path in [path for path in list(self._lines) if path.is_relative_to(folder)]:
+        for path in [path for path in list(self._errors) if path.is_relative_to(folder)]:
             self.clear(path)
 
-    def lines(self) -> list[str]:
-        return list(self._lines.values())
+    def errors(self) -> list[StreamscopeError]:
+        return list(self._errors.values())
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Listings:
                 self._problems.clear(folder)
             else:
                 what = "is a dangling link" if isinstance(error, FileNotFoundError) else reason(error)
-                self._problems.report(folder, f"cannot read {folder}: {what}")
+                self._problems.report(folder, StoreError(f"cannot read {folder}: {what}"))
             return ()
         since = before.since if before is not None and same else tick
         self._seen[folder] = _Seen(mtime, since, tick - since > SETTLED, names)

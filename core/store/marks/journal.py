@@ -19,6 +19,7 @@ from typing import Any
 
 import platformdirs
 
+from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.store.files.atomic import make_folder, reason
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
@@ -93,9 +94,9 @@ class Marks:
         self._catch_up()
 
     @property
-    def problems(self) -> list[str]:
+    def problems(self) -> list[StreamscopeError]:
         """One clear line per journal, or line of one, that cannot be read; reading went on without it."""
-        return self._problems.lines()
+        return self._problems.errors()
 
     def mark(self, block: str, channels: Iterable[int], mark: str) -> None:
         """Marks channels keep, reject or unsure; "" takes the mark away. Raises UsageError, StoreError."""
@@ -190,7 +191,7 @@ class Marks:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(self.path):
                 return {}
-            self._problems.report(self.path, f"cannot read the marks in {self.path}: {reason(error)}")
+            self._problems.report(self.path, StoreError(f"cannot read the marks in {self.path}: {reason(error)}"))
             # Nothing is known to have changed: what was read before stands.
             return {name: journal.offset for name, journal in self._journals.items()}
         self._problems.clear(self.path)
@@ -204,7 +205,7 @@ class Marks:
                 file.seek(journal.offset)
                 content = file.read()
         except OSError as error:
-            self._problems.report(path, f"cannot read the marks in {path}: {reason(error)}")
+            self._problems.report(path, StoreError(f"cannot read the marks in {path}: {reason(error)}"))
             return False
         self._problems.clear(path)
         # What comes after the last line end is being written right now, or was torn by a crash.
@@ -215,7 +216,8 @@ class Marks:
                 self._hear(name, journal.lines, line)
             elif raw:
                 number = journal.lines + 1
-                self._problems.report(path / str(number), f"{path} line {number} is not a judgement; it is skipped")
+                skipped = StoreError(f"{path} line {number} is not a judgement; it is skipped")
+                self._problems.report(path / str(number), skipped)
             journal.lines += 1
         journal.offset += len(whole)
         self._journals[name] = journal

@@ -20,8 +20,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from streamscope.core.errors import ImageError, StoreError, UsageError
-from streamscope.core.hints import CommandLine
+from streamscope.core.errors import DamageError, ImageError, UsageError
 from streamscope.core.images.folder import Pixels, Preparation, read_image
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
@@ -35,6 +34,14 @@ FINISHED = "finished.json"
 RESULT = "result"
 ROBUST = "robust"
 IMAGES = "images.json"
+
+
+class ChangedImageError(ImageError):
+    """An image is not the one that was scanned."""
+
+    def __init__(self, info: ModelInfo, source: Path, path: Path) -> None:
+        self.info, self.source = info, source
+        super().__init__(f"{path} was changed since it was scanned")
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Described:
         try:
             return cls(str(data["source"]), int(data["images"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{path / SCAN} is damaged ({error}); run 'streamscope cache verify'") from error
+            raise DamageError(f"{path / SCAN} is damaged ({error})") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +131,9 @@ class Scan:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             what = reason(error) if isinstance(error, OSError) else str(error)
-            raise StoreError(f"cannot read {path}: {what}; run 'streamscope cache verify'") from error
+            raise DamageError(f"cannot read {path}: {what}") from error
         if found.shape != (len(self.images), channels) or found.dtype != np.float32:
-            raise StoreError(f"{path} is damaged (its shape is {found.shape}); run 'streamscope cache verify'")
+            raise DamageError(f"{path} is damaged (its shape is {found.shape})")
         return found
 
     def extremes(self, block: str, tensor: Tensor) -> Extremes:
@@ -166,8 +173,7 @@ class Scan:
             raise ImageError(f"{self.source} is gone: the scanned images were moved; scan them where they are now")
         digest, pixels = read_image(path, Preparation.of(self.info))
         if digest != scanned.sha256:
-            how = CommandLine(self.info.name)("scan", self.source)
-            raise ImageError(f"{path} was changed since it was scanned; run '{how}' again")
+            raise ChangedImageError(self.info, self.source, path)
         return pixels
 
     @property
@@ -185,7 +191,7 @@ class Scan:
             images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
             return images, tuple((str(path), str(what)) for path, what in data["unreadable"])
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{self.path / RESULT / IMAGES} is damaged; run 'streamscope cache verify'") from error
+            raise DamageError(f"{self.path / RESULT / IMAGES} is damaged") from error
 
     def _arrays(self, folder: str, name: str) -> Any:
         content = self._content(folder, name)
@@ -193,11 +199,11 @@ class Scan:
         try:
             arrays = safetensors.numpy.load(content)
         except Exception as error:  # checksums were right: something else wrote such a file
-            raise StoreError(f"{path} is damaged ({error}); run 'streamscope cache verify'") from error
+            raise DamageError(f"{path} is damaged ({error})") from error
 
         def get(key: str) -> NDArray[Any]:
             if key not in arrays:
-                raise StoreError(f"{path} is damaged ({key} is missing); run 'streamscope cache verify'")
+                raise DamageError(f"{path} is damaged ({key} is missing)")
             return arrays[key]
 
         return get
@@ -207,7 +213,7 @@ class Scan:
         try:
             return read_checked(inside, name, read_sums(inside))
         except OSError as error:
-            raise StoreError(f"cannot read {inside / name}: {reason(error)}; run 'streamscope cache verify'") from error
+            raise DamageError(f"cannot read {inside / name}: {reason(error)}") from error
 
 
 def tensor_name(block: str, tensor: str) -> str:

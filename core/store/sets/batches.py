@@ -20,7 +20,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import DamageError
 from streamscope.core.measures.criteria import late_rise
 from streamscope.core.model.blocks import READ
 from streamscope.core.store.files.atomic import encode, from_number, number, read_checked, read_sums
@@ -239,7 +239,7 @@ def _damage_of(path: Path) -> Iterator[None]:
     except Exception as error:
         # Checksums were right: something else wrote such a file, and decoders raise as they please.
         kind = type(error).__name__
-        raise StoreError(f"{path} is damaged ({kind}: {error}); run 'streamscope cache verify'") from error
+        raise DamageError(f"{path} is damaged ({kind}: {error})") from error
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
@@ -248,7 +248,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(content.decode())
         return found
     except ValueError as error:
-        raise StoreError(f"{folder / RECORD} is damaged ({error}); run 'streamscope cache verify'") from error
+        raise DamageError(f"{folder / RECORD} is damaged ({error})") from error
 
 
 def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import DamageError
 from streamscope.core.model.blocks import Tensor
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
@@ -91,7 +91,7 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
         return None
     scales = batches[0].versions
     if any(batch.versions != scales for batch in batches):
-        raise StoreError("curves over different scales are stored; run 'streamscope cache verify'")
+        raise DamageError("curves over different scales are stored")
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
     values: dict[tuple[str, str], NDArray[np.float32]] = {

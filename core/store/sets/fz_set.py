@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamscope import __version__
-from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.hints import CommandLine, set_words
+from streamscope.core.errors import DamageError, StoreError, StreamscopeError, UsageError
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store.files.atomic import (
@@ -69,6 +68,14 @@ class Own:
     channels: NDArray[np.int64]
     plain: Floats
     scaled: Floats | None
+
+
+class MissingFZError(StoreError):
+    """An FZ that was to be read is not stored."""
+
+    def __init__(self, info: ModelInfo, key: SetKey, target: Target, channel: int) -> None:
+        self.info, self.key, self.target = info, key, target
+        super().__init__(f"no FZ of channel {channel} in {target} is stored ({key})")
 
 
 class FZSet:
@@ -366,9 +373,7 @@ class FZSet:
     ) -> NDArray[Any]:
         record = self.fzs(target, retry).get(channel)
         if record is None:
-            words = ("--block", target.block, *set_words(self.key, self.info.default_recipe))
-            how = CommandLine(self.info.name)("compute", *words)
-            raise StoreError(f"no FZ of channel {channel} in {target} is stored ({self.key}); run '{how}'")
+            raise MissingFZError(self.info, self.key, target, channel)
         try:
             return read(record.folder, channel)
         except OSError as error:
@@ -390,11 +395,12 @@ class FZSet:
             # Removed by someone between listing and reading.
             self._problems.clear(path)
         elif isinstance(error, FileNotFoundError) and path.is_symlink():
-            self._problems.report(path, f"cannot read {path}: is a dangling link")
+            self._problems.report(path, StoreError(f"cannot read {path}: is a dangling link"))
         elif isinstance(error, OSError):
-            self._problems.report(path, f"cannot read {error.filename or path}: {reason(error)}")
+            self._problems.report(path, StoreError(f"cannot read {error.filename or path}: {reason(error)}"))
         else:
-            self._problems.report(path, str(error))
+            damage = error if isinstance(error, StreamscopeError) else DamageError(f"{path} is damaged ({error})")
+            self._problems.report(path, damage)
 
 
 def read_key(path: Path) -> SetKey:
@@ -403,9 +409,9 @@ def read_key(path: Path) -> SetKey:
     try:
         key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
     except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise StoreError(f"{path / SET} is damaged ({error}); run 'streamscope cache verify'") from error
+        raise DamageError(f"{path / SET} is damaged ({error})") from error
     if key.folder != path.name:
-        raise StoreError(f"{path / SET} describes another set ({key.folder}); run 'streamscope cache verify'")
+        raise DamageError(f"{path / SET} describes another set ({key.folder})")
     return key
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.model.blocks import Tensor
 from streamscope.core.store.files.atomic import encode, read_checked, read_sums, reason, write_folder
 from streamscope.core.store.files.listing import Problems
@@ -82,7 +82,7 @@ def read_responses(folder: Path, problems: Problems) -> Iterator[ResponseBatch]:
     except FileNotFoundError:
         return
     except OSError as error:
-        problems.report(folder, f"cannot read {folder}: {reason(error)}")
+        problems.report(folder, StoreError(f"cannot read {folder}: {reason(error)}"))
         return
     for name in names:
         path = folder / name
@@ -90,10 +90,10 @@ def read_responses(folder: Path, problems: Problems) -> Iterator[ResponseBatch]:
             batch = read_batch(path)
             problems.clear(path)
         except StoreError as error:
-            problems.report(path, str(error))
+            problems.report(path, error)
             continue
         except OSError as error:
-            problems.report(path, f"cannot read {path}: {reason(error)}")
+            problems.report(path, StoreError(f"cannot read {path}: {reason(error)}"))
             continue
         yield batch
 
@@ -109,7 +109,7 @@ def read_batch(path: Path) -> ResponseBatch:
         if values.shape != (len(channels), len(READ_OUT), len(versions)):
             raise ValueError(f"values of shape {values.shape}")
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); run 'streamscope cache verify'") from error
+        raise DamageError(f"{path} is damaged ({error})") from error
     return ResponseBatch(channels, versions, values)
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 import pytest
 
-from streamscope.core.hints import CommandLine, block_words, set_words
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from streamscope.tui.cli.main import cli, main
 from streamscope.tui.cli.options import command_line, default_cache
+from streamscope.tui.command_lines import CommandLine, block_words, set_words
 from tests.support.app_store import fill, make_info, open_store
 
 

@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from streamscope.core.errors import StoreError
-from streamscope.core.hints import block_words, set_words
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
 from streamscope.core.store import FZSet
 from streamscope.core.store.sets.curves import curves_of, missing_curves, missing_mei_curves
 from streamscope.core.table.assemble import NEEDED
 from streamscope.core.table.columns import number_text
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.command_lines import block_words, set_words
 
 if TYPE_CHECKING:
     from streamscope.core.store.scans.scan import Scan
@@ -64,8 +65,8 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _compute(given, info, fzset, scan, present, antialias)
     rows = [row for name in present for row in _summary(info, fzset, scan, name, antialias)]
-    for line in store.problems:
-        click.echo(f"streamscope: {line}", err=True)
+    for problem in store.problems:
+        click.echo(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
         click.echo(json.dumps(rows, indent=2))
         return

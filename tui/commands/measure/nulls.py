@@ -14,7 +14,6 @@ from rich.table import Table
 
 from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.hints import set_words
 from streamscope.core.measures.statistics import Proportion
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
 from streamscope.core.model.spec import ModelSpec, untrained_name
@@ -22,9 +21,11 @@ from streamscope.core.store import FZSet, Store
 from streamscope.core.store.sets.responses import SHAMS, missing_responses
 from streamscope.core.table.assemble import NEEDED, Readings
 from streamscope.core.table.columns import number_text
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.cli.running import run_visibly
+from streamscope.tui.command_lines import set_words
 
 WIDTH = 100
 """Of the table where no terminal says how wide it may be."""
@@ -69,8 +70,8 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
             raise StoreError(f"no channel of {block} is computed ({fzset.key}); run '{how}' for it first")
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
-    for line in store.problems:
-        click.echo(f"streamscope: {line}", err=True)
+    for problem in store.problems:
+        click.echo(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
         click.echo(json.dumps([_json(nulls) for nulls in found], indent=2))
     else:

@@ -17,6 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Label, Static
 
 from streamscope.core.errors import StoreError, UsageError
+from streamscope.tui.advice import worded
 from streamscope.tui.forms.compute import Form
 
 FIELDS = (
@@ -113,7 +114,7 @@ class ComputeDialog(ModalScreen[Form | None]):
         try:
             self.post_message(self.Counted(form, self._count(form)))
         except StoreError as error:
-            self.post_message(self.Counted(form, str(error)))
+            self.post_message(self.Counted(form, worded(error)))
 
     def on_compute_dialog_counted(self, event: Counted) -> None:
         if event.form == self._read():

@@ -1,0 +1,21 @@
+"""What a user can do so that a report has more; whoever asks for the report words it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a user can do so that something is stored: `act`, on `blocks` where it names any, in the report's set."""
+
+    act: Literal["scan", "compute", "curves", "nulls", "seeds", "pair", "ablate"]
+    blocks: tuple[str, ...] = ()
+    nulls: tuple[str, ...] = ()
+    """Which nulls."""
+
+
+Wording = Callable[[Step], str]
+"""How to take a step, as a report says it: the command to run, say."""
