@@ -34,7 +34,7 @@ def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(tmp_path, 
 def test_lucent_is_not_compared_on_a_device_that_it_does_not_work_on(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     network = load_network(ModelSpec("demo"), "cpu")
-    with pytest.raises(UsageError, match="torch-lucent works on cuda:0 here, not on cpu; use --device cuda:0, or hide"):
+    with pytest.raises(UsageError, match="torch-lucent works on cuda:0 here, not on cpu; use cuda:0, or hide"):
         bench_speed.speed(network, "1.1", 2, 1, 1)
 
 

@@ -32,7 +32,7 @@ def test_a_copy_of_nothing_is_an_unknown_model(name):
 
 
 def test_a_copy_takes_no_weights(tmp_path):
-    with pytest.raises(UsageError, match="use --weights with --model resnet18"):
+    with pytest.raises(UsageError, match="a file of weights goes with resnet18"):
         ModelSpec("resnet18-untrained-0", tmp_path / "weights.pth")
 
 

@@ -210,7 +210,7 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
         f"no images have been scanned: run '{streamscope} scan DIR'",
         f"no tuning curves are stored: run '{streamscope} curves'",
         f"no ablation of 1.1, 2.1 is stored: run '{streamscope} ablate --block 1.1 --block 2.1 DIR'",
-        f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1' first",
+        f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1'",
         "only one FZ seed is stored",
         "no other set of this model",
     ):
@@ -249,7 +249,7 @@ def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path):
     with Image.open(tmp_path / str(found.scaled["in"][0])) as image:
         assert image.size == (48, 48)
     assert len(pictures.problems) == 1
-    assert "0005.png is damaged" in pictures.problems[0]
+    assert "0005.png is damaged" in str(pictures.problems[0])
 
 
 def test_a_channel_shows_the_fz_that_its_row_was_read_from(tmp_path):
@@ -287,7 +287,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     other.mkdir()
     check_place(other)
     (other / "chapter.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="holds something that is no report of streamscope's"):
+    with pytest.raises(UsageError, match="holds files that aren't a streamscope report"):
         check_place(other)
     with pytest.raises(UsageError, match="is not a folder"):
         check_place(other / "chapter.txt")

@@ -156,9 +156,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_committed(tmp_path: Pa
             lambda: commit(fzset, channels=[1, 2], images=images_of([1, 2], side=64)),
             lambda: fzset.commit_measures("2.0", "out", range(6), activations_of(range(6), 6), None),
         ):
-            with pytest.raises(
-                DiskFullError, match=r"^no space left to write .*; free some .*what was finished is kept$"
-            ):
+            with pytest.raises(DiskFullError, match=r"^no space left to write [^;]*$"):
                 write()
         assert temporaries(disk) == []
         assert np.array_equal(reader_of(disk)[1].fz_image(CONV2, 0), images_of([0], side=64)[0])
@@ -197,9 +195,7 @@ def test_a_truncated_png_fails_alone(tmp_path: Path) -> None:
     fzset = toy_set(tmp_path)
     commit(fzset)
     cut(fzset.fzs(CONV2)[1].path)
-    with pytest.raises(
-        StoreError, match=r"0001.png is damaged \(its checksum differs\); run 'streamscope cache verify'"
-    ):
+    with pytest.raises(StoreError, match=r"0001.png is damaged \(its checksum differs\)$"):
         fzset.fz_image(CONV2, 1)
     assert np.array_equal(fzset.fz_image(CONV2, 0), images_of([0])[0])
 
@@ -227,8 +223,8 @@ def damage_link(batch: Path) -> None:
 
 
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
-    (damage_record, "batch.json is damaged (its checksum differs); run 'streamscope cache verify'"),
-    (damage_sums, "SHA256SUMS is damaged; run 'streamscope cache verify'"),
+    (damage_record, "batch.json is damaged (its checksum differs)"),
+    (damage_sums, "SHA256SUMS is damaged"),
     (damage_missing, "batch.json: No such file or directory"),
     (damage_file, "a file or a dangling link is in the way of a folder"),
     (damage_link, "is a dangling link"),
@@ -247,11 +243,11 @@ def test_a_damaged_batch_is_named_and_the_others_are_read(tmp_path: Path, damage
 
     assert list(watcher.fzs(CONV2)) == [2, 3]
     assert own.stored(CONV2) == {2, 3}
-    assert planner.problems == store.problems
+    assert [*map(str, planner.problems)] == [*map(str, store.problems)]
     (problem,) = store.problems
-    assert line in problem
-    assert str(batch) in problem
-    assert "\n" not in problem
+    assert line in str(problem)
+    assert str(batch) in str(problem)
+    assert "\n" not in str(problem)
 
     assert commit(fzset, channels=[0, 1]), "it is made again in its place"
     assert list(watcher.fzs(CONV2)) == [0, 1, 2, 3]
@@ -272,8 +268,8 @@ def test_damaged_activations_are_named_and_the_others_are_read(tmp_path: Path, d
     assert measured is not None
     assert measured.channels.tolist() == [1]
     assert len(store.problems) == 1
-    assert "activations.safetensors" in store.problems[0]
-    assert line in store.problems[0]
+    assert "activations.safetensors" in str(store.problems[0])
+    assert line in str(store.problems[0])
     shutil.rmtree(batch)
     watcher.measured("1.0", "out")
     assert store.problems == []
@@ -289,7 +285,7 @@ def test_a_damaged_model_or_set_is_named_and_the_others_are_read(tmp_path: Path)
     assert reader.sets(toy_info()) == []
     assert len(reader.sets(other)) == 1
     assert len(reader.problems) == 1
-    assert "set.json is damaged" in reader.problems[0]
+    assert "set.json is damaged" in str(reader.problems[0])
 
     cut(store.set(toy_info(), KEY).path.parent.parent / "model.json")
     assert reader.models() == [other]
@@ -312,7 +308,7 @@ def test_a_set_described_by_a_newer_recipe_is_skipped(tmp_path: Path) -> None:
     write_document(fzset.path / "set.json", data)
     store = Store.open(tmp_path)
     assert store.sets(toy_info()) == []
-    assert "set.json is damaged" in store.problems[0]
+    assert "set.json is damaged" in str(store.problems[0])
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
@@ -326,7 +322,7 @@ def test_something_else_in_place_of_a_folder_is_one_clear_line(tmp_path: Path, k
     assert watcher.signature() is not None
     assert list(watcher.fzs(Target("1.1", "block"))) == [0, 1]
     assert len(store.problems) == 1
-    assert str(blocking) in store.problems[0]
+    assert str(blocking) in str(store.problems[0])
     with pytest.raises(StoreError, match=r"cannot write .*: a file or a dangling link is in the way of a folder"):
         commit(fzset)
     assert temporaries(tmp_path) == []
@@ -337,9 +333,7 @@ def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None
     root = tmp_path / "cache"
     root.write_text("x") if kind == "file" else root.symlink_to("gone")
     for create in (False, True):
-        with pytest.raises(
-            StoreError, match=r"the cache .*/cache is a (file|dangling link), not a folder; use --cache DIR"
-        ):
+        with pytest.raises(StoreError, match=r"the cache .*/cache is a (file|dangling link), not a folder$"):
             Store.open(root, create=create)
     with pytest.raises(StoreError, match=r"cannot (read|write)"):
         Store.open(root / "inside", create=True)
@@ -369,7 +363,7 @@ def test_a_folder_without_permission_is_one_clear_line_and_the_rest_is_read(shar
         assert list(watcher.fzs(Target("1.1", "block"))) == [0, 1]
         assert watcher.signature() is not None
     assert len(store.problems) == 2
-    assert all("cannot read" in line and "Permission denied" in line for line in store.problems)
+    assert all("cannot read" in line and "Permission denied" in line for line in map(str, store.problems))
     (fzset.path / "fzs" / str(CONV2)).chmod(0o755)
     assert list(watcher.fzs(CONV2)) == [0, 1]
 

@@ -184,7 +184,7 @@ def test_a_line_that_is_no_judgement_is_named_and_skipped(tmp_path: Path) -> Non
     marks = marks_of(tmp_path)
     assert marks.all() == {("2.1", 7): Judgement("keep")}
     assert len(marks.problems) == 8
-    assert marks.problems[0] == f"{tmp_path / TOY[:16] / 'a.jsonl'} line 1 is not a judgement; it is skipped"
+    assert str(marks.problems[0]) == f"{tmp_path / TOY[:16] / 'a.jsonl'} line 1 is not a judgement; it is skipped"
     marks.refresh()
     assert len(marks.problems) == 8
 
@@ -220,7 +220,7 @@ def test_marks_that_cannot_be_read_or_written_are_one_clear_line(tmp_path: Path)
     marks = marks_of(tmp_path)
     assert marks.all() == {}
     assert len(marks.problems) == 1
-    assert "cannot read the marks in" in marks.problems[0]
+    assert "cannot read the marks in" in str(marks.problems[0])
     with pytest.raises(StoreError, match="cannot write"):
         marks.mark("2.1", [7], "keep")
     assert marks.all() == {}

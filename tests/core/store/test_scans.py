@@ -158,7 +158,7 @@ def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, sca
     frame = build_frame(INFO, None, ["1.1", "2.0"], scan=Store.choose_scan(store, INFO))
     assert not np.isnan(frame["rho"][:4]).any()
     assert np.isnan(frame["rho"][4:]).all()
-    assert any("2.0.rho.safetensors is damaged" in line for line in store.problems)
+    assert any("2.0.rho.safetensors is damaged" in str(problem) for problem in store.problems)
 
 
 def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_folder(store, tmp_path):

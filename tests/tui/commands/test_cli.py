@@ -394,7 +394,7 @@ WRONG = [
     (["compute", "--seed", "-1"], 2, "seed must be 0 or more"),
     (["compute", "--batch", "0"], 2, "batch must be 1 or more"),
     (["compute", "--device", "tpu"], 2, "unknown device 'tpu'"),
-    (["compute", "--device", "cuda:77"], 2, "use --device cpu"),
+    (["compute", "--device", "cuda:77"], 2, "use cpu"),
     (["compute", "--devices", "cpu,97"], 2, "device 'cuda:97' is not there"),
     (["compute", "--devices", "0", "--device", "cpu"], 2, "so it excludes --device"),
     (["compute", "--devices", "0", "--scheduler", "tcp://there:8786"], 2, "so it excludes --scheduler"),
