@@ -291,7 +291,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         check_place(other)
     with pytest.raises(UsageError, match="is not a folder"):
         check_place(other / "chapter.txt")
-    with pytest.raises(UsageError, match="aren.t a streamscope report"), report_folder(other, {}):
+    with pytest.raises(UsageError, match=r"aren.t a streamscope report"), report_folder(other, {}):
         pytest.fail("the body must not run")
     assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
 
