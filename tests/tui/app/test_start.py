@@ -95,16 +95,6 @@ async def test_a_store_that_takes_no_description_is_said_instead_of_the_table(tm
         assert str(tmp_path / "cache" / "models") in app.screen.text  # type: ignore[attr-defined]
 
 
-async def test_the_weights_that_are_read_are_named_with_the_blocks_they_are_of(tmp_path: Path) -> None:
-    weights = tmp_path / "weights.pth"
-    weights.write_bytes(b"junk\n")
-    given = options(tmp_path, spec=ModelSpec("resnet50", weights))
-    app = StreamscopeApp(given, Store(given.cache), Graphics("off", (8, 17)), given.spec.text)
-    expected = f"reading the weights of {weights}: 16 blocks of 15,104 channels in all …"
-    async with app.run_test() as pilot:
-        await until(pilot, lambda: isinstance(app.screen, LoadingScreen) and app.screen.text == expected)
-
-
 @pytest.mark.parametrize(("converged", "steps"), [(None, 2560), (True, 640)])
 async def test_a_set_that_stopped_when_converged_is_opened_when_asked_for(
     tmp_path: Path, converged: bool | None, steps: int
