@@ -14,7 +14,7 @@ from contextlib import contextmanager
 SAFE_PATH = "PYTHONSAFEPATH"
 WORKER = "streamscope.core.jobs.worker"
 QUEUE_WORKER = "streamscope.core.jobs.queue_worker"
-COMMAND_LINE = "streamscope.tui.cli.main"
+COMMAND_LINE = "streamscope.tui.cli.entry"
 """Modules that run as processes of their own."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision
@@ -23,13 +23,13 @@ from streamscope.core.engine.cone import Cone, FoldedNetwork, fold_network
 from streamscope.core.engine.precision import measure_in_float32
 from streamscope.core.engine.untrained import untrained
 from streamscope.core.errors import DownloadError, MisfitError, UsageError, WeightsError
-from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
+from streamscope.core.model.blocks import Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.demo import weights_path
 from streamscope.core.model.demo.network import INPUT_SIZE, MEAN, STD, build
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of, check_weights_file
-from streamscope.core.model.stream import branch, residual_blocks
+from streamscope.core.model.stream import branch, describe_blocks, residual_blocks
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -245,21 +245,15 @@ def fingerprint(module: nn.Module) -> str:
 def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
     """All that is known of a network without running it: blocks, receptive fields, skip weights, fingerprint."""
     size, mean, std = _input(name)
-    blocks: list[Block] = []
-    weights: dict[str, SkipWeights] = {}
-    for block_name, block in residual_blocks(module):
-        conv, bn = branch(block)[-1]
-        previous = blocks[-1].name if blocks else None
-        kind: Literal["simple", "downsample"] = "simple" if block.downsample is None else "downsample"
-        blocks.append(Block(block_name, kind, conv.out_channels, previous))
-        weights[block_name] = _skip_weights(conv, bn)
+    blocks = describe_blocks(module)
+    weights = {block_name: _skip_weights(*branch(block)[-1]) for block_name, block in residual_blocks(module)}
     info = ModelInfo(
         name=name,
         fingerprint=fingerprint(module),
         input_size=size,
         mean=mean,
         std=std,
-        blocks=tuple(blocks),
+        blocks=blocks,
         default_blocks=tuple(b.name for b in blocks[1:]),
         default_recipe=DEMO_RECIPE if architecture_of(name) == DEMO_MODEL else Recipe(),
         weights=weights,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from streamscope.core.errors import UsageError
+from streamscope.core.model.blocks import Block
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ def branch(block: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     if isinstance(block, Bottleneck):
         return [(block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3)]
     raise UsageError(f"{type(block).__name__} is not a residual block that streamscope knows (BasicBlock, Bottleneck)")
+
+
+def describe_blocks(module: nn.Module) -> tuple[Block, ...]:
+    """The blocks of a torchvision-style ResNet, in stream order: its architecture's, whatever its weights."""
+    blocks: list[Block] = []
+    for name, block in residual_blocks(module):
+        kind: Literal["simple", "downsample"] = "simple" if block.downsample is None else "downsample"
+        channels = branch(block)[-1][0].out_channels
+        blocks.append(Block(name, kind, channels, blocks[-1].name if blocks else None))
+    return tuple(blocks)
 
 
 def read_block(module: nn.Module, images: torch.Tensor, name: str) -> BlockTensors:

@@ -12,6 +12,7 @@ from typing import Any
 from streamscope import __version__
 from streamscope.core.errors import CacheError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.store.ablations import FOLDER as ABLATIONS
 from streamscope.core.store.ablations import Ablation, read_ablation
@@ -103,12 +104,16 @@ class Store:
         write_document(path, {"spec": spec, "fingerprint": fingerprint})
 
     def recall(self, spec: str) -> ModelInfo | None:
-        """The model that `spec` stood for; None when that is not known."""
+        """The model that `spec` stands for: the one remembered, else the one whose description comes with the package.
+
+        None when only its weights can tell. A bundled description may be in no folder of the store.
+        """
         try:
             data = read_document(self._alias(spec))
         except (OSError, StoreError):
-            return None
-        return self.model(str(data.get("fingerprint"))) if data.get("spec") == spec else None
+            data = {}
+        info = self.model(str(data.get("fingerprint"))) if data.get("spec") == spec else None
+        return info or bundled_description(spec)
 
     def sets(self, info: ModelInfo) -> list[FZSet]:
         """The sets on disk, oldest first; unreadable ones are skipped and go to `problems`."""

@@ -17,8 +17,9 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
-from streamscope.core.errors import StreamscopeError
+from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.descriptions import architecture
 from streamscope.core.model.recipe import Capture, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FINISHED, JobState, Judgement, Marks, Store
@@ -170,10 +171,17 @@ class StreamscopeApp(App[None]):
     @work(thread=True, group="model")
     def _recall(self) -> None:
         info = self.store.recall(self.spec_text)
-        if info is not None:
-            self._read_first(info)
-        else:
+        if info is None:
             self.call_from_thread(self._describe)
+            return
+        try:
+            # A bundled description is kept as if the weights had been read; of a stored one nothing is written.
+            self.store.register(info)
+            self.store.remember(self.spec_text, info.fingerprint)
+        except StoreError as error:
+            self.call_from_thread(self._say_stuck, error)
+            return
+        self._read_first(info)
 
     def _read_first(self, info: ModelInfo) -> None:
         """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
@@ -197,7 +205,10 @@ class StreamscopeApp(App[None]):
         screen = self.screen
         assert isinstance(screen, LoadingScreen)
         spec = self.options.spec
-        screen.say(f"reading the weights of {spec.weights or spec.name} …")
+        blocks = architecture(spec.architecture).blocks
+        channels = sum(block.channels for block in blocks)
+        what = f"{len(blocks)} blocks of {channels:,} channels in all"
+        screen.say(f"reading the weights of {spec.weights or spec.name}: {what} …")
 
         def downloading(done: int, total: int) -> None:
             share = f"{100 * done // total}% of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
@@ -209,9 +220,14 @@ class StreamscopeApp(App[None]):
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self.options.cache}")
         except StreamscopeError as error:
-            screen.say(f"{worded(error)}\n\nq quits", failed=True)
+            self._say_stuck(error)
             return
         self.run_worker(partial(self._read_first, info), group="model", thread=True)
+
+    def _say_stuck(self, error: StreamscopeError) -> None:
+        """On the loading screen, where nothing else can be done."""
+        assert isinstance(self.screen, LoadingScreen)
+        self.screen.say(f"{worded(error)}\n\nq quits", failed=True)
 
     async def on_model_found(self, event: ModelFound) -> None:
         self._reader, options = event.reader, self.options

@@ -1,4 +1,4 @@
-"""The `streamscope` command: parses, calls core, prints. Textual is loaded only when the app opens."""
+"""The command line: parses, calls core, prints. Textual is loaded only when the app opens."""
 
 from __future__ import annotations
 
@@ -104,7 +104,3 @@ def _help_of(error: click.UsageError) -> str:
 
 def _say(line: str) -> None:
     click.echo(f"streamscope: {' '.join(line.split())}", err=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -76,7 +76,7 @@ class Given:
         return Store.open(self.root)
 
     def info(self, store: Store) -> ModelInfo:
-        """The model's description: the store's where it knows these weights, else by loading them."""
+        """The model's description: the store's or the bundled one of these weights, else by loading them."""
         known = store.recall(self.spec.text)
         if known is not None:
             return known

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import click
 
-from streamscope.core.model.spec import MODELS, architecture_of
-from streamscope.core.store import usage
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.descriptions import Architecture, architecture, bundled_description
+from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
+from streamscope.core.store import Usage, usage
 from streamscope.tui.cli.options import Given, common_options
 from streamscope.tui.cli.printing import print_whole
 
@@ -28,47 +32,57 @@ def command(given: Given) -> None:
     infos = store.models()
     for info in infos:
         sets = [u for u in used if u.info.fingerprint == info.fingerprint]
-        rows.append(
-            {
-                "model": info.name,
-                "fingerprint": info.fingerprint,
-                "input_size": info.input_size,
-                "blocks": {block.name: block.channels for block in info.blocks},
-                "default_blocks": list(info.default_blocks),
-                "sets": [
-                    {
-                        "set": str(u.key),
-                        "fzs": u.fzs,
-                        "retries": u.retries,
-                        "bytes": u.bytes,
-                        "completed": u.completed,
-                    }
-                    for u in sets
-                ],
-            }
-        )
+        rows.append(_row(info, info.fingerprint, sets))
     for name in MODELS:
         if name not in {info.name for info in infos}:
-            unknown: dict[str, Any] = {
-                "fingerprint": None,
-                "input_size": None,
-                "blocks": {},
-                "default_blocks": [],
-                "sets": [],
-            }
-            rows.append({"model": name, **unknown})
+            # Which weights torchvision's are is not known before they are read; what they fit into is.
+            bundled = bundled_description(ModelSpec(name).text)
+            rows.append(_row(bundled or architecture(name), bundled.fingerprint if bundled else None))
     rows.sort(key=lambda row: (MODELS.index(architecture_of(row["model"])), row["model"]))
     if given.as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     shown = []
     for row in rows:
-        blocks = "  ".join(
-            f"{block} ({channels}{'' if block in row['default_blocks'] else ', only by name'})"
-            for block, channels in row["blocks"].items()
-        )
         stored = "\n".join(
             f"{u.counted}: {u.key}" for u in used if row["fingerprint"] and u.info.fingerprint == row["fingerprint"]
         )
-        shown.append((row["model"], (row["fingerprint"] or "")[:12], blocks or "not loaded yet", stored or "nothing"))
+        shown.append((row["model"], (row["fingerprint"] or "")[:12], _blocks(row), stored or "nothing"))
     print_whole(("model", "fingerprint", "blocks (channels)", "stored"), shown)
+
+
+def _row(model: ModelInfo | Architecture, fingerprint: str | None, sets: Sequence[Usage] = ()) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "fingerprint": fingerprint,
+        "input_size": model.input_size,
+        "blocks": {block.name: block.channels for block in model.blocks},
+        "default_blocks": list(model.default_blocks),
+        "sets": [
+            {
+                "set": str(u.key),
+                "fzs": u.fzs,
+                "retries": u.retries,
+                "bytes": u.bytes,
+                "completed": u.completed,
+            }
+            for u in sets
+        ],
+    }
+
+
+def _blocks(row: dict[str, Any]) -> str:
+    """Each block with its channels; three and more of a layer that are alike in one, since a layer has up to 36."""
+
+    def kind(item: tuple[str, int]) -> tuple[str, str]:
+        name, channels = item
+        return name.split(".")[0], f"{channels}{'' if name in row['default_blocks'] else ', only by name'}"
+
+    parts = []
+    for (_, text), alike in groupby(row["blocks"].items(), kind):
+        names = [name for name, _ in alike]
+        if len(names) > 2:
+            parts.append(f"{names[0]} to {names[-1]} ({text} each)")
+        else:
+            parts += [f"{name} ({text})" for name in names]
+    return "  ".join(parts)

@@ -6,6 +6,7 @@ About ten minutes on one CPU core.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -16,8 +17,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from streamscope.core.model.demo import CLASSES, dataset, weights_path
+from streamscope.core.engine.network import load_network
+from streamscope.core.model.demo import CLASSES, dataset, description_path, weights_path
 from streamscope.core.model.demo.network import MEAN, STD, build
+from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
 
 SEED = 20240705
 """Of the training images and of everything random in training."""
@@ -87,7 +90,7 @@ def train() -> nn.Module:
 
 
 def write(net: nn.Module, accuracy: float, path: Path) -> None:
-    """Writes the weights to `path` and what they came from to the JSON beside it."""
+    """Writes the weights to `path`, and beside it what they came from and the model's description."""
     state = {k: v.contiguous() for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
     path.write_bytes(save(state))
     about = {
@@ -100,6 +103,16 @@ def write(net: nn.Module, accuracy: float, path: Path) -> None:
         "epochs": EPOCHS,
     }
     path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
+    write_description(path)
+
+
+def write_description(path: Path) -> None:
+    """Describes the weights in `path` in the file beside it, for the app to open the demo without loading them."""
+    described = {
+        "spec": f"{DEMO_MODEL} {hashlib.sha256(path.read_bytes()).hexdigest()}",
+        "model": load_network(ModelSpec(DEMO_MODEL, path), "cpu").info.to_json(),
+    }
+    description_path(path).write_text(json.dumps(described, separators=(",", ":")) + "\n")
 
 
 def main() -> None:

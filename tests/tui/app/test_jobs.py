@@ -9,6 +9,7 @@ import pytest
 
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request
+from streamscope.core.model.demo import weights_path
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, Store, create_job, job_states
@@ -177,14 +178,17 @@ async def test_weights_that_cannot_be_read_are_said_and_q_quits(tmp_path: Path) 
         await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
         screen = app.screen
         assert isinstance(screen, LoadingScreen)
-        await until(pilot, lambda: screen.text.startswith("reading the weights"))
+        reading = f"reading the weights of {weights}: 8 blocks of 1,920 channels in all …"
+        await until(pilot, lambda: screen.text == reading)
         await until(pilot, lambda: screen.text.startswith(f"{weights} is not a checkpoint"), 120)
         await pilot.press("q")
     assert app.return_code == 0
 
 
 async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its_rows(tmp_path: Path) -> None:
-    given = options(tmp_path, spec=ModelSpec("demo"), device="cpu")
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(weights_path().read_bytes())
+    given = options(tmp_path, spec=ModelSpec("demo", weights), device="cpu")
     app = StreamscopeApp(given, Store.open(given.cache), Graphics("half"), given.spec.text)
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)

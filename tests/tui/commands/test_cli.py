@@ -17,6 +17,7 @@ from PIL import Image
 
 from streamscope.core.engine.network import load_network
 from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
 from streamscope.core.store import FINISHED, Marks, Store, create_job, job_state, marks_folder, open_job
@@ -246,6 +247,29 @@ def test_models_lists_what_is_known_and_stored(run):
     assert demo["sets"][0]["fzs"] == 18
     assert any(row["model"] == "resnet152" for row in rows)
     assert "18 FZs" in run("models")[1]
+
+
+def test_models_lists_blocks_before_any_weights_were_read(tmp_path, capsys, no_network):
+    arguments = ["models", "--cache", str(tmp_path / "cache")]
+    assert main([*arguments, "--json"]) == 0
+    rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["resnet50"]["fingerprint"], rows["resnet50"]["input_size"]) == (None, 224)
+    assert rows["resnet50"]["blocks"]["4.2"] == 2048
+    assert "1.0" not in rows["resnet50"]["default_blocks"]
+    assert rows["demo"]["fingerprint"] == bundled_description(ModelSpec("demo").text).fingerprint
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("resnet152 ")]
+    assert "1.0 (256, only by name)  1.1 (256)  1.2 (256)  2.0 to 2.7 (512 each)  3.0 to 3.35 (1024 each)  " in line
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_the_demo_has_not_is_said_on_an_empty_store_without_loading_it(tmp_path, capsys, no_network):
+    for command in ("table", "compute"):
+        assert main([command, "--model", "demo", "--block", "9.9", "--cache", str(tmp_path / "cache")]) == 2
+        assert "unknown block '9.9'; demo has 1.0, 1.1" in capsys.readouterr().err
+    assert main(["table", "--model", "demo", "--cache", str(tmp_path / "cache")]) == 1
+    assert "nothing is stored of demo in" in capsys.readouterr().err
 
 
 def test_cache_info_and_verify_on_an_intact_store(run):
