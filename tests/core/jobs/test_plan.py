@@ -130,9 +130,10 @@ def test_leases_differ_between_ranges_tensors_and_retries(info):
     assert Task("fz", "1.1", "in", (0,), 0).lease(info, KEY) == Task("fz", "1.0", "out", (0,), 0).lease(info, KEY)
 
 
-def test_a_request_survives_its_json(info):
+def test_a_request_survives_being_a_stored_job(info):
     request = _request(info, blocks=("2.0",), channels={"2.0": [1, 2]})
-    assert Request.from_json(info, request.to_json(), 99) == request
+    spec = JobSpec.from_json(request.job_spec(ModelSpec("demo"), batch=request.batch).to_json())
+    assert Request.of_job(info, spec, 99) == request
 
 
 @pytest.mark.parametrize(
