@@ -9,11 +9,12 @@ import torch
 from streamscope.core.analysis.nulls import SHAM_TRANSFORMS
 from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import ModelInfo, Tensor
-from streamscope.core.reading.responses import Version, Watch, compute_fz_responses
+from streamscope.core.reading.responses import Version, compute_fz_responses
 from streamscope.core.reading.tuning import reflect
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import SHAMS
 from streamscope.core.table.assemble import NEEDED
+from streamscope.core.watch import Watch
 
 
 def flip(images: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,8 @@ from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, Task, missing, missing_fzs, step_cost
 from streamscope.core.model.blocks import Block, Field, ModelInfo, Target
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store import Store
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import JobSpec, Store
 
 KEY = SetKey(Recipe(steps=8))
 CHANNELS = 6
