@@ -18,7 +18,7 @@ from streamscope.tui.app.job_actions import ended
 from streamscope.tui.data.job_control import Workers
 from streamscope.tui.screens.dialogs.base import Choice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
-from streamscope.tui.screens.jobs import JobsScreen, memory
+from streamscope.tui.screens.jobs import JobsScreen, memory, what
 from tests.support.app_driver import (
     channels_screen,
     job_line,
@@ -197,6 +197,17 @@ async def test_a_job_of_another_model_names_it_in_the_list_and_where_one_is_stop
         await pilot.press("escape", "S")
         assert isinstance(app.screen, Choice)
         await until(pilot, lambda: bool(lines(screen_text(app), *words)))
+
+
+def test_a_job_of_the_model_shown_is_not_named_whichever_path_to_its_weights_was_given(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    paths = tmp_path / "weights.pth", tmp_path / "link" / "weights.pth"
+    for of_job, of_app in (paths, paths[::-1]):
+        state = job_state(store, create_job(store, JobSpec("resnet18", of_job, blocks=("2.1",)), queued=True))
+        assert what(state, ModelSpec("resnet18", of_app)).startswith("2.1  auto on ")
+        assert what(state, ModelSpec("resnet18")).startswith("resnet18 weights.pth  2.1  auto on ")
 
 
 def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path) -> None:
