@@ -13,11 +13,11 @@ from scipy import stats
 
 from streamscope.core.bench.lucent import Unaliased, check_lucent_device, render_lucent
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import Watch
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.reading.activations import BlockReader
+from streamscope.core.watch import Watch
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from streamscope.core.engine.optimiser import channel_generator
 from streamscope.core.engine.precision import step_dtype
 from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
 from streamscope.core.engine.visualize import visualize
-from streamscope.core.jobs.work import batches_at_once
+from streamscope.core.jobs.batch_loop import batches_at_once
 from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe
 

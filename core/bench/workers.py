@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.tasks import commit_task
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.spec import DEMO_MODEL
 from streamscope.core.processes import WORKER, module_command
-from streamscope.core.store import Store, create_job, job_state, read_log
+from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log
+from streamscope.core.store.jobs.events import BatchDone
 
 STORED = 64
 """FZs in the batch whose storing is timed."""
@@ -47,15 +50,20 @@ def measure_workers(counts: Sequence[int] = (1, 2), steps: int = 112, device: st
 
 def _rate(root: Path, devices: Sequence[str], steps: int) -> float:
     store = Store.open(root, create=True)
-    where = {"devices": list(devices)} if len(devices) > 1 else {"device": devices[0]}
-    job = create_job(store, {"model": "demo", "steps": steps, **where})
+    spec = JobSpec(DEMO_MODEL, steps=steps)
+    several = len(devices) > 1
+    job = create_job(store, replace(spec, devices=tuple(devices)) if several else replace(spec, device=devices[0]))
     command = module_command(WORKER, "run", "--cache", str(root), "--job", job.id)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise StreamscopeError(f"a job on {', '.join(devices)} failed: {job_state(store, job).message}")
-    batches = [event for event in read_log(job)[0] if event["event"] == "fz"]
-    began = min(event["time"] - event["seconds"] for event in batches)
-    return float(steps * sum(event["count"] for event in batches) / (max(e["time"] for e in batches) - began))
+    batches = [
+        (line.time, line.event)
+        for line in read_log(job)[0]
+        if isinstance(line.event, BatchDone) and line.event.kind == "fz"
+    ]
+    began = min(time - event.seconds for time, event in batches)
+    return steps * sum(event.count for _, event in batches) / (max(time for time, _ in batches) - began)
 
 
 def _stored(root: Path) -> float:

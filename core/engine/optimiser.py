@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +19,7 @@ from streamscope.core.engine.transforms.random import ConeTransform, Draws, draw
 from streamscope.core.engine.whole_map import WholeMap
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Capture, Objective, Recipe
+from streamscope.core.watch import Watch
 
 SAMPLES = 32
 """How often an FZ's activation is read during its optimisation; the last sample is at the end."""
@@ -28,9 +29,6 @@ NO_GRADIENT, NON_FINITE, NEVER_POSITIVE = "no gradient", "non-finite", "never po
 LARGEST_MAP = 32 * 2**20
 """Bytes of the largest map of the images that pass together on a CPU. glibc asks the system for anything larger anew at
 every step, page by page: 3.1 `block` took 7 % longer in one pass of 16 images than in two of 8."""
-
-Watch = Callable[[int, int], None]
-"""Called with steps done and steps in all. What it raises (a stop, say) ends the optimisation."""
 
 
 @dataclass(frozen=True)

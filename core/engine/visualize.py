@@ -9,9 +9,10 @@ import torch
 
 from streamscope.core.engine.converging import ConvergingOptimiser
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import FZBatch, Optimiser, Watch
+from streamscope.core.engine.optimiser import FZBatch, Optimiser
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Capture, Objective, Recipe
+from streamscope.core.watch import Watch
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
 

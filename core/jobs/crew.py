@@ -5,7 +5,6 @@ A process that dies leaves the others working: its leases are free at once, so t
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import subprocess
@@ -13,16 +12,26 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import IO, Any
+from dataclasses import dataclass, field, replace
+from typing import IO
 
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request
-from streamscope.core.jobs.progress import COUNTS, Progress
-from streamscope.core.jobs.work import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Tell, check_space
+from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Run, Tell
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.processes import WORKER, module_command
 from streamscope.core.store import Job, Store
+from streamscope.core.store.jobs.events import (
+    BatchDone,
+    Counts,
+    DeviceMemory,
+    Event,
+    JobProgressed,
+    ProblemOccurred,
+    ProcessEnded,
+    Report,
+    read_event,
+)
 from streamscope.core.store.leases import stale_leases
 
 PATIENCE = 30.0
@@ -42,26 +51,25 @@ class Member:
     def stop_requested(self) -> bool:
         return self.job.stop_requested()
 
-    def heartbeat(self, **progress: Any) -> None: ...
+    def heartbeat(self, report: Report, device: str = "", device_memory: DeviceMemory | None = None) -> None: ...
 
-    def log(self, event: dict[str, Any]) -> None: ...
+    def log(self, event: Event) -> None: ...
 
 
 @dataclass
 class _Worker:
     device: str
     process: subprocess.Popen[str]
-    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0.0))
+    counts: Counts = field(default_factory=Counts)
     message: str = ""
-    last: dict[str, Any] | None = None
-    """Its last word: how its work ended. None for one that died."""
+    last: ProcessEnded | None = None
+    """Its last word; None for one that died."""
     stderr: str = ""
-    device_memory: dict[str, Any] = field(default_factory=dict)
-    """Bytes in use and in all of its device, on CUDA."""
+    device_memory: DeviceMemory = field(default_factory=dict)
 
 
-class Crew:
-    """Runs a job on several devices of this machine, as `streamscope.core.jobs.work.JobRun` does on one."""
+class Crew(Run):
+    """Does a job on several devices of this machine, a process each: `streamscope.core.jobs.batch_loop` on one."""
 
     def __init__(
         self,
@@ -73,35 +81,27 @@ class Crew:
         threads: int,
         tell: Tell,
     ) -> None:
-        self.store, self.job, self.info, self.request, self.devices = store, job, info, request, devices
-        self.fzset = store.set(info, request.key, create=True)
-        self.problems: list[str] = []
-        self.progress = Progress.of(info, self.fzset, request)
+        super().__init__(store, job, info, request, tell)
+        self.devices = tuple(devices)
         self._threads = threads
-        self._tell = tell
         self._workers: list[_Worker] = []
-        self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self._events: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
         """What the processes say; None when one has closed its output, which is when it ended."""
 
     def run(self) -> None:
-        """Raises JobStoppedError when asked to stop, StreamscopeError when every process failed or died."""
-        check_space(self.store, self.fzset, self.request)
-        absent = self.progress.total - self.progress.present
-        self._say({"event": "started", **self.request.to_json(), "missing": absent, "devices": list(self.devices)})
+        self.begin(self.devices)
         try:
             self._workers = [self._start(device) for device in self.devices]
             self._follow()
         finally:
             self._dismiss()
-        words = [worker.last for worker in self._workers if worker.last is not None]
-        if any(last["state"] == "stopped" for last in words):
+        if any(worker.last is not None and worker.last.state == "stopped" for worker in self._workers):
             raise JobStoppedError
         left = next(Plan(self.info, self.fzset, self.request).tasks(), None)
         if left is None:
             # What went wrong in one process, another has done.
             self.problems.clear()
-            self.progress.completed()
-            self.fzset.mark_completed(self.job.id)
+            self.complete()
         elif not self.problems:
             raise StreamscopeError("every worker process ended before all was done")
 
@@ -128,8 +128,8 @@ class Crew:
 
     def _listen(self, worker: _Worker, lines: IO[str]) -> None:
         for line in lines:
-            with suppress(ValueError):
-                self._events.put((worker, json.loads(line)))
+            if (event := read_event(line)) is not None:
+                self._events.put((worker, event))
         self._events.put((worker, None))
 
     def _follow(self) -> None:
@@ -151,36 +151,41 @@ class Crew:
                 self._report()
         self._report()
 
-    def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
-        kind = event.get("event")
-        if kind == "progress":
-            worker.counts, worker.message = event["counts"], event["message"]
-            worker.device_memory = event.get("device_memory") or {}
-        elif kind == "ended":
-            worker.last = event
-        elif kind == "problem":
-            self._problem(event["message"])
-        elif kind in ("fz", "measure"):
-            self._say({**event, "device": worker.device})
+    def _heard(self, worker: _Worker, event: Event) -> None:
+        match event:
+            case JobProgressed():
+                worker.message, worker.device_memory = event.report.message, event.device_memory
+                worker.counts = event.counts or worker.counts
+            case ProcessEnded():
+                worker.last = event
+            case ProblemOccurred(message):
+                self.problem(message)
+            case BatchDone():
+                self.say(replace(event, device=worker.device))
 
     def _ended(self, worker: _Worker) -> None:
         code = worker.process.wait()
-        worker.counts["inside"] = 0.0
+        worker.counts = replace(worker.counts, inside=0.0)
         if worker.last is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             detail = f": {worker.stderr}" if worker.stderr else ""
-            self._problem(f"the worker process on {worker.device} {how}{detail}; its batches are left to the others")
-        elif worker.last["state"] == "failed":
-            self._problem(f"{worker.device}: {worker.last['message']}")
+            self.problem(f"the worker process on {worker.device} {how}{detail}; its batches are left to the others")
+        elif worker.last.state == "failed":
+            self.problem(f"{worker.device}: {worker.last.message}")
+
+    def problem(self, line: str) -> None:
+        """Once, however many processes say it."""
+        if line not in self.problems:
+            super().problem(line)
 
     def _report(self) -> None:
-        self.progress.take(worker.counts for worker in self._workers)
-        inside = sum(worker.counts["inside"] for worker in self._workers)
+        self.tally.take(worker.counts for worker in self._workers)
+        inside = sum(worker.counts.inside for worker in self._workers)
         at_work = [worker for worker in self._workers if worker.process.poll() is None]
-        report = self.progress.report("; ".join(f"{w.device} {w.message}" for w in at_work if w.message), inside)
+        report = self.tally.report("; ".join(f"{w.device} {w.message}" for w in at_work if w.message), inside)
         memory = {name: used for worker in at_work for name, used in worker.device_memory.items()}
-        self.job.heartbeat(**report, device=", ".join(self.devices), **({"device_memory": memory} if memory else {}))
-        self._tell({"event": "progress", **report})
+        self.job.heartbeat(report, ", ".join(self.devices), memory)
+        self._tell(JobProgressed(report))
 
     def _dismiss(self) -> None:
         """Whoever still works is asked to leave, and killed when it does not."""
@@ -199,15 +204,6 @@ class Crew:
         for lease in stale_leases(self.store.root, self.job.id):
             with suppress(OSError):
                 lease.unlink(missing_ok=True)
-
-    def _problem(self, line: str) -> None:
-        if line not in self.problems:
-            self.problems.append(line)
-            self._say({"event": "problem", "message": line})
-
-    def _say(self, event: dict[str, Any]) -> None:
-        self.job.log(event)
-        self._tell(event)
 
 
 def _keep_last_line(worker: _Worker, lines: IO[str]) -> None:

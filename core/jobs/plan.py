@@ -1,19 +1,20 @@
-"""What is missing of what was asked for, cut into independent batches, most needed first. Never imports torch."""
+"""What is missing of a request, cut into independent batches, most needed first. Never imports torch."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from streamscope.core.errors import UsageError
 from streamscope.core.measures.criteria import is_undefined
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Target, Tensor, pick_blocks
-from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store import FZSet
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import FZSet, JobSpec
 
 RETRIES = 2
 """How often FZs of an undefined row are optimised again, each time with the next seed (design, section 2)."""
@@ -21,9 +22,10 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Request:
-    """What a job is asked for: the FZs of some tensors and channels of some blocks, measured, in one set.
+    """The FZs of some tensors and channels of some blocks, measured, in one set: checked against a network.
 
-    `channels` gives each block's channels where not all are wanted; `batch` is the width of the fixed channel ranges.
+    A `JobSpec` is what becomes one: it may leave to the network and the device what is settled here. `channels` gives
+    each block's channels where not all are wanted; `batch` is the width of the fixed channel ranges.
     """
 
     key: SetKey
@@ -60,31 +62,24 @@ class Request:
     def channels_of(self, info: ModelInfo, block: str) -> tuple[int, ...]:
         return self.channels.get(block, tuple(range(info.block(block).channels)))
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "recipe": self.key.recipe.to_json(),
-            "steps": self.key.recipe.steps,
-            "seed": self.key.seed,
-            "capture": self.key.capture,
-            "objective": self.key.objective,
-            "blocks": list(self.blocks),
-            "tensors": list(self.tensors),
-            "batch": self.batch,
-            "channels": {block: list(channels) for block, channels in self.channels.items()},
-        }
-
     @classmethod
-    def from_json(cls, info: ModelInfo, data: Mapping[str, Any], batch: int) -> Request:
-        """A job's `asked`; `batch` is used where it names none. Raises UsageError."""
-        recipe = Recipe.from_json(data["recipe"]) if data.get("recipe") else info.recipe(data.get("steps"))
-        key = SetKey(recipe, data.get("seed") or 0, data.get("capture") or "exact", data.get("objective") or "neuron")
-        return cls.of(
-            info,
-            key,
-            data.get("blocks") or (),
-            data.get("tensors") or TENSORS,
-            data.get("batch") or batch,
-            data.get("channels") or {},
+    def of_job(cls, info: ModelInfo, spec: JobSpec, batch: int) -> Request:
+        """What a job requests of its model; `batch` is used where its spec names none. Raises UsageError."""
+        recipe = spec.recipe or info.recipe(spec.steps)
+        key = SetKey(recipe, spec.seed, spec.capture, spec.objective)
+        return cls.of(info, key, spec.blocks, spec.tensors or TENSORS, spec.batch or batch, spec.channels)
+
+    def job_spec(
+        self,
+        model: ModelSpec,
+        device: str = "auto",
+        devices: Iterable[str] = (),
+        scheduler: str | None = None,
+        batch: int | None = None,
+    ) -> JobSpec:
+        """The job that does this; unless `batch` is given, its worker chooses one that suits its device."""
+        return JobSpec.of_set(
+            model, self.key, self.blocks, self.tensors, self.channels, device, devices, scheduler, batch
         )
 
 
@@ -94,7 +89,7 @@ class Task(NamedTuple):
     A tuple, like a row: planning a large set makes tens of thousands, and frozen dataclasses take thrice as long.
     """
 
-    kind: str
+    kind: Literal["fz", "measure"]
     block: str
     tensor: Tensor
     channels: tuple[int, ...]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from streamscope.core.jobs.plan import Request, Task, missing_fzs, step_cost, wanted_fzs
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import FZSet
-
-COUNTS = ("spent", "inside", "again", "done", "steps")
-"""What one of several processes at a job says of itself."""
+from streamscope.core.store.jobs.events import Counts, Report
 
 
 @dataclass
-class Progress:
-    """Of one job, as one process knows it; `counts` of several processes at one job add up."""
+class Tally:
+    """What is done of one job, as one process knows it; `counts` of several processes at one job add up."""
 
     total: int
-    """FZs asked for."""
+    """FZs requested."""
     present: int
     """Those that were stored when it began."""
     cost: float
@@ -33,7 +30,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, info: ModelInfo, fzset: FZSet, request: Request) -> Progress:
+    def of(cls, info: ModelInfo, fzset: FZSet, request: Request) -> Tally:
         absent = missing_fzs(info, fzset, request)
         steps = request.key.recipe.steps
         total = sum(len(channels) for channels in wanted_fzs(info, request).values())
@@ -41,7 +38,7 @@ class Progress:
         return cls(total, total - sum(len(channels) for channels in absent.values()), cost)
 
     def finished(self, task: Task, info: ModelInfo, steps: int) -> None:
-        """A batch of FZs is stored. What is done again for an undefined row was not asked for, so it does not count."""
+        """A batch of FZs is stored. What is done again for an undefined row was not requested, so it does not count."""
         if task.kind == "fz" and task.retry:
             self.again += image_cost(task, info) * steps
         elif task.kind == "fz":
@@ -49,36 +46,36 @@ class Progress:
             self.done += len(task.channels)
 
     def completed(self) -> None:
-        """All that was asked for is stored, whoever made it."""
+        """All that was requested is stored, whoever made it."""
         self.done, self.spent = self.total - self.present, self.cost
 
-    def counts(self, inside: float = 0.0) -> dict[str, float]:
+    def counts(self, inside: float = 0.0) -> Counts:
         """What one process has done; `inside` is the cost already spent within the batches that are under way."""
-        return dict(zip(COUNTS, (self.spent, inside, self.again, self.done, self.steps), strict=True))
+        return Counts(self.spent, inside, self.again, self.done, self.steps)
 
-    def take(self, counts: Iterable[Mapping[str, float]]) -> None:
+    def take(self, counts: Iterable[Counts]) -> None:
         """Sets what is done to what all processes at the job together have."""
         parts = list(counts)
-        self.spent = sum(part["spent"] for part in parts)
-        self.again = sum(part["again"] for part in parts)
-        self.done = int(sum(part["done"] for part in parts))
-        self.steps = sum(part["steps"] for part in parts)
+        self.spent = sum(part.spent for part in parts)
+        self.again = sum(part.again for part in parts)
+        self.done = int(sum(part.done for part in parts))
+        self.steps = sum(part.steps for part in parts)
 
-    def report(self, message: str, inside: float = 0.0, again: float = 0.0) -> dict[str, Any]:
+    def report(self, message: str, inside: float = 0.0, again: float = 0.0) -> Report:
         """`inside` and `again` are what is spent within the batches under way, first ones and those done again."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         spent = self.spent + inside
         worked = spent + self.again + again
         eta = (self.cost - spent) * elapsed / worked if worked > 0 else None
-        return {
-            "done": min(self.present + self.done, self.total),
-            "total": self.total,
-            "share": min(1.0, spent / self.cost) if self.cost else 1.0,
-            "rate": self.steps / elapsed,
-            "unit": "image-steps",
-            "eta": max(0.0, eta) if eta is not None else None,
-            "message": message,
-        }
+        return Report(
+            done=min(self.present + self.done, self.total),
+            total=self.total,
+            share=min(1.0, spent / self.cost) if self.cost else 1.0,
+            rate=self.steps / elapsed,
+            unit="image-steps",
+            eta=max(0.0, eta) if eta is not None else None,
+            message=message,
+        )
 
 
 def image_cost(task: Task, info: ModelInfo) -> float:

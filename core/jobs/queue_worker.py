@@ -19,6 +19,7 @@ from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.jobs.priority import give_way
 from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, lease_of, waiting
 from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.jobs.events import Report
 
 RENEW_SECONDS = 10.0
 """Well within the time after which a lease is anybody's."""
@@ -67,7 +68,7 @@ def work_off(store: Store, device: str, run: Callable[[Store, Job], object], end
             while (jobs := waiting(store, device)) and not ending.is_set():
                 job = jobs[0].job
                 if job == last:
-                    raise StoreError(f"job {job.id} could not be begun twice; see {job.folder / 'stderr.txt'}")
+                    raise StoreError(f"job {job.id} failed to start twice; see {job.errors}")
                 run(store, job)
                 last = job if job_state(store, job).state == "queued" else None
                 done += 1
@@ -85,11 +86,11 @@ def _renew(leases: Leases, left: Event) -> None:
 
 def _run(store: Store, job: Job) -> None:
     """One job; what it writes about what went wrong lands in its own folder."""
-    job.heartbeat(message="starting: torch is imported")
+    job.heartbeat(Report(message="starting: importing torch"))
     # It takes seconds: a process that finds the queue taken ends before that.
     from streamscope.core.jobs.worker import run_job
 
-    with open(job.folder / "stderr.txt", "ab") as errors:
+    with open(job.errors, "ab") as errors:
         os.dup2(errors.fileno(), sys.stderr.fileno())
     try:
         run_job(store, job, lambda event: None)

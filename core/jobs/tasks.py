@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 
 from streamscope import __version__
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import Watch
 from streamscope.core.engine.precision import step_dtype
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.plan import Task
 from streamscope.core.model.blocks import ModelInfo, Tensor
 from streamscope.core.reading.activations import BlockReader, Scale, scale_down, scale_up
 from streamscope.core.store import FZSet
+from streamscope.core.store.jobs.events import BatchDone
+from streamscope.core.watch import Watch
 
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""
@@ -29,10 +29,10 @@ SCALINGS: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
 
 @dataclass(frozen=True)
 class Computed:
-    """What a task gave, as the files of its batch, and the event that describes it."""
+    """What a task gave, as the files of its batch, and the event that says so once they are stored."""
 
     files: dict[str, bytes]
-    event: dict[str, Any]
+    event: BatchDone
 
 
 def compute_task(
@@ -52,14 +52,14 @@ def compute_task(
     target = network.info.target(task.block, task.tensor)
     key = fzset.key
     flagged: dict[str, int] = {}
-    spent: dict[str, float] = {}
+    mean_steps: float | None = None
     if task.kind == "fz":
         seed = key.seed + task.retry
         batch = visualize(network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective)
         device_free()
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
         if key.recipe.plateau is not None:
-            spent = {"mean_steps": sum(batch.steps) / len(batch.steps)}
+            mean_steps = sum(batch.steps) / len(batch.steps)
         made = (batch.images, batch.activation, batch.trace, batch.flags, provenance(network))
         files = fzset.fz_files(target, batch.channels, *made, task.retry)
     else:
@@ -69,17 +69,17 @@ def compute_task(
         scaled = None if scaling is None else reader.read(given, scaling)
         device_free()
         files = fzset.measure_files(task.block, task.tensor, task.channels, plain, scaled, task.retry)
-    event = {
-        "event": task.kind,
-        "block": task.block,
-        "tensor": task.tensor,
-        "retry": task.retry,
-        "count": len(task.channels),
-        **({"flagged": flagged} if flagged else {}),
-        **spent,
-        "channels": [task.channels[0], task.channels[-1]],
-        "seconds": round(time.monotonic() - started, 2),
-    }
+    event = BatchDone(
+        kind=task.kind,
+        block=task.block,
+        tensor=task.tensor,
+        retry=task.retry,
+        count=len(task.channels),
+        channels=(task.channels[0], task.channels[-1]),
+        seconds=round(time.monotonic() - started, 2),
+        flagged=flagged,
+        mean_steps=mean_steps,
+    )
     return Computed(files, event)
 
 
@@ -116,10 +116,3 @@ def default_batch(info: ModelInfo, device: torch.device, free: float | None = No
     image = 5 * 3 * side * (side // 2 + 1) * 2 * 4 + 40 * 64 * (side // 2) ** 2 * 4
     fitting = max(8, int(0.7 * free / image))
     return min(128, 1 << (fitting.bit_length() - 1))
-
-
-def run_task(network: Network, fzset: FZSet, task: Task) -> dict[str, Any]:
-    """Computes a task and stores what it gave; returns the event that describes it. Raises StoreError."""
-    computed = compute_task(network, fzset, task)
-    commit_task(fzset, task, computed.files)
-    return computed.event

@@ -1,4 +1,6 @@
-"""A process that loads a network and works: describes it, or does a job of the store. Speaks JSON lines on stdout.
+"""The worker process: loads a network, then describes it or does a job of the store. Prints its events as JSON lines.
+
+It only chooses who does the job; how batches are done is in `batch_loop`, what is the same everywhere in `run`.
 
 describe --cache DIR --model NAME [--weights FILE]
 run --cache DIR --job ID
@@ -8,14 +10,13 @@ join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a cre
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from streamscope.core.engine.allocator import keep_freed_memory
 from streamscope.core.errors import StreamscopeError
@@ -24,20 +25,22 @@ from streamscope.core.jobs.priority import keep_niceness
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, Store, open_job
+from streamscope.core.store.jobs.events import (
+    DownloadProgressed,
+    Event,
+    JobEnded,
+    LastWord,
+    ModelRegistered,
+    ProcessEnded,
+    ProcessFailed,
+    Report,
+    write_event,
+)
+from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:
     from streamscope.core.engine.network import Network
-    from streamscope.core.jobs.progress import Progress
-    from streamscope.core.jobs.work import Tell
-
-
-class Run(Protocol):
-    """Whatever does a job to its end; it raises what ends the whole job, and keeps what went wrong in one batch."""
-
-    problems: list[str]
-    progress: Progress
-
-    def run(self) -> None: ...
+    from streamscope.core.jobs.run import Run, Tell
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         store = Store.open(given.cache, create=True)
         if given.command == "describe":
             info = register_model(store, ModelSpec(given.model, given.weights), progress=_download_progress)
-            tell({"event": "model", "fingerprint": info.fingerprint})
+            tell(ModelRegistered(info.fingerprint))
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if given.command == "join":
@@ -69,12 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
             return join_job(store, job, given.device, given.batch, given.threads)
         return run_job(store, open_job(store.root / "jobs" / given.job), tell)
     except StreamscopeError as error:
-        tell({"event": "error", "message": str(error)})
+        tell(ProcessFailed(str(error)))
         print(error, file=sys.stderr)
         return error.exit_code
 
 
-def register_model(store: Store, spec: ModelSpec, progress: Callable[[int, int], None] | None = None) -> ModelInfo:
+def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None) -> ModelInfo:
     """Loads a model on the CPU and notes in the store what it is. Raises StreamscopeError."""
     from streamscope.core.engine.network import load_network
 
@@ -84,14 +87,14 @@ def register_model(store: Store, spec: ModelSpec, progress: Callable[[int, int],
     return network.info
 
 
-def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], network: Network | None = None) -> int:
-    """Does a job to its end and says in its folder how it ended; 0 when all that was asked for is stored.
+def run_job(store: Store, job: Job, tell: Tell, network: Network | None = None) -> int:
+    """Does a job to its end and says in its folder how it ended; 0 when all that it requests is stored.
 
     `network` spares loading what the caller has loaded for this job.
     """
-    from streamscope.core.jobs.work import JobStoppedError
+    from streamscope.core.jobs.run import JobStoppedError
 
-    run = None
+    run: Run | None = None
     keep_freed_memory()
     try:
         run = _open_run(store, job, tell, network)
@@ -110,36 +113,35 @@ def run_job(store: Store, job: Job, tell: Callable[[dict[str, Any]], None], netw
 
 
 def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Run:
-    """Whoever does a job, by what was asked for: a cluster, a process a device, or this process."""
+    """Whoever does a job, by its spec: a cluster, a process a device, or this process."""
     from streamscope.core.engine.network import load_network
+    from streamscope.core.jobs.batch_loop import LocalRun
     from streamscope.core.jobs.devices import shared_batch, threads_each, worker_devices
     from streamscope.core.jobs.tasks import default_batch
-    from streamscope.core.jobs.work import JobRun
 
-    asked = job.asked
-    spec = spec_of(asked)
-    scheduler = asked.get("scheduler")
-    devices = ("cpu",) if scheduler else worker_devices(asked.get("device") or "auto", asked.get("devices") or ())
+    spec = job.spec
+    model = spec.model_spec
+    devices = ("cpu",) if spec.scheduler else worker_devices(spec.device, spec.devices)
     if network is None:
-        job.heartbeat(message="loading the weights")
-        network = load_network(spec, devices[0] if len(devices) == 1 else "cpu", _download_progress)
+        job.heartbeat(Report(message="loading the weights"))
+        network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
-    store.remember(spec.text, network.info.fingerprint)
-    if scheduler:
+    store.remember(model.text, network.info.fingerprint)
+    if spec.scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run
         except ModuleNotFoundError as error:
             raise StreamscopeError(
                 f"a cluster needs Dask, which is not installed ({error.name}); install streamscope[cluster]"
             ) from error
-        return open_cluster_run(store, job, network, scheduler, tell)
+        return open_cluster_run(store, job, network, spec.scheduler, tell)
     if len(devices) > 1:
         from streamscope.core.jobs.crew import Crew
 
-        request = Request.from_json(network.info, asked, shared_batch(network.info, devices))
+        request = Request.of_job(network.info, spec, shared_batch(network.info, devices))
         return Crew(store, job, network.info, request, devices, threads_each(devices), tell)
-    request = Request.from_json(network.info, asked, default_batch(network.info, network.device))
-    return JobRun(store, job, network, request, tell)
+    request = Request.of_job(network.info, spec, default_batch(network.info, network.device))
+    return LocalRun(store, job, network, request, tell)
 
 
 def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> int:
@@ -147,51 +149,46 @@ def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> i
     import torch
 
     from streamscope.core.engine.network import load_network
+    from streamscope.core.jobs.batch_loop import LocalRun
     from streamscope.core.jobs.crew import Member
-    from streamscope.core.jobs.work import JobRun, JobStoppedError
+    from streamscope.core.jobs.run import JobStoppedError
 
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
-        network = load_network(spec_of(job.asked), device)
+        network = load_network(job.spec.model_spec, device)
         if network.device.type == "cuda":
             torch.cuda.set_device(network.device)
-        request = Request.from_json(network.info, {**job.asked, "batch": batch}, batch)
-        run = JobRun(store, Member(job), network, request, tell)
+        request = Request.of_job(network.info, replace(job.spec, batch=batch), batch)
+        run = LocalRun(store, Member(job), network, request, tell)
         leave = partial(run.halt, JobStoppedError())
         threading.Thread(target=lambda: (sys.stdin.read(), leave()), daemon=True).start()
         run.run()
     except (JobStoppedError, KeyboardInterrupt):
-        tell({"event": "ended", "state": "stopped", "message": ""})
+        tell(ProcessEnded("stopped"))
         return 1
     except StreamscopeError as error:
-        tell({"event": "ended", "state": "failed", "message": str(error)})
+        tell(ProcessEnded("failed", str(error)))
         return 1
-    tell({"event": "ended", "state": "done", "message": ""})
+    tell(ProcessEnded("done"))
     return 0
 
 
-def spec_of(asked: Mapping[str, Any]) -> ModelSpec:
-    """The model that a job is for."""
-    return ModelSpec(asked["model"], Path(asked["weights"]) if asked.get("weights") else None)
-
-
-def _end(job: Job, run: Any, tell: Callable[[dict[str, Any]], None], state: Any, message: str) -> int:
-    report = run.progress.report(message) if run is not None and hasattr(run, "progress") else {}
-    report.pop("message", None)
-    event = {"event": state, "message": message, **report}
-    job.finish(state, message, **report)
+def _end(job: Job, run: Run | None, tell: Tell, state: LastWord, message: str) -> int:
+    report = run.tally.report(message) if run is not None else None
+    event = JobEnded(state, message, report)
+    job.finish(state, message, report)
     tell(event)
     job.log(event)
     return 0 if state == "done" else 1
 
 
-def tell(event: dict[str, Any]) -> None:
-    print(json.dumps(event), flush=True)
+def tell(event: Event) -> None:
+    print(write_event(event), flush=True)
 
 
 def _download_progress(done: int, total: int) -> None:
-    tell({"event": "download", "done": done, "total": total})
+    tell(DownloadProgressed(done, total))
 
 
 def _raise_interrupt(*_: object) -> None:

@@ -57,6 +57,11 @@ def check_weights_file(path: Path) -> os.stat_result:
     return status
 
 
+def canonical_path(weights: Path) -> Path:
+    """The one path that a file of weights is stored and compared by: absolute, through no symbolic link."""
+    return Path(os.path.realpath(weights))
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A model by name, with its default weights or those of a file.
@@ -94,7 +99,7 @@ class ModelSpec:
         """
         if self.weights is not None:
             status = check_weights_file(self.weights)
-            return f"{self.name} {self.weights.resolve()} {status.st_size} {status.st_mtime_ns}"
+            return f"{self.name} {canonical_path(self.weights)} {status.st_size} {status.st_mtime_ns}"
         if self.untrained_seed is not None:
             return f"{self.name} initial weights"
         if self.name == DEMO_MODEL:

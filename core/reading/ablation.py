@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,12 +24,10 @@ from streamscope.core.model.demo import CLASSES
 from streamscope.core.model.spec import DEMO_MODEL
 from streamscope.core.model.stream import read_block, scores_after
 from streamscope.core.store.ablations import Ablation
+from streamscope.core.watch import Watch
 
 BATCH = 64
 """Images decoded and passed through the network together."""
-
-Watch = Callable[[int, int], None]
-"""Called with images done and images in all, each counted once a zoom and once for the means."""
 
 
 def class_names(model: str) -> tuple[str, ...]:
@@ -42,7 +40,8 @@ def class_names(model: str) -> tuple[str, ...]:
 def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch | None = None) -> Ablation:
     """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated.
 
-    Images that cannot be read are left out and named. Raises UsageError for a request or a folder that makes no sense.
+    Images that cannot be read are left out and named. `watch` counts images, each once a zoom and once for the means.
+    Raises UsageError for a request or a folder that makes no sense.
     """
     asked.check(network.info)
     started = time.monotonic()

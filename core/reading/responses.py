@@ -16,14 +16,13 @@ from streamscope.core.reading.activations import CHUNK, BlockReader
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import commit_responses, missing_responses, response_folder
 from streamscope.core.table.assemble import NEEDED
+from streamscope.core.watch import Watch
 
 BATCH = 64
 """Channels committed together: what a killed run may lose."""
 
 Version = Callable[[torch.Tensor], torch.Tensor]
 """Alters images (n, 3, side, side) in 0..1; same shape out."""
-Watch = Callable[[int, int], None]
-"""Called with channels done and channels in all."""
 
 
 def compute_fz_responses(

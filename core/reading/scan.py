@@ -25,6 +25,7 @@ from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.store import Leases, Scan, Store, free_bytes
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
 from streamscope.core.store.usage import remove_leftovers
+from streamscope.core.watch import PhaseWatch
 
 BATCH = {"cpu": 32, "cuda": 256}
 """Images a forward pass, by kind of device."""
@@ -33,8 +34,6 @@ BEAT_SECONDS = 10.0
 SPARE_BYTES = 16 * 2**20
 """Room for whatever is small."""
 
-Watch = Callable[[int, int, str], None]
-"""Told how many of how many are done, and of what."""
 Scale = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -65,7 +64,7 @@ def scan_images(
     folder: Path,
     images: Sequence[ImagePath],
     workers: int | None = None,
-    watch: Watch = lambda done, total, what: None,
+    watch: PhaseWatch = lambda done, total, what: None,
 ) -> Scan:
     """Does what is missing of the scan of `images` (of `find_images(folder)`); returns it whole.
 
@@ -88,7 +87,7 @@ def scan_images(
     return draft.scan()
 
 
-def _work(network: Network, draft: Draft, workers: int, watch: Watch, store: Store) -> None:
+def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store: Store) -> None:
     remove_leftovers(store, draft.path)
     draft.create()
     missing = [] if draft.has_result else draft.missing()
@@ -103,7 +102,7 @@ def _work(network: Network, draft: Draft, workers: int, watch: Watch, store: Sto
     draft.finish()
 
 
-def _beating(leases: Leases, watch: Watch) -> Watch:
+def _beating(leases: Leases, watch: PhaseWatch) -> PhaseWatch:
     last = time.monotonic()
 
     def beat(done: int, total: int, what: str) -> None:
@@ -130,7 +129,7 @@ def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
 
 
 def _read_chunks(
-    reader: CentreReader, draft: Draft, missing: Sequence[range], decoders: Decoders, watch: Watch
+    reader: CentreReader, draft: Draft, missing: Sequence[range], decoders: Decoders, watch: PhaseWatch
 ) -> None:
     total = len(draft.images)
     done = total - sum(map(len, missing))
@@ -170,7 +169,7 @@ def _joined(draft: Draft, parts: Sequence[Mapping[str, NDArray[np.float32]]]) ->
     return {block.name: np.empty((0, len(READ), block.channels), np.float32) for block in draft.info.blocks}
 
 
-def _robust(reader: CentreReader, scan: Scan, decoders: Decoders, watch: Watch) -> dict[str, RobustMeasures]:
+def _robust(reader: CentreReader, scan: Scan, decoders: Decoders, watch: PhaseWatch) -> dict[str, RobustMeasures]:
     """M and the criteria by MEIs: forward passes over the scaled images that are an MEI of any channel only."""
     names = [block.name for block in scan.info.blocks]
     meis = {tensor: {name: scan.extremes(name, tensor).top for name in names} for tensor in ("in", "block")}

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 
 from streamscope.core.analysis.nulls import SHAM_TRANSFORMS
 from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import ModelInfo, Tensor
-from streamscope.core.model.recipe import SetKey
-from streamscope.core.model.spec import ModelSpec
-from streamscope.core.reading.responses import Version, Watch, compute_fz_responses
+from streamscope.core.reading.responses import Version, compute_fz_responses
 from streamscope.core.reading.tuning import reflect
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import SHAMS
 from streamscope.core.table.assemble import NEEDED
+from streamscope.core.watch import Watch
 
 
 def flip(images: torch.Tensor) -> torch.Tensor:
@@ -49,19 +46,3 @@ def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | Non
     """
     versions = {on: sham_versions(network.info, block, on) for on in NEEDED}
     return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)
-
-
-def job_asked(spec: ModelSpec, device: str, key: SetKey, channels: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """What a job is asked for that makes, in the set of `key`, the FZs which verdicts on channels of blocks need."""
-    return {
-        "model": spec.name,
-        "weights": str(spec.weights.resolve()) if spec.weights else None,
-        "device": device,
-        "recipe": key.recipe.to_json(),
-        "steps": key.recipe.steps,
-        "seed": key.seed,
-        "capture": key.capture,
-        "blocks": list(channels),
-        "tensors": list(NEEDED),
-        "channels": {block: list(picked) for block, picked in channels.items()},
-    }

@@ -13,11 +13,12 @@ from streamscope.core.engine.network import Network
 from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.reading.activations import CHUNK, BlockReader
-from streamscope.core.reading.responses import Version, Watch, batches, compute_fz_responses, describe, responses
+from streamscope.core.reading.responses import Version, batches, compute_fz_responses, describe, responses
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import CURVES, commit_responses, response_folder
 from streamscope.core.table.assemble import NEEDED
+from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:
     from streamscope.core.store.scans.scan import Scan

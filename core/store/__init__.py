@@ -10,12 +10,15 @@ from streamscope.core.store.jobs.job import (
     create_job,
     job_state,
     job_states,
+    last_words,
     open_job,
     read_log,
     remove_finished,
     request_stop,
 )
 from streamscope.core.store.jobs.queue import device_queue, hold, in_turn, lease_of, move, queue_of, requeue, waiting
+from streamscope.core.store.jobs.spec import JobSpec
+from streamscope.core.store.jobs.watch import JobWatch
 from streamscope.core.store.leases import Leases
 from streamscope.core.store.marks.journal import Marks, marks_folder
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
@@ -36,7 +39,9 @@ __all__ = [
     "FZRecord",
     "FZSet",
     "Job",
+    "JobSpec",
     "JobState",
+    "JobWatch",
     "Judgement",
     "Leases",
     "Marks",
@@ -60,6 +65,7 @@ __all__ = [
     "in_turn",
     "job_state",
     "job_states",
+    "last_words",
     "lease_of",
     "marks_folder",
     "move",

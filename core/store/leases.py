@@ -28,7 +28,7 @@ class _Lease:
     owner: Owner | None
     modified: float
     holder: str = ""
-    """Who asked for it: the `owner` of a `Leases`."""
+    """The `owner` of the `Leases` that took it."""
 
 
 class Leases:
@@ -43,7 +43,7 @@ class Leases:
         self.owner = owner
         self._clock = FolderClock(self.folder)
         self._held: dict[str, str] = {}
-        # A worker renews from its heartbeat's thread while it claims and releases in another.
+        # Any thread of a run may renew what the run holds while another claims or releases.
         self._lock = threading.Lock()
 
     @property

@@ -204,13 +204,13 @@ def check(outcome: Outcome, options: AppOptions, app: StreamscopeApp) -> None:
     assert said[kept[0]].note == KEPT_BECAUSE
     assert said[doubtful[-1]].note == DOUBTED_BECAUSE
     assert outcome.seen == len(outcome.verdicts)
-    more, seed = (state.job.asked for state in job_states(app.store)[-2:])
-    for asked in (more, seed):
-        assert asked["channels"] == {doubtful[0][0]: sorted(channel for _, channel in doubtful)}
+    more, seed = (state.job.spec for state in job_states(app.store)[-2:])
+    for spec in (more, seed):
+        assert spec.channels == {doubtful[0][0]: tuple(sorted(channel for _, channel in doubtful))}
     recipe, first = reading.key.recipe, reading.key.seed
-    assert (more["steps"], more["seed"]) == (2 * recipe.steps, first)
-    assert seed["steps"] == recipe.steps
-    assert seed["seed"] not in {key.seed for key in reading.sets if key.recipe == recipe}
+    assert (more.steps, more.seed) == (2 * recipe.steps, first)
+    assert seed.steps == recipe.steps
+    assert seed.seed not in {key.seed for key in reading.sets if key.recipe == recipe}
     text = Path(NOTE).read_text()
     assert [text.count(f"## {block} · {channel} ") for block, channel in kept] == [1] * len(kept)
     assert f"> {KEPT_BECAUSE}" in text

@@ -22,7 +22,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import architecture
 from streamscope.core.model.recipe import Capture, SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import FINISHED, JobState, Judgement, Marks, Store
+from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Marks, Store, last_words
 from streamscope.core.table.frame import with_marks
 from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Requests
@@ -32,7 +32,7 @@ from streamscope.tui.app.messages import JobsPolled, JudgementsChanged, ModelFou
 from streamscope.tui.app.session import Memory, Session, remembered, started_with
 from streamscope.tui.app.settings import Allowed, Settings, read_settings, settings_path
 from streamscope.tui.app.themes import ON_DARK, ON_LIGHT, THEMES
-from streamscope.tui.data.job_control import JobWatch, Workers, describe, last_words, room_left
+from streamscope.tui.data.job_control import Workers, describe, room_left
 from streamscope.tui.data.marking import Judged, Judgements, Marking, MarkingThread
 from streamscope.tui.data.pictures import Library
 from streamscope.tui.data.store_reader import Reading, StoreReader, Wanted

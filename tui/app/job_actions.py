@@ -16,11 +16,11 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import ACTIVE, FINISHED, Job, JobState, Store, hold, move, queue_of, request_stop, requeue
 from streamscope.core.store.files.owner import this_process
 from streamscope.tui.data.store_reader import Reading
-from streamscope.tui.forms.compute import Form, asked, request_of
+from streamscope.tui.forms.compute import ComputeForm, request_of
 from streamscope.tui.screens.channels import ChannelsScreen, set_name
 from streamscope.tui.screens.dialogs.base import Choice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
-from streamscope.tui.screens.jobs import is_of, what
+from streamscope.tui.screens.jobs import what
 from streamscope.tui.table.arrangement import Key, channels_by_block
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class JobRequests:
         seed = next(n for n in range(len(alike) + 2) if n not in alike and n != reading.key.seed)
         self._ask_chosen(screen, reading, seed=str(seed))
 
-    def _form(self, screen: ChannelsScreen, reading: Reading) -> Form:
-        return Form(
+    def _form(self, screen: ChannelsScreen, reading: Reading) -> ComputeForm:
+        return ComputeForm(
             blocks=screen.arrangement.block or "all",
             tensors="in,block,out",
             channels="filtered" if screen.arrangement.filter else "all",
@@ -89,19 +89,21 @@ class JobRequests:
         form = replace(self._form(screen, reading), blocks=",".join(by_block(keys)) or "all", channels="chosen")
         self._ask(screen, reading, replace(form, **changes), keys)
 
-    def _ask(self, screen: ChannelsScreen, reading: Reading, form: Form, chosen: Sequence[Key] | None = None) -> None:
+    def _ask(
+        self, screen: ChannelsScreen, reading: Reading, form: ComputeForm, chosen: Sequence[Key] | None = None
+    ) -> None:
         options = self._app.options
         words = scopes(screen, screen.table.meant if chosen is None else chosen)
         ask = partial(request_of, info=reading.info, shown=reading.key, scopes=words)
 
-        def check(form: Form) -> str:
+        def check(form: ComputeForm) -> str:
             request = ask(form)
             count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
             return f"{count} FZs; stored ones are kept{_new_set(request, reading)}"
 
         store, one_at_a_time = Store(options.cache), Lock()
 
-        def count(form: Form) -> str:
+        def count(form: ComputeForm) -> str:
             request = ask(form)
             with one_at_a_time:
                 absent = missing_fzs(reading.info, store.set(reading.info, request.key), request)
@@ -110,14 +112,16 @@ class JobRequests:
                 return f"nothing is missing: all {wanted} FZs are stored"
             return f"{missing} of {wanted} FZs are missing{_new_set(request, reading)}"
 
-        def answered(form: Form | None) -> None:
+        def answered(form: ComputeForm | None) -> None:
             if form is None:
                 return
             request = ask(form)
             other = request.key not in reading.sets
 
             def start() -> None:
-                self._app.job_workers.start(Store.open(options.cache, create=True), asked(request, options.spec, form))
+                self._app.job_workers.start(
+                    Store.open(options.cache, create=True), form.job_spec(request, options.spec)
+                )
 
             def started() -> None:
                 waits = any(state.state == "running" for state in self._app.jobs.values())
@@ -212,10 +216,10 @@ class JobRequests:
 def ended(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
     """What is said of a job that ended while the set `shown` is looked at."""
     said = f"job {state.state}" if state.state != "stopped" else "job stopped; what is missing can be computed later"
-    if state.state != "done" or not is_of(state.job.asked, own):
+    if state.state != "done" or not state.job.spec.is_of(own):
         return said
     try:
-        key = Request.from_json(info, state.job.asked, 1).key
+        key = Request.of_job(info, state.job.spec, 1).key
     except UsageError:
         return said
     return said if key == shown or key.objective != "neuron" else f"{said}; o opens its set, {set_name(key)}"

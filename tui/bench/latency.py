@@ -18,7 +18,7 @@ import numpy as np
 from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
-from streamscope.core.store import FZSet, Store, job_state, request_stop
+from streamscope.core.store import FZSet, Job, JobSpec, Store, job_state, request_stop
 from streamscope.tui.bench.app_start import app_start, first_look
 
 ROWS = 15_000
@@ -110,7 +110,7 @@ async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: 
         if busy:
             job = Workers().start(other, _demo_job(device))
             stack.callback(request_stop, job)
-            await _until(lambda: _beats(job.folder), 300.0)
+            await _until(lambda: _computes(other, job), 300.0)
         await _until(shown)
         for place in range(keys):
             # Somebody who looks at each channel, to and fro in the block that has pictures.
@@ -196,17 +196,14 @@ async def _until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -
         await asyncio.sleep(0.001)
 
 
-def _beats(folder: Path) -> bool:
-    """Whether a job's worker computes: it is past loading the weights."""
-    try:
-        return '"rate"' in (folder / "heartbeat.json").read_text()
-    except OSError:
-        return False
+def _computes(store: Store, job: Job) -> bool:
+    """Whether a job's worker is past loading the weights."""
+    return job_state(store, job).rate is not None
 
 
-def _demo_job(device: str) -> dict[str, Any]:
+def _demo_job(device: str) -> JobSpec:
     """More of the demo model than the measurement lasts."""
-    return {"model": DEMO_MODEL, "weights": None, "device": device, "steps": 100_000}
+    return JobSpec(DEMO_MODEL, device=device, steps=100_000)
 
 
 def _model(rows: int) -> ModelInfo:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -20,9 +19,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred
+from streamscope.core.watch import PhaseWatch, Watch
+
 
 @contextmanager
-def download_progress(text: str) -> Iterator[Callable[[int, int], None] | None]:
+def download_progress(text: str) -> Iterator[Watch | None]:
     """A callback for bytes done and in all; the bar appears with the first of them."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -41,7 +43,7 @@ def download_progress(text: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def count_progress(text: str, unit: str) -> Iterator[Callable[[int, int], None] | None]:
+def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
     """A callback for things done and in all, called `unit`; None where there is no terminal to draw on."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -60,7 +62,7 @@ def count_progress(text: str, unit: str) -> Iterator[Callable[[int, int], None] 
 
 
 @contextmanager
-def phase_progress() -> Iterator[Callable[[int, int, str], None]]:
+def phase_progress() -> Iterator[PhaseWatch]:
     """A receiver for how many of how many are done, and of what: a bar that starts anew with every other thing."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -92,7 +94,7 @@ def phase_progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def job_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
+def job_progress() -> Iterator[Callable[[Event], None]]:
     """A receiver for a job's events that draws its bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -109,18 +111,19 @@ def job_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading the weights", total=1.0, fzs="", rate="", eta="")
 
-        def receive(event: dict[str, Any]) -> None:
-            if event["event"] == "problem":
-                progress.console.print(f"streamscope: {event['message']}", markup=False, highlight=False)
-            if event["event"] == "progress":
-                progress.update(
-                    task,
-                    completed=event["share"],
-                    description=event["message"],
-                    fzs=f"{event['done']}/{event['total']} FZs",
-                    rate=f"{event['rate']:,.0f} steps/s",
-                    eta=f"ETA {duration(event['eta'])}" if event["eta"] is not None else "",
-                )
+        def receive(event: Event) -> None:
+            match event:
+                case ProblemOccurred(message):
+                    progress.console.print(f"streamscope: {message}", markup=False, highlight=False)
+                case JobProgressed(report=report):
+                    progress.update(
+                        task,
+                        completed=report.share,
+                        description=report.message,
+                        fzs=f"{report.done}/{report.total} FZs",
+                        rate=f"{report.rate or 0.0:,.0f} steps/s",
+                        eta=f"ETA {duration(report.eta)}" if report.eta is not None else "",
+                    )
 
         yield receive
 

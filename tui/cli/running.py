@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from streamscope.core.store import Store, create_job
+from streamscope.core.store import JobSpec, Store, create_job
+from streamscope.core.store.jobs.events import Event, JobEnded, ProblemOccurred, write_event
 from streamscope.tui.cli.progress import job_progress
 
 if TYPE_CHECKING:
     from streamscope.core.engine.network import Network
 
 
-def run_visibly(store: Store, asked: dict[str, Any], network: Network | None, as_json: bool = False) -> int:
+def run_visibly(store: Store, spec: JobSpec, network: Network | None, as_json: bool = False) -> int:
     """Creates a job of the store and does it to its end; returns its exit code.
 
     Problems become lines on stderr; with `as_json` every event is a line on stdout. `network` spares loading what the
@@ -23,18 +23,19 @@ def run_visibly(store: Store, asked: dict[str, Any], network: Network | None, as
     """
     from streamscope.core.jobs.worker import run_job
 
-    job = create_job(store, asked)
+    job = create_job(store, spec)
     # A polite kill ends like Ctrl-C: leases are given back and the job says that it was stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     problems: list[str] = []
     with job_progress() as draw:
 
-        def tell(event: dict[str, Any]) -> None:
+        def tell(event: Event) -> None:
             draw(event)
-            if event["event"] in ("problem", "failed", "stopped"):
-                problems.append(event["message"])
+            match event:
+                case ProblemOccurred(message) | JobEnded("failed" | "stopped", message):
+                    problems.append(message)
             if as_json:
-                click.echo(json.dumps(event))
+                click.echo(write_event(event))
 
         code = run_job(store, job, tell, network)
     for line in dict.fromkeys(problems):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.model.spec import ModelSpec
@@ -16,16 +14,17 @@ from streamscope.core.processes import QUEUE_WORKER, WORKER, module_command
 from streamscope.core.store import (
     FINISHED,
     Job,
+    JobSpec,
     JobState,
     Store,
     create_job,
     free_bytes,
     in_turn,
-    job_state,
-    open_job,
+    last_words,
     queue_of,
 )
 from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.jobs.events import DownloadProgressed, ModelRegistered, ProcessFailed, read_event
 
 
 def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
@@ -49,15 +48,15 @@ async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], obje
     try:
         assert process.stdout is not None
         async for line in process.stdout:
-            event = _event(line)
-            if event is None:
-                last = line.decode(errors="replace").strip() or last
-            elif event.get("event") == "model":
-                return str(event["fingerprint"])
-            elif event.get("event") == "error":
-                raise StreamscopeError(str(event.get("message")))
-            elif event.get("event") == "download":
-                tell(int(event.get("done") or 0), int(event.get("total") or 0))
+            match read_event(line):
+                case ModelRegistered(fingerprint):
+                    return fingerprint
+                case ProcessFailed(message):
+                    raise StreamscopeError(message)
+                case DownloadProgressed(done, total):
+                    tell(done, total)
+                case None:
+                    last = line.decode(errors="replace").strip() or last
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -75,9 +74,9 @@ class Workers:
     def __contains__(self, job: Job) -> bool:
         return job.id in self._started
 
-    def start(self, store: Store, asked: Mapping[str, Any]) -> Job:
+    def start(self, store: Store, spec: JobSpec) -> Job:
         """Put a job into its device's queue, and see that somebody works it off. Raises StoreError."""
-        job = create_job(store, dict(asked), queued=True)
+        job = create_job(store, spec, queued=True)
         self.see_to(store, job)
         return job
 
@@ -91,7 +90,7 @@ class Workers:
             raise StoreError(f"job {job.id} waits for a device of {host}; resume it there")
         command = module_command(QUEUE_WORKER, "--cache", str(store.root), "--device", device)
         try:
-            with open(job.folder / "stderr.txt", "ab") as errors:
+            with open(job.errors, "ab") as errors:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -123,64 +122,9 @@ class Workers:
                 self.see_to(store, in_turn(behind)[0].job)
 
 
-class JobWatch:
-    """The jobs of a store, polled: a finished one is read again only when it was taken up again."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._folder = store.root / "jobs"
-        self._finished: dict[str, tuple[float | None, JobState]] = {}
-
-    def poll(self) -> list[JobState]:
-        """Every job, oldest first; unreadable ones are skipped."""
-        try:
-            names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith("."))
-        except OSError:
-            return []
-        found = []
-        for name in names:
-            folder = self._folder / name
-            beaten = _modified(folder / "heartbeat.json")
-            known = self._finished.get(name)
-            state = known[1] if known is not None and known[0] == beaten else None
-            if state is None:
-                with suppress(StoreError):
-                    state = job_state(self._store, open_job(folder))
-            if state is None:
-                continue
-            if state.state in FINISHED and beaten is not None:
-                self._finished[name] = (beaten, state)
-            found.append(state)
-        return found
-
-
 def room_left(cache: Path) -> int | None:
     """Bytes free on a cache's disk; None where that cannot be told."""
     try:
         return free_bytes(cache)
     except OSError:
         return None
-
-
-def _modified(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
-
-
-def last_words(state: JobState) -> str:
-    """The last line that a job's process wrote about what went wrong, else what it said last; maybe ""."""
-    try:
-        lines = (state.job.folder / "stderr.txt").read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else state.message
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None

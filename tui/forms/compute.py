@@ -1,24 +1,24 @@
-"""From what was written in the compute dialog to what a job is asked for; the same checks as the command line's."""
+"""From what was written in the compute dialog to a request; the same checks as the command line's."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request
 from streamscope.core.model.blocks import TENSORS, ModelInfo, parse_channels, pick_blocks
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import JobSpec
 
 SCOPES = ("all", "marked", "keep", "reject", "unsure", "filtered", "visible", "chosen")
 """Words for channels; anything else is ranges such as 0-31,108."""
 
 
 @dataclass(frozen=True)
-class Form:
+class ComputeForm:
     """The compute dialog as written."""
 
     blocks: str
@@ -27,6 +27,10 @@ class Form:
     steps: str
     seed: str
     device: str = "auto"
+
+    def job_spec(self, request: Request, model: ModelSpec) -> JobSpec:
+        """The job that does `request`, which came of this form; its worker chooses the batch."""
+        return request.job_spec(model, self.device.strip() or "auto")
 
 
 def whole_number(text: str, name: str) -> int:
@@ -56,16 +60,16 @@ def parse_blocks(text: str, info: ModelInfo) -> list[str]:
     return [block.name for block in pick_blocks(info, named)]
 
 
-def key_of(form: Form, shown: SetKey) -> SetKey:
+def key_of(form: ComputeForm, shown: SetKey) -> SetKey:
     """The set that the form's job would add to: that which is shown, but for steps and seed. Raises UsageError."""
     recipe = replace(shown.recipe, steps=whole_number(form.steps, "steps"))
     return replace(shown, recipe=recipe, seed=whole_number(form.seed, "seed"))
 
 
 def request_of(
-    form: Form, info: ModelInfo, shown: SetKey, scopes: Mapping[str, Mapping[str, Sequence[int]]]
+    form: ComputeForm, info: ModelInfo, shown: SetKey, scopes: Mapping[str, Mapping[str, Sequence[int]]]
 ) -> Request:
-    """What the form asks for beside the set `shown`; `scopes` gives the channels by block that each word stands for.
+    """What the form requests beside the set `shown`; `scopes` gives the channels by block that each word stands for.
 
     Raises UsageError.
     """
@@ -81,10 +85,3 @@ def request_of(
     elif word != "all":
         channels = {block: parse_channels(form.channels, info.block(block).channels) for block in blocks}
     return Request.of(info, key_of(form, shown), blocks, tensors, 1, channels)
-
-
-def asked(request: Request, spec: ModelSpec, form: Form) -> dict[str, Any]:
-    """What to put into the job: the request, and what its worker loads; it decides on the batch by its device."""
-    weights = str(spec.weights.absolute()) if spec.weights else None
-    device = form.device.strip() or "auto"
-    return {**request.to_json(), "batch": None, "model": spec.name, "weights": weights, "device": device}

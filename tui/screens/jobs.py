@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -18,8 +17,7 @@ from textual.widgets.option_list import Option
 
 from streamscope.core.model.blocks import format_channels
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import ACTIVE, FINISHED, JobState, in_turn
-from streamscope.tui.data.job_control import last_words
+from streamscope.core.store import ACTIVE, FINISHED, JobSpec, JobState, in_turn, last_words
 from streamscope.tui.table.headings import DIM
 from streamscope.tui.widgets.status import SaidLine, duration
 
@@ -207,34 +205,26 @@ def memory(state: JobState) -> str:
 
 
 def what(state: JobState, own: ModelSpec) -> str:
-    """The blocks, channels, steps and seed that a job was asked for, and its model where it is not `own`."""
-    asked = state.job.asked
-    model = "" if is_of(asked, own) else f"{model_name(asked)}  "
-    blocks = " ".join(map(str, asked.get("blocks") or ())) or "all blocks"
-    channels = asked.get("channels") or {}
-    some = sum(len(found) for found in channels.values()) if isinstance(channels, dict) else 0
+    """The blocks, channels, steps and seed of a job, and its model where it is not `own`."""
+    spec = state.job.spec
+    model = "" if spec.is_of(own) else f"{model_name(spec)}  "
+    blocks = " ".join(spec.blocks) or "all blocks"
+    some = sum(map(len, spec.channels.values()))
     picked = f", {some} channel{'s' * (some != 1)}" if some else ""
-    steps = asked.get("steps")
-    seed = asked.get("seed")
-    recipe = f"  {steps} steps" if steps else ""
-    return f"{model}{blocks}{picked}{recipe}{f' seed {seed}' if seed else ''}  {state.device} on {state.job.host}"
+    recipe = f"  {spec.steps} steps" if spec.steps else ""
+    seed = f" seed {spec.seed}" if spec.seed else ""
+    return f"{model}{blocks}{picked}{recipe}{seed}  {state.device} on {state.job.host}"
 
 
-def is_of(asked: Mapping[str, Any], own: ModelSpec) -> bool:
-    """Whether a job is for the model that the app shows."""
-    weights = str(own.weights.absolute()) if own.weights else None
-    return (asked.get("model"), asked.get("weights") or None) == (own.name, weights)
-
-
-def model_name(asked: Mapping[str, Any]) -> str:
+def model_name(spec: JobSpec) -> str:
     """A job's model, with the file of its weights where they are not the usual ones."""
-    weights = f" {Path(str(asked['weights'])).name}" if asked.get("weights") else ""
-    return f"{asked.get('model') or 'unknown model'}{weights}"
+    weights = f" {spec.weights.name}" if spec.weights is not None else ""
+    return f"{spec.model or 'unknown model'}{weights}"
 
 
 def detail(state: JobState) -> Text:
     """All that is known of a job."""
-    asked = state.job.asked
+    spec = state.job.spec
     rows: list[tuple[str, str]] = [("job", f"{state.job.id}  {state.state}")]
     if state.message:
         rows.append(("says", state.message))
@@ -248,12 +238,12 @@ def detail(state: JobState) -> Text:
     if state.state in ACTIVE and (used := memory(state)):
         rows.append(("memory", used))
     rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))
-    rows.append(("model", model_name(asked)))
-    rows.append(("tensors", " ".join(map(str, asked.get("tensors") or ())) or "all"))
-    for block in map(str, asked.get("blocks") or ()):
-        channels = (asked.get("channels") or {}).get(block)
+    rows.append(("model", model_name(spec)))
+    rows.append(("tensors", " ".join(spec.tensors) or "all"))
+    for block in spec.blocks:
+        channels = spec.channels.get(block)
         rows.append((f"  {block}", format_channels(channels) if channels else "all channels"))
-    rows.append(("recipe", f"{asked.get('steps', '')} steps, seed {asked.get('seed', 0)}, {asked.get('capture', '')}"))
+    rows.append(("recipe", f"{spec.steps or ''} steps, seed {spec.seed}, {spec.capture}"))
     rows.append(("asked", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.job.started))))
     if state.updated is not None:
         rows.append(("heard of", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.updated))))

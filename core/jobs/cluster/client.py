@@ -1,4 +1,4 @@
-"""A job on a Dask cluster, seen from whoever asked for it: plans, holds the leases, submits, commits what comes."""
+"""A job on a Dask cluster, seen from the process that runs it: plans, holds the leases, submits, commits what comes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from distributed import Future
 
 from streamscope.core.engine.network import Network
-from streamscope.core.errors import DamageError, DiskFullError, StoreError, StreamscopeError
+from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.jobs.cluster.connection import Cluster, reason
 from streamscope.core.jobs.cluster.parcel import Order, Reply
 from streamscope.core.jobs.plan import Request, Task
-from streamscope.core.jobs.tasks import commit_task
-from streamscope.core.jobs.work import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Tell, Work, describe
+from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, LeasedRun, Tell, describe
 from streamscope.core.store import Job, Store
 from streamscope.core.store.files.atomic import read_checked, read_sums
+from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Report
 
 SETTLING_SECONDS = 90.0
 """How long what another machine wrote may stay invisible here: NFS shows a folder as it was for up to a minute."""
@@ -28,11 +28,11 @@ SETTLING_SECONDS = 90.0
 
 def open_cluster_run(store: Store, job: Job, network: Network, address: str, tell: Tell) -> ClusterRun:
     """Connects to a scheduler and waits for its workers. Raises StreamscopeError, JobStoppedError."""
-    job.heartbeat(message=f"connecting to {address}")
+    job.heartbeat(Report(message=f"connecting to {address}"))
     cluster = Cluster(address, network)
 
     def waiting() -> None:
-        job.heartbeat(message=f"waiting for workers at {address}")
+        job.heartbeat(Report(message=f"waiting for workers at {address}"))
         if job.stop_requested():
             raise JobStoppedError
 
@@ -40,19 +40,19 @@ def open_cluster_run(store: Store, job: Job, network: Network, address: str, tel
         while not cluster.threads():
             waiting()
             time.sleep(WAIT_SECONDS)
-        question = _order(store, job, Request.from_json(network.info, job.asked, 1), None)
+        question = _order(store, job, Request.of_job(network.info, job.spec, 1), None)
         kinds = cluster.ask(question, waiting)
-        request = Request.from_json(network.info, job.asked, min(kind.batch for kind in kinds))
+        request = Request.of_job(network.info, job.spec, min(kind.batch for kind in kinds))
         run = ClusterRun(store, job, network, request, tell, cluster, all(kind.shares_disk for kind in kinds))
-        run.say({"event": "cluster", "workers": [kind.device for kind in kinds], "shared_disk": run.shares_disk})
+        run.say(ClusterConnected(tuple(kind.device for kind in kinds), run.shares_disk))
         return run
     except BaseException:
         cluster.leave([])
         raise
 
 
-class ClusterRun(Work):
-    """Does a job on a cluster, as `streamscope.core.jobs.work.JobRun` does in this process.
+class ClusterRun(LeasedRun):
+    """Does a job on a cluster, as `streamscope.core.jobs.batch_loop.LocalRun` does in this process.
 
     Batches are claimed by leases of this process before they are submitted. A worker that shares the store's disk
     commits its batches itself; the others' come back as bytes and are committed here. A batch whose worker is lost is
@@ -75,11 +75,10 @@ class ClusterRun(Work):
         self._record = job
         self._cluster = cluster
         self._under_way: dict[Future, Order] = {}
-        self._settling: dict[Task, tuple[float, dict[str, Any]]] = {}
+        self._settling: dict[Task, tuple[float, BatchDone]] = {}
         """Committed elsewhere and not seen here yet: until when to wait, and the event."""
 
     def run(self) -> None:
-        """Raises JobStoppedError when asked to stop, StreamscopeError when the cluster or the store is lost."""
         try:
             self.begin()
             with self._cluster.hearing(topic_of(self._record), self._heard):
@@ -98,7 +97,7 @@ class ClusterRun(Work):
                 threads = self._cluster.threads()
                 # One for each thread, and one a worker in waiting, so that none is idle while a reply travels.
                 room = sum(threads.values()) + len(threads)
-                self.heartbeat(f"{len(self._under_way)} batches at {len(threads)} workers")
+                self.renew_or_stop(f"{len(self._under_way)} batches at {len(threads)} workers")
             left = True
             while len(self._under_way) < room:
                 task, left = self.claim()
@@ -134,10 +133,15 @@ class ClusterRun(Work):
             reply: Reply = pickle.loads(future.result())
             if reply.needs_images:
                 self._send(order, with_images=True)
-            elif reply.committed:
+                return
+            assert reply.event is not None
+            if reply.committed:
                 self._settling[task] = (time.monotonic() + SETTLING_SECONDS, reply.event)
-            else:
-                self._commit(task, reply)
+                return
+            try:
+                self.commit(task, reply.files or {}, reply.event)
+            finally:
+                self.release(task)
             return
         if future.status == "error":
             self.failed(task, StreamscopeError(f"{describe(task)}: {reason(future.exception())}"))
@@ -145,19 +149,6 @@ class ClusterRun(Work):
             # Lost, as when the last worker that held the network went: it is claimed and sent anew.
             self._cluster.ship_again()
         self.release(task)
-
-    def _commit(self, task: Task, reply: Reply) -> None:
-        try:
-            commit_task(self.fzset, task, reply.files or {})
-            if self.is_missing(task):
-                raise DamageError(f"{describe(task)}: what was written cannot be read back")
-            self.finished(task, reply.event)
-        except DiskFullError:
-            raise
-        except StreamscopeError as error:
-            self.failed(task, error)
-        finally:
-            self.release(task)
 
     def _settle(self) -> None:
         for task, (until, event) in list(self._settling.items()):
@@ -196,7 +187,7 @@ def _order(store: Store, job: Job, request: Request, task: Task | None) -> Order
     return Order(
         key=request.key,
         task=task,
-        device=job.asked.get("device") or "auto",
+        device=job.spec.device,
         root=os.path.abspath(store.root),
         job=job.id,
         topic=topic_of(job),

@@ -19,6 +19,7 @@ import streamscope
 from streamscope.core.jobs.plan import Task
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
+from streamscope.core.store.jobs.events import BatchDone
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Order:
 class Reply:
     """What came of an order: the batch's files, unless the worker `committed` them itself on a shared disk."""
 
-    event: dict[str, Any]
+    event: BatchDone | None
+    """None when it needs images."""
     files: dict[str, bytes] | None = None
     committed: bool = False
     needs_images: bool = False

@@ -7,7 +7,6 @@ import io
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +21,10 @@ from streamscope.core.engine.allocator import keep_freed_memory
 from streamscope.core.engine.network import Network, rebuild_network
 from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, WorkerKind, pack
 from streamscope.core.jobs.plan import Task
+from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
 from streamscope.core.jobs.tasks import commit_task, compute_task, default_batch
-from streamscope.core.jobs.work import BEAT_SECONDS, JobStoppedError
 from streamscope.core.store import Store
+from streamscope.core.watch import Watch
 
 _networks: dict[tuple[str, str], Network] = {}
 _loading = threading.Lock()
@@ -63,7 +63,7 @@ def _do(network: Network, order: Order, task: Task) -> Reply:
     fzset = Store(Path(order.root)).set(network.info, order.key)
     images = None if order.pngs is None else _images(order.pngs, task)
     if task.kind == "measure" and images is None and not shared:
-        return Reply({}, needs_images=True)
+        return Reply(None, needs_images=True)
     with _turn(str(network.device)):
         computed = compute_task(network, fzset, task, images, _watch(order))
     if shared:
@@ -86,7 +86,7 @@ def _images(pngs: dict[int, bytes], task: Task) -> NDArray[np.uint8]:
     return np.stack(found)
 
 
-def _watch(order: Order) -> Callable[[int, int], None]:
+def _watch(order: Order) -> Watch:
     """Tells the client how far a batch is, and leaves it once nobody wants it any more."""
     worker = get_worker()
     key = worker.get_current_task()

@@ -1,1 +1,1 @@
-"""Jobs as folders of the store: what is asked for, how far it is, whose turn it is."""
+"""Jobs as folders of the store: what each is to do, how far it is, what it says, whose turn it is."""

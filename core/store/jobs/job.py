@@ -1,4 +1,8 @@
-"""Jobs: what was asked, how far it got, what it said, and a way to stop it. Each is a folder that its worker writes."""
+"""A job is a folder of the store: its spec, how far it is, what it said, and a way to stop it.
+
+Whoever starts a job writes `job.json`; its worker writes the heartbeat, the log and what went wrong; anybody may add
+the files that pause or stop it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any, Literal
 
 import psutil
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.store.files.atomic import (
     discard,
     encode,
@@ -28,6 +32,19 @@ from streamscope.core.store.files.atomic import (
 )
 from streamscope.core.store.files.clock import FolderClock
 from streamscope.core.store.files.owner import Owner, is_dead, temporary_name, this_process
+from streamscope.core.store.jobs.events import (
+    LAST_WORDS,
+    DeviceMemory,
+    Event,
+    LastWord,
+    LoggedEvent,
+    Report,
+    decode_event,
+    decode_memory,
+    encode_event,
+    encode_memory,
+)
+from streamscope.core.store.jobs.spec import JobSpec
 from streamscope.core.store.store import Store
 
 State = Literal["queued", "running", "stopping", "paused", "done", "failed", "stopped", "dead"]
@@ -35,7 +52,8 @@ FINISHED: tuple[State, ...] = ("done", "failed", "stopped", "dead")
 ACTIVE: tuple[State, ...] = ("running", "stopping")
 PLACE, HOLD, STOP, BEAT = "place", "hold", "stop", "heartbeat.json"
 """Files of a job's folder: its place in a queue, that it is to pause, that it is to end, what its worker says."""
-_LAST_WORDS: dict[str, State] = {"done": "done", "failed": "failed", "stopped": "stopped"}
+SPEC, LOG, ERRORS = "job.json", "log.jsonl", "stderr.txt"
+"""And what it is to do, its events, what its process printed about what went wrong."""
 SILENT = 60.0
 """Seconds without a heartbeat, by the file system's clock, after which a job counts as dead."""
 MESSAGE_MAX = 500
@@ -44,41 +62,48 @@ MESSAGE_MAX = 500
 
 @dataclass(frozen=True)
 class Job:
-    """One job. `asked` is what its worker is to do; `host` and `pid` are of the process that asked."""
+    """One job. `host` and `pid` are of the process that started it."""
 
     id: str
     folder: Path
-    asked: dict[str, Any]
+    spec: JobSpec
     started: float
-    """When it was asked for, in seconds since 1970."""
+    """When it was started or queued, in seconds since 1970."""
     host: str
     pid: int
 
-    def heartbeat(self, **progress: Any) -> None:
-        """Says that the worker is alive and how far it is: done, total, rate (a second), unit, eta (s), message.
+    @property
+    def errors(self) -> Path:
+        """The file for what its process prints about what went wrong."""
+        return self.folder / ERRORS
+
+    def heartbeat(self, report: Report, device: str = "", device_memory: DeviceMemory | None = None) -> None:
+        """Says that the worker is alive, how far it is, and what it computes on; the memory of this process is added.
 
         What is not given is empty in the new state. A full disk does not stop it: the worker must be able to say so.
-        The memory of this process is added. Raises StoreError.
+        Raises StoreError.
         """
-        self._beat("running", {**progress, "memory": _own_memory()})
+        where: dict[str, Any] = {"device": device} if device else {}
+        if device_memory:
+            where["device_memory"] = encode_memory(device_memory)
+        self._beat("running", report.message, {**report.numbers(), **where, "memory": _own_memory()})
 
-    def finish(self, state: Literal["done", "failed", "stopped"], message: str = "", **progress: Any) -> None:
-        """The worker's last word."""
-        self._beat(state, {**progress, "message": message})
+    def finish(self, state: LastWord, message: str = "", report: Report | None = None) -> None:
+        """The worker's last word. Raises StoreError."""
+        self._beat(state, message, report.numbers() if report is not None else {})
 
-    def log(self, event: dict[str, Any]) -> None:
-        """Appends one JSON line, with the time. Raises StoreError, DiskFullError."""
-        line = (json.dumps({"time": time.time(), **event}) + "\n").encode()
-        append(self.folder / "log.jsonl", line)
+    def log(self, event: Event) -> None:
+        """Appends an event, with the time. Raises StoreError, DiskFullError."""
+        line = (json.dumps({"time": time.time(), **encode_event(event)}) + "\n").encode()
+        append(self.folder / LOG, line)
 
     def stop_requested(self) -> bool:
         """Whether its worker is to leave it, for good or until it is taken up again."""
         return (self.folder / STOP).exists() or (self.folder / HOLD).exists()
 
-    def _beat(self, state: str, progress: dict[str, Any]) -> None:
-        message = str(progress.get("message", ""))[:MESSAGE_MAX]
-        process = this_process().to_json()
-        content = encode({**progress, "message": message, "state": state, "time": time.time(), "process": process})
+    def _beat(self, state: str, message: str, more: dict[str, Any]) -> None:
+        process, message = this_process().to_json(), message[:MESSAGE_MAX]
+        content = encode({**more, "message": message, "state": state, "time": time.time(), "process": process})
         path = self.folder / BEAT
         temporary = self.folder / temporary_name()
         try:
@@ -111,16 +136,15 @@ class JobState:
     """When the worker was last heard of, in seconds since 1970."""
     worker: Owner | None = None
     device: str = ""
-    """What it computes on, as its worker says; before that what was asked for."""
+    """What it computes on, as its worker says; before that what its spec says."""
     memory: float | None = None
     """Bytes that its worker's process holds (resident), None where it has not said."""
-    device_memory: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Bytes in use, by whomever, and in all of each CUDA device it computes on, by the device's name."""
+    device_memory: DeviceMemory = field(default_factory=dict)
     place: float | None = None
     """Queued jobs of one device go by rising place; None for a job that was never in a queue."""
 
 
-def create_job(store: Store, asked: dict[str, Any], queued: bool = False) -> Job:
+def create_job(store: Store, spec: JobSpec, queued: bool = False) -> Job:
     """A new job in the store, to be worked on by whoever opens it, or in its turn when it is `queued`.
 
     Raises StoreError, DiskFullError.
@@ -134,7 +158,9 @@ def create_job(store: Store, asked: dict[str, Any], queued: bool = False) -> Job
     with writing(folder):
         try:
             temporary.mkdir()
-            write_new(temporary / "job.json", encode({"asked": asked, "started": started, "process": me.to_json()}))
+            # Version 0.2.0 opens the same stores: it looks for the spec under this key, with these keys in it.
+            content = {"asked": spec.to_json(), "started": started, "process": me.to_json()}
+            write_new(temporary / SPEC, encode(content))
             if queued:
                 write_new(temporary / PLACE, repr(started).encode())
             sync_folder(temporary)
@@ -143,41 +169,45 @@ def create_job(store: Store, asked: dict[str, Any], queued: bool = False) -> Job
             discard(temporary)
             raise
         sync_folder(folder.parent)
-    return Job(name, folder, asked, started, me.host, me.pid)
+    return Job(name, folder, spec, started, me.host, me.pid)
 
 
 def open_job(folder: Path) -> Job:
     """The job in a folder, for its worker. Raises StoreError when it is missing or damaged."""
     try:
-        data = json.loads((folder / "job.json").read_bytes())
+        data = json.loads((folder / SPEC).read_bytes())
         owner = Owner.from_json(data["process"])
         return Job(
             folder.name,
             folder,
-            dict(data["asked"]),
+            JobSpec.from_json(data["asked"]),
             float(data["started"]),
             owner.host if owner else "",
             owner.pid if owner else 0,
         )
     except OSError as error:
         raise StoreError(f"no job in {folder}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / 'job.json'} is damaged; remove that folder") from error
+    except (ValueError, KeyError, TypeError, StreamscopeError) as error:
+        raise StoreError(f"{folder / SPEC} is damaged; remove that folder") from error
 
 
 def job_states(store: Store) -> list[JobState]:
     """Every job of the store, oldest first; unreadable ones are skipped."""
-    folder = store.root / "jobs"
-    try:
-        names = [name for name in os.listdir(folder) if not name.startswith(".")]
-    except OSError:
-        return []
-    found = []
-    for name in names:
+    states = []
+    for folder in job_folders(store):
         with suppress(StoreError):
-            found.append(job_state(store, open_job(folder / name)))
+            states.append(job_state(store, open_job(folder)))
     # Names tell seconds apart only.
-    return sorted(found, key=lambda state: (state.job.started, state.job.id))
+    return sorted(states, key=lambda state: (state.job.started, state.job.id))
+
+
+def job_folders(store: Store) -> Iterator[Path]:
+    """Where the jobs of a store are, in no order; nothing when it has none."""
+    try:
+        names = os.listdir(store.root / "jobs")
+    except OSError:
+        return
+    yield from (store.root / "jobs" / name for name in names if not name.startswith("."))
 
 
 def job_state(store: Store, job: Job) -> JobState:
@@ -185,35 +215,36 @@ def job_state(store: Store, job: Job) -> JobState:
     beat, modified = _read_beat(job.folder / BEAT)
     stop, hold = (job.folder / STOP).exists(), (job.folder / HOLD).exists()
     place = _read_place(job.folder / PLACE)
-    device = str(job.asked.get("device") or "auto")
+    device = job.spec.device
     if beat is None:
         if place is not None:
             waiting: State = "stopped" if stop else "paused" if hold else "queued"
             return JobState(job, waiting, device=device, place=place)
-        if _is_silent(job.folder / "job.json", store.clock):
+        if _is_silent(job.folder / SPEC, store.clock):
             return JobState(job, "dead", message="no worker took it up", device=device)
         return JobState(job, "stopping" if stop or hold else "queued", device=device)
     worker = Owner.from_json(beat.get("process"))
-    state: State | None = _LAST_WORDS.get(str(beat.get("state")))
+    state: State | None = next((word for word in LAST_WORDS if word == beat.get("state")), None)
     if state is None:
         gone = (worker is not None and is_dead(worker)) or store.clock.age(modified) > SILENT
         state = "dead" if gone else "stopping" if stop or hold else "running"
     if state == "stopped" and hold and not stop:
         state = "paused"
+    report = Report.from_json(beat)
     return JobState(
         job,
         state,
-        done=int(_number(beat.get("done")) or 0),
-        total=int(_number(beat.get("total")) or 0),
-        rate=_number(beat.get("rate")),
-        unit=str(beat.get("unit") or ""),
-        eta=_number(beat.get("eta")),
-        message=str(beat.get("message") or ""),
+        done=report.done,
+        total=report.total,
+        rate=report.rate,
+        unit=report.unit,
+        eta=report.eta,
+        message=report.message,
         updated=_number(beat.get("time")),
         worker=worker,
         device=str(beat.get("device") or device),
         memory=_number(beat.get("memory")),
-        device_memory=_device_memory(beat.get("device_memory")),
+        device_memory=decode_memory(beat.get("device_memory")),
         place=place,
     )
 
@@ -224,13 +255,14 @@ def request_stop(job: Job) -> None:
         (job.folder / STOP).touch()
 
 
-def read_log(job: Job, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+def read_log(job: Job, offset: int = 0) -> tuple[list[LoggedEvent], int]:
     """Events logged since `offset`, and the offset to go on from.
 
-    A line that is still being written waits for the next call; a torn one is skipped.
+    A line that is still being written waits for the next call; one that is torn, or of a kind that this version does
+    not have, is skipped.
     """
     try:
-        with open(job.folder / "log.jsonl", "rb") as file:
+        with open(job.folder / LOG, "rb") as file:
             file.seek(offset)
             content = file.read()
     except OSError:
@@ -238,11 +270,20 @@ def read_log(job: Job, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     whole = content[: content.rfind(b"\n") + 1]
     events = []
     for line in whole.splitlines():
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict):
-                events.append(event)
+        with suppress(ValueError, KeyError, TypeError):
+            data = json.loads(line)
+            if (event := decode_event(data)) is not None:
+                events.append(LoggedEvent(float(data["time"]), event))
     return events, offset + len(whole)
+
+
+def last_words(state: JobState) -> str:
+    """The last line that a job's process wrote about what went wrong, else what it said last; maybe ""."""
+    try:
+        lines = state.job.errors.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else state.message
 
 
 def remove_finished(store: Store, dry_run: bool = False) -> list[JobState]:
@@ -310,15 +351,6 @@ def _is_silent(path: Path, clock: FolderClock) -> bool:
         return clock.age(path.stat().st_mtime) > SILENT
     except OSError:
         return True
-
-
-def _device_memory(value: Any) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name, pair in value.items() if isinstance(value, dict) else ():
-        used, total = map(_number, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
-        if used is not None and total is not None:
-            found[str(name)] = (used, total)
-    return found
 
 
 def _number(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""The queue of a device: jobs that wait their turn, in an order that outlives whoever asked for them.
+"""The queue of a device: jobs that wait their turn, in an order that outlives whoever queued them.
 
 A queued job is a folder with a file `place`; those of one host and device go by rising place. Whoever works the queue
 off holds its lease. A job is paused by a file `hold`, which its worker obeys as it does `stop`; what it has stored
@@ -26,8 +26,8 @@ def device_queue(device: str) -> str:
 
 
 def queue_of(job: Job) -> tuple[str, str]:
-    """(host, device) whose queue a job waits in. Devices are those of the machine where it was asked for."""
-    return job.host, device_queue(str(job.asked.get("device") or "auto"))
+    """(host, device) whose queue a job waits in. Devices are those of the machine where it was queued."""
+    return job.host, device_queue(job.spec.device)
 
 
 def lease_of(queue: tuple[str, str]) -> str:
@@ -38,8 +38,8 @@ def lease_of(queue: tuple[str, str]) -> str:
 def waiting(store: Store, device: str, host: str | None = None) -> list[JobState]:
     """The jobs queued for a device of a host (this one), next first."""
     queue = (this_process().host if host is None else host, device_queue(device))
-    found = [state for state in job_states(store) if state.state == "queued" and state.place is not None]
-    return in_turn(state for state in found if queue_of(state.job) == queue)
+    queued = [state for state in job_states(store) if state.state == "queued" and state.place is not None]
+    return in_turn(state for state in queued if queue_of(state.job) == queue)
 
 
 def in_turn(states: Iterable[JobState]) -> list[JobState]:

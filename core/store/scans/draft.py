@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ from streamscope.core.store.scans.scan import (
     rho_name,
     tensor_name,
 )
+from streamscope.core.watch import PhaseWatch
 
 CHUNKS = "chunks"
 ACTIVATIONS = "activations.safetensors"
@@ -72,8 +73,6 @@ BLOCK_BYTES = 16 * 2**20
 
 Activations = Mapping[str, NDArray[np.float32]]
 """By block: (images, 3, C), axis 1 = READ."""
-Watch = Callable[[int, int, str], None]
-"""Told how many of how many steps are done, and of what."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ class Draft:
         files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
         return write_folder(self._chunk(chunk), files)
 
-    def commit_result(self, provenance: Mapping[str, Any], watch: Watch) -> None:
+    def commit_result(self, provenance: Mapping[str, Any], watch: PhaseWatch) -> None:
         """Puts the chunks together, ranks and correlates, and commits all of it at once.
 
         Memory does not grow with the number of images, but for the ranks of one channel. Raises ImageError when no
@@ -239,7 +238,7 @@ class Draft:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
 
-    def _write_activations(self, folder: Path, rows: int, watch: Watch) -> None:
+    def _write_activations(self, folder: Path, rows: int, watch: PhaseWatch) -> None:
         """Column by column: all images of a channel lie together, which is how everything reads them."""
         files = {
             tensor_name(block.name, tensor): folder / activations_name(block.name, tensor)
@@ -277,7 +276,7 @@ class Draft:
         except OSError as error:
             raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
 
-    def _write_extremes(self, folder: Path, watch: Watch) -> None:
+    def _write_extremes(self, folder: Path, watch: PhaseWatch) -> None:
         targets = ranked_targets(self.info)
         for done, target in enumerate(targets, start=1):
             matrix = np.load(folder / activations_name(target.block, ranked_tensor(target)), mmap_mode="r")
@@ -291,7 +290,7 @@ class Draft:
             write_new(folder / extremes_name(target), safetensors.numpy.save(arrays))
             watch(done, len(targets), "finding the most and least exciting images")
 
-    def _write_rho(self, folder: Path, watch: Watch) -> None:
+    def _write_rho(self, folder: Path, watch: PhaseWatch) -> None:
         for done, block in enumerate(self.info.blocks, start=1):
             sides = (np.load(folder / activations_name(block.name, t), mmap_mode="r") for t in ("in", "block"))
             rho, p, n = inhibition_rho(*sides)

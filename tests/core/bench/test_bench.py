@@ -8,7 +8,7 @@ from streamscope.core.bench.quality import Quality
 from streamscope.core.bench.results import compare, differing_machine
 from streamscope.core.engine.network import load_network
 from streamscope.core.errors import UsageError
-from streamscope.core.jobs.work import batches_at_once
+from streamscope.core.jobs.batch_loop import batches_at_once
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.spec import ModelSpec
 from streamscope.tui.cli.main import main

@@ -1,6 +1,5 @@
 """Channel FZs: the mean over space, over whole images; kept apart, never measured, never read unless asked for."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -119,7 +118,7 @@ def test_a_set_from_before_there_were_objectives_is_the_neurons(tmp_path):
 def test_channel_fzs_are_planned_without_measures_or_retries(tmp_path):
     info = toy_info()
     request = Request.of(info, CHANNELS, ["1.1"], ["in", "block", "out"], 4)
-    assert Request.from_json(info, json.loads(json.dumps(request.to_json())), 4) == request
+    assert Request.of_job(info, request.job_spec(ModelSpec("demo")), 4) == request
     fzset = toy_set(tmp_path / "cache", CHANNELS)
     tasks = list(missing(info, fzset, request))
     assert [(t.kind, t.tensor) for t in tasks] == [("fz", "in"), ("fz", "block"), ("fz", "out")]

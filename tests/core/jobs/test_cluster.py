@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from streamscope.core.engine.network import load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Store, create_job, job_state, read_log, request_stop
+from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log, request_stop
+from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, JobProgressed
 from streamscope.core.table.frame import build_frame
 
-ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block"], "steps": 24, "batch": 4, "device": "cpu"}
+SPEC = JobSpec("demo", device="cpu", steps=24, blocks=("1.1",), tensors=("in", "block"), batch=4)
 NOT_FOR_WORKERS = ("textual", "textual_image", "tui")
 
 
@@ -40,6 +42,11 @@ def _table(root: Path, network):
     return frame.rows(range(len(frame)))
 
 
+def _connected(job):
+    (event,) = [line.event for line in read_log(job)[0] if isinstance(line.event, ClusterConnected)]
+    return event
+
+
 def _images(root: Path):
     pngs = [path for path in (root / "models").rglob("*.png") if not path.parent.name.startswith(".tmp-")]
     return {path.relative_to(root): path.read_bytes() for path in pngs}
@@ -48,7 +55,7 @@ def _images(root: Path):
 @pytest.fixture(scope="module")
 def alone(network, tmp_path_factory):
     store = Store.open(tmp_path_factory.mktemp("alone") / "cache", create=True)
-    assert run_job(store, create_job(store, ASKED), lambda event: None, network) == 0
+    assert run_job(store, create_job(store, SPEC), lambda event: None, network) == 0
     return store.root
 
 
@@ -56,19 +63,17 @@ def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(cluster,
     monkeypatch.chdir(tmp_path)
     # Every process has a working folder of its own, so a worker finds no store there: as without a shared disk.
     store = Store.open(Path("/proc/self/cwd/cache"), create=True)
-    job = create_job(store, {**ASKED, "scheduler": cluster.scheduler_address})
+    job = create_job(store, replace(SPEC, scheduler=cluster.scheduler_address))
     killed: list[int] = []
 
     def tell(event):
-        if event["event"] == "fz" and not killed:
+        if isinstance(event, BatchDone) and not killed:
             killed.append(cluster.workers[0].pid)
             os.kill(killed[0], signal.SIGKILL)
 
     assert run_job(store, job, tell, network) == 0
     assert killed
-    events = read_log(job)[0]
-    (asked,) = [event for event in events if event["event"] == "cluster"]
-    assert (asked["workers"], asked["shared_disk"]) == (["cpu", "cpu"], False)
+    assert _connected(job) == ClusterConnected(("cpu", "cpu"), shared_disk=False)
     assert _table(store.root, network) == _table(alone, network)
     assert _images(store.root) == _images(alone)
     assert not list((store.root / "leases").glob("*.json"))
@@ -76,9 +81,9 @@ def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(cluster,
 
 def test_workers_with_the_same_disk_store_their_batches_themselves(cluster, network, alone, tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "scheduler": cluster.scheduler_address})
+    job = create_job(store, replace(SPEC, scheduler=cluster.scheduler_address))
     assert run_job(store, job, lambda event: None, network) == 0
-    assert [event["shared_disk"] for event in read_log(job)[0] if event["event"] == "cluster"] == [True]
+    assert _connected(job).shared_disk
     assert _table(store.root, network) == _table(alone, network)
     assert _images(store.root) == _images(alone)
 
@@ -98,10 +103,10 @@ def test_workers_with_the_same_disk_store_their_batches_themselves(cluster, netw
 
 def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "steps": 1_000_000, "scheduler": cluster.scheduler_address})
+    job = create_job(store, replace(SPEC, steps=1_000_000, scheduler=cluster.scheduler_address))
 
     def tell(event):
-        if event["event"] == "progress" and event["rate"] > 0:
+        if isinstance(event, JobProgressed) and event.report.rate > 0:
             request_stop(job)
 
     assert run_job(store, job, tell, network) == 1
@@ -121,7 +126,7 @@ def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
 def test_an_address_where_nobody_answers_is_one_clear_line(network, tmp_path, monkeypatch):
     monkeypatch.setattr("streamscope.core.jobs.cluster.connection.CONNECT_SECONDS", 1)
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "scheduler": "tcp://127.0.0.1:1"})
+    job = create_job(store, replace(SPEC, scheduler="tcp://127.0.0.1:1"))
     assert run_job(store, job, lambda event: None, network) == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in job_state(store, job).message
 
@@ -138,6 +143,6 @@ def test_without_dask_it_is_said_what_to_install(network, tmp_path, monkeypatch)
     for name in [name for name in sys.modules if name.startswith("streamscope.core.jobs.cluster.")]:
         monkeypatch.delitem(sys.modules, name)
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "scheduler": "tcp://127.0.0.1:1"})
+    job = create_job(store, replace(SPEC, scheduler="tcp://127.0.0.1:1"))
     assert run_job(store, job, lambda event: None, network) == 1
     assert "install streamscope[cluster]" in job_state(store, job).message

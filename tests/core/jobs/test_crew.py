@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from streamscope.core.jobs.devices import shared_batch, threads_each, worker_dev
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Store, create_job, job_state, read_log, request_stop
+from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log, request_stop
+from streamscope.core.store.jobs.events import BatchDone, Counts, Event, JobProgressed, ProblemOccurred, Report
 from streamscope.core.table.frame import build_frame
 from tests.support.stores import python
 
-ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block"], "steps": 12, "batch": 2}
+SPEC = JobSpec("demo", steps=12, blocks=("1.1",), tensors=("in", "block"), batch=2)
 
 CLAIMS = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from streamscope.core.store import Leases
 assert Leases(Path(sys.argv[1]), sys.argv[2]).claim(sys.argv[2])
@@ -42,18 +45,18 @@ def _table(root: Path, network):
 
 def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp_path):
     alone, shared = Store.open(tmp_path / "alone", create=True), Store.open(tmp_path / "shared", create=True)
-    assert run_job(alone, create_job(alone, {**ASKED, "device": "cpu"}), lambda event: None, network) == 0
-    job = create_job(shared, {**ASKED, "devices": ["cpu", "cpu"]})
+    assert run_job(alone, create_job(alone, replace(SPEC, device="cpu")), lambda event: None, network) == 0
+    job = create_job(shared, replace(SPEC, devices=("cpu", "cpu")))
     # As one leaves it that is killed between storing a batch and giving its lease back; another job's is not ours.
     for owner in (job.id, "another job"):
         assert python(CLAIMS, shared.root, owner).wait() == 0
     victims: list[int] = []
-    events: list[dict] = []
+    events: list[Event] = []
 
     def tell(event):
         events.append(event)
         # The first that stores something holds a lease on the next batch soon, and is killed then or before.
-        if event["event"] == "fz" and not victims:
+        if isinstance(event, BatchDone) and not victims:
             leases = [path.read_text() for path in (shared.root / "leases").glob("*.json")]
             held = [json.loads(text) for text in leases if text]
             pids = [lease["process"]["pid"] for lease in held if lease["key"] not in (job.id, "another job")]
@@ -63,7 +66,7 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
 
     assert run_job(shared, job, tell, network) == 0
     assert victims
-    problems = [event["message"] for event in events if event["event"] == "problem"]
+    problems = [event.message for event in events if isinstance(event, ProblemOccurred)]
     assert len(problems) == 1
     assert "was killed by signal 9; its batches are left to the others" in problems[0]
     assert _table(shared.root, network) == _table(alone.root, network)
@@ -71,22 +74,22 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
     assert (state.state, state.done, state.total) == ("done", 32, 32)
     (left,) = (shared.root / "leases").glob("*.json")
     assert json.loads(left.read_text())["owner"] == "another job"
-    done = [
-        (e["event"], e["tensor"], tuple(e["channels"])) for e in read_log(job)[0] if e["event"] in ("fz", "measure")
-    ]
+    batches = [line.event for line in read_log(job)[0] if isinstance(line.event, BatchDone)]
+    assert {batch.device for batch in batches} == {"cpu"}
+    done = [(batch.kind, batch.tensor, batch.channels) for batch in batches]
     assert len(done) == len(set(done))
 
 
 def test_a_stopped_job_ends_every_process(network, tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "steps": 100_000, "devices": ["cpu", "cpu"]})
+    job = create_job(store, replace(SPEC, steps=100_000, devices=("cpu", "cpu")))
     others = set(_children())
     workers: set[int] = set()
 
     def tell(event):
-        if event["event"] == "progress":
+        if isinstance(event, JobProgressed):
             workers.update(set(_children()) - others)
-            if event["rate"] > 0:
+            if event.report.rate > 0:
                 request_stop(job)
 
     assert run_job(store, job, tell, network) == 1
@@ -114,15 +117,13 @@ def test_devices_are_those_named_or_the_one_there_is(network):
 
 def test_what_is_in_use_of_each_device_is_told_for_all_of_them(network, tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, ASKED)
-    request = Request.from_json(network.info, ASKED, 2)
+    job = create_job(store, SPEC)
+    request = Request.of_job(network.info, SPEC, 2)
     crew = Crew(store, job, network.info, request, ["cuda:0", "cuda:1"], 1, lambda event: None)
-    counts = {"spent": 0.0, "inside": 0.0, "again": 0.0, "done": 0.0, "steps": 0.0}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
         crew._workers = [_Worker(device, process) for device in crew.devices]
         for worker, used in zip(crew._workers, (10, 20), strict=True):
-            memory = {"device_memory": {worker.device: [used, 80]}}
-            crew._heard(worker, {"event": "progress", "message": "", "counts": counts, **memory})
+            crew._heard(worker, JobProgressed(Report(), {worker.device: (used, 80)}, Counts()))
         crew._report()
         process.communicate("\n")
     assert job_state(store, job).device_memory == {"cuda:0": (10.0, 80.0), "cuda:1": (20.0, 80.0)}

@@ -5,7 +5,8 @@ from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, Task, missing, missing_fzs, step_cost
 from streamscope.core.model.blocks import Block, Field, ModelInfo, Target
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store import Store
+from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import JobSpec, Store
 
 KEY = SetKey(Recipe(steps=8))
 CHANNELS = 6
@@ -130,9 +131,10 @@ def test_leases_differ_between_ranges_tensors_and_retries(info):
     assert Task("fz", "1.1", "in", (0,), 0).lease(info, KEY) == Task("fz", "1.0", "out", (0,), 0).lease(info, KEY)
 
 
-def test_a_request_survives_its_json(info):
+def test_a_request_survives_being_a_stored_job(info):
     request = _request(info, blocks=("2.0",), channels={"2.0": [1, 2]})
-    assert Request.from_json(info, request.to_json(), 99) == request
+    spec = JobSpec.from_json(request.job_spec(ModelSpec("demo"), batch=request.batch).to_json())
+    assert Request.of_job(info, spec, 99) == request
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,18 +16,20 @@ import torch
 
 from streamscope.core.engine.network import load_network
 from streamscope.core.errors import DiskFullError
+from streamscope.core.jobs.batch_loop import LocalRun, lane_count
 from streamscope.core.jobs.plan import Request, Task, step_cost
-from streamscope.core.jobs.progress import Progress, image_cost
-from streamscope.core.jobs.work import JobRun, check_space, describe, lane_count
+from streamscope.core.jobs.progress import Tally, image_cost
+from streamscope.core.jobs.run import check_space, describe
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, WORKER, module_command
-from streamscope.core.store import Store, create_job, job_state, request_stop
+from streamscope.core.store import JobSpec, Store, create_job, job_state, request_stop
+from streamscope.core.store.jobs.events import BatchDone, Event, JobProgressed, ProblemOccurred
 from streamscope.core.table.frame import build_frame
 
 ROOT = Path(__file__).parents[3]
-ASKED = {"model": "demo", "blocks": ["1.1"], "tensors": ["in", "block", "out"], "steps": 6, "batch": 4, "device": "cpu"}
+SPEC = JobSpec("demo", device="cpu", steps=6, blocks=("1.1",), tensors=("in", "block", "out"), batch=4)
 ENDS = 120
 """Seconds after which a test gives up waiting for a process."""
 
@@ -36,10 +39,14 @@ def network():
     return load_network(ModelSpec("demo"), "cpu")
 
 
-def _run(root, network, tell=lambda event: None, **asked):
+def _run(root, network, tell=lambda event: None, **changes):
     store = Store.open(root, create=True)
-    job = create_job(store, {**ASKED, **asked})
+    job = create_job(store, replace(SPEC, **changes))
     return run_job(store, job, tell, network), store, job
+
+
+def _batches(events):
+    return [event for event in events if isinstance(event, BatchDone)]
 
 
 def _table(root, network):
@@ -56,7 +63,7 @@ def uninterrupted(network, tmp_path_factory):
     return root
 
 
-def test_a_job_computes_and_measures_all_that_it_was_asked_for(uninterrupted, network):
+def test_a_job_computes_and_measures_all_that_it_requests(uninterrupted, network):
     rows = _table(uninterrupted, network)
     assert {row["status"] for row in rows} <= {"ok"} | {
         r["status"] for r in rows if r["status"].startswith("undefined")
@@ -70,7 +77,7 @@ def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted, network)
     events = []
     code, _, _ = _run(uninterrupted, network, events.append)
     assert code == 0
-    assert not [e for e in events if e["event"] in ("fz", "measure")]
+    assert not _batches(events)
 
 
 def _files(root):
@@ -103,7 +110,7 @@ def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(kills
 
 def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, network, tmp_path):
     root = tmp_path / "cache"
-    events: list[list[dict]] = [[], []]
+    events: list[list[Event]] = [[], []]
     codes = []
     threads = [
         threading.Thread(target=lambda own=own: codes.append(_run(root, network, own.append)[0])) for own in events
@@ -114,24 +121,19 @@ def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, 
     for thread in threads:
         thread.join(ENDS)
     assert codes == [0, 0]
-    done = [
-        (e["event"], e["tensor"], e["retry"], tuple(e["channels"]))
-        for own in events
-        for e in own
-        if e["event"] in ("fz", "measure")
-    ]
+    done = [(batch.kind, batch.tensor, batch.retry, batch.channels) for own in events for batch in _batches(own)]
     assert len(done) == len(set(done))
     # What the other has made is there too.
-    assert [(own[-1]["event"], own[-1]["done"], own[-1]["share"]) for own in events] == [("done", 48, 1.0)] * 2
+    assert [(own[-1].state, own[-1].report.done, own[-1].report.share) for own in events] == [("done", 48, 1.0)] * 2
     assert _table(root, network) == _table(uninterrupted, network)
 
 
 def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
 
     def tell(event):
-        if event["event"] == "fz":
+        if isinstance(event, BatchDone):
             request_stop(job)
 
     assert run_job(store, job, tell, network) == 1
@@ -141,7 +143,7 @@ def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp
 
 
 def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_path):
-    _, store, _ = _run(tmp_path / "cache", network, tensors=["in"])
+    _, store, _ = _run(tmp_path / "cache", network, tensors=("in",))
     fzset = store.choose_set(network.info)
     record = fzset.fzs(network.info.target("1.1", "in"))[2]
     record.path.write_bytes(record.path.read_bytes()[:200])
@@ -152,7 +154,7 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_pat
     damaged.rmdir()
     events = []
     code, _, job = _run(tmp_path / "cache", network, events.append)
-    problems = [e["message"] for e in events if e["event"] == "problem"]
+    problems = [event.message for event in events if isinstance(event, ProblemOccurred)]
     assert code == 1
     assert any("0002.png is damaged" in line for line in problems)
     assert job_state(store, job).state == "failed"
@@ -163,12 +165,12 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_pat
 
 def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, monkeypatch):
     store = Store.open(tmp_path / "cache", create=True)
-    monkeypatch.setattr("streamscope.core.jobs.work.free_bytes", lambda root: 1000)
+    monkeypatch.setattr("streamscope.core.jobs.run.free_bytes", lambda root: 1000)
     events = []
     code, _, job = _run(store.root, network, events.append)
     assert code == 1
     assert "FZs need about" in job_state(store, job).message
-    assert not [e for e in events if e["event"] == "fz"]
+    assert not _batches(events)
     key = SetKey(Recipe(steps=6))
     request = Request.of(network.info, key, ["1.1"], ["in"], 4)
     with pytest.raises(DiskFullError, match=r"MB free$"):
@@ -176,34 +178,34 @@ def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, 
 
 
 def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path):
-    _run(tmp_path / "cache", network, tensors=["in"])
+    _run(tmp_path / "cache", network, tensors=("in",))
     reports = []
-    _run(tmp_path / "cache", network, lambda e: reports.append(e) if e["event"] == "progress" else None)
-    assert reports[0]["done"] == 16
-    assert reports[-1]["total"] == 48
-    shares = [r["share"] for r in reports]
+    _run(tmp_path / "cache", network, lambda e: reports.append(e.report) if isinstance(e, JobProgressed) else None)
+    assert reports[0].done == 16
+    assert reports[-1].total == 48
+    shares = [report.share for report in reports]
     assert shares == sorted(shares)
 
 
 def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network):
-    progress = Progress(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
+    tally = Tally(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
     first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
-    progress.finished(first, network.info, 10)
-    progress.started = time.monotonic() - 100
-    assert progress.report("")["eta"] == pytest.approx(100, rel=0.01)
-    progress.started -= 100
-    assert progress.report("", again=image_cost(again, network.info) * 10)["eta"] == pytest.approx(100, rel=0.01)
-    progress.finished(again, network.info, 10)
-    report = progress.report("")
-    assert (report["done"], report["share"]) == (4, 0.5)
-    assert report["eta"] == pytest.approx(100, rel=0.01)
+    tally.finished(first, network.info, 10)
+    tally.started = time.monotonic() - 100
+    assert tally.report("").eta == pytest.approx(100, rel=0.01)
+    tally.started -= 100
+    assert tally.report("", again=image_cost(again, network.info) * 10).eta == pytest.approx(100, rel=0.01)
+    tally.finished(again, network.info, 10)
+    report = tally.report("")
+    assert (report.done, report.share) == (4, 0.5)
+    assert report.eta == pytest.approx(100, rel=0.01)
     assert "again" in describe(again)
     assert "again" not in describe(first)
 
 
 def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, {**ASKED, "model": "resnet99"})
+    job = create_job(store, replace(SPEC, model="resnet99"))
     assert run_job(store, job, lambda event: None) == 1
     assert job_state(store, job).state == "failed"
     assert "unknown model 'resnet99'" in job_state(store, job).message
@@ -218,7 +220,7 @@ def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path):
     event = json.loads(described.stdout)
     store = Store.open(Path(root))
     assert store.recall(ModelSpec("demo").text).fingerprint == event["fingerprint"]
-    job = create_job(store, {**ASKED, "tensors": ["block"], "channels": {"1.1": [0, 1]}})
+    job = create_job(store, replace(SPEC, tensors=("block",), channels={"1.1": (0, 1)}))
     ran = subprocess.run(
         [*base, "run", "--cache", root, "--job", job.id], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
     )
@@ -245,11 +247,11 @@ def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, 
 
 def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(network, tmp_path, monkeypatch):
     store = Store.open(tmp_path / "store", create=True)
-    job = create_job(store, ASKED)
-    work = JobRun(store, job, network, Request.from_json(network.info, ASKED, 4), lambda event: None)
-    work.heartbeat("on the CPU", force=True)
+    job = create_job(store, SPEC)
+    run = LocalRun(store, job, network, Request.of_job(network.info, SPEC, 4), lambda event: None)
+    run.renew_or_stop("on the CPU", force=True)
     assert "device_memory" not in json.loads((job.folder / "heartbeat.json").read_text())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
-    work.network = SimpleNamespace(device=torch.device("cuda:1"))
-    work.heartbeat("on CUDA", force=True)
+    run.network = SimpleNamespace(device=torch.device("cuda:1"))
+    run.renew_or_stop("on CUDA", force=True)
     assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}

@@ -12,6 +12,7 @@ from streamscope.core.errors import StoreError
 from streamscope.core.jobs.queue_worker import work_off
 from streamscope.core.store import (
     Job,
+    JobSpec,
     Leases,
     Store,
     create_job,
@@ -26,6 +27,7 @@ from streamscope.core.store import (
     requeue,
     waiting,
 )
+from streamscope.core.store.jobs.events import Report
 from tests.support.stores import python
 
 
@@ -35,7 +37,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def queued(store: Store, device: str = "cpu") -> Job:
-    return create_job(store, {"device": device}, queued=True)
+    return create_job(store, JobSpec("demo", device=device), queued=True)
 
 
 def order(store: Store, device: str = "cpu") -> list[str]:
@@ -62,7 +64,7 @@ def test_a_queued_job_waits_however_long_it_takes(store: Store) -> None:
     assert state_of(store, job) == "queued"
 
 
-def test_jobs_go_in_the_order_they_were_asked_for_each_device_by_itself(store: Store) -> None:
+def test_jobs_go_in_the_order_they_were_queued_in_each_device_by_itself(store: Store) -> None:
     first, other, second = queued(store), queued(store, "cuda:1"), queued(store)
     assert order(store) == [first.id, second.id]
     assert order(store, "cuda:1") == [other.id]
@@ -101,13 +103,13 @@ def test_a_paused_job_lets_the_others_pass_and_keeps_its_place(store: Store) -> 
 
 def test_a_running_job_that_is_paused_is_left_by_its_worker_and_taken_up_again(store: Store) -> None:
     job = queued(store)
-    job.heartbeat(done=1, total=4)
+    job.heartbeat(Report(done=1, total=4))
     hold(job)
     assert job.stop_requested()
     assert state_of(store, job) == "stopping"
     with pytest.raises(StoreError, match="is stopping; wait"):
         requeue(store, job)
-    job.finish("stopped", done=2, total=4)
+    job.finish("stopped", report=Report(done=2, total=4))
     assert state_of(store, job) == "paused"
     requeue(store, job)
     assert not job.stop_requested()
@@ -123,7 +125,7 @@ def test_a_cancelled_job_never_runs(store: Store) -> None:
 
 @pytest.mark.parametrize("how", ["failed", "stopped"])
 def test_what_failed_or_was_stopped_can_be_queued_again(store: Store, how: str) -> None:
-    job = create_job(store, {"device": "cpu"})
+    job = create_job(store, JobSpec("demo", device="cpu"))
     job.finish(how)  # type: ignore[arg-type]
     requeue(store, job)
     assert order(store) == [job.id]
@@ -159,7 +161,7 @@ def test_a_job_queued_while_another_runs_is_run_after_it_by_the_same_worker(stor
 
 def test_a_job_that_cannot_even_say_that_it_failed_does_not_run_for_ever(store: Store) -> None:
     queued(store)
-    with pytest.raises(StoreError, match="could not be begun"):
+    with pytest.raises(StoreError, match="failed to start twice"):
         work_off(store, "cpu", lambda store, job: None, Event())
 
 
@@ -178,7 +180,7 @@ def test_a_worker_that_is_told_to_end_leaves_the_rest_waiting(store: Store) -> N
 def test_a_worker_says_what_it_computes_on_and_what_memory_it_holds(store: Store) -> None:
     job = queued(store)
     assert job_state(store, job).device == "cpu"
-    job.heartbeat(done=1, device="cuda:0")
+    job.heartbeat(Report(done=1), device="cuda:0")
     state = job_state(store, job)
     assert state.device == "cuda:0"
     assert state.memory is not None

@@ -9,6 +9,7 @@ import pytest
 
 from streamscope.core.errors import DiskFullError, StoreError
 from streamscope.core.store import (
+    JobSpec,
     JobState,
     Store,
     create_job,
@@ -19,9 +20,10 @@ from streamscope.core.store import (
     remove_finished,
     request_stop,
 )
+from streamscope.core.store.jobs.events import JobEnded, LoggedEvent, ProblemOccurred, Report
 from tests.support.stores import fill, python, tiny_disk
 
-ASKED = {"blocks": ["2.1"], "tensors": ["in", "block"], "channels": "0-31"}
+SPEC = JobSpec("resnet18", blocks=("2.1",), tensors=("in", "block"), channels={"2.1": tuple(range(32))})
 
 
 @pytest.fixture
@@ -39,19 +41,19 @@ def make_older(path: Path, seconds: float) -> None:
     os.utime(path, (state.st_atime, state.st_mtime - seconds))
 
 
-def test_a_job_says_what_was_asked_and_by_whom(store: Store) -> None:
+def test_a_job_says_what_it_is_to_do_and_who_started_it(store: Store) -> None:
     assert job_states(store) == []
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     found = only_job(Store.open(store.root)).job
     assert found == job == open_job(job.folder)
-    assert (found.asked, found.pid) == (ASKED, os.getpid())
+    assert (found.spec, found.pid) == (SPEC, os.getpid())
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", found.id)
 
 
 def test_a_job_is_queued_runs_is_told_to_stop_and_stops(store: Store) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     assert only_job(store).state == "queued"
-    job.heartbeat(done=3, total=12, rate=1.5, unit="FZs", eta=6.0, message="2.1.in")
+    job.heartbeat(Report(done=3, total=12, rate=1.5, unit="FZs", eta=6.0, message="2.1.in"))
     state = only_job(store)
     assert (state.state, state.done, state.total, state.rate) == ("running", 3, 12, 1.5)
     assert (state.unit, state.eta, state.message) == ("FZs", 6.0, "2.1.in")
@@ -61,31 +63,31 @@ def test_a_job_is_queued_runs_is_told_to_stop_and_stops(store: Store) -> None:
     request_stop(job)
     assert job.stop_requested()
     assert only_job(store).state == "stopping"
-    job.finish("stopped", "asked to stop", done=4, total=12)
+    job.finish("stopped", "asked to stop", Report(done=4, total=12))
     assert (only_job(store).state, only_job(store).done) == ("stopped", 4)
 
 
 @pytest.mark.parametrize("last", ["done", "failed", "stopped"])
 def test_a_last_word_holds_for_ever(store: Store, last: str) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     job.finish(last, "so it ended")  # type: ignore[arg-type]
     make_older(job.folder / "heartbeat.json", 1000)
     assert (only_job(store).state, only_job(store).message) == (last, "so it ended")
 
 
 def test_a_worker_silent_for_a_minute_is_dead(store: Store) -> None:
-    job = create_job(store, ASKED)
-    job.heartbeat(done=1, total=2)
+    job = create_job(store, SPEC)
+    job.heartbeat(Report(done=1, total=2))
     make_older(job.folder / "heartbeat.json", 50)
     assert only_job(store).state == "running"
     make_older(job.folder / "heartbeat.json", 15)
     assert only_job(store).state == "dead"
-    job.heartbeat(done=2, total=2)
+    job.heartbeat(Report(done=2, total=2))
     assert only_job(store).state == "running"
 
 
 def test_a_job_that_no_worker_takes_up_is_dead_after_a_minute(store: Store) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     make_older(job.folder / "job.json", 70)
     assert (only_job(store).state, only_job(store).message) == ("dead", "no worker took it up")
 
@@ -94,15 +96,16 @@ WORKS = """
 import sys
 from pathlib import Path
 from streamscope.core.store import open_job
+from streamscope.core.store.jobs.events import Report
 job = open_job(Path(sys.argv[1]))
-job.heartbeat(done=1, total=2)
+job.heartbeat(Report(done=1, total=2))
 print("working", flush=True)
 sys.stdin.read()
 """
 
 
 def test_a_killed_workers_job_is_dead_at_once(store: Store) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     worker = python(WORKS, job.folder)
     assert worker.stdout is not None
     worker.stdout.readline()
@@ -114,8 +117,8 @@ def test_a_killed_workers_job_is_dead_at_once(store: Store) -> None:
 
 
 def test_a_worker_of_another_host_is_judged_by_its_heartbeat(store: Store) -> None:
-    job = create_job(store, ASKED)
-    job.heartbeat(done=1)
+    job = create_job(store, SPEC)
+    job.heartbeat(Report(done=1))
     beat = job.folder / "heartbeat.json"
     data = json.loads(beat.read_text())
     data["process"].update(host="elsewhere", pid=2**30)
@@ -126,30 +129,32 @@ def test_a_worker_of_another_host_is_judged_by_its_heartbeat(store: Store) -> No
 
 
 def test_the_log_is_read_on_from_where_it_was(store: Store) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     assert read_log(job) == ([], 0)
-    job.log({"event": "batch", "channels": "0-31"})
-    job.log({"event": "batch", "channels": "32-63"})
+    job.log(ProblemOccurred("first"))
+    job.log(ProblemOccurred("second"))
     first, offset = read_log(job)
-    assert [event["channels"] for event in first] == ["0-31", "32-63"]
-    assert all(event["time"] > 1e9 for event in first)
+    assert [line.event for line in first] == [ProblemOccurred("first"), ProblemOccurred("second")]
+    assert all(line.time > 1e9 for line in first)
     assert read_log(job, offset) == ([], offset)
-    job.log({"event": "done"})
-    assert [event["event"] for event in read_log(job, offset)[0]] == ["done"]
+    job.log(JobEnded("done"))
+    assert [line.event for line in read_log(job, offset)[0]] == [JobEnded("done")]
 
 
 def test_a_line_being_written_waits_and_a_torn_one_is_skipped(store: Store) -> None:
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     log = job.folder / "log.jsonl"
-    log.write_bytes(b'{"event": "a"}\n{"event": "b')
+    line = b'{"time": 1.5, "event": "problem", "message": "%s"}\n'
+    half = (line % b"b")[:20]
+    log.write_bytes(line % b"a" + half)
     events, offset = read_log(job)
-    assert [event["event"] for event in events] == ["a"]
+    assert events == [LoggedEvent(1.5, ProblemOccurred("a"))]
     with open(log, "ab") as file:
-        file.write(b'"}\n{"event": "to')
+        file.write((line % b"b")[20:] + half)
     events, offset = read_log(job, offset)
-    assert [event["event"] for event in events] == ["b"]
-    job.log({"event": "c"})
-    assert [event["event"] for event in read_log(job, offset)[0]] == ["c"]
+    assert events == [LoggedEvent(1.5, ProblemOccurred("b"))]
+    job.log(ProblemOccurred("c"))
+    assert [line.event for line in read_log(job, offset)[0]] == [ProblemOccurred("c")]
 
 
 def test_a_heartbeat_is_never_read_half_written(store: Store) -> None:
@@ -157,14 +162,15 @@ def test_a_heartbeat_is_never_read_half_written(store: Store) -> None:
 import sys
 from pathlib import Path
 from streamscope.core.store import open_job
+from streamscope.core.store.jobs.events import Report
 job = open_job(Path(sys.argv[1]))
 for number in range(300):
-    job.heartbeat(done=number, total=300, message="x" * (number % 500))
+    job.heartbeat(Report(done=number, total=300, message="x" * (number % 500)))
     if not number:
         print("working", flush=True)
-job.finish("done", done=300, total=300)
+job.finish("done", report=Report(done=300, total=300))
 """
-    job = create_job(store, ASKED)
+    job = create_job(store, SPEC)
     worker = python(beats, job.folder)
     assert worker.stdout is not None
     worker.stdout.readline()
@@ -181,21 +187,21 @@ job.finish("done", done=300, total=300)
 def test_a_full_disk_does_not_silence_a_worker(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", kilobytes=64) as disk:
         store = Store.open(disk, create=True)
-        job = create_job(store, ASKED)
-        job.heartbeat(done=1, total=9, message="working on it")
+        job = create_job(store, SPEC)
+        job.heartbeat(Report(done=1, total=9, message="working on it"))
         fill(disk)
         with pytest.raises(DiskFullError, match="no space left"):
-            job.log({"event": "batch"})
-        job.heartbeat(done=2, total=9)
+            job.log(ProblemOccurred("in vain"))
+        job.heartbeat(Report(done=2, total=9))
         assert (only_job(store).state, only_job(store).done) == ("running", 2)
-        job.finish("failed", "no space left " * 100, done=2, total=9)
+        job.finish("failed", "no space left " * 100, Report(done=2, total=9))
         assert (only_job(store).state, only_job(store).done) == ("failed", 2)
         assert only_job(store).message.startswith("no space left")
         assert sorted(path.name for path in job.folder.iterdir()) == ["heartbeat.json", "job.json", "log.jsonl"]
 
 
 def test_a_damaged_job_hides_no_other(store: Store) -> None:
-    damaged, whole = create_job(store, ASKED), create_job(store, ASKED)
+    damaged, whole = create_job(store, SPEC), create_job(store, SPEC)
     (damaged.folder / "job.json").write_text("{")
     (whole.folder / "heartbeat.json").write_text("[]")
     (store.root / "jobs" / "stray").write_text("")
@@ -208,10 +214,10 @@ def test_a_damaged_job_hides_no_other(store: Store) -> None:
 
 
 def test_only_finished_jobs_are_removed(store: Store) -> None:
-    done, dead, running, queued = (create_job(store, ASKED) for _ in range(4))
+    done, dead, running, queued = (create_job(store, SPEC) for _ in range(4))
     done.finish("done")
     make_older(dead.folder / "job.json", 70)
-    running.heartbeat(done=1)
+    running.heartbeat(Report(done=1))
     finished = {done.id, dead.id}
     assert {state.job.id for state in remove_finished(store, dry_run=True)} == finished
     assert len(job_states(store)) == 4
@@ -222,5 +228,5 @@ def test_only_finished_jobs_are_removed(store: Store) -> None:
 def test_a_job_that_cannot_be_written_is_one_clear_line(store: Store) -> None:
     (store.root / "jobs").write_text("a file")
     with pytest.raises(StoreError, match=r"cannot write .*jobs"):
-        create_job(store, ASKED)
+        create_job(store, SPEC)
     assert job_states(store) == []

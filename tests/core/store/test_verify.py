@@ -14,6 +14,7 @@ from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import (
     FZSet,
+    JobSpec,
     Leases,
     Problem,
     Store,
@@ -23,6 +24,7 @@ from streamscope.core.store import (
     usage,
     verify,
 )
+from streamscope.core.store.jobs.events import Report
 from tests.support.stores import CONV2, KEY, activations_of, commit, images_of, names_under, python, toy_info, toy_set
 
 OUT = Target("1.0", "out")
@@ -319,9 +321,9 @@ def test_pruning_stale_things_takes_what_the_dead_left_and_nothing_of_the_living
     before = {name for name in names_under(tmp_path) if "jobs" not in name}
     mine = Leases(tmp_path, "mine")
     mine.claim("my batch")
-    finished, going = create_job(store, {}), create_job(store, {})
+    finished, going = (create_job(store, JobSpec("demo")) for _ in range(2))
     finished.finish("done")
-    going.heartbeat(done=1)
+    going.heartbeat(Report(done=1))
     writer = python(LEAVES, tmp_path)
     assert writer.stdout is not None
     folder = Path(writer.stdout.readline().strip())

@@ -12,9 +12,10 @@ from streamscope.core.jobs.plan import Request
 from streamscope.core.model.demo import weights_path
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Job, Store, create_job, job_states
+from streamscope.core.store import Job, JobSpec, Store, create_job, job_states
+from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
-from streamscope.tui.forms.compute import Form, asked, request_of
+from streamscope.tui.forms.compute import ComputeForm, request_of
 from streamscope.tui.screens.loading import LoadingScreen
 from streamscope.tui.terminal.graphics import Graphics
 from tests.support.app_driver import (
@@ -31,7 +32,7 @@ from tests.support.app_driver import (
 from tests.support.app_store import fill, make_info
 
 INFO = make_info()
-FORM = Form(blocks="all", tensors="in,block,out", channels="all", steps="2560", seed="0")
+FORM = ComputeForm(blocks="all", tensors="in,block,out", channels="all", steps="2560", seed="0")
 
 
 SHOWN = SetKey(INFO.default_recipe)
@@ -39,7 +40,7 @@ SHOWN = SetKey(INFO.default_recipe)
 
 def request(shown: SetKey = SHOWN, **changes: str) -> Request:
     scopes = {"marked": {"2.0": [1, 5], "2.1": [0]}, "filtered": {}}
-    return request_of(Form(**{**FORM.__dict__, **changes}), INFO, shown, scopes)
+    return request_of(ComputeForm(**{**FORM.__dict__, **changes}), INFO, shown, scopes)
 
 
 def test_all_means_the_default_blocks_and_every_channel() -> None:
@@ -64,12 +65,11 @@ def test_a_job_adds_to_sets_of_the_kind_that_is_shown() -> None:
     assert key == SetKey(INFO.recipe(5120).until_converged(), 3, "lucent")
 
 
-def test_what_a_worker_is_asked_for_can_be_read_back_by_it() -> None:
+def test_the_job_of_a_form_can_be_read_back_by_its_worker() -> None:
     wanted = request(blocks="2.1", channels="0-2", steps="20", seed="3", tensors="block in")
-    data = json.loads(json.dumps(asked(wanted, ModelSpec("resnet18"), FORM)))
-    assert (data["model"], data["weights"], data["device"]) == ("resnet18", None, "auto")
-    read = Request.from_json(INFO, data, 1)
-    assert read == wanted
+    spec = JobSpec.from_json(json.loads(json.dumps(FORM.job_spec(wanted, ModelSpec("resnet18")).to_json())))
+    assert (spec.model, spec.weights, spec.device) == ("resnet18", None, "auto")
+    assert Request.of_job(INFO, spec, 1) == wanted
 
 
 @pytest.mark.parametrize(
@@ -115,18 +115,18 @@ async def test_the_dialog_says_how_many_fzs_are_missing(tmp_path: Path) -> None:
 
 def another_process_starts(folder: Path) -> tuple[Store, Job]:
     store = Store.open(folder / "cache", create=True)
-    return store, create_job(store, {"model": "resnet18", "blocks": ["2.1"]})
+    return store, create_job(store, JobSpec("resnet18", blocks=("2.1",)))
 
 
 async def test_a_job_of_another_process_shows_its_progress_and_its_end(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("1.1",))
     store, job = another_process_starts(tmp_path)
-    job.heartbeat(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.1 in")
+    job.heartbeat(Report(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.1 in"))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "4/16" in job_line(app))
         assert "1,234 image-steps/s  3 min left  2.1 in" in job_line(app)
         fill(store, INFO, ["2.1"])
-        job.finish("done", done=16, total=16)
+        job.finish("done", report=Report(done=16, total=16))
         await until(pilot, lambda: job_line(app) == "")
         assert status_left(app) == "job done"
 
@@ -134,7 +134,7 @@ async def test_a_job_of_another_process_shows_its_progress_and_its_end(tmp_path:
 async def test_a_stopped_job_is_asked_through_its_folder(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("1.1",))
     _, job = another_process_starts(tmp_path)
-    job.heartbeat(done=1, total=16)
+    job.heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "1/16" in job_line(app))
         assert not job.stop_requested()
@@ -146,7 +146,7 @@ async def test_a_stopped_job_is_asked_through_its_folder(tmp_path: Path) -> None
 async def test_a_job_that_fails_says_why_in_a_dialog(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("1.1",))
     _, job = another_process_starts(tmp_path)
-    job.heartbeat(done=1, total=16)
+    job.heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "1/16" in job_line(app))
         job.finish("failed", "no space is left on the disk")
@@ -157,14 +157,14 @@ async def test_a_worker_that_ends_before_its_first_word_is_noticed(tmp_path: Pat
     store = small_store(tmp_path / "cache", ("1.1",))
     async with opened(options(tmp_path)) as (app, pilot):
         (tmp_path / "cache" / "store.json").write_text('{"format": 7}')
-        app.job_workers.start(store, {"model": "resnet18"})
+        app.job_workers.start(store, JobSpec("resnet18"))
         await until(pilot, lambda: "written by another version (format 7" in dialog_text(app), 60)
 
 
 async def test_two_jobs_are_counted(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("1.1",))
     for done in (1, 2):
-        another_process_starts(tmp_path)[1].heartbeat(done=done, total=16)
+        another_process_starts(tmp_path)[1].heartbeat(Report(done=done, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "(and 1 more)" in job_line(app))
 

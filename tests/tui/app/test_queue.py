@@ -12,12 +12,13 @@ import pytest
 from streamscope.core.jobs import queue_worker
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Job, JobState, Store, create_job, job_state, request_stop, waiting
+from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, request_stop, waiting
+from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.job_actions import ended
 from streamscope.tui.data.job_control import Workers
 from streamscope.tui.screens.dialogs.base import Choice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
-from streamscope.tui.screens.jobs import JobsScreen, memory
+from streamscope.tui.screens.jobs import JobsScreen, memory, what
 from tests.support.app_driver import (
     channels_screen,
     job_line,
@@ -32,8 +33,7 @@ from tests.support.app_store import make_info
 
 
 def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
-    asked = {"model": "resnet18", "blocks": [block], "steps": 64, "seed": seed, "device": "cpu", "channels": {}}
-    return create_job(store, asked, queued=True)
+    return create_job(store, JobSpec("resnet18", device="cpu", steps=64, seed=seed, blocks=(block,)), queued=True)
 
 
 def lines(text: str, *words: str) -> list[str]:
@@ -44,12 +44,7 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
     store = small_store(tmp_path / "cache", ("1.1",))
     waits, runs = queued(store, "2.0"), queued(store, "2.1")
     runs.heartbeat(
-        done=4,
-        total=16,
-        rate=1234.0,
-        unit="image-steps",
-        eta=200.0,
-        message="2.1 in",
+        Report(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.1 in"),
         device="cuda:0",
         device_memory={"cuda:0": (11_900_000_000, 85_000_000_000)},
     )
@@ -72,7 +67,7 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
 def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
     job = queued(store)
-    job.heartbeat(done=4, total=16, device="cpu")
+    job.heartbeat(Report(done=4, total=16), device="cpu")
     state = job_state(store, job)
     assert memory(state) == f"{state.memory / 1e9:.2f} GB of the worker"  # type: ignore[operator]
 
@@ -82,7 +77,7 @@ async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_pa
     looked_after: list[str] = []
     monkeypatch.setattr(Workers, "see_to", lambda self, store, job: looked_after.append(job.id))
     running, first, second = queued(store), queued(store, "2.0"), queued(store, "1.1")
-    running.heartbeat(done=1, total=16)
+    running.heartbeat(Report(done=1, total=16))
 
     def state(job: Job) -> str:
         return job_state(store, job).state
@@ -136,7 +131,7 @@ async def test_the_channels_in_view_can_be_asked_for(tmp_path: Path) -> None:
 async def test_quitting_asks_whether_queued_jobs_go_on_and_keeps_them(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
     job = queued(store)
-    job.heartbeat(done=1, total=16)
+    job.heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 1)
         await pilot.press("q")
@@ -151,7 +146,7 @@ async def test_quitting_asks_whether_queued_jobs_go_on_and_keeps_them(tmp_path: 
 async def test_quitting_stops_them_when_told_to(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
     running, waits = queued(store), queued(store)
-    running.heartbeat(done=1, total=16)
+    running.heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 2)
         await pilot.press("q", *"stop", "enter")
@@ -162,7 +157,7 @@ async def test_quitting_stops_them_when_told_to(tmp_path: Path) -> None:
 
 async def test_quitting_asks_nothing_about_a_job_that_a_command_waits_for(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
-    create_job(store, {"model": "resnet18", "blocks": ["2.1"]}).heartbeat(done=1, total=16)
+    create_job(store, JobSpec("resnet18", blocks=("2.1",))).heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 1)
         await pilot.press("q")
@@ -191,8 +186,8 @@ async def test_a_job_of_another_model_names_it_in_the_list_and_where_one_is_stop
     store = small_store(tmp_path / "cache", ("1.1",))
     queued(store, "2.0")
     words = "queued", "resnet18-untrained-0  2.1  64 steps seed 3"
-    asked = {"model": "resnet18-untrained-0", "blocks": ["2.1"], "steps": 64, "device": "cpu", "seed": 3}
-    create_job(store, asked, queued=True)
+    other = JobSpec("resnet18-untrained-0", device="cpu", steps=64, seed=3, blocks=("2.1",))
+    create_job(store, other, queued=True)
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 2)
         await pilot.press("J")
@@ -204,12 +199,23 @@ async def test_a_job_of_another_model_names_it_in_the_list_and_where_one_is_stop
         await until(pilot, lambda: bool(lines(screen_text(app), *words)))
 
 
+def test_a_job_of_the_model_shown_is_not_named_whichever_path_to_its_weights_was_given(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    paths = tmp_path / "weights.pth", tmp_path / "link" / "weights.pth"
+    for of_job, of_app in (paths, paths[::-1]):
+        state = job_state(store, create_job(store, JobSpec("resnet18", of_job, blocks=("2.1",)), queued=True))
+        assert what(state, ModelSpec("resnet18", of_app)).startswith("2.1  auto on ")
+        assert what(state, ModelSpec("resnet18")).startswith("resnet18 weights.pth  2.1  auto on ")
+
+
 def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path) -> None:
     store, info, own = small_store(tmp_path / "cache", ("1.1",)), make_info(), ModelSpec("resnet18")
     shown = SetKey(info.recipe(64))
 
     def said(seed: int, how: str = "done", model: str = "resnet18") -> str:
-        job = create_job(store, {"model": model, "blocks": ["2.1"], "steps": 64, "seed": seed})
+        job = create_job(store, JobSpec(model, steps=64, seed=seed, blocks=("2.1",)))
         job.finish(how)  # type: ignore[arg-type]
         return ended(job_state(store, job), shown, info, own)
 
@@ -252,5 +258,5 @@ def test_a_job_says_that_it_starts_before_torch_is_there(tmp_path: Path, monkeyp
     finally:
         os.dup2(errors, sys.stderr.fileno())
         os.close(errors)
-    assert (seen[0].state, seen[0].message) == ("running", "starting: torch is imported")
+    assert (seen[0].state, seen[0].message) == ("running", "starting: importing torch")
     assert (job_state(store, job).state, job_state(store, job).message) == ("failed", "ValueError: broken")

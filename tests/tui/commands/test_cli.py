@@ -20,7 +20,7 @@ from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
-from streamscope.core.store import FINISHED, Marks, Store, create_job, job_state, marks_folder, open_job
+from streamscope.core.store import FINISHED, JobSpec, Marks, Store, create_job, job_state, marks_folder, open_job
 from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
@@ -77,8 +77,8 @@ def store(tmp_path_factory):
     network = load_network(ModelSpec("demo"), "cpu")
     opened.register(network.info)
     opened.remember(ModelSpec("demo").text, network.info.fingerprint)
-    asked = {"model": "demo", "blocks": ["1.1"], "steps": 4, "device": "cpu", "channels": {"1.1": list(range(6))}}
-    assert run_job(opened, create_job(opened, asked), lambda event: None, network) == 0
+    spec = JobSpec("demo", device="cpu", steps=4, blocks=("1.1",), channels={"1.1": tuple(range(6))})
+    assert run_job(opened, create_job(opened, spec), lambda event: None, network) == 0
     return opened
 
 
@@ -360,7 +360,7 @@ def test_a_job_is_detached_without_loading_the_network(run, store, no_network, m
     code, out, _ = run("compute", "--block", "2.1", "--detach", "--json", "--devices", "cpu,cpu")
     job = open_job(Path(json.loads(out)["folder"]))
     assert code == 0
-    assert (job.asked["blocks"], job.asked["batch"], job.asked["devices"]) == (["2.1"], None, ["cpu", "cpu"])
+    assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("2.1",), None, ("cpu", "cpu"))
     shutil.rmtree(job.folder)
 
 

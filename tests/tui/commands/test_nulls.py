@@ -10,7 +10,7 @@ from streamscope.core.engine.network import load_network
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.demo import write_images
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Store, create_job, job_state, job_states
+from streamscope.core.store import JobSpec, Store, create_job, job_state, job_states
 from streamscope.tui.cli.main import main
 
 
@@ -21,15 +21,9 @@ def store(tmp_path_factory):
     network = load_network(ModelSpec("demo"), "cpu")
     opened.register(network.info)
     opened.remember(ModelSpec("demo").text, network.info.fingerprint)
-    asked = {
-        "model": "demo",
-        "blocks": ["1.1"],
-        "steps": 4,
-        "device": "cpu",
-        "tensors": ["in", "block"],
-        "channels": {"1.1": list(range(6))},
-    }
-    assert run_job(opened, create_job(opened, asked), lambda event: None, network) == 0
+    channels = {"1.1": tuple(range(6))}
+    spec = JobSpec("demo", device="cpu", steps=4, blocks=("1.1",), tensors=("in", "block"), channels=channels)
+    assert run_job(opened, create_job(opened, spec), lambda event: None, network) == 0
     return opened
 
 
@@ -91,7 +85,7 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run, s
     assert found["nulls"][-1]["meets_block"]["null"]["n"] == 6
     assert found["seeds"]["seeds"] in (2, 3)
     new = job_states(store)[already:]
-    assert [(job.job.asked["model"], job.job.asked["seed"]) for job in new] == [
+    assert [(job.job.spec.model, job.job.spec.seed) for job in new] == [
         ("demo", 1),
         ("demo", 2),
         ("demo-untrained-0", 0),

@@ -14,8 +14,9 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from streamscope.core.store import create_job
+from streamscope.core.store import JobSpec, create_job
 from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.terminal.graphics import Graphics
@@ -79,11 +80,11 @@ async def test_the_screens_look_as_they_did(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store = small_store(Path("cache"))
-    create_job(store, {"model": "resnet18", "blocks": ["2.1"], "steps": 64, "device": "cpu"}, queued=True)
-    running = create_job(store, {"model": "resnet18", "blocks": ["2.0"], "steps": 64, "device": "cuda:0"}, queued=True)
-    progress = {"done": 4, "total": 16, "rate": 1234.0, "unit": "image-steps", "eta": 200.0, "message": "2.0 in"}
+    create_job(store, JobSpec("resnet18", device="cpu", steps=64, blocks=("2.1",)), queued=True)
+    running = create_job(store, JobSpec("resnet18", device="cuda:0", steps=64, blocks=("2.0",)), queued=True)
+    report = Report(done=4, total=16, rate=1234.0, unit="image-steps", eta=200.0, message="2.0 in")
     memory = {"cuda:0": (11_900_000_000, 85_000_000_000)}
-    running.heartbeat(**progress, device="cuda:0", device_memory=memory)
+    running.heartbeat(report, device="cuda:0", device_memory=memory)
     snapshots = Snapshots(pytestconfig.getoption("update_snapshots"), size)
     async with opened(options(Path()), size, graphics) as (app, pilot):
 

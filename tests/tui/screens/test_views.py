@@ -11,7 +11,8 @@ from textual.pilot import Pilot
 
 from streamscope.core.images.scaling import scaled_up
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store import JobState, Judgement, Store, create_job
+from streamscope.core.store import JobSpec, JobState, Judgement, Store, create_job
+from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.data.channel_facts import CURVE_STYLES, Facts, OwnCurves, curves_text
 from streamscope.tui.data.pictures import Library, Shot, crop, mosaic
@@ -360,8 +361,8 @@ async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
         await show(pilot, app, *opens)
         screen = channels_screen(app)
-        job = create_job(app.store, {"model": "resnet18", "blocks": ["2.1"]})
-        job.heartbeat(done=1, total=9)
+        job = create_job(app.store, JobSpec("resnet18", blocks=("2.1",)))
+        job.heartbeat(Report(done=1, total=9))
         await until(pilot, lambda: len(app.jobs) == 1)
         await pilot.pause(0.3)
         with monkeypatch.context() as counting:

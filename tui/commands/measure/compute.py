@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-from typing import Any
 
 import click
 
@@ -14,7 +13,8 @@ from streamscope.core.jobs.plan import Request, missing, wanted_fzs
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.device_names import check_devices
 from streamscope.core.model.recipe import Objective
-from streamscope.core.store import FZSet, Store
+from streamscope.core.store import FZSet, JobSpec, Store
+from streamscope.core.store.jobs.events import JobEnded, Report, write_event
 from streamscope.core.table.frame import build_frame, summarise
 from streamscope.tui.cli.options import Given, objective_option, set_options
 from streamscope.tui.cli.progress import download_progress
@@ -97,13 +97,6 @@ def command(
         raise UsageError(f"--devices names this machine's, so it excludes {'--scheduler' if scheduler else '--device'}")
     if scheduler:
         _check_scheduler(scheduler)
-    asked: dict[str, Any] = {
-        "model": spec.name,
-        "weights": str(spec.weights.resolve()) if spec.weights else None,
-        "device": given.device,
-        **({"devices": list(named)} if named else {}),
-        **({"scheduler": scheduler} if scheduler else {}),
-    }
     store = given.store()
     known = store.recall(spec.text)
     if known is not None:
@@ -115,7 +108,7 @@ def command(
             return 0
         if detach:
             # Its worker chooses the batch that suits its devices.
-            return _detach(given, {**asked, **request.to_json(), "batch": batch})
+            return _detach(given, request.job_spec(spec, given.device, named, scheduler, batch))
 
     from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.devices import shared_batch, worker_devices
@@ -130,13 +123,13 @@ def command(
         batch = default_batch(network.info, network.device) if alone else shared_batch(network.info, places)
     request = _request(given, given.store(), network.info, selection, wanted, batch or 1, objective)
     # A cluster's workers say which batch suits them.
-    asked |= {**request.to_json(), "batch": batch}
+    job = request.job_spec(spec, given.device, named, scheduler, batch)
     if detach:
-        return _detach(given, asked)
+        return _detach(given, job)
     store = Store.open(given.root, create=True)
     fzset = store.set(network.info, request.key)
     before = fzset.signature()
-    code = run_visibly(store, asked, network, given.as_json)
+    code = run_visibly(store, job, network, given.as_json)
     # What failed at once has nothing to sum up, and what went wrong is to be read last.
     if not given.as_json and (code == 0 or fzset.signature() != before):
         _summarise(network.info, fzset, request)
@@ -163,10 +156,10 @@ def _request(
     return Request.of(info, key, selection.blocks, tensors, batch, channels)
 
 
-def _detach(given: Given, asked: dict[str, Any]) -> int:
+def _detach(given: Given, spec: JobSpec) -> int:
     from streamscope.tui.data.job_control import Workers
 
-    job = Workers().start(Store.open(given.root, create=True), asked)
+    job = Workers().start(Store.open(given.root, create=True), spec)
     click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
     return 0
 
@@ -176,7 +169,7 @@ def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request)
     fzset.mark_completed("compute")
     count = sum(len(channels) for channels in wanted_fzs(info, request).values())
     if given.as_json:
-        click.echo(json.dumps({"event": "done", "message": "nothing is missing", "done": count, "total": count}))
+        click.echo(write_event(JobEnded("done", "nothing is missing", Report(done=count, total=count))))
         return
     measured = " and measured" if request.key.objective == "neuron" else ""
     click.echo(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")

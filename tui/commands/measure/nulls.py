@@ -16,8 +16,9 @@ from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.statistics import Proportion
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
+from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
-from streamscope.core.store import FZSet, Store
+from streamscope.core.store import FZSet, JobSpec, Store
 from streamscope.core.store.sets.responses import SHAMS, missing_responses
 from streamscope.core.table.assemble import NEEDED, Readings
 from streamscope.core.table.columns import number_text
@@ -102,7 +103,7 @@ def _compute(
     if not (lacking or untrained or seeds):
         return 0
     from streamscope.core.engine.network import load_network
-    from streamscope.core.reading.shams import compute_shams, job_asked
+    from streamscope.core.reading.shams import compute_shams
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     network = None
@@ -113,10 +114,14 @@ def _compute(
         with count_progress(f"{block} under sham transforms", "FZs") as watch:
             assert network is not None
             compute_shams(network, fzset, block, watch)
-    asked = [(network, job_asked(given.spec, given.device, replace(fzset.key, seed=seed), channels)) for seed in seeds]
+
+    def job(model: ModelSpec, key: SetKey) -> JobSpec:
+        return JobSpec.of_set(model, key, channels, NEEDED, channels, given.device)
+
+    jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        asked.append((None, job_asked(ModelSpec(untrained_name(info.name)), given.device, fzset.key, channels)))
-    code = next((code for used, job in asked if (code := run_visibly(store, job, used))), 0)
+        jobs.append((None, job(ModelSpec(untrained_name(info.name)), fzset.key)))
+    code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
     if seeds and fzset.completed_at() is not None:
         # Reading commands take the set that was completed last: still the one whose nulls these are.
         fzset.mark_completed("nulls")

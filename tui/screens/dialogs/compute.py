@@ -18,7 +18,7 @@ from textual.widgets import Input, Label, Static
 
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.tui.advice import worded
-from streamscope.tui.forms.compute import Form
+from streamscope.tui.forms.compute import ComputeForm
 
 FIELDS = (
     ("blocks", "Blocks", "names, or all"),
@@ -33,7 +33,7 @@ REST = 0.1
 """Seconds after the last key before the disk is looked at."""
 
 
-class ComputeDialog(ModalScreen[Form | None]):
+class ComputeDialog(ModalScreen[ComputeForm | None]):
     """Returns what was written once it makes sense. `check` gives a line on it at once, or raises UsageError; `count`
     gives a better one, for which it looks at the disk: in a thread, and once no more is typed."""
 
@@ -51,12 +51,14 @@ class ComputeDialog(ModalScreen[Form | None]):
     ]
 
     class Counted(Message):
-        def __init__(self, form: Form, line: str) -> None:
+        def __init__(self, form: ComputeForm, line: str) -> None:
             super().__init__()
             self.form = form
             self.line = line
 
-    def __init__(self, title: str, form: Form, check: Callable[[Form], str], count: Callable[[Form], str]) -> None:
+    def __init__(
+        self, title: str, form: ComputeForm, check: Callable[[ComputeForm], str], count: Callable[[ComputeForm], str]
+    ) -> None:
         super().__init__(classes="dialog")
         self._title = title
         self._form = form
@@ -91,8 +93,8 @@ class ComputeDialog(ModalScreen[Form | None]):
     def action_leave(self) -> None:
         self.dismiss(None)
 
-    def _read(self) -> Form:
-        return Form(**{name: self.query_one(f"#{name}", Input).value for name, _, _ in FIELDS})
+    def _read(self) -> ComputeForm:
+        return ComputeForm(**{name: self.query_one(f"#{name}", Input).value for name, _, _ in FIELDS})
 
     def _summarise(self) -> bool:
         summary, form = self.query_one("#summary", Static), self._read()
@@ -110,7 +112,7 @@ class ComputeDialog(ModalScreen[Form | None]):
         return True
 
     @work(thread=True, exclusive=True, group="count")
-    def _look(self, form: Form) -> None:
+    def _look(self, form: ComputeForm) -> None:
         try:
             self.post_message(self.Counted(form, self._count(form)))
         except StoreError as error:

@@ -1,0 +1,231 @@
+"""One job being done, from its first event to its last: what is the same in this process, in several, and on a cluster.
+
+`batch_loop` does a job in this process, `crew` in several, `cluster.client` on a cluster. `worker` is the process that
+one is started in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+from streamscope.core.errors import DamageError, DiskFullError, StreamscopeError
+from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
+from streamscope.core.jobs.progress import Tally, image_cost
+from streamscope.core.jobs.tasks import commit_task
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.store import FZSet, Leases, Store, estimate_bytes, free_bytes
+from streamscope.core.store.jobs.events import (
+    BatchDone,
+    DeviceMemory,
+    Event,
+    JobProgressed,
+    JobStarted,
+    ProblemOccurred,
+    Report,
+)
+
+BEAT_SECONDS = 2.0
+"""How often a working job says how far it is and renews its leases."""
+WAIT_SECONDS = 1.0
+"""How often a job looks again while others hold all that is left."""
+
+Tell = Callable[[Event], None]
+"""Receives the events of a job: what is appended to its log, and its progress besides."""
+
+
+class JobStoppedError(Exception):
+    """Somebody asked the job to stop."""
+
+
+class Record(Protocol):
+    """What a run needs of the job it works on: a `Job`, or what stands for it in one process of several."""
+
+    @property
+    def id(self) -> str: ...
+
+    def stop_requested(self) -> bool: ...
+
+    def heartbeat(self, report: Report, device: str = "", device_memory: DeviceMemory | None = None) -> None: ...
+
+    def log(self, event: Event) -> None: ...
+
+
+class Run(ABC):
+    """Does one job. What goes wrong in one batch is told and kept in `problems`; the rest goes on."""
+
+    def __init__(self, store: Store, job: Record, info: ModelInfo, request: Request, tell: Tell) -> None:
+        self.store, self.job, self.info, self.request = store, job, info, request
+        self.fzset = store.set(info, request.key, create=True)
+        self.problems: list[str] = []
+        self.tally = Tally(0, 0, 0.0)
+        self._tell = tell
+
+    @abstractmethod
+    def run(self) -> None:
+        """Until nothing is missing or nothing more can be done.
+
+        Raises JobStoppedError when asked to stop, StreamscopeError when the whole job cannot go on (a full disk).
+        """
+
+    def begin(self, devices: tuple[str, ...] = ()) -> None:
+        """`devices` are those of several processes. Raises DiskFullError when the disk has too little room."""
+        request = self.request
+        self.tally = Tally.of(self.info, self.fzset, request)
+        check_space(self.store, self.fzset, request)
+        self.say(
+            JobStarted(
+                key=request.key,
+                blocks=request.blocks,
+                tensors=request.tensors,
+                batch=request.batch,
+                channels=request.channels,
+                missing=self.tally.total - self.tally.present,
+                devices=devices,
+            )
+        )
+
+    def complete(self) -> None:
+        """All that was requested is stored."""
+        self.tally.completed()
+        self.fzset.mark_completed(self.job.id)
+
+    def problem(self, line: str) -> None:
+        self.problems.append(line)
+        self.say(ProblemOccurred(line))
+
+    def say(self, event: Event) -> None:
+        self.job.log(event)
+        self._tell(event)
+
+
+class LeasedRun(Run):
+    """A run that claims batches by leases of this process. Threads may share it."""
+
+    def __init__(self, store: Store, job: Record, info: ModelInfo, request: Request, tell: Tell) -> None:
+        super().__init__(store, job, info, request, tell)
+        self.leases = Leases(store.root, job.id)
+        self.changed = threading.Condition(threading.RLock())
+        """Guards everything below, the leases and the log; notified whenever a task ends."""
+        self.device = ""
+        """What it computes on, for the heartbeat."""
+        self._plan = Plan(info, self.fzset, request)
+        self._failed: set[Task] = set()
+        self._busy: dict[str, float] = {}
+        """Cost already spent in each task under way, by its lease."""
+        self._again: dict[str, float] = {}
+        """The same of those that are done again for undefined rows."""
+        self._beat = 0.0
+
+    def end(self) -> None:
+        """Everything that could be done is."""
+        if not self.problems:
+            self.complete()
+
+    def claim(self) -> tuple[Task | None, bool]:
+        """The first task that nobody else is doing, ours from now on; and whether any, also others', is left."""
+        with self.changed:
+            left = False
+            for task in self._plan.tasks(without=self._failed):
+                left = True
+                lease = self._lease(task)
+                if lease not in self._busy and self.leases.claim(lease):
+                    self._busy[lease] = 0.0
+                    # Between planning and claiming, another job may have done it.
+                    if self._plan.is_missing(task):
+                        return task, True
+                    self.release(task)
+            for line in map(str, self.store.problems):
+                if line not in self.problems:
+                    self.problem(line)
+            return None, left
+
+    def release(self, task: Task) -> None:
+        with self.changed:
+            lease = self._lease(task)
+            self.leases.release(lease)
+            self._busy.pop(lease, None)
+            self._again.pop(lease, None)
+            self.changed.notify_all()
+
+    def is_missing(self, task: Task) -> bool:
+        with self.changed:
+            return self._plan.is_missing(task)
+
+    def stepped(self, task: Task, step: int, steps: int) -> None:
+        """`steps` more steps of a task's batch were done, which makes `step` of them."""
+        with self.changed:
+            self.tally.steps += steps * len(task.channels)
+            if (lease := self._lease(task)) in self._busy:
+                (self._again if task.retry else self._busy)[lease] = image_cost(task, self.info) * step
+
+    def commit(self, task: Task, files: dict[str, bytes], event: BatchDone) -> None:
+        """Stores what a task gave; when that fails, the task does. Raises DiskFullError."""
+        try:
+            commit_task(self.fzset, task, files)
+            if self.is_missing(task):
+                raise DamageError(f"{describe(task)}: what was written cannot be read back")
+        except DiskFullError:
+            raise
+        except StreamscopeError as error:
+            self.failed(task, error)
+            return
+        self.finished(task, event)
+
+    def finished(self, task: Task, event: BatchDone) -> None:
+        """A task's batch is stored."""
+        with self.changed:
+            self.tally.finished(task, self.info, self.request.key.recipe.steps)
+            self._busy[self._lease(task)] = 0.0
+            self._again.pop(self._lease(task), None)
+            self.say(event)
+            self.renew_or_stop(describe(task), force=True)
+
+    def failed(self, task: Task, error: StreamscopeError) -> None:
+        """One batch cannot be done; the rest goes on."""
+        with self.changed:
+            self._failed.add(task)
+            self.problem(str(error))
+
+    def renew_or_stop(self, message: str, force: bool = False) -> None:
+        """From time to time: renews the leases and says how far it is. Raises JobStoppedError when asked to stop."""
+        with self.changed:
+            now = time.monotonic()
+            if not force and now - self._beat < BEAT_SECONDS:
+                return
+            self._beat = now
+            if self.job.stop_requested():
+                raise JobStoppedError
+            self.leases.renew()
+            inside = sum(self._busy.values())
+            report = self.tally.report(message, inside, sum(self._again.values()))
+            memory = self.device_memory()
+            self.job.heartbeat(report, self.device, memory)
+            self._tell(JobProgressed(report, memory, self.tally.counts(inside)))
+
+    def device_memory(self) -> DeviceMemory:
+        """Of each device computed on, as far as this process can tell."""
+        return {}
+
+    def _lease(self, task: Task) -> str:
+        return task.lease(self.info, self.request.key)
+
+
+def check_space(store: Store, fzset: FZSet, request: Request) -> None:
+    """Raises DiskFullError when the disk has too little room for the FZs still to be made."""
+    count = sum(len(c) for c in missing_fzs(fzset.info, fzset, request).values())
+    needed, free = estimate_bytes(fzset.info, count), free_bytes(store.root)
+    if needed > free:
+        raise DiskFullError(
+            f"{count} FZs need about {needed / 1e6:,.0f} MB and {store.root} has {free / 1e6:,.0f} MB free"
+        )
+
+
+def describe(task: Task) -> str:
+    first, last = task.channels[0], task.channels[-1]
+    channels = f"channels {first}-{last}" if last > first else f"channel {first}"
+    again = f", again: M undefined (try {task.retry + 1})" if task.retry else ""
+    return f"{task.block} {task.tensor}, {channels}{again}"

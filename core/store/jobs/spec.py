@@ -1,0 +1,135 @@
+"""What a job is to do. Written into its folder by whoever starts it, read back by its worker and by who shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamscope.core.model.recipe import Capture, Objective, Recipe, SetKey
+from streamscope.core.model.spec import ModelSpec, canonical_path
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """The FZs that a job computes, of which model, and on what.
+
+    It is as it was written, by this version or another: what it names may not exist. `core.jobs.plan.Request` is the
+    same checked against the network. What is empty or None leaves the choice to the worker.
+    """
+
+    model: str
+    weights: Path | None = None
+    """A file of weights, by its canonical path whatever it was given as; None for the model's own."""
+    device: str = "auto"
+    devices: tuple[str, ...] = ()
+    """One worker process for each; empty for a single one on `device`."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler whose cluster computes."""
+    recipe: Recipe | None = None
+    """None for the model's default recipe, with `steps` where they are given."""
+    steps: int | None = None
+    seed: int = 0
+    capture: Capture = "exact"
+    objective: Objective = "neuron"
+    blocks: tuple[str, ...] = ()
+    tensors: tuple[str, ...] = ()
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By block, where not all of its channels are meant."""
+    batch: int | None = None
+    """Width of the fixed channel ranges."""
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            object.__setattr__(self, "weights", canonical_path(self.weights))
+
+    @classmethod
+    def of_set(
+        cls,
+        model: ModelSpec,
+        key: SetKey,
+        blocks: Iterable[str],
+        tensors: Iterable[str],
+        channels: Mapping[str, Iterable[int]],
+        device: str = "auto",
+        devices: Iterable[str] = (),
+        scheduler: str | None = None,
+        batch: int | None = None,
+    ) -> JobSpec:
+        """A job that adds to one set of FZs."""
+        return cls(
+            model=model.name,
+            weights=model.weights,
+            device=device,
+            devices=tuple(devices),
+            scheduler=scheduler,
+            recipe=key.recipe,
+            steps=key.recipe.steps,
+            seed=key.seed,
+            capture=key.capture,
+            objective=key.objective,
+            blocks=tuple(blocks),
+            tensors=tuple(tensors),
+            channels={block: tuple(numbers) for block, numbers in channels.items()},
+            batch=batch,
+        )
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """Raises UsageError for a model that there is none of."""
+        return ModelSpec(self.model, self.weights)
+
+    def is_of(self, model: ModelSpec) -> bool:
+        """Whether it is about this model, by whichever path to the weights either was given."""
+        weights = canonical_path(model.weights) if model.weights is not None else None
+        return (self.model, self.weights) == (model.name, weights)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "weights": str(self.weights) if self.weights is not None else None,
+            "device": self.device,
+            "devices": list(self.devices),
+            "scheduler": self.scheduler,
+            "recipe": self.recipe.to_json() if self.recipe is not None else None,
+            "steps": self.steps,
+            "seed": self.seed,
+            "capture": self.capture,
+            "objective": self.objective,
+            "blocks": list(self.blocks),
+            "tensors": list(self.tensors),
+            "batch": self.batch,
+            "channels": {block: list(numbers) for block, numbers in self.channels.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> JobSpec:
+        """Every key may be missing or null. Raises ValueError, TypeError or UsageError when it is malformed."""
+        if not isinstance(data, dict):
+            raise TypeError(f"a job is described by an object, not {data!r}")
+        return cls(
+            model=str(data.get("model") or ""),
+            weights=Path(data["weights"]) if data.get("weights") else None,
+            device=str(data.get("device") or "auto"),
+            devices=_names(data.get("devices")),
+            scheduler=str(data["scheduler"]) if data.get("scheduler") else None,
+            recipe=Recipe.from_json(data["recipe"]) if data.get("recipe") else None,
+            steps=int(data["steps"]) if data.get("steps") is not None else None,
+            seed=int(data.get("seed") or 0),
+            capture=data.get("capture") or "exact",
+            objective=data.get("objective") or "neuron",
+            blocks=_names(data.get("blocks")),
+            tensors=_names(data.get("tensors")),
+            channels={
+                str(block): tuple(int(number) for number in numbers)
+                for block, numbers in dict(data.get("channels") or {}).items()
+            },
+            batch=int(data["batch"]) if data.get("batch") else None,
+        )
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is no list of names")
+    return tuple(str(name) for name in value or ())
