@@ -1,9 +1,12 @@
 """Every error a user can cause. The message says what was wrong, with the value.
 
 What helps against it is worded by whoever shows it (a command to type, a key to press): `tui.advice` does so by the
-error's class, or by its `kind` where only a job's record of it is left.
+error's class, or by its `kind` where no more is left than a `Fault`.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -15,6 +18,23 @@ class StreamscopeError(Exception):
     """A word for what is wrong, where something can be advised: it outlives the process that met the error."""
     place = ""
     """Where, if that is needed for the advice."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What outlives an error: in a job's record, or on the way from one process to another."""
+
+    message: str
+    kind: str = ""
+    place: str = ""
+
+    @classmethod
+    def of(cls, error: StreamscopeError) -> Fault:
+        return cls(str(error), error.kind, error.place)
+
+
+NO_FAULT = Fault("")
+"""Nothing went wrong."""
 
 
 class UsageError(StreamscopeError):

@@ -7,6 +7,7 @@ from streamscope.core.errors import (
     DamageError,
     DiskFullError,
     DownloadError,
+    Fault,
     MisfitError,
     StreamscopeError,
 )
@@ -32,9 +33,11 @@ def worded(error: StreamscopeError) -> str:
             return f"{error}; run '{CommandLine(info.name)('compute', *words)}'"
         case ChangedImageError(info=info, source=source):
             return f"{error}; run '{CommandLine(info.name)('scan', source)}' again"
-    return worded_kind(str(error), error.kind, error.place)
+    return worded_fault(Fault.of(error))
 
 
-def worded_kind(message: str, kind: str, place: str = "") -> str:
-    """The same of an error of which only the message, the kind and the place are left, as in a job's record."""
-    return f"{message}; {BY_KIND[kind].format(place=place)}" if kind in BY_KIND else message
+def worded_fault(fault: Fault) -> str:
+    """The same of what a job recorded, or another process said."""
+    if fault.kind not in BY_KIND:
+        return fault.message
+    return f"{fault.message}; {BY_KIND[fault.kind].format(place=fault.place)}"

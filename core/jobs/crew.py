@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import IO
 
-from streamscope.core.errors import StreamscopeError
+from streamscope.core.errors import Fault, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request
 from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Run, Tell
 from streamscope.core.model.blocks import ModelInfo
@@ -158,8 +158,8 @@ class Crew(Run):
                 worker.counts = event.counts or worker.counts
             case ProcessEnded():
                 worker.last = event
-            case ProblemOccurred(message):
-                self.problem(message)
+            case ProblemOccurred(fault):
+                self.problem(fault)
             case BatchDone():
                 self.say(replace(event, device=worker.device))
 
@@ -169,14 +169,16 @@ class Crew(Run):
         if worker.last is None:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             detail = f": {worker.stderr}" if worker.stderr else ""
-            self.problem(f"the worker process on {worker.device} {how}{detail}; its batches are left to the others")
+            what = f"the worker process on {worker.device} {how}{detail}; its batches are left to the others"
+            self.problem(Fault(what))
         elif worker.last.state == "failed":
-            self.problem(f"{worker.device}: {worker.last.message}")
+            fault = worker.last.fault
+            self.problem(replace(fault, message=f"{worker.device}: {fault.message}"))
 
-    def problem(self, line: str) -> None:
+    def problem(self, fault: Fault) -> None:
         """Once, however many processes say it."""
-        if line not in self.problems:
-            super().problem(line)
+        if fault not in self.problems:
+            super().problem(fault)
 
     def _report(self) -> None:
         self.tally.take(worker.counts for worker in self._workers)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
-from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.errors import Fault, StoreError, StreamscopeError
 from streamscope.core.jobs.priority import give_way
 from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, lease_of, waiting
 from streamscope.core.store.files.owner import this_process
@@ -100,7 +100,7 @@ def _run(store: Store, job: Job) -> None:
         # It is said in the job's folder; the next job may do better.
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         if job_state(store, job).state not in FINISHED:
-            job.finish("failed", f"{type(error).__name__}: {error}")
+            job.finish("failed", Fault(f"{type(error).__name__}: {error}"))
 
 
 if __name__ == "__main__":

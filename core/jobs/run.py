@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-from streamscope.core.errors import DamageError, DiskFullError, StreamscopeError
+from streamscope.core.errors import DamageError, DiskFullError, Fault, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
 from streamscope.core.jobs.progress import Tally, image_cost
 from streamscope.core.jobs.tasks import commit_task
@@ -60,7 +60,7 @@ class Run(ABC):
     def __init__(self, store: Store, job: Record, info: ModelInfo, request: Request, tell: Tell) -> None:
         self.store, self.job, self.info, self.request = store, job, info, request
         self.fzset = store.set(info, request.key, create=True)
-        self.problems: list[str] = []
+        self.problems: list[Fault] = []
         self.tally = Tally(0, 0, 0.0)
         self._tell = tell
 
@@ -93,9 +93,9 @@ class Run(ABC):
         self.tally.completed()
         self.fzset.mark_completed(self.job.id)
 
-    def problem(self, line: str) -> None:
-        self.problems.append(line)
-        self.say(ProblemOccurred(line))
+    def problem(self, fault: Fault) -> None:
+        self.problems.append(fault)
+        self.say(ProblemOccurred(fault))
 
     def say(self, event: Event) -> None:
         self.job.log(event)
@@ -138,9 +138,9 @@ class LeasedRun(Run):
                     if self._plan.is_missing(task):
                         return task, True
                     self.release(task)
-            for line in map(str, self.store.problems):
-                if line not in self.problems:
-                    self.problem(line)
+            for fault in map(Fault.of, self.store.problems):
+                if fault not in self.problems:
+                    self.problem(fault)
             return None, left
 
     def release(self, task: Task) -> None:
@@ -188,7 +188,7 @@ class LeasedRun(Run):
         """One batch cannot be done; the rest goes on."""
         with self.changed:
             self._failed.add(task)
-            self.problem(str(error))
+            self.problem(Fault.of(error))
 
     def renew_or_stop(self, message: str, force: bool = False) -> None:
         """From time to time: renews the leases and says how far it is. Raises JobStoppedError when asked to stop."""

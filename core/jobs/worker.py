@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamscope.core.engine.allocator import keep_freed_memory
-from streamscope.core.errors import StreamscopeError
+from streamscope.core.errors import NO_FAULT, Fault, StreamscopeError
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
 from streamscope.core.model.blocks import ModelInfo
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
             return join_job(store, job, given.device, given.batch, given.threads)
         return run_job(store, open_job(store.root / "jobs" / given.job), tell)
     except StreamscopeError as error:
-        tell(ProcessFailed(str(error)))
+        tell(ProcessFailed(Fault.of(error)))
         print(error, file=sys.stderr)
         return error.exit_code
 
@@ -100,16 +100,17 @@ def run_job(store: Store, job: Job, tell: Tell, network: Network | None = None) 
         run = _open_run(store, job, tell, network)
         run.run()
     except (JobStoppedError, KeyboardInterrupt):
-        return _end(job, run, tell, "stopped", "stopped; what is missing can be computed later")
+        return _end(job, run, tell, "stopped", Fault("stopped; what is missing can be computed later"))
     except StreamscopeError as error:
-        return _end(job, run, tell, "failed", str(error))
+        return _end(job, run, tell, "failed", Fault.of(error))
     except Exception as error:
-        _end(job, run, tell, "failed", f"{type(error).__name__}: {error}")
+        _end(job, run, tell, "failed", Fault(f"{type(error).__name__}: {error}"))
         raise
     if run.problems:
-        more = f" (and {len(run.problems) - 1} more)" if len(run.problems) > 1 else ""
-        return _end(job, run, tell, "failed", run.problems[0] + more)
-    return _end(job, run, tell, "done", "")
+        first, more = run.problems[0], len(run.problems) - 1
+        message = f"{first.message} (and {more} more)" if more else first.message
+        return _end(job, run, tell, "failed", replace(first, message=message))
+    return _end(job, run, tell, "done", NO_FAULT)
 
 
 def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Run:
@@ -168,16 +169,16 @@ def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> i
         tell(ProcessEnded("stopped"))
         return 1
     except StreamscopeError as error:
-        tell(ProcessEnded("failed", str(error)))
+        tell(ProcessEnded("failed", Fault.of(error)))
         return 1
     tell(ProcessEnded("done"))
     return 0
 
 
-def _end(job: Job, run: Run | None, tell: Tell, state: LastWord, message: str) -> int:
-    report = run.tally.report(message) if run is not None else None
-    event = JobEnded(state, message, report)
-    job.finish(state, message, report)
+def _end(job: Job, run: Run | None, tell: Tell, state: LastWord, fault: Fault) -> int:
+    report = run.tally.report(fault.message) if run is not None else None
+    event = JobEnded(state, fault, report)
+    job.finish(state, fault, report)
     tell(event)
     job.log(event)
     return 0 if state == "done" else 1

@@ -11,6 +11,7 @@ from streamscope.core.errors import (
     CacheError,
     DamageError,
     DownloadError,
+    Fault,
     ImageError,
     MisfitError,
     StreamscopeError,
@@ -20,7 +21,7 @@ from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store.files.atomic import write_error
 from streamscope.core.store.scans.scan import ChangedImageError
 from streamscope.core.store.sets.fz_set import MissingFZError
-from streamscope.tui.advice import worded, worded_kind
+from streamscope.tui.advice import worded, worded_fault
 from tests.support.stores import toy_info
 
 TOY = toy_info()
@@ -61,5 +62,5 @@ def test_an_error_is_worded_with_what_to_do(error: StreamscopeError, line: str) 
 
 def test_what_a_job_recorded_is_worded_like_the_error_itself() -> None:
     full = write_error(Path("/x"), OSError(errno.ENOSPC, "full"))
-    assert worded_kind(str(full), full.kind, full.place) == worded(full)
-    assert worded_kind("interrupted", "") == "interrupted"
+    assert worded_fault(Fault.of(full)) == worded(full)
+    assert worded_fault(Fault("interrupted")) == "interrupted"

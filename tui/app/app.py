@@ -24,7 +24,7 @@ from streamscope.core.model.recipe import Capture, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Marks, Store, last_words
 from streamscope.core.table.frame import with_marks
-from streamscope.tui.advice import worded
+from streamscope.tui.advice import worded, worded_fault
 from streamscope.tui.app.actions import Requests
 from streamscope.tui.app.job_actions import ended
 from streamscope.tui.app.keymap import Action, actions, check_keys, sections, title
@@ -327,7 +327,7 @@ class StreamscopeApp(App[None]):
                 self.push_screen(
                     Notice(
                         f"Job {state.job.id} {state.state}",
-                        state.message or last_words(state) or "its worker is gone",
+                        worded_fault(state.fault) or last_words(state) or "its worker is gone",
                         failed=True,
                     )
                 )

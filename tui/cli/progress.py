@@ -21,6 +21,7 @@ from rich.progress import (
 
 from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred
 from streamscope.core.watch import PhaseWatch, Watch
+from streamscope.tui.advice import worded_fault
 
 
 @contextmanager
@@ -113,8 +114,8 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
 
         def receive(event: Event) -> None:
             match event:
-                case ProblemOccurred(message):
-                    progress.console.print(f"streamscope: {message}", markup=False, highlight=False)
+                case ProblemOccurred(fault):
+                    progress.console.print(f"streamscope: {worded_fault(fault)}", markup=False, highlight=False)
                 case JobProgressed(report=report):
                     progress.update(
                         task,

@@ -9,6 +9,7 @@ import click
 
 from streamscope.core.store import JobSpec, Store, create_job
 from streamscope.core.store.jobs.events import Event, JobEnded, ProblemOccurred, write_event
+from streamscope.tui.advice import worded_fault
 from streamscope.tui.cli.progress import job_progress
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def run_visibly(store: Store, spec: JobSpec, network: Network | None, as_json: b
         def tell(event: Event) -> None:
             draw(event)
             match event:
-                case ProblemOccurred(message) | JobEnded("failed" | "stopped", message):
-                    problems.append(message)
+                case ProblemOccurred(fault) | JobEnded("failed" | "stopped", fault):
+                    problems.append(worded_fault(fault))
             if as_json:
                 click.echo(write_event(event))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.errors import Fault, StoreError, StreamscopeError
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import QUEUE_WORKER, WORKER, module_command
 from streamscope.core.store import (
@@ -25,6 +25,7 @@ from streamscope.core.store import (
 )
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.events import DownloadProgressed, ModelRegistered, ProcessFailed, read_event
+from streamscope.tui.advice import worded_fault
 
 
 def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
@@ -51,8 +52,8 @@ async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], obje
             match read_event(line):
                 case ModelRegistered(fingerprint):
                     return fingerprint
-                case ProcessFailed(message):
-                    raise StreamscopeError(message)
+                case ProcessFailed(fault):
+                    raise StreamscopeError(worded_fault(fault))
                 case DownloadProgressed(done, total):
                     tell(done, total)
                 case None:
@@ -116,7 +117,8 @@ class Workers:
             if code == 0:
                 continue
             if name in unfinished and unfinished[name].state != "paused":
-                job.finish("failed", last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}")
+                words = last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}"
+                job.finish("failed", Fault(words))
             behind = [s for s in states if s.state == "queued" and queue_of(s.job) == queue_of(job) and s.job != job]
             if behind:
                 self.see_to(store, in_turn(behind)[0].job)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from streamscope.core.errors import UsageError
+from streamscope.core.errors import NO_FAULT, Fault, UsageError
 from streamscope.core.model.recipe import Recipe, SetKey
 
 LastWord = Literal["done", "failed", "stopped"]
@@ -128,7 +128,7 @@ class BatchDone:
 class ProblemOccurred:
     """Something could not be done; the rest goes on."""
 
-    message: str
+    fault: Fault
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class ModelRegistered:
 class ProcessFailed:
     """A worker process could not do what it was started for."""
 
-    message: str
+    fault: Fault
 
 
 @dataclass(frozen=True)
@@ -167,13 +167,14 @@ class ProcessEnded:
     """The last word of one of several processes at a job; the others may go on."""
 
     state: LastWord
-    message: str = ""
+    fault: Fault = NO_FAULT
 
 
 @dataclass(frozen=True)
 class JobEnded:
     state: LastWord
-    message: str = ""
+    fault: Fault = NO_FAULT
+    """What went wrong, or what else is to be said."""
     report: Report | None = None
     """How far it came; None when it ended before its work was counted. Its message is not written."""
 
@@ -240,20 +241,20 @@ def encode_event(event: Event) -> dict[str, Any]:
                 "seconds": event.seconds,
                 **({"device": event.device} if event.device else {}),
             }
-        case ProblemOccurred(message):
-            return {"event": "problem", "message": message}
+        case ProblemOccurred(fault):
+            return {"event": "problem", **encode_fault(fault)}
         case ClusterConnected(workers, shared_disk):
             return {"event": "cluster", "workers": list(workers), "shared_disk": shared_disk}
         case DownloadProgressed(done, total):
             return {"event": "download", "done": done, "total": total}
         case ModelRegistered(fingerprint):
             return {"event": "model", "fingerprint": fingerprint}
-        case ProcessFailed(message):
-            return {"event": "error", "message": message}
-        case ProcessEnded(state, message):
-            return {"event": "ended", "state": state, "message": message}
-        case JobEnded(state, message, report):
-            return {"event": state, "message": message, **(report.numbers() if report is not None else {})}
+        case ProcessFailed(fault):
+            return {"event": "error", **encode_fault(fault)}
+        case ProcessEnded(state, fault):
+            return {"event": "ended", "state": state, **encode_fault(fault)}
+        case JobEnded(state, fault, report):
+            return {"event": state, **encode_fault(fault), **(report.numbers() if report is not None else {})}
 
 
 def decode_event(data: Any) -> Event | None:
@@ -275,6 +276,15 @@ def read_event(line: str | bytes) -> Event | None:
         return decode_event(json.loads(line))
     except ValueError:
         return None
+
+
+def encode_fault(fault: Fault) -> dict[str, str]:
+    """Its message, and what there is beside it."""
+    return {name: text for name, text in vars(fault).items() if text or name == "message"}
+
+
+def decode_fault(data: Mapping[str, Any]) -> Fault:
+    return Fault(*(str(data.get(name) or "") for name in ("message", "kind", "place")))
 
 
 def encode_memory(memory: DeviceMemory) -> dict[str, list[float]]:
@@ -326,7 +336,7 @@ def _decode(data: Any) -> Event | None:
                 str(data.get("device") or ""),
             )
         case "problem":
-            return ProblemOccurred(str(data["message"]))
+            return ProblemOccurred(decode_fault(data))
         case "cluster":
             return ClusterConnected(tuple(data["workers"]), bool(data["shared_disk"]))
         case "download":
@@ -334,12 +344,12 @@ def _decode(data: Any) -> Event | None:
         case "model":
             return ModelRegistered(str(data["fingerprint"]))
         case "error":
-            return ProcessFailed(str(data["message"]))
+            return ProcessFailed(decode_fault(data))
         case "ended" if data["state"] in LAST_WORDS:
-            return ProcessEnded(data["state"], str(data["message"]))
+            return ProcessEnded(data["state"], decode_fault(data))
         case "done" | "failed" | "stopped" as state:
             report = Report.from_json({**data, "message": ""}) if "total" in data else None
-            return JobEnded(state, str(data["message"]), report)
+            return JobEnded(state, decode_fault(data), report)
     return None
 
 

@@ -13,13 +13,13 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
-from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.errors import NO_FAULT, Fault, StoreError, StreamscopeError
 from streamscope.core.store.files.atomic import (
     discard,
     encode,
@@ -40,8 +40,10 @@ from streamscope.core.store.jobs.events import (
     LoggedEvent,
     Report,
     decode_event,
+    decode_fault,
     decode_memory,
     encode_event,
+    encode_fault,
     encode_memory,
 )
 from streamscope.core.store.jobs.spec import JobSpec
@@ -86,11 +88,11 @@ class Job:
         where: dict[str, Any] = {"device": device} if device else {}
         if device_memory:
             where["device_memory"] = encode_memory(device_memory)
-        self._beat("running", report.message, {**report.numbers(), **where, "memory": _own_memory()})
+        self._beat("running", Fault(report.message), {**report.numbers(), **where, "memory": _own_memory()})
 
-    def finish(self, state: LastWord, message: str = "", report: Report | None = None) -> None:
+    def finish(self, state: LastWord, fault: Fault = NO_FAULT, report: Report | None = None) -> None:
         """The worker's last word. Raises StoreError."""
-        self._beat(state, message, report.numbers() if report is not None else {})
+        self._beat(state, fault, report.numbers() if report is not None else {})
 
     def log(self, event: Event) -> None:
         """Appends an event, with the time. Raises StoreError, DiskFullError."""
@@ -101,9 +103,9 @@ class Job:
         """Whether its worker is to leave it, for good or until it is taken up again."""
         return (self.folder / STOP).exists() or (self.folder / HOLD).exists()
 
-    def _beat(self, state: str, message: str, more: dict[str, Any]) -> None:
-        process, message = this_process().to_json(), message[:MESSAGE_MAX]
-        content = encode({**more, "message": message, "state": state, "time": time.time(), "process": process})
+    def _beat(self, state: str, fault: Fault, more: dict[str, Any]) -> None:
+        process, words = this_process().to_json(), encode_fault(replace(fault, message=fault.message[:MESSAGE_MAX]))
+        content = encode({**more, **words, "state": state, "time": time.time(), "process": process})
         path = self.folder / BEAT
         temporary = self.folder / temporary_name()
         try:
@@ -132,6 +134,8 @@ class JobState:
     unit: str = ""
     eta: float | None = None
     message: str = ""
+    fault: Fault = NO_FAULT
+    """The message with the kind of error that it is of, where it ended with one."""
     updated: float | None = None
     """When the worker was last heard of, in seconds since 1970."""
     worker: Owner | None = None
@@ -240,6 +244,7 @@ def job_state(store: Store, job: Job) -> JobState:
         unit=report.unit,
         eta=report.eta,
         message=report.message,
+        fault=decode_fault(beat),
         updated=_number(beat.get("time")),
         worker=worker,
         device=str(beat.get("device") or device),

@@ -66,7 +66,7 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
 
     assert run_job(shared, job, tell, network) == 0
     assert victims
-    problems = [event.message for event in events if isinstance(event, ProblemOccurred)]
+    problems = [event.fault.message for event in events if isinstance(event, ProblemOccurred)]
     assert len(problems) == 1
     assert "was killed by signal 9; its batches are left to the others" in problems[0]
     assert _table(shared.root, network) == _table(alone.root, network)

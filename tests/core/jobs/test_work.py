@@ -154,7 +154,7 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_pat
     damaged.rmdir()
     events = []
     code, _, job = _run(tmp_path / "cache", network, events.append)
-    problems = [event.message for event in events if isinstance(event, ProblemOccurred)]
+    problems = [event.fault.message for event in events if isinstance(event, ProblemOccurred)]
     assert code == 1
     assert any("0002.png is damaged" in line for line in problems)
     assert job_state(store, job).state == "failed"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from streamscope.core.errors import NO_FAULT, Fault
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store.jobs.events import (
     BatchDone,
@@ -52,19 +53,23 @@ LINES: list[tuple[Event, str]] = [
         '{"event": "measure", "block": "2.1", "tensor": "out", "retry": 0, "count": 1, "channels": [7, 7], '
         '"seconds": 0.5}',
     ),
-    (ProblemOccurred("a truncated PNG"), '{"event": "problem", "message": "a truncated PNG"}'),
+    (ProblemOccurred(Fault("a truncated PNG")), '{"event": "problem", "message": "a truncated PNG"}'),
     (ClusterConnected(("cpu", "cuda"), True), '{"event": "cluster", "workers": ["cpu", "cuda"], "shared_disk": true}'),
     (DownloadProgressed(5, 0), '{"event": "download", "done": 5, "total": 0}'),
     (ModelRegistered("be" * 32), f'{{"event": "model", "fingerprint": "{"be" * 32}"}}'),
-    (ProcessFailed("no such file"), '{"event": "error", "message": "no such file"}'),
-    (ProcessEnded("failed", "no memory"), '{"event": "ended", "state": "failed", "message": "no memory"}'),
-    (JobEnded("stopped", "stopped"), '{"event": "stopped", "message": "stopped"}'),
     (
-        JobEnded("done", "", Report(done=1, total=4, share=0.25, rate=12.5, unit="image-steps")),
+        ProblemOccurred(Fault("x is damaged", "damage")),
+        '{"event": "problem", "message": "x is damaged", "kind": "damage"}',
+    ),
+    (ProcessFailed(Fault("no such file")), '{"event": "error", "message": "no such file"}'),
+    (ProcessEnded("failed", Fault("no memory")), '{"event": "ended", "state": "failed", "message": "no memory"}'),
+    (JobEnded("stopped", Fault("stopped")), '{"event": "stopped", "message": "stopped"}'),
+    (
+        JobEnded("done", NO_FAULT, Report(done=1, total=4, share=0.25, rate=12.5, unit="image-steps")),
         f'{{"event": "done", "message": "", {NUMBERS}}}',
     ),
     (
-        JobEnded("done", "nothing is missing", Report(done=4, total=4)),
+        JobEnded("done", Fault("nothing is missing"), Report(done=4, total=4)),
         '{"event": "done", "message": "nothing is missing", "done": 4, "total": 4}',
     ),
 ]

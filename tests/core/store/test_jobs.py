@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamscope.core.errors import DiskFullError, StoreError
+from streamscope.core.errors import DiskFullError, Fault, StoreError
 from streamscope.core.store import (
     JobSpec,
     JobState,
@@ -63,14 +63,14 @@ def test_a_job_is_queued_runs_is_told_to_stop_and_stops(store: Store) -> None:
     request_stop(job)
     assert job.stop_requested()
     assert only_job(store).state == "stopping"
-    job.finish("stopped", "asked to stop", Report(done=4, total=12))
+    job.finish("stopped", Fault("asked to stop"), Report(done=4, total=12))
     assert (only_job(store).state, only_job(store).done) == ("stopped", 4)
 
 
 @pytest.mark.parametrize("last", ["done", "failed", "stopped"])
 def test_a_last_word_holds_for_ever(store: Store, last: str) -> None:
     job = create_job(store, SPEC)
-    job.finish(last, "so it ended")  # type: ignore[arg-type]
+    job.finish(last, Fault("so it ended"))  # type: ignore[arg-type]
     make_older(job.folder / "heartbeat.json", 1000)
     assert (only_job(store).state, only_job(store).message) == (last, "so it ended")
 
@@ -131,10 +131,10 @@ def test_a_worker_of_another_host_is_judged_by_its_heartbeat(store: Store) -> No
 def test_the_log_is_read_on_from_where_it_was(store: Store) -> None:
     job = create_job(store, SPEC)
     assert read_log(job) == ([], 0)
-    job.log(ProblemOccurred("first"))
-    job.log(ProblemOccurred("second"))
+    job.log(ProblemOccurred(Fault("first")))
+    job.log(ProblemOccurred(Fault("second")))
     first, offset = read_log(job)
-    assert [line.event for line in first] == [ProblemOccurred("first"), ProblemOccurred("second")]
+    assert [line.event for line in first] == [ProblemOccurred(Fault("first")), ProblemOccurred(Fault("second"))]
     assert all(line.time > 1e9 for line in first)
     assert read_log(job, offset) == ([], offset)
     job.log(JobEnded("done"))
@@ -148,13 +148,13 @@ def test_a_line_being_written_waits_and_a_torn_one_is_skipped(store: Store) -> N
     half = (line % b"b")[:20]
     log.write_bytes(line % b"a" + half)
     events, offset = read_log(job)
-    assert events == [LoggedEvent(1.5, ProblemOccurred("a"))]
+    assert events == [LoggedEvent(1.5, ProblemOccurred(Fault("a")))]
     with open(log, "ab") as file:
         file.write((line % b"b")[20:] + half)
     events, offset = read_log(job, offset)
-    assert events == [LoggedEvent(1.5, ProblemOccurred("b"))]
-    job.log(ProblemOccurred("c"))
-    assert [line.event for line in read_log(job, offset)[0]] == [ProblemOccurred("c")]
+    assert events == [LoggedEvent(1.5, ProblemOccurred(Fault("b")))]
+    job.log(ProblemOccurred(Fault("c")))
+    assert [line.event for line in read_log(job, offset)[0]] == [ProblemOccurred(Fault("c"))]
 
 
 def test_a_heartbeat_is_never_read_half_written(store: Store) -> None:
@@ -191,10 +191,10 @@ def test_a_full_disk_does_not_silence_a_worker(tmp_path: Path) -> None:
         job.heartbeat(Report(done=1, total=9, message="working on it"))
         fill(disk)
         with pytest.raises(DiskFullError, match="no space left"):
-            job.log(ProblemOccurred("in vain"))
+            job.log(ProblemOccurred(Fault("in vain")))
         job.heartbeat(Report(done=2, total=9))
         assert (only_job(store).state, only_job(store).done) == ("running", 2)
-        job.finish("failed", "no space left " * 100, Report(done=2, total=9))
+        job.finish("failed", Fault("no space left " * 100), Report(done=2, total=9))
         assert (only_job(store).state, only_job(store).done) == ("failed", 2)
         assert only_job(store).message.startswith("no space left")
         assert sorted(path.name for path in job.folder.iterdir()) == ["heartbeat.json", "job.json", "log.jsonl"]

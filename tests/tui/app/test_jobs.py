@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamscope.core.errors import UsageError
+from streamscope.core.errors import Fault, UsageError
 from streamscope.core.jobs.plan import Request
 from streamscope.core.model.demo import weights_path
 from streamscope.core.model.recipe import SetKey
@@ -149,7 +149,7 @@ async def test_a_job_that_fails_says_why_in_a_dialog(tmp_path: Path) -> None:
     job.heartbeat(Report(done=1, total=16))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: "1/16" in job_line(app))
-        job.finish("failed", "no space is left on the disk")
+        job.finish("failed", Fault("no space is left on the disk"))
         await until(pilot, lambda: "no space is left on the disk" in dialog_text(app))
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from streamscope.core.errors import Fault
 from streamscope.core.jobs import queue_worker
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
@@ -102,7 +103,7 @@ async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Pa
     store = small_store(tmp_path / "cache", ("1.1",))
     monkeypatch.setattr(Workers, "see_to", lambda self, store, job: None)
     job = queued(store)
-    job.finish("failed", "no space is left on the disk")
+    job.finish("failed", Fault("no space is left on the disk"))
     async with opened(options(tmp_path)) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 1)
         await pilot.press("J")

@@ -8,7 +8,7 @@ import socket
 
 import click
 
-from streamscope.core.errors import StreamscopeError, UsageError
+from streamscope.core.errors import Fault, StreamscopeError, UsageError
 from streamscope.core.jobs.plan import Request, missing, wanted_fzs
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.device_names import check_devices
@@ -169,7 +169,7 @@ def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request)
     fzset.mark_completed("compute")
     count = sum(len(channels) for channels in wanted_fzs(info, request).values())
     if given.as_json:
-        click.echo(write_event(JobEnded("done", "nothing is missing", Report(done=count, total=count))))
+        click.echo(write_event(JobEnded("done", Fault("nothing is missing"), Report(done=count, total=count))))
         return
     measured = " and measured" if request.key.objective == "neuron" else ""
     click.echo(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")
