@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
+
+import streamscope
 from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.spec import ModelSpec
 
 DEFAULT_MODEL = "resnet18"
 """What a command line that names no model is about."""
@@ -41,6 +46,21 @@ class CommandLine:
 
 HERE = CommandLine()
 """Commands about the default model in the store that they find unasked."""
+
+
+def default_cache() -> Path:
+    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder."""
+    if os.environ.get("STREAMSCOPE_CACHE"):
+        return Path(os.environ["STREAMSCOPE_CACHE"])
+    checkout = Path(streamscope.__file__).parent.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
+        return checkout / "cache"
+    return platformdirs.user_cache_path("streamscope")
+
+
+def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
+    """Commands about this model in this store, to be shown and pasted. The store they find unasked is not named."""
+    return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

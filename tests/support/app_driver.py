@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,11 +13,13 @@ from textual.pilot import Pilot
 
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
-from streamscope.tui.app.app import AppOptions, StreamscopeApp
+from streamscope.tui.app.app import StreamscopeApp
+from streamscope.tui.app.options import AppOptions
+from streamscope.tui.data.job_control import Workers
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.dialogs.base import Notice
-from streamscope.tui.terminal.graphics import Graphics
-from streamscope.tui.widgets.picture import PictureBox
+from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.widgets.picture import WAITING, PictureBox
 from streamscope.tui.widgets.status import JobLine, StatusBar
 from tests.support.app_store import fill, make_info, open_store
 
@@ -39,10 +42,13 @@ def options(folder: Path, **changes: object) -> AppOptions:
 
 @asynccontextmanager
 async def opened(
-    given: AppOptions, size: tuple[int, int] = (160, 48), graphics: Graphics | None = None
+    given: AppOptions,
+    size: tuple[int, int] = (160, 48),
+    graphics: Graphics | None = None,
+    workers: Workers | None = None,
 ) -> AsyncIterator[tuple[StreamscopeApp, Pilot[None]]]:
     """The app on its main screen, with the store read, which is the default one: commands shown do not name it."""
-    app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text)
+    app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text, workers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMSCOPE_CACHE", str(given.cache))
         async with _on_main_screen(app, size) as pilot:
@@ -64,6 +70,11 @@ async def until(pilot: Pilot[None], condition: Callable[[], bool], seconds: floa
             return
         await pilot.pause(0.02)
     raise AssertionError("the app did not come to what was waited for; the screen shows\n" + screen_text(pilot.app))
+
+
+def idle_workers() -> Workers:
+    """Workers that end at once: jobs are queued, and stay there."""
+    return Workers([sys.executable, "-c", ""])
 
 
 def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
@@ -115,4 +126,4 @@ def boxes(app: StreamscopeApp) -> list[PictureBox]:
 
 def drawn(app: StreamscopeApp) -> Callable[[], bool]:
     """A condition for `until`: every picture is there, or what is said in its place."""
-    return lambda: bool(boxes(app)) and all(box.picture is not None or box.message != "…" for box in boxes(app))
+    return lambda: bool(boxes(app)) and all(box.picture is not None or box.message != WAITING for box in boxes(app))

@@ -1,6 +1,6 @@
 """A store with made-up FZs and activations, for tests that drive the app, and for looking at it.
 
-python -m tests.app_store CACHE      fills a folder with a ResNet18 of made-up numbers
+python -m tests.support.app_store CACHE      fills a folder with a ResNet18 of made-up numbers
 """
 
 from __future__ import annotations

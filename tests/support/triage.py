@@ -24,28 +24,22 @@ from textual.pilot import Pilot
 
 from streamscope.core.model.recipe import Capture
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Job, Marks, Store, job_states
-from streamscope.tui.app.app import AppOptions, StreamscopeApp
-from streamscope.tui.data.job_control import Workers
+from streamscope.core.store import Marks, job_states
+from streamscope.tui.app.app import StreamscopeApp
+from streamscope.tui.app.options import AppOptions
 from streamscope.tui.screens.compare import CompareScreen
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.channel_text import Row
+from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.widgets.picture import PictureBox
-from tests.support.app_driver import channels_screen, opened, screen_text, shown, status_left, until
+from tests.support.app_driver import channels_screen, idle_workers, opened, screen_text, shown, status_left, until
 
 NOTE = "tonight.md"
 KEPT_BECAUSE, DOUBTED_BECAUSE = "curve at both scales", "texture?"
 BY_HAND, ADVANCING = "judge: a mark, next", "judge with auto-advance"
 MOST_KEYS = {BY_HAND: 2, ADVANCING: 1}
 """To judge a channel and move on."""
-
-
-class NoWorkers(Workers):
-    """Jobs are queued, and stay there."""
-
-    def see_to(self, store: Store, job: Job) -> None: ...
 
 
 @dataclass
@@ -82,7 +76,7 @@ class Outcome:
         return [key for key, mark in self.verdicts.items() if mark in marks]
 
 
-def verdict(row: Row) -> str:
+def verdict(row: ChannelValues) -> str:
     """Keep what is scale invariant, doubt what meets one of the criteria 3 and 4 only, reject the rest."""
     if row["scale_invariant"]:
         return "keep"
@@ -91,7 +85,6 @@ def verdict(row: Row) -> str:
 
 async def triage(app: StreamscopeApp, pilot: Pilot[None], block: str) -> Outcome:
     """The whole task, in the folder that the note is to be in. Fails where the app does not come to what it should."""
-    app.job_workers = NoWorkers()
     outcome = Outcome(Keys(pilot))
     await _arrange(app, outcome.keys, block)
     await _judge(app, outcome)
@@ -123,7 +116,7 @@ async def _judge(app: StreamscopeApp, outcome: Outcome) -> None:
         assert screen.table.key == key, f"the cursor is on {screen.table.key}, not on {key}"
         await until(keys.pilot, lambda: _pictures_are_of(app, screen.table.key))
         outcome.seen += 1
-        row = screen.fields
+        row = screen.channel_values
         assert row is not None
         mark = verdict(row)
         if place == half:
@@ -147,7 +140,9 @@ async def _judge(app: StreamscopeApp, outcome: Outcome) -> None:
 
 def _pictures_are_of(app: StreamscopeApp, key: Key | None) -> bool:
     boxes = [box for box in channels_screen(app).query("#pictures PictureBox").results(PictureBox) if box.display]
-    return len(boxes) == 3 and all(b.shot is not None and b.shot.key == key and b.picture is not None for b in boxes)
+    return len(boxes) == 3 and all(
+        b.subject is not None and b.subject.key == key and b.picture is not None for b in boxes
+    )
 
 
 async def _compare_and_queue(app: StreamscopeApp, outcome: Outcome) -> None:
@@ -232,7 +227,7 @@ def table(outcome: Outcome) -> str:
 
 
 async def _run(options: AppOptions, block: str) -> None:
-    async with opened(options) as (app, pilot):
+    async with opened(options, workers=idle_workers()) as (app, pilot):
         outcome = await triage(app, pilot, block)
     check(outcome, options, app)
     counts = ", ".join(f"{len(outcome.channels(mark))} {mark}" for mark in ("keep", "unsure", "reject"))

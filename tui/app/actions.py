@@ -1,20 +1,19 @@
-"""What is asked of the app beyond looking: each opens a dialog, then does what was answered."""
+"""What is done from the keyboard about the channels shown, beyond looking: notes, tags, undo, exports, another set."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-from streamscope.core.errors import StreamscopeError
-from streamscope.core.store import Store, check_tag
-from streamscope.tui.advice import worded
-from streamscope.tui.app.job_actions import JobRequests, judged_keys
-from streamscope.tui.app.navigation import Views
-from streamscope.tui.data.marking import named
+from streamscope.core.model.recipe import SetKey
+from streamscope.core.store import Judgement, Store, check_tag
+from streamscope.tui.app.job_actions import keys_to_judge
+from streamscope.tui.app.window import Opener, Window
+from streamscope.tui.data.marking import Judgements, Marking, label
 from streamscope.tui.data.store_reader import Reading
 from streamscope.tui.forms.export import Export, ExportForm
 from streamscope.tui.screens.channels import ChannelsScreen
@@ -22,10 +21,7 @@ from streamscope.tui.screens.dialogs.base import Choice, Notice, Prompt
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.table.headings import FIXED
 
-if TYPE_CHECKING:
-    from streamscope.tui.app.app import StreamscopeApp
-
-EXPORTS = (
+SCOPES = (
     ("chosen", "the channels chosen in the table"),
     ("filtered", "the channels shown, in the order shown"),
     ("marked", "every channel with a mark"),
@@ -33,64 +29,72 @@ EXPORTS = (
     ("reject", "channels marked reject"),
     ("unsure", "channels marked unsure"),
 )
+"""What can be exported."""
 
 
-class Requests:
+class MarksWindow(Window, Protocol):
+    """A window that has the judgements and another set to show."""
+
+    @property
+    def judgements(self) -> Judgements: ...
+
+    @property
+    def marks_problems(self) -> tuple[str, ...]: ...
+
+    def judge(self, change: Callable[[Marking], str]) -> None:
+        """Give a mark, a tag or a note, or take one back."""
+
+    def use_set(self, key: SetKey) -> None:
+        """Show another set from now on, stored or still to be made."""
+
+
+class Actions:
     """Each opens its dialog before it returns, so that the next key goes there; disk and processes wait in threads."""
 
-    def __init__(self, app: StreamscopeApp) -> None:
-        self._app = app
-        self.jobs = JobRequests(app, self._do)
-        self.views = Views(app)
-        self._exported: tuple[str, Path] | None = None
+    def __init__(self, window: MarksWindow, cache: Path) -> None:
+        self._window = window
+        self._cache = cache
+        self._last_export: tuple[str, Path] | None = None
         """What was written last, and where: the next export begins there."""
 
-    def answer(self, what: str) -> None:
-        """Begin what is asked for; the names are those of the bindings."""
-        screen, reading = self._app.channels, self._app.reading
-        if screen is None or reading is None:
-            return
-        openers: dict[str, Callable[[ChannelsScreen, Reading], None]] = {
-            **self.views.openers(),
+    def by_name(self) -> Mapping[str, Opener]:
+        """The actions by the names that bindings use."""
+        return {
             "note": self._note,
             "tags": self._tags,
-            "undo": lambda *_: self._app.judge(lambda marking: marking.undo()),
-            "redo": lambda *_: self._app.judge(lambda marking: marking.redo()),
-            "compute": self.jobs.compute,
-            "more_steps": self.jobs.more_steps,
-            "another_seed": self.jobs.another_seed,
-            "stop": self.jobs.stop,
+            "undo": lambda *_: self._window.judge(Marking.undo),
+            "redo": lambda *_: self._window.judge(Marking.redo),
             "export": self._export,
             "set": self._set,
             "problems": self._problems,
         }
-        openers[what](screen, reading)
 
     def _note(self, screen: ChannelsScreen, reading: Reading) -> None:
-        top = self._app.screen
-        keys = judged_keys(top, screen)
+        keys = keys_to_judge(self._window.screen, screen)
         if not keys:
             return
-        before = {self._app.judgement(key).note for key in keys}
+        before = {self._window.judgements.get(key, Judgement()).note for key in keys}
         common = before.pop() if len(before) == 1 else ""
+        end = partial(_end_selection, self._window.screen)
 
         def answered(text: str | None) -> None:
             if text is not None and text.strip() != common:
-                self._app.judge(lambda marking: marking.note(keys, text.strip()))
-                _let_go(top)
+                self._window.judge(lambda marking: marking.note(keys, text.strip()))
+                end()
 
-        hint = "empty takes the note away" if len(keys) == 1 else "every one of them gets this note"
-        self._app.push_screen(Prompt(f"Note on {named(keys)}", common, hint), answered)
+        hint = "leave it empty to remove the note" if len(keys) == 1 else "every one of them gets this note"
+        self._window.push(Prompt(f"Note on {label(keys)}", common, hint), answered)
 
     def _tags(self, screen: ChannelsScreen, reading: Reading) -> None:
-        top = self._app.screen
-        keys = judged_keys(top, screen)
+        keys = keys_to_judge(self._window.screen, screen)
         if not keys:
             return
-        common = set.intersection(*(set(self._app.judgement(key).tags) for key in keys))
-        known = sorted({tag for judgement in self._app.judgements.values() for tag in judgement.tags})
+        judgements = self._window.judgements
+        common = set.intersection(*(set(judgements.get(key, Judgement()).tags) for key in keys))
+        known = sorted({tag for judgement in judgements.values() for tag in judgement.tags})
         shared = "; other tags of theirs stay" if len(keys) > 1 else ""
         hint = f"words, separated by spaces{shared}{'; used so far: ' + ' '.join(known) if known else ''}"
+        end = partial(_end_selection, self._window.screen)
 
         def check(text: str) -> None:
             for tag in text.split():
@@ -100,23 +104,23 @@ class Requests:
             if text is not None and set(text.split()) != common:
                 add = [tag for tag in text.split() if tag not in common]
                 remove = sorted(common - set(text.split()))
-                self._app.judge(lambda marking: marking.tag(keys, add, remove))
-                _let_go(top)
+                self._window.judge(lambda marking: marking.tag(keys, add, remove))
+                end()
 
-        self._app.push_screen(Prompt(f"Tags of {named(keys)}", " ".join(sorted(common)), hint, check), answered)
+        self._window.push(Prompt(f"Tags of {label(keys)}", " ".join(sorted(common)), hint, check), answered)
 
     def _export(self, screen: ChannelsScreen, reading: Reading) -> None:
         chosen = screen.table.rows_chosen
-        scopes = {"chosen": chosen} if len(chosen) else {}
-        scopes |= {"filtered": screen.table.index, "marked": screen.rows_marked()}
-        scopes |= {mark: screen.rows_marked(mark) for mark in ("keep", "reject", "unsure")}
+        rows = {"chosen": chosen} if len(chosen) else {}
+        rows |= {"filtered": screen.table.index, "marked": screen.rows_marked()}
+        rows |= {mark: screen.rows_marked(mark) for mark in ("keep", "reject", "unsure")}
 
         def answered(scope: str | None) -> None:
             if scope is not None:
-                self._export_to(screen, reading, scope, np.asarray(scopes[scope]))
+                self._export_to(screen, reading, scope, np.asarray(rows[scope]))
 
-        options = [(scope, f"{len(scopes[scope]):>6}  {scope:<9} {text}") for scope, text in EXPORTS if scope in scopes]
-        self._app.push_screen(Choice("Export which channels?", options), answered)
+        options = [(scope, f"{len(rows[scope]):>6}  {scope:<9} {text}") for scope, text in SCOPES if scope in rows]
+        self._window.push(Choice("Export which channels?", options), answered)
 
     def _export_to(self, screen: ChannelsScreen, reading: Reading, scope: str, rows: np.ndarray) -> None:
         frame, arrangement = screen.frame, screen.arrangement
@@ -124,7 +128,7 @@ class Requests:
             return
         expression = arrangement.filter.expression if arrangement.filter and scope in ("chosen", "filtered") else None
         shown = [*(heading.name for heading in FIXED), *arrangement.shown]
-        export = Export(reading, frame, rows, scope, expression, shown)
+        export = Export(reading.info, reading.key, frame, rows, scope, expression, shown)
 
         count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
 
@@ -133,24 +137,24 @@ class Requests:
                 return
 
             def write() -> None:
-                export.write(form, Store.open(self._app.options.cache).set(reading.info, reading.key))
+                export.write(form, Store.open(self._cache).set(reading.info, reading.key))
 
             def written() -> None:
-                self._exported = scope, export.path(form)
-                self._app.notify(f"{count} written to {export.path(form)}")
+                self._last_export = scope, export.path(form)
+                self._window.notify(f"{count} written to {export.path(form)}")
 
-            self._do("Export", write, written)
+            self._window.run_in_thread("Export", write, written)
 
         form = ExportForm(str(self._next_export(reading.info.name, scope)))
         title = f"Export {count}: {scope}"
-        self._app.push_screen(ExportDialog(title, form, export.preview, export.text), answered)
+        self._window.push(ExportDialog(title, form, export.preview, export.text), answered)
 
     def _next_export(self, model: str, scope: str) -> Path:
         """The same file for the same channels as before, as when a note is brought up to date; for others one like it,
         beside it."""
-        if self._exported is None:
+        if self._last_export is None:
             return Path.cwd() / f"{model}-{scope}.csv"
-        before, path = self._exported
+        before, path = self._last_export
         return path if before == scope else path.with_name(f"{model}-{scope}{path.suffix}")
 
     def _set(self, screen: ChannelsScreen, reading: Reading) -> None:
@@ -161,38 +165,18 @@ class Requests:
 
         def answered(folder: str | None) -> None:
             if folder is not None:
-                self._app.use_set(keys[folder])
+                self._window.use_set(keys[folder])
 
         options = [(folder, str(key)) for folder, key in keys.items()]
-        self._app.push_screen(Choice("Open which set?", options, reading.key.folder), answered)
+        self._window.push(Choice("Open which set?", options, reading.key.folder), answered)
 
     def _problems(self, screen: ChannelsScreen, reading: Reading) -> None:
-        problems = (*reading.problems, *self._app.marks_problems)
+        problems = (*reading.problems, *self._window.marks_problems)
         text = "\n".join(problems) or "nothing damaged or unreadable was met"
-        self._app.push_screen(Notice("Problems", text, failed=bool(problems)))
-
-    def _do(self, title: str, action: Callable[[], object], done: Callable[[], object]) -> None:
-        """Run `action` in a thread, then `done`; an error is shown."""
-
-        async def work() -> None:
-            error = await asyncio.to_thread(_attempt, action)
-            if error is None:
-                done()
-            else:
-                self._app.show_error(title, error)
-
-        self._app.run_worker(work(), group="disk")
+        self._window.push(Notice("Problems", text, failed=bool(problems)))
 
 
-def _let_go(top: object) -> None:
-    """The choice in the table has been judged, where no view over it said what was."""
+def _end_selection(top: object) -> None:
+    """The channels chosen in the table have been judged; a view over it judges its own, and they stay chosen."""
     if isinstance(top, ChannelsScreen):
-        top.table.let_go()
-
-
-def _attempt(action: Callable[[], object]) -> str | None:
-    try:
-        action()
-    except StreamscopeError as error:
-        return worded(error)
-    return None
+        top.table.clear_selection()

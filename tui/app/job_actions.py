@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, missing_fzs, wanted_fzs
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import ACTIVE, FINISHED, Job, JobState, Store, hold, move, queue_of, request_stop, requeue
+from streamscope.core.store import (
+    ACTIVE,
+    FINISHED,
+    Job,
+    JobState,
+    Store,
+    hold,
+    last_words,
+    move,
+    queue_of,
+    request_stop,
+    requeue,
+)
 from streamscope.core.store.files.owner import this_process
-from streamscope.tui.data.store_reader import Reading
+from streamscope.tui.advice import worded_fault
+from streamscope.tui.app.window import Opener, Window
+from streamscope.tui.data.job_control import Workers
+from streamscope.tui.data.store_reader import Reading, set_name
 from streamscope.tui.forms.compute import ComputeForm, request_of
-from streamscope.tui.screens.channels import ChannelsScreen, set_name
-from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.screens.dialogs.base import Choice, Notice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
 from streamscope.tui.screens.jobs import what
 from streamscope.tui.table.arrangement import Key, channels_by_block
 
-if TYPE_CHECKING:
-    from streamscope.tui.app.app import StreamscopeApp
-
-Do = Callable[[str, Callable[[], object], Callable[[], object]], None]
-"""Runs an action in a thread, then another on the event loop; the text says what it was when it fails."""
 KEEP, STOP = "keep", "stop"
 
 
@@ -40,20 +50,57 @@ class OverTable(Protocol):
     def computed_keys(self) -> list[Key]: ...
 
 
-def judged_keys(top: object, screen: ChannelsScreen) -> list[Key]:
-    """The channels that a note or tags go to: those of the screen on top, else those meant in the table."""
-    return top.marked_keys() if isinstance(top, OverTable) else screen.table.meant
+def keys_to_judge(top: object, screen: ChannelsScreen) -> list[Key]:
+    """The channels that a note or tags go to: those of the screen on top, else those that keys act on in the table."""
+    return top.marked_keys() if isinstance(top, OverTable) else screen.table.targets
 
 
-class JobRequests:
-    def __init__(self, app: StreamscopeApp, do: Do) -> None:
-        self._app = app
-        self._do = do
+class JobsWindow(Window, Protocol):
+    """A window that has the jobs and another set to show, and can be closed."""
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model that the app shows."""
-        return self._app.options.spec
+    def jobs(self) -> Mapping[str, JobState]: ...
+
+    def use_set(self, key: SetKey) -> None:
+        """Show another set from now on, stored or still to be made."""
+
+    def exit(self) -> None:
+        """Close the app."""
+
+
+class JobActions:
+    """Each opens its dialog before it returns; `spec` is the model that the app shows."""
+
+    def __init__(self, window: JobsWindow, store: Store, spec: ModelSpec, device: str, workers: Workers) -> None:
+        self._window = window
+        self._store = store
+        self.spec = spec
+        self._device = device
+        self._workers = workers
+
+    def by_name(self) -> Mapping[str, Opener]:
+        """The actions by the names that bindings use."""
+        return {
+            "compute": self.compute,
+            "more_steps": self.more_steps,
+            "another_seed": self.another_seed,
+            "stop": self.stop,
+        }
+
+    def report_ends(
+        self, before: Mapping[str, JobState], states: Sequence[JobState], screen: ChannelsScreen, shown: Reading | None
+    ) -> None:
+        """Tell of each job that was under way `before`, or that this app began, and has ended."""
+        for state in states:
+            was = before.get(state.job.id)
+            followed = was.state not in FINISHED if was is not None else state.job in self._workers
+            if not followed or state.state not in FINISHED:
+                continue
+            if state.state in ("failed", "dead"):
+                reason = worded_fault(state.fault) or last_words(state) or "its worker is gone"
+                self._window.push(Notice(f"Job {state.job.id} {state.state}", reason, failed=True))
+            else:
+                screen.say(end_message(state, shown.key, shown.info, self.spec) if shown else f"job {state.state}")
 
     # -- computing -----------------------------------------------------------------------------------------------------
 
@@ -79,21 +126,20 @@ class JobRequests:
             channels="filtered" if screen.arrangement.filter else "all",
             steps=str(reading.key.recipe.steps),
             seed=str(reading.key.seed),
-            device=self._app.options.device,
+            device=self._device,
         )
 
     def _ask_chosen(self, screen: ChannelsScreen, reading: Reading, **changes: str) -> None:
         """The form for the channels chosen in the table, or shown by the view over it."""
-        top = self._app.screen
-        keys = top.computed_keys() if isinstance(top, OverTable) else screen.table.meant
+        top = self._window.screen
+        keys = top.computed_keys() if isinstance(top, OverTable) else screen.table.targets
         form = replace(self._form(screen, reading), blocks=",".join(by_block(keys)) or "all", channels="chosen")
         self._ask(screen, reading, replace(form, **changes), keys)
 
     def _ask(
         self, screen: ChannelsScreen, reading: Reading, form: ComputeForm, chosen: Sequence[Key] | None = None
     ) -> None:
-        options = self._app.options
-        words = scopes(screen, screen.table.meant if chosen is None else chosen)
+        words = scopes(screen, screen.table.targets if chosen is None else chosen)
         ask = partial(request_of, info=reading.info, shown=reading.key, scopes=words)
 
         def check(form: ComputeForm) -> str:
@@ -101,7 +147,7 @@ class JobRequests:
             count = sum(len(channels) for channels in wanted_fzs(reading.info, request).values())
             return f"{count} FZs; stored ones are kept{_new_set(request, reading)}"
 
-        store, one_at_a_time = Store(options.cache), Lock()
+        store, one_at_a_time = Store(self._store.root), Lock()
 
         def count(form: ComputeForm) -> str:
             request = ask(form)
@@ -119,28 +165,26 @@ class JobRequests:
             other = request.key not in reading.sets
 
             def start() -> None:
-                self._app.job_workers.start(
-                    Store.open(options.cache, create=True), form.job_spec(request, options.spec)
-                )
+                self._workers.start(Store.open(self._store.root, create=True), form.job_spec(request, self.spec))
 
             def started() -> None:
-                waits = any(state.state == "running" for state in self._app.jobs.values())
+                waits = any(state.state == "running" for state in self._window.jobs.values())
                 said = "the job waits its turn; J shows it" if waits else "the job starts; J shows it"
                 # What is looked at stays in view, unless nothing of it is stored.
                 stays = other and reading.stored
                 self._say(f"{said}; o opens its set, {set_name(request.key)}" if stays else said)
                 if not stays:
-                    self._app.use_set(request.key)
+                    self._window.use_set(request.key)
 
-            self._do("Compute", start, started)
+            self._window.run_in_thread("Compute", start, started)
 
-        self._app.push_screen(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check, count), answered)
+        self._window.push(ComputeDialog(f"Compute FZs of {reading.info.name}", form, check, count), answered)
 
     # -- jobs under way ------------------------------------------------------------------------------------------------
 
     def stop(self, screen: ChannelsScreen, reading: Reading) -> None:
         """One of those that are not finished."""
-        left = {state.job.id: state for state in self._app.jobs.values() if state.state not in FINISHED}
+        left = {state.job.id: state for state in self._window.jobs.values() if state.state not in FINISHED}
         if not left:
             screen.say("no job is running")
             return
@@ -156,64 +200,67 @@ class JobRequests:
             )
             for name, state in left.items()
         ]
-        self._app.push_screen(Choice("Stop which job?", options), answered)
+        self._window.push(Choice("Stop which job?", options), answered)
 
     def cancel(self, state: JobState) -> None:
         """For good; what it has stored stays."""
         said = "stops after what is in flight" if state.state in ("running", "stopping") else "is cancelled"
-        self._do("Stop", partial(request_stop, state.job), partial(self._say, f"job {state.job.id} {said}"))
+        self._window.run_in_thread(
+            "Stop", partial(request_stop, state.job), partial(self._say, f"job {state.job.id} {said}")
+        )
 
     def pause(self, state: JobState) -> None:
         """Until it is resumed; a running one after what is in flight."""
-        self._do("Pause", partial(hold, state.job), partial(self._say, f"job {state.job.id} pauses"))
+        self._window.run_in_thread("Pause", partial(hold, state.job), partial(self._say, f"job {state.job.id} pauses"))
 
     def resume(self, state: JobState) -> None:
         """Put it back into its queue, and see that somebody works that off."""
-        store = self._app.store
+        store = self._store
 
         def again() -> None:
             if state.state != "queued":
                 requeue(store, state.job)
-            self._app.job_workers.see_to(store, state.job)
+            self._workers.see_to(store, state.job)
 
         runs = any(other.state in ACTIVE and queue_of(other.job) == queue_of(state.job) for other in self._states())
         said = "has its place in the queue again" + ("; what runs now is done first" if runs else "")
-        self._do("Resume", again, partial(self._say, f"job {state.job.id} {said}"))
+        self._window.run_in_thread("Resume", again, partial(self._say, f"job {state.job.id} {said}"))
 
     def move(self, state: JobState, by: int) -> None:
         """Earlier (`by` < 0) or later in its queue."""
-        self._do("Move", partial(move, self._app.store, state.job, by), lambda: None)
+        self._window.run_in_thread("Move", partial(move, self._store, state.job, by), lambda: None)
 
     def _states(self) -> Sequence[JobState]:
-        return list(self._app.jobs.values())
+        return list(self._window.jobs.values())
 
     def _say(self, text: str) -> None:
-        self._app.notify(text)
+        self._window.notify(text)
 
     # -- quitting ------------------------------------------------------------------------------------------------------
 
     def quit(self) -> None:
         """At once when no job depends on the answer, else ask whether they go on."""
-        mine = going_on(list(self._app.jobs.values()))
+        mine = jobs_left_running(list(self._window.jobs.values()))
         if not mine:
-            self._app.exit()
+            self._window.exit()
             return
 
         def answered(choice: str | None) -> None:
             if choice == KEEP:
-                self._app.exit()
+                self._window.exit()
             elif choice == STOP:
-                self._do("Stop", partial(_stop_all, [state.job for state in mine]), self._app.exit)
+                self._window.run_in_thread("Stop", partial(_stop_all, [state.job for state in mine]), self._window.exit)
 
-        count = f"{len(mine)} job{'s' * (len(mine) > 1)}"
+        one = len(mine) == 1
+        count = f"{len(mine)} job{'s' * (not one)}"
         options = [
-            (KEEP, f"keep   {count} go on; open the app again to see them"),
+            (KEEP, f"keep   {count} {'goes' if one else 'go'} on; open the app again to see {'it' if one else 'them'}"),
             (STOP, f"stop   {count} after what is in flight; what is stored stays"),
         ]
-        self._app.push_screen(Choice("Quit: what about the jobs?", options, KEEP), answered)
+        self._window.push(Choice("Quit: what about the jobs?", options, KEEP), answered)
 
 
-def ended(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
+def end_message(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
     """What is said of a job that ended while the set `shown` is looked at."""
     said = f"job {state.state}" if state.state != "stopped" else "job stopped; what is missing can be computed later"
     if state.state != "done" or not state.job.spec.is_of(own):
@@ -229,7 +276,7 @@ def _new_set(request: Request, reading: Reading) -> str:
     return "" if request.key in reading.sets else f"; a new set: {set_name(request.key)}"
 
 
-def going_on(states: Sequence[JobState]) -> list[JobState]:
+def jobs_left_running(states: Sequence[JobState]) -> list[JobState]:
     """Queued and running jobs of this machine that nobody's command waits for: those that were put into a queue."""
     here = this_process().host
     return [s for s in states if s.state in ("queued", "running") and s.place is not None and s.job.host == here]

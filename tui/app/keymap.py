@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys, _character_to_key, format_key, key_to_character
+from textual.screen import Screen
 
 from streamscope.tui.app.settings import EXAMPLE
 
@@ -61,6 +63,12 @@ def sections(keys: Mapping[str, str]) -> list[tuple[str, list[Action]]]:
         found.setdefault(title(action.where), []).append(action)
     order = [*TITLES.values()]
     return sorted(found.items(), key=lambda part: (order[1:] + order[:1]).index(part[0]) if part[0] in order else 3.5)
+
+
+def sections_from(screen: Screen[Any], keys: Mapping[str, str]) -> list[tuple[str, list[Action]]]:
+    """As `sections`; those that hold on this screen come first."""
+    here = {title(cls.__name__) for node in (screen, *screen.query("*")) for cls in type(node).__mro__}
+    return sorted(sections(keys), key=lambda part: part[0] not in here)
 
 
 def title(where: str) -> str:

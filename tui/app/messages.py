@@ -1,4 +1,4 @@
-"""What threads and processes tell the app."""
+"""What threads tell the app."""
 
 from __future__ import annotations
 
@@ -7,17 +7,8 @@ from collections.abc import Sequence
 from textual.message import Message
 
 from streamscope.core.store import JobState
-from streamscope.tui.data.marking import Judged
-from streamscope.tui.data.store_reader import Reading, StoreReader
-
-
-class ModelFound(Message):
-    """The model's description is known, and what the store has of it read; None when that failed."""
-
-    def __init__(self, reader: StoreReader, reading: Reading | None) -> None:
-        super().__init__()
-        self.reader = reader
-        self.reading = reading
+from streamscope.tui.data.marking import JudgementsUpdate
+from streamscope.tui.data.store_reader import Reading
 
 
 class StoreRead(Message):
@@ -40,15 +31,6 @@ class JobsPolled(Message):
 class JudgementsChanged(Message):
     """A judgement was written, or somebody else's was read."""
 
-    def __init__(self, judged: Judged) -> None:
+    def __init__(self, update: JudgementsUpdate) -> None:
         super().__init__()
-        self.judged = judged
-
-
-class WorkFailed(Message):
-    """Something asked for in a thread could not be done."""
-
-    def __init__(self, title: str, error: str) -> None:
-        super().__init__()
-        self.title = title
-        self.error = error
+        self.update = update

@@ -81,9 +81,10 @@ def _first_look(root: Path) -> dict[str, Any]:
 async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: bool, device: str) -> dict[str, Any]:
     from textual.widgets import Input
 
-    from streamscope.tui.app.app import AppOptions, StreamscopeApp
+    from streamscope.tui.app.app import StreamscopeApp
+    from streamscope.tui.app.options import AppOptions
     from streamscope.tui.data.job_control import Workers
-    from streamscope.tui.terminal.graphics import Graphics
+    from streamscope.tui.terminal.detection import Graphics
     from streamscope.tui.widgets.picture import PictureBox
 
     options = AppOptions(spec=spec, cache=root / "cache", marks=root / "marks", device=device)
@@ -105,7 +106,7 @@ async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: 
 
         def shown() -> bool:
             key = table.key
-            return all(box.shot is not None and box.shot.key == key and box.message != "…" for box in boxes)
+            return all(box.subject is not None and box.subject.key == key and box.message != "…" for box in boxes)
 
         if busy:
             job = Workers().start(other, _demo_job(device))

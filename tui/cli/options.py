@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import platformdirs
 
-import streamscope
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
@@ -21,24 +18,9 @@ from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
-from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine
+from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
 
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
-
-
-def default_cache() -> Path:
-    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder."""
-    if os.environ.get("STREAMSCOPE_CACHE"):
-        return Path(os.environ["STREAMSCOPE_CACHE"])
-    checkout = Path(streamscope.__file__).parent.parent
-    if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
-        return checkout / "cache"
-    return platformdirs.user_cache_path("streamscope")
-
-
-def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
-    """Commands about this model in this store, to be shown and pasted. The store they find unasked is not named."""
-    return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import click
 
 from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.store import Store, marks_folder
-from streamscope.tui.app.session import Memory, state_folder
+from streamscope.tui.app.memory import Memory, state_folder
 from streamscope.tui.cli.options import Given, set_options
 
 
@@ -38,7 +38,7 @@ def command(given: Given, graphics: str | None, print_settings: bool) -> None:
 
 def open_app(given: Given, graphics: str | None) -> None:
     """Runs the app until it is quit. Raises StreamscopeError where there is no terminal to draw on."""
-    from streamscope.tui.terminal.graphics import CHOICES
+    from streamscope.tui.terminal.detection import CHOICES
 
     if graphics is not None and graphics not in CHOICES:
         raise UsageError(f"unknown graphics mode {graphics!r}; use {', '.join(CHOICES)}")
@@ -52,7 +52,8 @@ def open_app(given: Given, graphics: str | None) -> None:
             "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
         )
     Store.open(given.root, create=True)
-    from streamscope.tui.app.app import AppOptions, read_app_settings, run_app
+    from streamscope.tui.app.app import read_app_settings, run_app
+    from streamscope.tui.app.options import AppOptions
 
     settings = read_app_settings()
     code = run_app(

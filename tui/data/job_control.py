@@ -66,9 +66,13 @@ async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], obje
 
 
 class Workers:
-    """The worker processes that this app started. They go on when it ends, and work off what is queued by then."""
+    """The worker processes that this app started. They go on when it ends, and work off what is queued by then.
 
-    def __init__(self) -> None:
+    `command` starts one, given `--cache DIR --device DEVICE`.
+    """
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = list(command) if command is not None else module_command(QUEUE_WORKER)
         self._processes: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
         self._started: set[str] = set()
 
@@ -89,7 +93,7 @@ class Workers:
         host, device = queue_of(job)
         if host != this_process().host:
             raise StoreError(f"job {job.id} waits for a device of {host}; resume it there")
-        command = module_command(QUEUE_WORKER, "--cache", str(store.root), "--device", device)
+        command = [*self._command, "--cache", str(store.root), "--device", device]
         try:
             with open(job.errors, "ab") as errors:
                 process = subprocess.Popen(

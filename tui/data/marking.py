@@ -15,11 +15,11 @@ Judgements = Mapping[Key, Judgement]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """All judgements after a change, and a line that says what it was."""
+class JudgementsUpdate:
+    """All judgements after a change, and a line that says what it was, or what failed."""
 
     judgements: Judgements
-    said: str
+    message: str
     problems: tuple[str, ...] = ()
     failed: bool = False
 
@@ -55,7 +55,7 @@ class Marking:
     def mark(self, keys: Sequence[Key], mark: str) -> str:
         """Mark channels; "" takes their mark away."""
         self._change("the mark", {key: replace(self._of(key), mark=mark) for key in keys})
-        return f"{named(keys)}: {mark or 'mark cleared'}"
+        return f"{label(keys)}: {mark or 'mark cleared'}"
 
     def tag(self, keys: Sequence[Key], add: Sequence[str], remove: Sequence[str] = ()) -> str:
         """Give channels tags and take others from them."""
@@ -65,11 +65,11 @@ class Marking:
             tags = {*judgement.tags, *add} - set(remove)
             after[key] = replace(judgement, tags=tuple(sorted(tags)))
         self._change("the tags", after)
-        return f"{named(keys)}: {' '.join([*add, *(f'-{tag}' for tag in remove)]) or 'the same tags'}"
+        return f"{label(keys)}: {' '.join([*add, *(f'-{tag}' for tag in remove)]) or 'the same tags'}"
 
     def note(self, keys: Sequence[Key], text: str) -> str:
         self._change("the note", {key: replace(self._of(key), note=text) for key in keys})
-        return f"{named(keys)}: note {'kept' if text else 'cleared'}"
+        return f"{label(keys)}: note {'kept' if text else 'cleared'}"
 
     def undo(self) -> str:
         """Take the last change of this app back, whatever it was, where nobody judged otherwise since."""
@@ -77,17 +77,17 @@ class Marking:
             return "nothing to undo"
         change = self._done.pop()
         self._undone.append(change)
-        left = self._turn(change.after, change.before)
-        return f"{named(list(change.before))}: {change.what} undone{_left(left)}"
+        kept = self._turn(change.after, change.before)
+        return f"{label(list(change.before))}: {change.what} undone{_kept_note(kept)}"
 
     def redo(self) -> str:
-        """Do again what was undone last."""
+        """Redo what was undone last."""
         if not self._undone:
-            return "nothing to do again"
+            return "nothing to redo"
         change = self._undone.pop()
         self._done.append(change)
-        left = self._turn(change.before, change.after)
-        return f"{named(list(change.after))}: {change.what} done again{_left(left)}"
+        kept = self._turn(change.before, change.after)
+        return f"{label(list(change.after))}: {change.what} redone{_kept_note(kept)}"
 
     def _of(self, key: Key) -> Judgement:
         return self._marks.get(*key)
@@ -123,11 +123,11 @@ def _difference(old: Judgement, new: Judgement) -> dict[str, Any]:
     return said
 
 
-def _left(count: int) -> str:
-    return f"; {count} judged by somebody else since, left" if count else ""
+def _kept_note(count: int) -> str:
+    return f"; kept {count} that someone else has changed since" if count else ""
 
 
-def named(keys: Sequence[Key]) -> str:
+def label(keys: Sequence[Key]) -> str:
     """`2.1 · 108`, or how many channels."""
     return f"{keys[0][0]} · {keys[0][1]}" if len(keys) == 1 else f"{len(keys)} channels"
 
@@ -135,7 +135,7 @@ def named(keys: Sequence[Key]) -> str:
 class MarkingThread:
     """Runs changes one after another without holding up the keyboard; `tell` is called in its thread after each."""
 
-    def __init__(self, open_marks: Callable[[], Marks], tell: Callable[[Judged], object]) -> None:
+    def __init__(self, open_marks: Callable[[], Marks], tell: Callable[[JudgementsUpdate], object]) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="marks")
         self._tell = tell
         self._marking: Future[Marking] = self._pool.submit(lambda: Marking(open_marks()))
@@ -156,16 +156,16 @@ class MarkingThread:
         try:
             marking = self._marking.result()
             marking.refresh()
-            said = change(marking)
+            message = change(marking)
         except StreamscopeError as error:
-            self._tell(Judged({}, str(error), failed=True))
+            self._tell(JudgementsUpdate({}, str(error), failed=True))
         else:
-            self._tell(Judged(marking.read(), said, marking.problems()))
+            self._tell(JudgementsUpdate(marking.read(), message, marking.problems()))
 
     def _poll(self) -> None:
         try:
             marking = self._marking.result()
             if marking.refresh():
-                self._tell(Judged(marking.read(), "", marking.problems()))
+                self._tell(JudgementsUpdate(marking.read(), "", marking.problems()))
         except StreamscopeError as error:
-            self._tell(Judged({}, str(error), failed=True))
+            self._tell(JudgementsUpdate({}, str(error), failed=True))

@@ -20,8 +20,8 @@ from streamscope.core.store import FZRecord, FZSet, Store
 from streamscope.tui.table.arrangement import Key
 
 Image = NDArray[np.uint8]
-Look = Literal["fzs", "scaled", "meis", "channel", "seeds"]
-LOOKS: dict[Look, str] = {
+PictureKind = Literal["fzs", "scaled", "meis", "channel", "seeds"]
+PICTURE_KINDS: dict[PictureKind, str] = {
     "fzs": "FZs",
     "scaled": "FZs scaled: the centre half of FZ(I) twice as large, FZ(B) at half the size",
     "meis": "MEIs: the nine images that excite each most",
@@ -36,18 +36,18 @@ GROUND = 40
 SHOWN_SEEDS = 9
 
 
-def look_after(look: Look, by: int = 1) -> Look:
+def kind_after(kind: PictureKind, by: int = 1) -> PictureKind:
     """The kind of pictures `by` further on; after the last comes the first."""
-    looks = list(LOOKS)
-    return looks[(looks.index(look) + by) % len(looks)]
+    kinds = list(PICTURE_KINDS)
+    return kinds[(kinds.index(kind) + by) % len(kinds)]
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One picture of a channel: `look` of its FZ of `tensor`, by the retry that its row is read from, whole or cropped
+class Subject:
+    """One picture of a channel: `kind` of its FZ of `tensor`, by the retry that its row is read from, whole or cropped
     to what the centre neuron sees."""
 
-    look: Look
+    kind: PictureKind
     key: Key
     tensor: Tensor
     retry: int = 0
@@ -55,8 +55,8 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What there is of a shot: how to name it, and what to draw, or why there is nothing.
+class ImageEntry:
+    """What there is of a subject: how to name it, and what to draw, or why there is nothing.
 
     `identity` is the same only for the same pixels; `load` reads them and may raise StreamscopeError.
     """
@@ -67,7 +67,7 @@ class Found:
     message: str = "not computed"
 
 
-class Library:
+class PictureLibrary:
     """Finds pictures of one model in one stored set, its siblings and its scan. Has a store of its own."""
 
     def __init__(self, root: Path, info: ModelInfo, key: SetKey, images: Path | None = None) -> None:
@@ -76,7 +76,7 @@ class Library:
         self._key = key
         self._images = images
 
-    def find(self, shot: Shot) -> Found:
+    def find(self, subject: Subject) -> ImageEntry:
         """Does not read pixels yet."""
         return {
             "fzs": self._fz,
@@ -84,68 +84,68 @@ class Library:
             "meis": self._meis,
             "channel": self._channel,
             "seeds": self._seeds,
-        }[shot.look](shot)
+        }[subject.kind](subject)
 
-    def _target(self, shot: Shot) -> Target:
-        return self._info.target(shot.key[0], shot.tensor)
+    def _target(self, subject: Subject) -> Target:
+        return self._info.target(subject.key[0], subject.tensor)
 
-    def _field(self, shot: Shot, target: Target) -> Field | None:
-        return None if shot.whole else self._info.fields.get(str(target))
+    def _field(self, subject: Subject, target: Target) -> Field | None:
+        return None if subject.whole else self._info.fields.get(str(target))
 
     def _set(self) -> FZSet:
         return self._store.set(self._info, self._key)
 
-    def _fz(self, shot: Shot) -> Found:
-        target, channel = self._target(shot), shot.key[1]
-        caption = f"FZ({LETTERS[shot.tensor]}) {target} {channel}"
+    def _fz(self, subject: Subject) -> ImageEntry:
+        target, channel = self._target(subject), subject.key[1]
+        caption = f"FZ({LETTERS[subject.tensor]}) {target} {channel}"
         fzset = self._set()
-        retry, record = _record(fzset, target, channel, shot.retry)
+        retry, record = _record(fzset, target, channel, subject.retry)
         if record is None:
-            return Found(caption)
-        field = self._field(shot, target)
-        return Found(caption, (record.path, field), lambda: crop(fzset.fz_image(target, channel, retry), field))
+            return ImageEntry(caption)
+        field = self._field(subject, target)
+        return ImageEntry(caption, (record.path, field), lambda: crop(fzset.fz_image(target, channel, retry), field))
 
-    def _scaled(self, shot: Shot) -> Found:
+    def _scaled(self, subject: Subject) -> ImageEntry:
         """S(FZ(I)) as `block` sees it, S-(FZ(B)) as `in` does; FZ(O) is measured at its own size only."""
-        if shot.tensor == "out":
-            return Found(f"FZ(O) {shot.key[1]}", message="not scaled")
-        scale, reader, sign = (scaled_up, "block", "S") if shot.tensor == "in" else (scaled_down, "in", "S⁻")
-        target, channel = self._target(shot), shot.key[1]
-        caption = f"{sign}(FZ({LETTERS[shot.tensor]})) {channel}"
+        if subject.tensor == "out":
+            return ImageEntry(f"FZ(O) {subject.key[1]}", message="not scaled")
+        scale, reader, sign = (scaled_up, "block", "S") if subject.tensor == "in" else (scaled_down, "in", "S⁻")
+        target, channel = self._target(subject), subject.key[1]
+        caption = f"{sign}(FZ({LETTERS[subject.tensor]})) {channel}"
         fzset = self._set()
-        retry, record = _record(fzset, target, channel, shot.retry)
+        retry, record = _record(fzset, target, channel, subject.retry)
         if record is None:
-            return Found(caption)
-        field = self._field(shot, self._info.target(shot.key[0], reader))
-        return Found(
+            return ImageEntry(caption)
+        field = self._field(subject, self._info.target(subject.key[0], reader))
+        return ImageEntry(
             caption, (record.path, sign, field), lambda: crop(scale(fzset.fz_image(target, channel, retry)), field)
         )
 
-    def _meis(self, shot: Shot) -> Found:
-        block, channel = shot.key
-        caption = f"MEIs({LETTERS[shot.tensor]}) {channel}"
+    def _meis(self, subject: Subject) -> ImageEntry:
+        block, channel = subject.key
+        caption = f"MEIs({LETTERS[subject.tensor]}) {channel}"
         scan = self._store.choose_scan(self._info, self._images)
         if scan is None:
-            return Found(caption, message="no scan of images")
-        rows = [int(row) for row in scan.extremes(block, shot.tensor).top[:, channel] if row >= 0]
+            return ImageEntry(caption, message="no scan of images")
+        rows = [int(row) for row in scan.extremes(block, subject.tensor).top[:, channel] if row >= 0]
         if not rows:
-            return Found(caption, message="no images")
-        field = self._field(shot, self._target(shot))
+            return ImageEntry(caption, message="no images")
+        field = self._field(subject, self._target(subject))
         identity = (scan.path, tuple(rows), field)
-        return Found(caption, identity, lambda: mosaic([crop(scan.image(row), field) for row in rows], 9))
+        return ImageEntry(caption, identity, lambda: mosaic([crop(scan.image(row), field) for row in rows], 9))
 
-    def _channel(self, shot: Shot) -> Found:
-        target, channel = self._target(shot), shot.key[1]
-        caption = f"channel FZ({LETTERS[shot.tensor]}) {channel}"
+    def _channel(self, subject: Subject) -> ImageEntry:
+        target, channel = self._target(subject), subject.key[1]
+        caption = f"channel FZ({LETTERS[subject.tensor]}) {channel}"
         fzset = self._store.set(self._info, replace(self._key, objective="channel"))
         record = fzset.fzs(target).get(channel)
         if record is None:
-            return Found(caption)
+            return ImageEntry(caption)
         # Its neuron is no single one: the whole image counts.
-        return Found(caption, record.path, lambda: fzset.fz_image(target, channel))
+        return ImageEntry(caption, record.path, lambda: fzset.fz_image(target, channel))
 
-    def _seeds(self, shot: Shot) -> Found:
-        target, channel = self._target(shot), shot.key[1]
+    def _seeds(self, subject: Subject) -> ImageEntry:
+        target, channel = self._target(subject), subject.key[1]
         others = [
             (fzset, record)
             for fzset in self._store.sets(self._info)
@@ -153,13 +153,13 @@ class Library:
             for record in [fzset.fzs(target).get(channel)]
             if record is not None
         ][:SHOWN_SEEDS]
-        name = f"FZ({LETTERS[shot.tensor]}) {channel}"
+        name = f"FZ({LETTERS[subject.tensor]}) {channel}"
         if not others:
-            return Found(name, message="no other seed")
-        field = self._field(shot, target)
+            return ImageEntry(name, message="no other seed")
+        field = self._field(subject, target)
         caption = f"{name} seed {' '.join(str(fzset.key.seed) for fzset, _ in others)}"
         identity = (tuple(record.path for _, record in others), field)
-        return Found(
+        return ImageEntry(
             caption,
             identity,
             lambda: mosaic([crop(fzset.fz_image(target, channel), field) for fzset, _ in others], len(others)),
@@ -193,6 +193,6 @@ def mosaic(images: Sequence[Image], places: int) -> Image:
     return ground
 
 
-def damaged(error: StreamscopeError) -> str:
+def damage_message(error: StreamscopeError) -> str:
     """What to say in a box in place of a picture that cannot be read."""
     return "images moved or changed" if "moved" in str(error) else "damaged"

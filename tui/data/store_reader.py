@@ -14,7 +14,7 @@ from streamscope.tui.advice import worded
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SetChoice:
     """Which stored set was asked for on the command line; None where it does not matter."""
 
     steps: int | None = None
@@ -49,13 +49,13 @@ class Reading:
 class StoreReader:
     """Looks whether the store changed, and reads it when it did. For one thread at a time."""
 
-    def __init__(self, root: Path, info: ModelInfo, wanted: Wanted) -> None:
+    def __init__(self, root: Path, info: ModelInfo, choice: SetChoice) -> None:
         self._store = Store(root)
         self.info = info
-        self._wanted = wanted
+        self._choice = choice
         self._key: SetKey | None = None
-        self._source: Path | None = wanted.images
-        self._seen: Hashable = None
+        self._source: Path | None = choice.images
+        self._signature: Hashable = None
 
     def use(self, key: SetKey) -> None:
         """Read this set from now on, stored or not."""
@@ -64,14 +64,14 @@ class StoreReader:
     def read(self) -> Reading | None:
         """A new reading; None when nothing changed since the last. Raises StoreError."""
         fzset = self._set()
-        key = fzset.key if fzset is not None else self._wanted.new_key(self.info)
-        seen = (key, self._store.signature(self.info), fzset.signature() if fzset is not None else None)
-        if seen == self._seen:
+        key = fzset.key if fzset is not None else self._choice.new_key(self.info)
+        signature = (key, self._store.signature(self.info), fzset.signature() if fzset is not None else None)
+        if signature == self._signature:
             return None
         scan = self._scan()
         frame = build_frame(self.info, fzset, [block.name for block in self.info.blocks], scan=scan)
         sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
-        self._seen = seen
+        self._signature = signature
         problems = tuple(worded(problem) for problem in self._store.problems)
         return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
 
@@ -85,11 +85,17 @@ class StoreReader:
     def _set(self) -> FZSet | None:
         if self._key is not None:
             return self._store.set(self.info, self._key)
-        wanted = self._wanted
-        chosen = self._store.choose_set(
-            self.info, steps=wanted.steps, seed=wanted.seed, capture=wanted.capture, converged=wanted.converged
+        choice = self._choice
+        fzset = self._store.choose_set(
+            self.info, steps=choice.steps, seed=choice.seed, capture=choice.capture, converged=choice.converged
         )
-        if chosen is not None:
+        if fzset is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
-            self._key = chosen.key
-        return chosen
+            self._key = fzset.key
+        return fzset
+
+
+def set_name(key: SetKey) -> str:
+    """A stored set in few characters: `paper 2560 seed 0`."""
+    capture = "" if key.capture == "exact" else f" {key.capture}"
+    return f"{key.recipe.name} {key.recipe.steps} seed {key.seed}{capture}"

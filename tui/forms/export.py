@@ -15,10 +15,11 @@ from streamscope.core.errors import UsageError
 from streamscope.core.export.files import meta_path, table_meta, to_csv, to_json
 from streamscope.core.export.note import KINDS, NOTE_COLUMNS, pictures_folder, to_markdown, write_channels
 from streamscope.core.export.sheet import check_count, sheet_size
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import COLUMNS, parse_columns
 from streamscope.core.table.frame import Frame
-from streamscope.tui.data.store_reader import Reading
 from streamscope.tui.table.headings import DIM
 
 SUFFIXES = tuple(f".{kind}" for kind in KINDS)
@@ -38,7 +39,8 @@ class ExportForm:
 class Export:
     """Rows of a frame to be written as one thing."""
 
-    reading: Reading
+    info: ModelInfo
+    key: SetKey
     frame: Frame
     rows: np.ndarray
     scope: str
@@ -80,8 +82,8 @@ class Export:
         if kind == ".png":
             width, height = sheet_size(len(self.rows))
             lines[0] += f", {width} x {height} pixels"
-        if kind in (".md", ".png") and self._unseen:
-            lines.append(f"{self._unseen} of them have no FZ yet, which the picture says")
+        if kind in (".md", ".png") and self._without_fz:
+            lines.append(f"{self._without_fz} of them have no FZ yet, which the picture says")
         files = [path.name, meta_path(path).name, *([f"{pictures_folder(path)}/"] if kind == ".md" else [])]
         written = "writes" if not path.exists() else "REPLACES"
         text = Text("\n".join(lines) + "\n", no_wrap=True, overflow="ellipsis")
@@ -90,12 +92,11 @@ class Export:
         return text.append("\n".join(first), DIM)
 
     @cached_property
-    def _unseen(self) -> int:
+    def _without_fz(self) -> int:
         return int(np.count_nonzero(np.isnan(self.frame.columns["fz_seed"][self.rows])))
 
     def write(self, form: ExportForm, fzset: FZSet) -> None:
         """Raises StreamscopeError; then nothing was written."""
         path, kind, names = self.path(form), self.path(form).suffix.lower(), self.columns(form)
-        reading = self.reading
-        meta: dict[str, Any] = table_meta(reading.info, reading.key, self.expression, selection=self.scope)
-        write_channels(kind[1:], reading.info, fzset, self.frame, self.rows, names, path, meta)
+        meta: dict[str, Any] = table_meta(self.info, self.key, self.expression, selection=self.scope)
+        write_channels(kind[1:], self.info, fzset, self.frame, self.rows, names, path, meta)

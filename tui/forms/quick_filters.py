@@ -9,7 +9,7 @@ from streamscope.core.errors import FilterError
 from streamscope.core.table.columns import COLUMNS, Column, Value
 from streamscope.core.table.expression import Expression
 from streamscope.tui.table.arrangement import Arrangement
-from streamscope.tui.table.channel_text import Row
+from streamscope.tui.table.channel_text import ChannelValues
 
 GENERAL = (
     ("not marked", "not judged yet"),
@@ -30,7 +30,7 @@ LIKE = 0.1
 _ALWAYS_ALIKE = frozenset({"model", "fingerprint"})
 
 
-def quick_filters(row: Row, arrangement: Arrangement) -> list[tuple[str, str]]:
+def quick_filters(row: ChannelValues, arrangement: Arrangement) -> list[tuple[str, str]]:
     """(expression, what it keeps): what is like `row` in the sorted column, in general, then in every other column."""
     alike = {c.name: like(c, row.get(c.name)) for c in COLUMNS if c.name not in _ALWAYS_ALIKE}
     tags = [(f"tagged({_quoted(tag)})", f"tagged {tag}") for tag in str(row["tags"] or "").split()]
@@ -64,7 +64,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def joined(expression: str, more: str) -> str:
+def join(expression: str, more: str) -> str:
     """What both conditions keep; one that is among them already is not said twice."""
     text = expression.strip()
     try:
@@ -81,7 +81,7 @@ def joined(expression: str, more: str) -> str:
     return f"({text}) and {more}" if loose else f"{text} and {more}"
 
 
-def inverted(expression: str) -> str:
+def invert(expression: str) -> str:
     """The condition that keeps what this one hides; twice gives the first one back."""
     source = Expression(expression)
     tree = source.parse()

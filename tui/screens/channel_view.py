@@ -11,13 +11,13 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from streamscope.core.model.blocks import TENSORS
-from streamscope.tui.data.pictures import LOOKS, Look, look_after
+from streamscope.tui.data.pictures import PICTURE_KINDS, PictureKind, kind_after
 from streamscope.tui.screens.channels import AHEAD, ChannelsScreen
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.channel_text import Row, one_line
+from streamscope.tui.table.channel_text import ChannelValues, one_line
 from streamscope.tui.widgets.picture import PictureBox
-from streamscope.tui.widgets.preview import DEBOUNCE, Preview, shots
-from streamscope.tui.widgets.status import SaidLine
+from streamscope.tui.widgets.preview import DEBOUNCE, Preview, subjects
+from streamscope.tui.widgets.status import MessageLine
 
 
 class ChannelView(Screen[None]):
@@ -41,14 +41,14 @@ class ChannelView(Screen[None]):
         Binding("e", "app.ask('note')", "Note", id="view.note"),
         Binding("t", "app.ask('tags')", "Set tags", show=False, id="view.tags"),
         Binding("z", "app.ask('undo')", "Undo", show=False, id="view.undo"),
-        Binding("Z,ctrl+r", "app.ask('redo')", "Do again what was undone", show=False, id="view.redo"),
+        Binding("Z,ctrl+r", "app.ask('redo')", "Redo", show=False, id="view.redo"),
         Binding("plus", "app.ask('more_steps')", "Compute more steps for what is shown", show=False, id="view.steps"),
         Binding(
             "asterisk", "app.ask('another_seed')", "Compute another seed of what is shown", show=False, id="view.seed"
         ),
         Binding("J", "app.ask('jobs')", "Jobs", show=False, id="view.jobs"),
         Binding("E", "app.ask('export')", "Export", show=False, id="view.export"),
-        Binding("x", "next_look", "Other pictures", id="view.look"),
+        Binding("x", "next_kind", "Other pictures", id="view.look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="view.whole"),
         Binding("escape,q", "leave", "Back", id="view.leave"),
     ]
@@ -57,7 +57,7 @@ class ChannelView(Screen[None]):
         super().__init__()
         self.source = source
         preview = source.query_one(Preview)
-        self.look: Look = preview.look
+        self.kind: PictureKind = preview.kind
         self.whole = preview.whole
 
     def show(self) -> None:
@@ -79,9 +79,9 @@ class ChannelView(Screen[None]):
 
     def say(self, text: str, failed: bool = False) -> None:
         """Put a line at the bottom."""
-        self.query_one("#said", SaidLine).say(text, failed)
+        self.query_one("#message", MessageLine).say(text, failed)
 
-    def row_at(self, key: Key | None) -> Row | None:
+    def row_at(self, key: Key | None) -> ChannelValues | None:
         """A channel's fields; None when the frame has none."""
         frame = self.source.frame
         place = frame.row_of(*key) if frame is not None and key is not None else None
@@ -99,11 +99,11 @@ class ChannelView(Screen[None]):
 
     def action_toggle_advance(self) -> None:
         self.source.action_toggle_advance()
-        self.say(self.source.advance_said)
+        self.say(self.source.advance_text)
 
-    def action_next_look(self) -> None:
-        self.look = look_after(self.look)
-        self.say(LOOKS[self.look])
+    def action_next_kind(self) -> None:
+        self.kind = kind_after(self.kind)
+        self.say(PICTURE_KINDS[self.kind])
         self.show()
 
     def action_toggle_whole(self) -> None:
@@ -113,7 +113,7 @@ class ChannelView(Screen[None]):
 
     def action_leave(self) -> None:
         preview = self.source.query_one(Preview)
-        preview.whole, preview.look = self.whole, self.look
+        preview.whole, preview.kind = self.whole, self.kind
         self.dismiss()
 
 
@@ -129,7 +129,7 @@ class CursorView(ChannelView):
         self.source.table.action_move(by)
         self.show()
 
-    def neighbours(self) -> list[Row]:
+    def neighbours(self) -> list[ChannelValues]:
         """Channels that the cursor may come to next."""
         table, frame = self.source.table, self.source.frame
         if frame is None:
@@ -161,7 +161,7 @@ class ZoomScreen(CursorView):
         with Horizontal(id="pictures"):
             for tensor in TENSORS:
                 yield PictureBox(self.source.painter, id=f"zoom-{tensor}")
-        yield SaidLine(id="said", classes="line")
+        yield MessageLine(id="message", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def show(self) -> None:
@@ -172,15 +172,15 @@ class ZoomScreen(CursorView):
         width = "1fr" if self._only else self.size.width // len(TENSORS)
         for box in boxes:
             box.styles.width = width
-        for box, shot in zip(boxes, shots(row, self.look, self.whole), strict=True):
-            box.want(shot if box.display else None, DEBOUNCE)
+        for box, subject in zip(boxes, subjects(row, self.kind, self.whole), strict=True):
+            box.want(subject if box.display else None, DEBOUNCE)
         ahead = [
-            box.fitted(shot)
+            box.request_for(subject)
             for near in self.neighbours()[:2]
-            for box, shot in zip(boxes, shots(near, self.look, self.whole), strict=True)
-            if shot is not None and box.display
+            for box, subject in zip(boxes, subjects(near, self.kind, self.whole), strict=True)
+            if subject is not None and box.display
         ]
-        self.source.painter.prepare([wanted for wanted in ahead if wanted is not None])
+        self.source.painter.prepare([request for request in ahead if request is not None])
 
     def action_only(self, tensor: str) -> None:
         self._only = "" if self._only == tensor else tensor

@@ -17,19 +17,20 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import JobState
 from streamscope.core.table.columns import BY_NAME
 from streamscope.core.table.frame import Frame
-from streamscope.tui.app.session import Session
-from streamscope.tui.data.store_reader import Reading
-from streamscope.tui.screens.arranging import STREAM_ORDER, ask_columns, ask_quick_filter, ask_sort, invert_filter
-from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_block, judged, marked_rows
-from streamscope.tui.table.channel_text import Row
+from streamscope.tui.data.store_reader import Reading, set_name
+from streamscope.tui.forms.quick_filters import invert, join
+from streamscope.tui.screens.dialogs.arranging import STREAM_ORDER, quick_filter_choice, sort_choice
+from streamscope.tui.screens.dialogs.columns import ColumnsDialog
+from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_block, judging_progress, marked_rows
+from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM
-from streamscope.tui.terminal.painter import Painter
+from streamscope.tui.table.session import Session
 from streamscope.tui.widgets.blocks import HEADING, BlockList
 from streamscope.tui.widgets.filter import FilterBar
+from streamscope.tui.widgets.painter import Painter
 from streamscope.tui.widgets.preview import Preview
 from streamscope.tui.widgets.status import JobLine, StatusBar
 from streamscope.tui.widgets.table import ChannelTable
@@ -57,9 +58,9 @@ class ChannelsScreen(Screen[None]):
         Binding("e", "app.ask('note')", "Write a note", show=False, id="note"),
         Binding("t", "app.ask('tags')", "Set tags", show=False, id="tags"),
         Binding("z", "app.ask('undo')", "Undo", id="undo"),
-        Binding("Z,ctrl+r", "app.ask('redo')", "Do again what was undone", show=False, id="redo"),
+        Binding("Z,ctrl+r", "app.ask('redo')", "Redo", show=False, id="redo"),
         Binding("slash", "filter", "Filter", id="filter"),
-        Binding("escape", "let_go", "Let go of what is chosen, then clear the filter", show=False, id="filter.off"),
+        Binding("escape", "clear_selection", "Clear selection, then the filter", show=False, id="filter.off"),
         Binding("f", "quick_filter", "Filter by a likeness, a mark or a criterion", show=False, id="filter.quick"),
         Binding("I", "invert_filter", "Show what the filter hides instead", show=False, id="filter.invert"),
         Binding("s", "sort", "Sort", id="sort"),
@@ -71,7 +72,7 @@ class ChannelsScreen(Screen[None]):
         Binding("left_square_bracket", "block(-1)", "Previous block", show=False, id="block.previous"),
         Binding("b", "toggle_blocks", "Show or hide the blocks", show=False, id="blocks"),
         Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
-        Binding("x", "next_look", "Other pictures: scaled, MEIs, channel FZs, seeds", show=False, id="look"),
+        Binding("x", "next_kind", "Other pictures: scaled, MEIs, channel FZs, seeds", show=False, id="look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
         Binding("enter", "app.ask('detail')", "Detail", id="detail"),
         Binding("p", "app.ask('zoom')", "Pictures on the whole screen", show=False, id="zoom"),
@@ -109,7 +110,7 @@ class ChannelsScreen(Screen[None]):
         self._cursor = session.cursor
         """Where the cursor goes when the first table is there."""
         self.marks_problems = 0
-        self._told: tuple[str, ...] = ()
+        self._status_parts: tuple[str, ...] = ()
         """What the status bar says at its right, beside where the cursor is."""
 
     def compose(self) -> ComposeResult:
@@ -149,7 +150,7 @@ class ChannelsScreen(Screen[None]):
         return self.query_one(FilterBar)
 
     @property
-    def fields(self) -> Row | None:
+    def channel_values(self) -> ChannelValues | None:
         """Every column of the channel under the cursor."""
         index = self.table.index
         return self.frame.rows(index[[self.table.position]])[0] if self.frame is not None and len(index) else None
@@ -238,8 +239,10 @@ class ChannelsScreen(Screen[None]):
         blocks = [self.arrangement.block] if self.arrangement.block else self.info.default_blocks
         shown, whole = len(self.table.index), sum(self.reading.summaries[block].channels for block in blocks)
         chosen = len(self.table.chosen)
-        done, to_judge = judged(self.frame, self.arrangement, self.info.default_blocks) if self.frame else (0, 0)
-        self._told = (
+        done, to_judge = (
+            judging_progress(self.frame, self.arrangement, self.info.default_blocks) if self.frame else (0, 0)
+        )
+        self._status_parts = (
             f"{chosen} chosen" if chosen else "",
             f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
             f"{shown} of {whole} shown" if shown != whole else "",
@@ -250,13 +253,13 @@ class ChannelsScreen(Screen[None]):
             set_name(self.reading.key),
             self.cache,
         )
-        self._tell()
+        self._show_status()
 
-    def _tell(self) -> None:
+    def _show_status(self) -> None:
         """Where the cursor is, and all else that the status bar says."""
         shown = len(self.table.index)
         row = f"row {self.table.position + 1} of {shown}" if shown else ""
-        self.query_one(StatusBar).tell(row, *self._told)
+        self.query_one(StatusBar).tell(row, *self._status_parts)
 
     def _show_channel(self) -> None:
         index, place = self.table.index, self.table.position
@@ -276,10 +279,10 @@ class ChannelsScreen(Screen[None]):
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")
 
     def on_channel_table_channel_highlighted(self) -> None:
-        self._tell()
+        self._show_status()
         self._show_channel()
 
-    def on_channel_table_choice_changed(self) -> None:
+    def on_channel_table_selection_changed(self) -> None:
         self._status()
 
     def on_channel_table_heading_clicked(self, event: ChannelTable.HeadingClicked) -> None:
@@ -302,43 +305,65 @@ class ChannelsScreen(Screen[None]):
     # -- keys ----------------------------------------------------------------------------------------------------------
 
     def action_mark(self, mark: str) -> None:
-        chosen, meant = self.table.chosen, self.table.meant
-        if not meant:
+        chosen, targets = self.table.chosen, self.table.targets
+        if not targets:
             return
-        self.post_message(self.MarkGiven(meant, mark))
+        self.post_message(self.MarkGiven(targets, mark))
         if chosen:
-            self.table.let_go()
+            self.table.clear_selection()
         elif self.advance and mark:
             self.table.action_move(1)
 
     def action_toggle_advance(self) -> None:
         self.advance = not self.advance
-        self.say(self.advance_said)
+        self.say(self.advance_text)
 
     @property
-    def advance_said(self) -> str:
+    def advance_text(self) -> str:
         return f"after a mark: {'the next channel' if self.advance else 'stay'}"
 
     def action_filter(self) -> None:
         self.filter_bar.open()
 
-    def action_let_go(self) -> None:
+    def action_clear_selection(self) -> None:
         if self.focused is not self.table:
             self.table.focus()
-        elif not self.table.let_go():
+        elif not self.table.clear_selection():
             self.filter_bar.clear()
 
     def action_quick_filter(self) -> None:
-        ask_quick_filter(self)
+        values, bar = self.channel_values, self.filter_bar
+        if values is None:
+            self.say("no channel is shown; Esc clears the filter")
+            return
+
+        def answered(expression: str | None) -> None:
+            if expression is not None:
+                bar.write(join(bar.text, expression))
+
+        self.app.push_screen(quick_filter_choice(values, self.arrangement), answered)
 
     def action_invert_filter(self) -> None:
-        invert_filter(self)
+        if self.arrangement.filter is None:
+            self.say("no filter to invert; / writes one, f offers some")
+        else:
+            self.filter_bar.write(invert(self.arrangement.filter.expression))
 
     def action_columns(self) -> None:
-        ask_columns(self)
+        def answered(shown: tuple[str, ...] | None) -> None:
+            if shown is not None:
+                self.show_columns(shown)
+
+        self.app.push_screen(ColumnsDialog(self.arrangement.shown), answered)
 
     def action_sort(self) -> None:
-        ask_sort(self)
+        def answered(column: str | None) -> None:
+            if column == STREAM_ORDER:
+                self.sort_by(None, False)
+            elif column is not None:
+                self.choose_column(column)
+
+        self.app.push_screen(sort_choice(self.arrangement.column), answered)
 
     def action_reverse(self) -> None:
         self.sort_by(self.arrangement.column, not self.arrangement.descending)
@@ -361,16 +386,10 @@ class ChannelsScreen(Screen[None]):
     def action_toggle_preview(self) -> None:
         self.toggle_class("preview-hidden")
 
-    def action_next_look(self) -> None:
-        self.say(self.query_one(Preview).next_look())
+    def action_next_kind(self) -> None:
+        self.say(self.query_one(Preview).next_kind())
 
     def action_toggle_whole(self) -> None:
         preview = self.query_one(Preview)
         preview.show_whole(not preview.whole)
         self.say("whole images" if preview.whole else "what the centre neuron sees")
-
-
-def set_name(key: SetKey) -> str:
-    """A stored set in few characters: `paper 2560 seed 0`."""
-    capture = "" if key.capture == "exact" else f" {key.capture}"
-    return f"{key.recipe.name} {key.recipe.steps} seed {key.seed}{capture}"

@@ -17,12 +17,12 @@ from streamscope.core.table.columns import BY_NAME
 from streamscope.tui.screens.channel_view import ChannelView
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.channel_text import Row
+from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM, HEADINGS, MARK_GLYPHS, MARK_STYLES, PLAIN, Heading, cell
 from streamscope.tui.terminal.encoding import fit
 from streamscope.tui.widgets.picture import GAP, PictureBox
-from streamscope.tui.widgets.preview import DEBOUNCE, shots
-from streamscope.tui.widgets.status import SaidLine
+from streamscope.tui.widgets.preview import DEBOUNCE, subjects
+from streamscope.tui.widgets.status import MessageLine
 
 MOST = 6
 """Channels side by side."""
@@ -101,7 +101,7 @@ class CompareScreen(ChannelView):
                         yield PictureBox(self.source.painter, id=f"compare-{column}-{tensor}")
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
-        yield SaidLine(id="said", classes="line")
+        yield MessageLine(id="message", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     @property
@@ -133,9 +133,9 @@ class CompareScreen(ChannelView):
         self._arrange(len(rows), width)
         for column in range(MOST):
             row = rows[column] if column < len(rows) else None
-            for level, (tensor, shot) in enumerate(zip(TENSORS, shots(row, self.look, self.whole), strict=True)):
+            for level, (tensor, subject) in enumerate(zip(TENSORS, subjects(row, self.kind, self.whole), strict=True)):
                 box = self.query_one(f"#compare-{column}-{tensor}", PictureBox)
-                box.want(shot if level < self._levels else None, DEBOUNCE)
+                box.want(subject if level < self._levels else None, DEBOUNCE)
         here = self.place % MOST
         self.query_one("#heads", Static).update(heads(rows, here, width))
         self.query_one("#text", Static).update(figures([row for row in rows if row is not None], width))
@@ -190,7 +190,7 @@ class CompareScreen(ChannelView):
             self.say("the filter hides this channel: it has no place in the table")
 
 
-def heads(rows: Sequence[Row | None], here: int, width: int) -> Text:
+def heads(rows: Sequence[ChannelValues | None], here: int, width: int) -> Text:
     """The channels' names with their marks, the one under the cursor reversed."""
     text = Text(" " * LABELS, no_wrap=True)
     for place, row in enumerate(rows):
@@ -204,7 +204,7 @@ def heads(rows: Sequence[Row | None], here: int, width: int) -> Text:
     return text
 
 
-def figures(rows: Sequence[Row], width: int) -> Text:
+def figures(rows: Sequence[ChannelValues], width: int) -> Text:
     """A line for each number of which any channel has one, the channels side by side."""
     lines = []
     for name in ROWS:

@@ -16,26 +16,26 @@ from textual.widgets import Footer, Static
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import TENSORS
 from streamscope.tui.advice import worded
-from streamscope.tui.app.messages import WorkFailed
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, traces_text
 from streamscope.tui.data.null_facts import NullsReader, against_nulls
-from streamscope.tui.data.pictures import Look, look_after
+from streamscope.tui.data.pictures import PictureKind, kind_after
 from streamscope.tui.screens.channel_view import CursorView
 from streamscope.tui.screens.channels import ChannelsScreen
-from streamscope.tui.table.channel_text import Row, describe, one_line
+from streamscope.tui.screens.messages import WorkFailed
+from streamscope.tui.table.channel_text import ChannelValues, describe, one_line
 from streamscope.tui.table.headings import DIM, FAILED, PASSED, figure
 from streamscope.tui.terminal.encoding import fit
 from streamscope.tui.widgets.picture import GAP, PictureBox
-from streamscope.tui.widgets.preview import DEBOUNCE, shots
-from streamscope.tui.widgets.status import SaidLine
+from streamscope.tui.widgets.preview import DEBOUNCE, subjects
+from streamscope.tui.widgets.status import MessageLine
 
 if TYPE_CHECKING:
     from streamscope.core.analysis.nulls import Nulls
 
 PICTURES_SHARE = 0.56
 """Of the width."""
-MOST_LOOKS = 3
+MOST_KINDS = 3
 PLOT_ROWS = 7
 WIDEST = 72
 """Cells of the figures at most: further apart they would not be read as one table."""
@@ -79,7 +79,7 @@ class DetailScreen(CursorView):
         self._commands = commands
         self._reader = reader
         self._nulls_reader = nulls_reader
-        self._row: Row | None = None
+        self._row: ChannelValues | None = None
         self._facts: Facts | None = None
         self._nulls: Nulls | None = None
         self._nulls_asked: tuple[str, object] = ("", None)
@@ -89,13 +89,13 @@ class DetailScreen(CursorView):
         yield Static(id="title", classes="line")
         with Horizontal(id="body"):
             with Vertical(id="pictures"):
-                for place in range(MOST_LOOKS):
-                    with Horizontal(id=f"look-{place}"):
+                for place in range(MOST_KINDS):
+                    with Horizontal(id=f"kind-{place}"):
                         for tensor in TENSORS:
                             yield PictureBox(self.source.painter, id=f"detail-{place}-{tensor}")
             with VerticalScroll(id="facts", can_focus=False):
                 yield Static(id="text")
-        yield SaidLine(id="said", classes="line")
+        yield MessageLine(id="message", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_resize(self) -> None:
@@ -108,25 +108,25 @@ class DetailScreen(CursorView):
         height = max(2, self.size.height - 3)
         most = max(6, int(self.size.width * PICTURES_SHARE) // 3 - GAP)
         rows = fit((most, height - 1), cell)[1]
-        self._looks = max(1, min(MOST_LOOKS, height // (rows + 1)))
-        columns = fit((most, height // self._looks - 1), cell)[0]
+        self._kinds = max(1, min(MOST_KINDS, height // (rows + 1)))
+        columns = fit((most, height // self._kinds - 1), cell)[0]
         self.query_one("#pictures").styles.width = 3 * (columns + GAP)
-        for place in range(MOST_LOOKS):
-            self.query_one(f"#look-{place}").display = place < self._looks
+        for place in range(MOST_KINDS):
+            self.query_one(f"#kind-{place}").display = place < self._kinds
 
-    def shown_looks(self) -> list[Look]:
+    def shown_kinds(self) -> list[PictureKind]:
         """The kinds of pictures shown, from the one chosen on."""
-        return [look_after(self.look, place) for place in range(self._looks)]
+        return [kind_after(self.kind, place) for place in range(self._kinds)]
 
     def show(self) -> None:
-        if not hasattr(self, "_looks"):
+        if not hasattr(self, "_kinds"):
             return
         key = self.source.table.key
         self._row = self.row_at(key)
         self.query_one("#title", Static).update(one_line(self._row) if self._row is not None else "")
-        for place, look in enumerate(self.shown_looks()):
-            for tensor, shot in zip(TENSORS, shots(self._row, look, self.whole), strict=True):
-                self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(shot, DEBOUNCE)
+        for place, kind in enumerate(self.shown_kinds()):
+            for tensor, subject in zip(TENSORS, subjects(self._row, kind, self.whole), strict=True):
+                self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(subject, DEBOUNCE)
         if self._facts is not None and self._facts.key != key:
             self._facts = None
         self._describe()
@@ -147,7 +147,7 @@ class DetailScreen(CursorView):
             self._read_nulls(block)
 
     @work(thread=True, exclusive=True, group="facts")
-    def _read(self, row: Row) -> None:
+    def _read(self, row: ChannelValues) -> None:
         seed, used = row.get("seed"), row.get("fz_seed")
         retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
         facts = self._reader.read((str(row["block"]), int(str(row["channel"]))), retry)
@@ -175,9 +175,9 @@ class DetailScreen(CursorView):
         if self._row is None or width < 10:
             return
         lines = [
-            *measured(self._row, min(width, WIDEST)),
-            *by_images(self._row, self._commands),
-            *over_seeds(self._row),
+            *measures_text(self._row, min(width, WIDEST)),
+            *images_text(self._row, self._commands),
+            *seeds_text(self._row),
         ]
         if self._nulls is not None and self._nulls.block == self._row["block"]:
             lines += [Text(), *against_nulls(self._nulls, width, self._commands)]
@@ -195,7 +195,7 @@ class DetailScreen(CursorView):
         facts.scroll_page_down(animate=False) if by > 0 else facts.scroll_page_up(animate=False)
 
 
-def measured(row: Row, width: int) -> list[Text]:
+def measures_text(row: ChannelValues, width: int) -> list[Text]:
     """The figures of the preview; where those leave the FZs' names to the pictures above, with names of their own."""
     title, *rest = describe(row, width).split("\n")
     if width < WITHOUT_NAMES:
@@ -205,7 +205,7 @@ def measured(row: Row, width: int) -> list[Text]:
     return [title, Text(names, style=DIM), *rest]
 
 
-def by_images(row: Row, commands: CommandLine = HERE) -> list[Text]:
+def images_text(row: ChannelValues, commands: CommandLine = HERE) -> list[Text]:
     """What follows from the MEIs and from rho, each with how many images it comes from."""
     if row.get("images") is None:
         return [Text(f"\nno scan of images: run '{commands('scan', 'DIR')}'", style=DIM)]
@@ -231,7 +231,7 @@ def by_images(row: Row, commands: CommandLine = HERE) -> list[Text]:
     return [figures, Text("  ").join(ticks), rho]
 
 
-def over_seeds(row: Row) -> list[Text]:
+def seeds_text(row: ChannelValues) -> list[Text]:
     """How often the verdicts hold over the sets that differ in seed only."""
     if not isinstance(row.get("seeds"), int) or int(str(row["seeds"])) < 2:
         return [Text("one seed stored; * computes another to compare with", style=DIM)]
@@ -250,11 +250,11 @@ def _tick(value: object) -> tuple[str, Style]:
     return ("✓", PASSED) if value else ("✗", FAILED)
 
 
-def _number(row: Row, name: str, places: int = 2) -> str:
+def _number(row: ChannelValues, name: str, places: int = 2) -> str:
     value = row.get(name)
     return figure(name, float(value) if isinstance(value, (int, float)) else None, places)
 
 
-def _percent(row: Row, name: str) -> str:
+def _percent(row: ChannelValues, name: str) -> str:
     value = row.get(name)
     return f"{100 * float(value):.0f}%" if isinstance(value, (int, float)) else "·"

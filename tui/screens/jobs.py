@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 from rich.style import Style
 from rich.text import Text
@@ -19,10 +19,7 @@ from streamscope.core.model.blocks import format_channels
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import ACTIVE, FINISHED, JobSpec, JobState, in_turn, last_words
 from streamscope.tui.table.headings import DIM
-from streamscope.tui.widgets.status import SaidLine, duration
-
-if TYPE_CHECKING:
-    from streamscope.tui.app.job_actions import JobRequests
+from streamscope.tui.widgets.status import MessageLine, duration
 
 BAR = 16
 STATE_STYLES = {
@@ -34,6 +31,20 @@ STATE_STYLES = {
     "dead": Style(color="red", bold=True),
 }
 NOTHING = "No job yet. C queues one for the channels marked, filtered, visible or chosen, a block or everything."
+
+
+class JobControls(Protocol):
+    """What the keys do to a job, and the model that the app shows."""
+
+    spec: ModelSpec
+
+    def pause(self, state: JobState) -> None: ...
+
+    def resume(self, state: JobState) -> None: ...
+
+    def cancel(self, state: JobState) -> None: ...
+
+    def move(self, state: JobState, by: int) -> None: ...
 
 
 class JobsScreen(Screen[None]):
@@ -49,7 +60,7 @@ class JobsScreen(Screen[None]):
     JobsScreen OptionList > .option-list--option { padding: 0 1; }
     JobsScreen #detail { height: 11; border-top: solid $primary 40%; padding: 0 1; background: $surface; }
     JobsScreen.-taller #detail { height: 18; }
-    JobsScreen #said { height: 1; background: $panel; padding: 0 1; }
+    JobsScreen #message { height: 1; background: $panel; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor(1)", "Next job", show=False, id="jobs.down"),
@@ -62,9 +73,9 @@ class JobsScreen(Screen[None]):
         Binding("escape,q", "leave", "Back", id="jobs.leave"),
     ]
 
-    def __init__(self, requests: JobRequests, states: Sequence[JobState], free: int | None, cache: str) -> None:
+    def __init__(self, controls: JobControls, states: Sequence[JobState], free: int | None, cache: str) -> None:
         super().__init__()
-        self._requests = requests
+        self._controls = controls
         self._states = list(states)
         self._free = free
         self._cache = cache
@@ -74,7 +85,7 @@ class JobsScreen(Screen[None]):
         yield OptionList(id="jobs")
         with VerticalScroll(id="detail", can_focus=False):
             yield Static(id="text")
-        yield SaidLine(id="said")
+        yield MessageLine(id="message")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -90,7 +101,7 @@ class JobsScreen(Screen[None]):
         """Show them as they are now; the cursor stays on its job."""
         self._states, self._free = in_order(states), free
         listed = self.query_one(OptionList)
-        wanted = [(state.job.id, line(state, self.size.width - 2, self._requests.spec)) for state in self._states]
+        wanted = [(state.job.id, line(state, self.size.width - 2, self._controls.spec)) for state in self._states]
         if [option.id for option in listed.options] != [name for name, _ in wanted]:
             here = listed.highlighted_option.id if listed.highlighted_option else None
             listed.clear_options()
@@ -112,7 +123,7 @@ class JobsScreen(Screen[None]):
 
     def say(self, text: str) -> None:
         """Put a line at the bottom."""
-        self.query_one("#said", SaidLine).say(text)
+        self.query_one("#message", MessageLine).say(text)
 
     def on_option_list_option_highlighted(self) -> None:
         self._detail()
@@ -133,13 +144,13 @@ class JobsScreen(Screen[None]):
         if state is None:
             return
         if state.state == "running" or (state.state == "queued" and not self._is_stranded(state)):
-            self._requests.pause(state)
+            self._controls.pause(state)
         elif state.state == "stopping":
             self.say("it is stopping; wait until its worker has left it")
         elif state.state == "done":
             self.say("it is done; C queues another")
         else:
-            self._requests.resume(state)
+            self._controls.resume(state)
 
     def _is_stranded(self, state: JobState) -> bool:
         """A queued job while nothing runs: its worker was lost, so it is to be resumed rather than paused."""
@@ -148,12 +159,12 @@ class JobsScreen(Screen[None]):
     def action_cancel(self) -> None:
         state = self.highlighted
         if state is not None and state.state not in FINISHED:
-            self._requests.cancel(state)
+            self._controls.cancel(state)
 
     def action_move(self, by: int) -> None:
         state = self.highlighted
         if state is not None and state.state == "queued":
-            self._requests.move(state, by)
+            self._controls.move(state, by)
         else:
             self.say("only a job that waits has a place to change")
 

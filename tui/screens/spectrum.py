@@ -21,10 +21,10 @@ from streamscope.core.errors import StoreError
 from streamscope.core.measures.criteria import MIX_MAX
 from streamscope.core.table.frame import Frame
 from streamscope.tui.advice import worded
-from streamscope.tui.app.messages import WorkFailed
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
 from streamscope.tui.screens.channels import ChannelsScreen
+from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.headings import DIM, UPDATE_STYLES
 from streamscope.tui.table.plot import bars
 
@@ -52,7 +52,7 @@ class SpectrumScreen(Screen[None]):
     CSS = """
     SpectrumScreen { layout: vertical; }
     SpectrumScreen .line { height: 1; background: $panel; padding: 0 1; }
-    SpectrumScreen #said { height: auto; max-height: 3; }
+    SpectrumScreen #message { height: auto; max-height: 3; }
     SpectrumScreen #blocks { height: 1fr; padding: 0 1; background: $surface; scrollbar-size-vertical: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,7 +88,7 @@ class SpectrumScreen(Screen[None]):
         yield Static(ABOUT, classes="line")
         with VerticalScroll(id="blocks", can_focus=False):
             yield Static("…", id="text")
-        yield Static(LEGEND, id="said", classes="line")
+        yield Static(LEGEND, id="message", classes="line")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -137,7 +137,7 @@ class SpectrumScreen(Screen[None]):
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
             lacking = sorted({option for options in found for option in options})
-            self.query_one("#said", Static).update(lacking_text(lacking, self._commands) if lacking else LEGEND)
+            self.query_one("#message", Static).update(lacking_text(lacking, self._commands) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)

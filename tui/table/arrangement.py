@@ -70,7 +70,7 @@ def marked_rows(frame: Frame, mark: str | None = None) -> np.ndarray:
     return np.flatnonzero(marked == mark if mark is not None else marked != "")
 
 
-def judged(frame: Frame, arrangement: Arrangement, default_blocks: Sequence[str]) -> tuple[int, int]:
+def judging_progress(frame: Frame, arrangement: Arrangement, default_blocks: Sequence[str]) -> tuple[int, int]:
     """How many of the channels to go through have a mark, and how many there are: those that the filter keeps now or
     kept before anything was judged, so that `not marked` does not shrink the whole as one works."""
     shown = _in_blocks(frame, arrangement, default_blocks)

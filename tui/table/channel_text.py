@@ -20,7 +20,8 @@ from streamscope.tui.table.headings import (
     number,
 )
 
-Row = Mapping[str, Value]
+ChannelValues = Mapping[str, Value]
+"""Every column of one channel, by its name."""
 
 _ACTIVATIONS = (
     ("I", ("in_on_in", "in_on_block", "in_on_out")),
@@ -34,23 +35,23 @@ NAMED = 70
 _TENSOR_NAMES = {"I": "in", "B": "block", "O": "out"}
 
 
-def describe(row: Row, width: int) -> Text:
+def describe(row: ChannelValues, width: int) -> Text:
     """Lines of at most `width` cells; from 56 cells on, the activations stand under three pictures of a third each."""
     lines = [_title(row, short=width < SHORT), *(_matrix(row, width)), *_criteria(row, width), *_rest(row, width)]
     return Text("\n").join(lines)
 
 
-def one_line(row: Row) -> Text:
+def one_line(row: ChannelValues) -> Text:
     """Name, update, verdict, mark, M and scale metric of a channel."""
     return _title(row).append(f"   M {_figure(row, 'mix_ratio')}  SM {_figure(row, 'scale_metric')}")
 
 
-def _figure(row: Row, name: str, places: int = 2) -> str:
+def _figure(row: ChannelValues, name: str, places: int = 2) -> str:
     value = row.get(name)
     return figure(name, float(value) if isinstance(value, (int, float)) else None, places)
 
 
-def _title(row: Row, short: bool = False) -> Text:
+def _title(row: ChannelValues, short: bool = False) -> Text:
     text = Text(f"{row['block']} · {row['channel']}", style=Style(bold=True), no_wrap=True)
     update = row.get("update")
     if isinstance(update, str):
@@ -63,7 +64,7 @@ def _title(row: Row, short: bool = False) -> Text:
     return text
 
 
-def _matrix(row: Row, width: int) -> list[Text]:
+def _matrix(row: ChannelValues, width: int) -> list[Text]:
     wide = width >= 56
     lines = []
     if not wide:
@@ -84,14 +85,14 @@ def _matrix(row: Row, width: int) -> list[Text]:
     return lines
 
 
-def _tick(row: Row, name: str) -> tuple[str, Style]:
+def _tick(row: ChannelValues, name: str) -> tuple[str, Style]:
     value = row.get(name)
     if value is None:
         return "·", DIM
     return ("✓", PASSED) if value else ("✗", FAILED)
 
 
-def _criteria(row: Row, width: int) -> list[Text]:
+def _criteria(row: ChannelValues, width: int) -> list[Text]:
     if width < 56:
         ratio = Text.assemble("M ", (_figure(row, "mix_ratio"), Style(bold=True)), " ", _tick(row, "meets_mix"))
         ratio.append(f"  SM {_figure(row, 'scale_metric')}")
@@ -123,7 +124,7 @@ def _criteria(row: Row, width: int) -> list[Text]:
     ]
 
 
-def _relu(row: Row, name: str) -> str:
+def _relu(row: ChannelValues, name: str) -> str:
     value = row.get(name)
     return number(max(0.0, float(value)) if isinstance(value, (int, float)) else None)
 
@@ -137,7 +138,7 @@ def _said(status: str) -> str:
     return "not computed: " + ", ".join(f"FZ({letters.get(tensor, tensor)})" for tensor in tensors.split(","))
 
 
-def _rest(row: Row, width: int) -> list[Text]:
+def _rest(row: ChannelValues, width: int) -> list[Text]:
     lines = []
     for name, label in (("tags", "tags"), ("note", "note"), ("flags", "FZs")):
         if row.get(name):

@@ -1,4 +1,4 @@
-"""Images made ready for the terminal, off the event loop: what a widget gets is lines that only have to be written."""
+"""Encodes images for the terminal, off the event loop: what a widget gets is lines that only have to be written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.segment import ControlType, Segment
 from rich.style import Style
 from textual.strip import Strip
 
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
 
 # textual-image asks the terminal what it can do when it is imported, with timeouts that fail over SSH. `graphics`
 # has asked already, so for the time of the import there is no terminal.
@@ -75,7 +75,7 @@ def fit(available: tuple[int, int], cell: tuple[int, int]) -> tuple[int, int]:
     return max(1, min(available[0], round(rows * cell[1] / cell[0]))), rows
 
 
-def draw(image: np.ndarray, size: tuple[int, int], graphics: Graphics) -> Picture:
+def encode(image: np.ndarray, size: tuple[int, int], graphics: Graphics) -> Picture:
     """Make an image (H, W, 3 uint8) into a picture of `size` cells. Slow (0.1 s for Sixel): not on the event loop."""
     columns, rows = size
     source = Image.fromarray(image)

@@ -10,7 +10,7 @@ from textual._xterm_parser import XTermParser
 from textual.drivers import linux_driver
 from textual.message import Message
 
-# Answers to `streamscope.tui.terminal.graphics.QUERIES`: device attributes, cell size, version, kitty graphics.
+# Answers to `streamscope.tui.terminal.detection.QUERIES`: device attributes, cell size, version, kitty graphics.
 _REPLY = re.compile(r"\x1b\[\?[\d;]*c|\x1b\[6;\d+;\d+t|\x1bP>\|[^\x1b\x07]*(?:\x1b\\|\x07)|\x1b_G[^\x1b]*\x1b\\")
 _BEGINNING = re.compile(
     r"(?:\x1b|\x1b\[|\x1b\[\?[\d;]*|\x1b\[6(?:;\d*){0,2}|\x1bP|\x1bP>|\x1bP>\|[^\x1b\x07]*\x1b?|\x1b_|\x1b_G[^\x1b]*\x1b?)\Z"

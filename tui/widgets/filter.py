@@ -31,7 +31,7 @@ class FilterLine(Input):
 
     async def action_submit(self) -> None:
         await super().action_submit()
-        if self.below is not None and compiled(self.value)[1] is None:
+        if self.below is not None and try_compile(self.value)[1] is None:
             self.screen.set_focus(self.below)
 
 
@@ -126,7 +126,7 @@ class FilterBar(Container):
     def _close(self) -> None:
         """Stop writing, unless what is written is wrong: then it is said, and nothing else happens."""
         text = self.text.strip()
-        self._error = compiled(text)[1]
+        self._error = try_compile(text)[1]
         if self._error is not None:
             self._completions = []
             self._show_hint()
@@ -163,7 +163,7 @@ class FilterBar(Container):
         event.stop()
         if self._recalled is not None and event.value != self.history[self._recalled]:
             self._recalled = None
-        written, self._error = compiled(event.value)
+        written, self._error = try_compile(event.value)
         self._hint()
         if self._error is None:
             self._applied = event.value.strip()
@@ -240,7 +240,7 @@ class FilterBar(Container):
         return Text(" " * column + "^\n" + error.reason)
 
 
-def compiled(text: str) -> tuple[Filter | None, FilterError | None]:
+def try_compile(text: str) -> tuple[Filter | None, FilterError | None]:
     """What is written as a filter, None for nothing; or what is wrong with it."""
     try:
         return (compile_filter(text) if text.strip() else None), None

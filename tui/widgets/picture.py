@@ -9,9 +9,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from streamscope.tui.data.pictures import Shot
+from streamscope.tui.data.pictures import Subject
 from streamscope.tui.terminal.encoding import Picture, fit
-from streamscope.tui.terminal.painter import Painter, Shown, Wanted
+from streamscope.tui.widgets.painter import Painter, PictureReply, PictureRequest
 
 GAP = 1
 """Cells kept free between two pictures."""
@@ -19,7 +19,7 @@ WAITING = "…"
 
 
 class PictureBox(Widget, can_focus=False):
-    """Wants one shot at a time and shows it as soon as it is drawn. Never scrolled, never repainted unless what it
+    """Wants one subject at a time and shows it as soon as it is drawn. Never scrolled, never repainted unless what it
     shows has changed."""
 
     DEFAULT_CSS = """
@@ -28,77 +28,77 @@ class PictureBox(Widget, can_focus=False):
     ALLOW_SELECT = False
 
     class PictureDrawn(Message):
-        """What was wanted has been drawn, in another thread."""
+        """What was requested has been drawn, in another thread."""
 
-        def __init__(self, wanted: Wanted, shown: Shown) -> None:
+        def __init__(self, request: PictureRequest, reply: PictureReply) -> None:
             super().__init__()
-            self.wanted = wanted
-            self.shown = shown
+            self.request = request
+            self.reply = reply
 
     def __init__(self, painter: Painter, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._painter = painter
-        self.shot: Shot | None = None
-        self._wanted: Wanted | None = None
+        self.subject: Subject | None = None
+        self._request: PictureRequest | None = None
         self.caption = ""
         self.picture: Picture | None = None
         self.message = ""
 
-    def want(self, shot: Shot | None, after: float = 0.0, hurried: bool = False) -> None:
+    def want(self, subject: Subject | None, after: float = 0.0, hurried: bool = False) -> None:
         """Show this from now on: at once if it is drawn already, else in `after` seconds at the earliest.
 
         `hurried` waits those seconds also for what is drawn: the next change is near, and pixels are slow to send.
         """
-        if shot == self.shot and self._wanted == self._fitting():
+        if subject == self.subject and self._request == self._fitting_request():
             return
-        self.shot = shot
-        self._ask(after, keep=False, hurried=hurried)
+        self.subject = subject
+        self._update(after, keep=False, hurried=hurried)
 
-    def drawn(self, wanted: Wanted, shown: Shown) -> None:
-        self.post_message(self.PictureDrawn(wanted, shown))
+    def deliver(self, request: PictureRequest, reply: PictureReply) -> None:
+        self.post_message(self.PictureDrawn(request, reply))
 
-    def ask_again(self) -> None:
-        self._ask(0.0, keep=True)
+    def renew(self) -> None:
+        self._update(0.0, keep=True)
 
     def on_resize(self) -> None:
-        self._ask(0.0, keep=True)
+        self._update(0.0, keep=True)
 
     def on_unmount(self) -> None:
         self._painter.leave(self)
 
     def on_picture_box_picture_drawn(self, event: PictureDrawn) -> None:
         event.stop()
-        if event.wanted == self._wanted:
-            self._show(event.shown)
+        if event.request == self._request:
+            self._show(event.reply)
 
-    def fitted(self, shot: Shot) -> Wanted | None:
-        """The shot as this box would show it; None while it has no room."""
+    def request_for(self, subject: Subject) -> PictureRequest | None:
+        """The subject as this box would show it; None while it has no room."""
         width, height = self.size
         if width <= GAP or height < 2:
             return None
-        return Wanted(shot, fit((width - GAP, height - 1), self._painter.graphics.cell))
+        return PictureRequest(subject, fit((width - GAP, height - 1), self._painter.graphics.cell))
 
-    def _fitting(self) -> Wanted | None:
-        return self.fitted(self.shot) if self.shot is not None else None
+    def _fitting_request(self) -> PictureRequest | None:
+        return self.request_for(self.subject) if self.subject is not None else None
 
-    def _ask(self, after: float, keep: bool, hurried: bool = False) -> None:
+    def _update(self, after: float, keep: bool, hurried: bool = False) -> None:
         """With `keep`, what is shown stays until the new picture comes."""
-        self._wanted = self._fitting()
-        ready = self._painter.ready(self._wanted) if self._wanted is not None and not hurried else None
+        self._request = self._fitting_request()
+        ready = self._painter.ready(self._request) if self._request is not None and not hurried else None
         if ready is not None:
-            self._painter.ask(self, None)
+            self._painter.request(self, None)
             self._show(ready)
             return
-        self._painter.ask(self, self._wanted, after)
-        if not keep or self.shot is None:
-            self._show(Shown("", None, WAITING if self.shot is not None else ""))
+        self._painter.request(self, self._request, after)
+        if not keep or self.subject is None:
+            self._show(PictureReply("", None, WAITING if self.subject is not None else ""))
 
-    def _show(self, shown: Shown) -> None:
-        now = (shown.caption, shown.picture, shown.message)
+    def _show(self, reply: PictureReply) -> None:
+        now = (reply.caption, reply.picture, reply.message)
         if now == (self.caption, self.picture, self.message):
             return
-        if shown.picture is not None:
-            self._painter.present(shown.picture)
+        if reply.picture is not None:
+            self._painter.present(reply.picture)
         self.caption, self.picture, self.message = now
         self.refresh()
 
@@ -107,7 +107,7 @@ class PictureBox(Widget, can_focus=False):
         width, height = self.size
         if not width or not height:
             return []
-        caption = Strip([Segment(shortened(self.caption, width - GAP).center(width), style + Style(dim=True))], width)
+        caption = Strip([Segment(shorten(self.caption, width - GAP).center(width), style + Style(dim=True))], width)
         lines = [caption, *self._body(width, height - 1, style)][:height]
         if crop != self.size.region:
             lines = [line.crop(crop.x, crop.right) for line in lines[crop.y : crop.bottom]]
@@ -132,7 +132,7 @@ class PictureBox(Widget, can_focus=False):
         return body + [blank] * (height - picture.height)
 
 
-def shortened(caption: str, width: int) -> str:
+def shorten(caption: str, width: int) -> str:
     """As many of its words as fit: `FZ(B) 2.1.block` says less than `FZ(B) 2.1.block 108`, but nothing else."""
     words = caption.split(" ")
     fits = [n for n in range(1, len(words) + 1) if len(" ".join(words[:n])) <= width]

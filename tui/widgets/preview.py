@@ -12,11 +12,11 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from streamscope.core.model.blocks import TENSORS
-from streamscope.tui.data.pictures import LOOKS, Look, Shot, look_after
-from streamscope.tui.table.channel_text import Row, describe
+from streamscope.tui.data.pictures import PICTURE_KINDS, PictureKind, Subject, kind_after
+from streamscope.tui.table.channel_text import ChannelValues, describe
+from streamscope.tui.terminal.detection import current_cell_size
 from streamscope.tui.terminal.encoding import fit
-from streamscope.tui.terminal.graphics import current_cell_size
-from streamscope.tui.terminal.painter import Painter
+from streamscope.tui.widgets.painter import Painter
 from streamscope.tui.widgets.picture import GAP, PictureBox
 
 DEBOUNCE = 0.05
@@ -45,9 +45,9 @@ class Preview(Container):
         super().__init__(id=id)
         self.painter = painter
         self.whole = False
-        self.look: Look = "fzs"
-        self._row: Row | None = None
-        self._neighbours: Sequence[Row] = ()
+        self.kind: PictureKind = "fzs"
+        self._row: ChannelValues | None = None
+        self._neighbours: Sequence[ChannelValues] = ()
         self._moved = 0.0
         self._lines = 0
         """Of the figures shown."""
@@ -64,7 +64,7 @@ class Preview(Container):
             for tensor in TENSORS:
                 yield PictureBox(self.painter, id=f"more-{tensor}")
 
-    def show_channel(self, row: Row | None, neighbours: Sequence[Row] = ()) -> None:
+    def show_channel(self, row: ChannelValues | None, neighbours: Sequence[ChannelValues] = ()) -> None:
         """Show a channel's figures and pictures; its neighbours' pictures are drawn ahead, in their order."""
         self._row, self._neighbours = row, neighbours
         self._describe()
@@ -79,15 +79,15 @@ class Preview(Container):
         self.whole = whole
         self._want()
 
-    def show_look(self, look: Look) -> None:
+    def show_kind(self, kind: PictureKind) -> None:
         """Other pictures of the same channel."""
-        self.look = look
+        self.kind = kind
         self._want()
 
-    def next_look(self) -> str:
+    def next_kind(self) -> str:
         """Show the next kind of picture; what it is."""
-        self.show_look(look_after(self.look))
-        return LOOKS[self.look]
+        self.show_kind(kind_after(self.kind))
+        return PICTURE_KINDS[self.kind]
 
     def on_resize(self) -> None:
         if not self.app.is_headless:
@@ -142,26 +142,28 @@ class Preview(Container):
         if not self.display or self._covered() or not self._arranged:
             return
         boxes = [self.query_one(f"#fz-{tensor}", PictureBox) for tensor in TENSORS]
-        for box, shot in zip(boxes, shots(self._row, self.look, self.whole), strict=True):
-            box.want(shot, DEBOUNCE, hurried)
-        others = shots(self._row, look_after(self.look), self.whole) if self.query_one("#more").display else [None] * 3
-        for tensor, shot in zip(TENSORS, others, strict=True):
+        for box, subject in zip(boxes, subjects(self._row, self.kind, self.whole), strict=True):
+            box.want(subject, DEBOUNCE, hurried)
+        others = (
+            subjects(self._row, kind_after(self.kind), self.whole) if self.query_one("#more").display else [None] * 3
+        )
+        for tensor, subject in zip(TENSORS, others, strict=True):
             # Also what is drawn already: of pixels a held key has enough to send.
-            self.query_one(f"#more-{tensor}", PictureBox).want(shot, LATER, hurried=True)
+            self.query_one(f"#more-{tensor}", PictureBox).want(subject, LATER, hurried=True)
         ahead = [
-            box.fitted(shot)
+            box.request_for(subject)
             for row in self._neighbours
-            for box, shot in zip(boxes, shots(row, self.look, self.whole), strict=True)
-            if shot is not None
+            for box, subject in zip(boxes, subjects(row, self.kind, self.whole), strict=True)
+            if subject is not None
         ]
-        self.painter.prepare([wanted for wanted in ahead if wanted is not None])
+        self.painter.prepare([request for request in ahead if request is not None])
 
 
-def shots(row: Row | None, look: Look, whole: bool) -> list[Shot | None]:
+def subjects(row: ChannelValues | None, kind: PictureKind, whole: bool) -> list[Subject | None]:
     """The three of a channel, one a tensor."""
     if row is None:
         return [None] * len(TENSORS)
     seed, used = row.get("seed"), row.get("fz_seed")
     retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
     key = (str(row["block"]), int(str(row["channel"])))
-    return [Shot(look, key, tensor, retry, whole) for tensor in TENSORS]
+    return [Subject(kind, key, tensor, retry, whole) for tensor in TENSORS]

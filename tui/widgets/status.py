@@ -13,8 +13,8 @@ from textual.widgets import Static
 from streamscope.core.store import ACTIVE, FINISHED, JobState
 from streamscope.tui.table.headings import DIM
 
-SAID_SECONDS = 10.0
-"""How long something said stands there: it is stale soon."""
+MESSAGE_SECONDS = 10.0
+"""How long a message stands there: it is stale soon."""
 
 
 class JobLine(Static):
@@ -33,11 +33,12 @@ class JobLine(Static):
             self.update(progress(running, self.app.size.width), layout=False)
 
 
-class SaidLine(Static):
-    """The last thing said, for as long as it takes to read it."""
+class MessageLine(Static):
+    """The last message, for as long as it takes to read it."""
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(self, *, seconds: float = MESSAGE_SECONDS, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self._seconds = seconds
         self.left = ""
         self.failed = False
         self._forgets: Timer | None = None
@@ -46,14 +47,14 @@ class SaidLine(Static):
         """What went wrong stays until something else is said."""
         if self._forgets is not None:
             self._forgets.stop()
-        self._forgets = self.set_timer(SAID_SECONDS, self._forget) if text and not failed else None
+        self._forgets = self.set_timer(self._seconds, self._forget) if text and not failed else None
         self.left, self.failed = text, failed
         self.draw()
 
     def draw(self) -> None:
-        self.update(self.said(), layout=False)
+        self.update(self.message(), layout=False)
 
-    def said(self) -> Text:
+    def message(self) -> Text:
         style = Style(color="red", bold=True) if self.failed else Style.null()
         return Text(self.left, style=style, no_wrap=True, overflow="ellipsis")
 
@@ -62,16 +63,16 @@ class SaidLine(Static):
         self.draw()
 
 
-class StatusBar(SaidLine):
-    """Left: the last thing said. Right: graphics, model, set, cache; and how to find the keys, where there is no room
+class StatusBar(MessageLine):
+    """Left: the last message. Right: graphics, model, set, cache; and how to find the keys, where there is no room
     for a line of them."""
 
     DEFAULT_CSS = """
     StatusBar { height: 1; background: $panel; color: $foreground; }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, *, seconds: float = MESSAGE_SECONDS, id: str | None = None) -> None:
+        super().__init__(seconds=seconds, id=id)
         self.right: tuple[str, ...] = ()
 
     def tell(self, *parts: str) -> None:
@@ -89,7 +90,7 @@ class StatusBar(SaidLine):
         while parts and cell_len(self.left) + cell_len(" │ ".join([*parts, *keys])) + 2 > width:
             parts.pop()
         right = " │ ".join([*parts, *keys])
-        left = self.said()
+        left = self.message()
         left.truncate(max(0, width - cell_len(right) - 1), overflow="ellipsis", pad=True)
         self.update(left.append(" ").append(right, DIM), layout=False)
 

@@ -17,8 +17,8 @@ from textual.strip import Strip
 
 from streamscope.core.table.frame import Frame
 from streamscope.tui.table.arrangement import Key, key_at, keys_at
-from streamscope.tui.table.choice import Picks
 from streamscope.tui.table.headings import DEFAULT_SHOWN, DIM, FIXED, HEADINGS, Heading, cell
+from streamscope.tui.table.selection import Selection
 
 GAP = 1
 GUTTER = 1
@@ -54,7 +54,7 @@ class ChannelTable(ScrollView, can_focus=True):
         Binding("ctrl+u,pageup", "page(-1)", "Page up", show=False, id="table.page_up"),
         Binding("g,home", "edge(-1)", "First channel", show=False, id="table.first"),
         Binding("G,end", "edge(1)", "Last channel", show=False, id="table.last"),
-        Binding("space", "pick", "Choose or let go of a channel", show=False, id="table.pick"),
+        Binding("space", "pick", "Select or deselect a channel", show=False, id="table.pick"),
         Binding("V", "span", "Choose a range: from here to the cursor", show=False, id="table.range"),
         Binding("A", "pick_all", "Choose all channels shown, or none", show=False, id="table.all"),
         Binding("l,right", "columns(1)", "Columns to the right", show=False, id="table.right"),
@@ -68,7 +68,7 @@ class ChannelTable(ScrollView, can_focus=True):
             super().__init__()
             self.key = key
 
-    class ChoiceChanged(Message):
+    class SelectionChanged(Message):
         """Other channels are chosen."""
 
     class HeadingClicked(Message):
@@ -82,8 +82,8 @@ class ChannelTable(ScrollView, can_focus=True):
         self.index: np.ndarray = np.zeros(0, dtype=np.int64)
         self.position = 0
         self._anchor: Key | None = None
-        self._told: Key | None = None
-        self._picks = Picks()
+        self._highlighted: Key | None = None
+        self._selection = Selection()
         self._shown: tuple[str, ...] = DEFAULT_SHOWN
         self._first_column = 0
         self._sorted: tuple[str | None, bool] = (None, False)
@@ -103,10 +103,10 @@ class ChannelTable(ScrollView, can_focus=True):
     @property
     def rows_chosen(self) -> np.ndarray:
         """As `chosen`, as row numbers of the frame."""
-        return self.index[self._picks.mask(self.position)] if self.frame is not None else self.index[:0]
+        return self.index[self._selection.mask(self.position)] if self.frame is not None else self.index[:0]
 
     @property
-    def meant(self) -> list[Key]:
+    def targets(self) -> list[Key]:
         """The channels that a key acts on: those chosen, else the one under the cursor."""
         return self.chosen or ([self.key] if self.key is not None else [])
 
@@ -127,7 +127,7 @@ class ChannelTable(ScrollView, can_focus=True):
         self.virtual_size = Size(0, len(index) + 1)
         found = self._find(self._anchor) if self._anchor else None
         self.position = found if found is not None else max(0, min(self.position, len(index) - 1))
-        self._picks.arrange(len(frame), index)
+        self._selection.arrange(len(frame), index)
         if column is not None:
             self._reveal_column(column)
         if reordered and self.position < self._rows:
@@ -135,7 +135,7 @@ class ChannelTable(ScrollView, can_focus=True):
             self.scroll_to(y=0, animate=False)
         self._reveal_row()
         self.refresh()
-        self._tell()
+        self._report_highlight()
 
     def replace(self, frame: Frame) -> None:
         """Show another frame of the same channels in the same order, as after a mark."""
@@ -149,33 +149,33 @@ class ChannelTable(ScrollView, can_focus=True):
             self._go(position)
         return position is not None
 
-    def let_go(self) -> bool:
+    def clear_selection(self) -> bool:
         """Choose nothing; False when nothing was chosen."""
-        held = self._picks.clear()
+        held = self._selection.clear()
         self._chose()
         return held
 
     def action_pick(self) -> None:
         if len(self.index):
-            self._picks.toggle(self.position, self.position)
+            self._selection.toggle(self.position, self.position)
             self._chose()
             self.action_move(1)
 
     def action_span(self) -> None:
         """Begin a range at the cursor, or keep the one that was begun."""
-        if self._picks.spanning:
-            self._picks.keep_span(self.position)
+        if self._selection.spanning:
+            self._selection.keep_span(self.position)
         elif len(self.index):
-            self._picks.begin_span(self.position)
+            self._selection.begin_span(self.position)
         self._chose()
 
     def action_pick_all(self) -> None:
-        self._picks.toggle_all(self.position)
+        self._selection.toggle_all(self.position)
         self._chose()
 
     def _chose(self) -> None:
         self.refresh()
-        self.post_message(self.ChoiceChanged())
+        self.post_message(self.SelectionChanged())
 
     def action_move(self, by: int) -> None:
         self._go(self.position + by)
@@ -202,11 +202,11 @@ class ChannelTable(ScrollView, can_focus=True):
         position = offset.y - 1 + self.scroll_offset.y
         if position >= len(self.index):
             return
-        if event.shift and not self._picks.spanning:
-            self._picks.begin_span(self.position)
+        if event.shift and not self._selection.spanning:
+            self._selection.begin_span(self.position)
         self._go(position)
         if event.ctrl:
-            self._picks.toggle(position, position)
+            self._selection.toggle(position, position)
             self._chose()
 
     def on_resize(self) -> None:
@@ -232,7 +232,7 @@ class ChannelTable(ScrollView, can_focus=True):
         if position == self.position:
             name = "table--cursor" if self.has_focus else "table--cursor-blurred"
             style = self.get_component_rich_style(name)
-        chosen = self._picks.holds(position, self.position)
+        chosen = self._selection.holds(position, self.position)
         if chosen and position != self.position:
             style = self.get_component_rich_style("table--chosen")
         segments = [Segment(CHOSEN if chosen else " " * GUTTER, style)]
@@ -313,22 +313,22 @@ class ChannelTable(ScrollView, can_focus=True):
         before, self.position = self.position, max(0, min(position, len(self.index) - 1))
         self._anchor = self.key
         self._reveal_row()
-        if self._picks.spanning:
+        if self._selection.spanning:
             self.refresh()
         else:
             # The other lines are as they were, unless it scrolls, which draws all of them anyway.
             top = self.scroll_offset.y - 1
             self.refresh(*(Region(0, place - top, self.size.width, 1) for place in (before, self.position)))
-        self._tell()
-        if self._picks.spanning:
-            self.post_message(self.ChoiceChanged())
+        self._report_highlight()
+        if self._selection.spanning:
+            self.post_message(self.SelectionChanged())
 
-    def _tell(self) -> None:
+    def _report_highlight(self) -> None:
         key = self.key
         if self._anchor is None:
             self._anchor = key
-        if key != self._told:
-            self._told = key
+        if key != self._highlighted:
+            self._highlighted = key
             self.post_message(self.ChannelHighlighted(key))
 
     @property

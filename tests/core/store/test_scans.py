@@ -10,7 +10,7 @@ from streamscope.core.errors import ImageError, UsageError
 from streamscope.core.images.folder import Preparation, find_images
 from streamscope.core.store import Store
 from streamscope.core.table.frame import build_frame
-from streamscope.tui.data.store_reader import StoreReader, Wanted
+from streamscope.tui.data.store_reader import SetChoice, StoreReader
 from tests.support.scans import draw_images, made_up_activations, write_scan
 from tests.support.stores import KEY, toy_info
 
@@ -163,7 +163,7 @@ def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, sca
 
 def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_folder(store, tmp_path):
     store.register(INFO)
-    reader = StoreReader(store.root, INFO, Wanted())
+    reader = StoreReader(store.root, INFO, SetChoice())
     assert reader.read().scan is None
     first = write_scan(store, INFO, tmp_path / "a")
     reading = reader.read()
@@ -171,5 +171,5 @@ def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_fo
     assert reading.frame["images"][0] == 24
     write_scan(store, INFO, tmp_path / "b")
     assert reader.read().scan.path == first.path
-    told = StoreReader(store.root, INFO, Wanted(images=tmp_path / "b"))
+    told = StoreReader(store.root, INFO, SetChoice(images=tmp_path / "b"))
     assert told.read().scan.source == tmp_path / "b"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from streamscope.tui.data.pictures import Library
+from streamscope.tui.data.pictures import PictureLibrary
 from streamscope.tui.table.arrangement import Key
+from streamscope.tui.terminal.detection import Graphics
 from streamscope.tui.terminal.encoding import fit
-from streamscope.tui.terminal.graphics import Graphics
 from streamscope.tui.widgets.picture import GAP, PictureBox
 from tests.support.app_driver import channels_screen, opened, options, until
 from tests.support.app_store import make_info
@@ -49,13 +49,13 @@ def places(folder: Path, size: tuple[int, int], cell: tuple[int, int], key: Key)
             screen = channels_screen(app)
             screen.table.move_to(key)
             boxes = list(screen.query("#pictures PictureBox").results(PictureBox))
-            await until(pilot, lambda: all(box.picture and box.shot and box.shot.key == key for box in boxes))
+            await until(pilot, lambda: all(box.picture and box.subject and box.subject.key == key for box in boxes))
             assert app.reading is not None
-            library = Library(given.cache, make_info(), app.reading.key)
+            library = PictureLibrary(given.cache, make_info(), app.reading.key)
             found = []
             for box in boxes:
-                assert box.shot is not None
-                load = library.find(box.shot).load
+                assert box.subject is not None
+                load = library.find(box.subject).load
                 assert load is not None
                 columns, rows = fit((box.size.width - GAP, box.size.height - 1), cell)
                 left = box.content_region.x + (box.size.width - columns) // 2

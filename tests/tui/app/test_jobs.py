@@ -17,7 +17,7 @@ from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.forms.compute import ComputeForm, request_of
 from streamscope.tui.screens.loading import LoadingScreen
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
 from tests.support.app_driver import (
     channels_screen,
     dialog_text,

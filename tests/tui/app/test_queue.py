@@ -15,13 +15,14 @@ from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, request_stop, waiting
 from streamscope.core.store.jobs.events import Report
-from streamscope.tui.app.job_actions import ended
-from streamscope.tui.data.job_control import Workers
+from streamscope.tui.app.job_actions import end_message
 from streamscope.tui.screens.dialogs.base import Choice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
 from streamscope.tui.screens.jobs import JobsScreen, memory, what
+from streamscope.tui.widgets.status import StatusBar
 from tests.support.app_driver import (
     channels_screen,
+    idle_workers,
     job_line,
     opened,
     options,
@@ -73,17 +74,15 @@ def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> N
     assert memory(state) == f"{state.memory / 1e9:.2f} GB of the worker"  # type: ignore[operator]
 
 
-async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
-    looked_after: list[str] = []
-    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: looked_after.append(job.id))
     running, first, second = queued(store), queued(store, "2.0"), queued(store, "1.1")
     running.heartbeat(Report(done=1, total=16))
 
     def state(job: Job) -> str:
         return job_state(store, job).state
 
-    async with opened(options(tmp_path)) as (app, pilot):
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 3)
         await pilot.press("J", "j", "J")
         await until(pilot, lambda: [s.job.id for s in waiting(store, "cpu")] == [second.id, first.id])
@@ -92,19 +91,20 @@ async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_pa
         await until(pilot, lambda: state(first) == "paused" and "paused" in screen_text(app))
         await pilot.press("space")
         await until(pilot, lambda: state(first) == "queued")
-        await until(pilot, lambda: looked_after == [first.id])
+        # A worker was started for it, and for no other.
+        await until(pilot, first.errors.exists)
+        assert not second.errors.exists()
         await pilot.press("X")
         await until(pilot, lambda: state(first) == "stopped")
         await until(pilot, lambda: "is cancelled" in screen_text(app))
         assert state(second) == "queued"
 
 
-async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Path) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
-    monkeypatch.setattr(Workers, "see_to", lambda self, store, job: None)
     job = queued(store)
     job.finish("failed", Fault("no space is left on the disk"))
-    async with opened(options(tmp_path)) as (app, pilot):
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 1)
         await pilot.press("J")
         await until(pilot, lambda: "no space is left on the disk" in screen_text(app))
@@ -218,7 +218,7 @@ def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path
     def said(seed: int, how: str = "done", model: str = "resnet18") -> str:
         job = create_job(store, JobSpec(model, steps=64, seed=seed, blocks=("2.1",)))
         job.finish(how)  # type: ignore[arg-type]
-        return ended(job_state(store, job), shown, info, own)
+        return end_message(job_state(store, job), shown, info, own)
 
     assert said(0) == "job done"
     assert said(1) == "job done; o opens its set, paper 64 seed 1"
@@ -226,19 +226,17 @@ def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path
     assert said(1, "stopped") == "job stopped; what is missing can be computed later"
 
 
-async def test_what_was_said_goes_after_a_while_but_not_what_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("streamscope.tui.widgets.status.SAID_SECONDS", 0.05)
+async def test_a_message_goes_after_a_while_but_not_one_of_a_failure(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ())
     async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
-        channels_screen(app).say("something")
-        assert status_left(app) == "something"
-        await until(pilot, lambda: status_left(app) == "")
+        failure, message = (StatusBar(seconds=0.05) for _ in range(2))
+        await channels_screen(app).mount(failure, message)
+        failure.say("broken", failed=True)
+        message.say("something")
+        assert message.left == "something"
+        await until(pilot, lambda: message.left == "")
         assert "? keys" in screen_text(app)
-        channels_screen(app).say("broken", failed=True)
-        await pilot.pause(0.2)
-        assert status_left(app) == "broken"
+        assert failure.left == "broken"
 
 
 def test_a_job_says_that_it_starts_before_torch_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamscope.core.model.spec import ModelSpec
-from streamscope.tui.app.session import Memory
+from streamscope.tui.app.memory import Memory
 from streamscope.tui.app.settings import Settings
 from streamscope.tui.screens.dialogs.keys import KeysDialog
 from tests.support.app_driver import (

@@ -18,7 +18,7 @@ from streamscope.tui.bench.app_start import app_start, first_look, visible
 from streamscope.tui.data.store_reader import Reading, StoreReader
 from streamscope.tui.screens.dialogs.base import Notice
 from streamscope.tui.screens.loading import LoadingScreen
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
 from tests.support.app_driver import channels_screen, opened, options, shown, small_store, until
 from tests.support.app_store import make_info
 

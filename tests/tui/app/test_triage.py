@@ -15,6 +15,7 @@ from streamscope.tui.screens.detail import DetailScreen
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from tests.support.app_driver import (
     channels_screen,
+    idle_workers,
     opened,
     options,
     screen_text,
@@ -37,7 +38,7 @@ async def test_the_whole_triage_by_keys_two_a_channel_or_one_with_auto_advance(
     fill(open_store(tmp_path / "cache", info), info, ["2.1"])
     monkeypatch.chdir(tmp_path)
     given = options(tmp_path)
-    async with opened(given, size=(110, 32)) as (app, pilot):
+    async with opened(given, size=(110, 32), workers=idle_workers()) as (app, pilot):
         outcome = await triage(app, pilot, "2.1")
     check(outcome, given, app)
     assert len(outcome.verdicts) > 12
@@ -96,7 +97,7 @@ async def test_all_that_a_filter_keeps_get_a_tag_and_a_note(tmp_path: Path) -> N
         await until(pilot, lambda: len(shown(app)) == 22)
 
 
-async def test_escape_lets_go_of_the_choice_before_the_filter(tmp_path: Path) -> None:
+async def test_escape_clears_the_selection_before_the_filter(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("slash", *"channel < 2", "enter", "space", "space", "escape")

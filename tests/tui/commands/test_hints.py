@@ -13,8 +13,7 @@ from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from streamscope.tui.cli.main import cli, main
-from streamscope.tui.cli.options import command_line, default_cache
-from streamscope.tui.command_lines import CommandLine, block_words, set_words
+from streamscope.tui.command_lines import CommandLine, block_words, command_line, default_cache, set_words
 from tests.support.app_store import fill, make_info, open_store
 
 

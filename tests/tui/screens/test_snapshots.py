@@ -1,6 +1,6 @@
 """What the main screens look like, as text: each is compared with a file under snapshots/.
 
-`pytest tests/test_app_snapshots.py --update-snapshots` writes the files anew; look at the diff before it is kept.
+`pytest tests/tui/screens/test_snapshots.py --update-snapshots` writes the files anew; look at the diff before keeping it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.screens.dialogs.export import ExportDialog
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
 from tests.support.app_driver import drawn, opened, options, screen_text, small_store, until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

@@ -15,12 +15,12 @@ from streamscope.core.store import JobSpec, JobState, Judgement, Store, create_j
 from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.data.channel_facts import CURVE_STYLES, Facts, OwnCurves, curves_text
-from streamscope.tui.data.pictures import Library, Shot, crop, mosaic
+from streamscope.tui.data.pictures import PictureLibrary, Subject, crop, mosaic
 from streamscope.tui.screens.channel_view import ChannelView, ZoomScreen
 from streamscope.tui.screens.compare import CompareScreen
 from streamscope.tui.screens.detail import DetailScreen
 from streamscope.tui.screens.spectrum import SpectrumScreen
-from streamscope.tui.terminal.encoding import draw
+from streamscope.tui.terminal.encoding import encode
 from streamscope.tui.widgets.picture import PictureBox
 from streamscope.tui.widgets.preview import Preview
 from tests.support.app_driver import (
@@ -52,13 +52,13 @@ def another_seed(folder: Path, seed: int, block: str = "2.0") -> None:
 # -- where pictures come from ------------------------------------------------------------------------------------------
 
 
-def library(folder: Path) -> Library:
-    return Library(folder / "cache", INFO, SetKey(Recipe(steps=2560)))
+def library(folder: Path) -> PictureLibrary:
+    return PictureLibrary(folder / "cache", INFO, SetKey(Recipe(steps=2560)))
 
 
 def test_the_scaled_fz_is_cropped_to_what_the_tensor_that_reads_it_sees(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
-    found = library(tmp_path).find(Shot("scaled", ("2.1", 3), "in"))
+    found = library(tmp_path).find(Subject("scaled", ("2.1", 3), "in"))
     assert found.load is not None
     whole = scaled_up(made_up_image("2.0.out30", INFO.input_size))
     assert found.load().tolist() == crop(whole, INFO.fields["2.1.block"]).tolist()
@@ -67,10 +67,10 @@ def test_the_scaled_fz_is_cropped_to_what_the_tensor_that_reads_it_sees(tmp_path
 
 def test_other_seeds_are_one_picture_of_all_of_them_side_by_side(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
-    assert library(tmp_path).find(Shot("seeds", ("2.0", 1), "block")).message == "no other seed"
+    assert library(tmp_path).find(Subject("seeds", ("2.0", 1), "block")).message == "no other seed"
     for seed in (1, 2):
         another_seed(tmp_path, seed)
-    found = library(tmp_path).find(Shot("seeds", ("2.0", 1), "block", whole=True))
+    found = library(tmp_path).find(Subject("seeds", ("2.0", 1), "block", whole=True))
     assert found.caption == "FZ(B) 1 seed 1 2"
     assert found.load is not None
     image = made_up_image("2.0.block10", INFO.input_size)
@@ -88,9 +88,9 @@ def test_a_mosaic_holds_its_images_row_by_row_on_grey() -> None:
 def test_what_is_not_there_says_what_is_missing(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("1.1",))
     found = library(tmp_path)
-    assert found.find(Shot("fzs", ("2.1", 0), "in")).message == "not computed"
-    assert found.find(Shot("channel", ("1.1", 0), "in")).message == "not computed"
-    assert found.find(Shot("meis", ("1.1", 0), "in")).message == "no scan of images"
+    assert found.find(Subject("fzs", ("2.1", 0), "in")).message == "not computed"
+    assert found.find(Subject("channel", ("1.1", 0), "in")).message == "not computed"
+    assert found.find(Subject("meis", ("1.1", 0), "in")).message == "no scan of images"
 
 
 # -- the preview -------------------------------------------------------------------------------------------------------
@@ -123,10 +123,10 @@ async def test_neighbours_are_drawn_before_anybody_asks_and_then_shown_at_once(t
         screen = channels_screen(app)
         await until(pilot, drawn(app))
         box = boxes(app)[0]
-        ahead = box.fitted(Shot("fzs", ("1.1", 1), "in"))
+        ahead = box.request_for(Subject("fzs", ("1.1", 1), "in"))
         assert ahead is not None
         await until(pilot, lambda: app.painter.ready(ahead) is not None)
-        app.painter.look_again()
+        app.painter.refresh()
         await until(pilot, lambda: app.painter.ready(ahead) is not None)
         screen.table.action_move(1)
         screen._show_channel()
@@ -338,7 +338,7 @@ async def test_a_view_that_is_open_shows_what_is_computed_meanwhile(tmp_path: Pa
         expected = crop(made_up_image("2.0.block10", INFO.input_size), INFO.fields["2.0.block"])
         picture = boxes(app)[1].picture
         assert picture is not None
-        assert picture.lines == draw(expected, (picture.width, picture.height), app.graphics).lines
+        assert picture.lines == encode(expected, (picture.width, picture.height), app.graphics).lines
 
 
 async def test_pictures_below_an_open_view_are_not_drawn(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ async def test_pictures_below_an_open_view_are_not_drawn(tmp_path: Path) -> None
         below = channels_screen(app).query_one(Preview).query_one("#fz-in", PictureBox)
         await show(pilot, app, "j")
         assert below.caption == "FZ(I) 1.0.out 0"
-        assert replace(below.shot, key=("1.1", 0)) == below.shot  # type: ignore[type-var]
+        assert replace(below.subject, key=("1.1", 0)) == below.subject  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("opens", [[], ["p"], ["enter"], ["space", "space", "equals_sign"]])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, draw, fit
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode, fit
 from tests.support.app_store import made_up_image
 
 CELL = (8, 16)
@@ -54,7 +54,7 @@ def decode_sixels(data: str, select_on_define: bool) -> np.ndarray:
 def test_half_blocks_are_as_many_cells_as_asked_for_and_show_the_colours() -> None:
     image = np.zeros((4, 4, 3), dtype=np.uint8)
     image[:2], image[2:] = (255, 0, 0), (0, 0, 255)
-    picture = draw(image, (4, 2), Graphics("half", CELL))
+    picture = encode(image, (4, 2), Graphics("half", CELL))
     assert [line.cell_length for line in picture.lines] == [4, 4]
     segment = next(iter(picture.lines[0]))
     assert segment.style is not None
@@ -66,7 +66,7 @@ def test_half_blocks_are_as_many_cells_as_asked_for_and_show_the_colours() -> No
 
 
 def test_sixel_lines_wipe_their_cells_and_the_last_one_draws_the_image_from_the_top() -> None:
-    picture = draw(IMAGE, (12, 6), Graphics("sixel", CELL))
+    picture = encode(IMAGE, (12, 6), Graphics("sixel", CELL))
     assert [line.cell_length for line in picture.lines] == [12] * 6
     assert all(line.text == " " * 12 for line in picture.lines[:-1])
     assert picture.lines[-1].text.startswith("\x1b[12X\x1b7\x1b[5A\x1bP")
@@ -74,7 +74,7 @@ def test_sixel_lines_wipe_their_cells_and_the_last_one_draws_the_image_from_the_
 
 
 def test_a_sixel_line_is_drawn_whole_or_not_at_all() -> None:
-    line = draw(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1]
+    line = encode(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1]
     assert line.crop(0, 12) is line
     for start, end in ((0, 5), (3, 12), (4, 8)):
         assert line.crop(start, end).text == " " * (end - start)
@@ -84,7 +84,7 @@ def test_a_sixel_line_is_drawn_whole_or_not_at_all() -> None:
 def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defined_and_in_xterm(
     select_on_define: bool,
 ) -> None:
-    data = draw(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1].text
+    data = encode(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1].text
     wanted = np.asarray(Image.fromarray(IMAGE).resize((96, 96), Image.Resampling.BICUBIC), dtype=float)
     difference = np.abs(decode_sixels(data, select_on_define) - wanted)
     assert difference.shape == (96, 96, 3)
@@ -93,7 +93,7 @@ def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defi
 
 
 def test_kitty_pictures_are_placeholders_and_the_image_is_sent_once_before() -> None:
-    picture = draw(IMAGE, (12, 6), Graphics("kitty", CELL))
+    picture = encode(IMAGE, (12, 6), Graphics("kitty", CELL))
     assert [line.cell_length for line in picture.lines] == [12] * 6
     assert all(line.text.count("\U0010eeee") == 12 for line in picture.lines)
     messages = re.findall(r"\x1b_G(.*?)\x1b\\", picture.setup, re.DOTALL)
@@ -111,7 +111,7 @@ def test_kitty_pictures_are_placeholders_and_the_image_is_sent_once_before() -> 
 
 
 def test_inside_tmux_kitty_messages_are_passed_through() -> None:
-    picture = draw(IMAGE, (12, 6), Graphics("kitty", CELL, tmux=True))
+    picture = encode(IMAGE, (12, 6), Graphics("kitty", CELL, tmux=True))
     assert picture.setup.startswith("\x1bPtmux;\x1b\x1b_G")
     assert picture.teardown.endswith("\x1b\x1b\\\x1b\\")
 
@@ -133,7 +133,7 @@ def test_a_picture_fits_its_room_and_stays_square(
 
 def test_the_cache_keeps_what_was_looked_at_last_and_hands_out_what_it_dropped() -> None:
     cache = PictureCache(limit=2)
-    pictures = [draw(IMAGE, (2, 1), Graphics("half", CELL)) for _ in range(3)]
+    pictures = [encode(IMAGE, (2, 1), Graphics("half", CELL)) for _ in range(3)]
     cache.put("a", pictures[0])
     cache.put("b", pictures[1])
     assert cache.get("a") is pictures[0]

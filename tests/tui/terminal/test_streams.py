@@ -136,7 +136,7 @@ def test_without_graphics_the_app_is_used_by_keys_alone_inside_tmux(tmp_path: Pa
 def test_inside_tmux_kitty_gets_pictures_when_passthrough_is_on_and_a_line_says_how_when_it_is_off(
     tmp_path: Path, tmux: Tmux, passthrough: str
 ) -> None:
-    tmux.start("sleep", "600")
+    tmux.start("cat")
     tmux("set-option", "-g", "allow-passthrough", passthrough)
     tmux("set-option", "-g", "status", "off")
     with on_kitty(tmp_path, ["env", "TERM=xterm-256color", "tmux", "-L", tmux.name, "attach"]) as outside:

@@ -9,8 +9,8 @@ import pytest
 
 from streamscope.core.store import Store
 from streamscope.tui.app.app import StreamscopeApp
-from streamscope.tui.terminal.encoding import draw
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.terminal.encoding import encode
 from streamscope.tui.widgets.picture import PictureBox
 from streamscope.tui.widgets.preview import Preview
 from tests.support.app_driver import channels_screen, opened, options, screen_text, small_store, until
@@ -38,9 +38,9 @@ async def test_it_shows_the_three_fzs_cropped_to_what_the_neuron_sees_and_whole_
         assert box.picture is not None
         size = (box.picture.width, box.picture.height)
         cropped = image[field.start : field.stop, field.start : field.stop]
-        assert box.picture.lines == draw(cropped, size, app.graphics).lines
+        assert box.picture.lines == encode(cropped, size, app.graphics).lines
         await pilot.press("w")
-        whole = draw(image, size, app.graphics).lines
+        whole = encode(image, size, app.graphics).lines
         await until(pilot, lambda: box.picture is not None and box.picture.lines == whole)
 
 
@@ -55,7 +55,7 @@ async def test_where_there_is_room_the_next_kind_of_pictures_stands_below_the_fi
         await until(pilot, lambda: boxes(app)[0].picture is not None)
         more = list(channels_screen(app).query("#more PictureBox").results(PictureBox))
         if captions is None:
-            assert [box.shot for box in more] == [None] * 3
+            assert [box.subject for box in more] == [None] * 3
             return
         await until(pilot, lambda: [box.caption for box in more] == captions)
         assert more[0].region.y > channels_screen(app).query_one("#figures").region.y

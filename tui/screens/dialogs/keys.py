@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from rich.style import Style
 from rich.text import Text
@@ -12,7 +12,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
-from streamscope.tui.app.keymap import Action
 from streamscope.tui.screens.dialogs.base import Written
 from streamscope.tui.table.headings import DIM
 
@@ -20,6 +19,21 @@ KEY = Style(color="cyan", bold=True)
 KEYS_WIDTH = 14
 WHAT_WIDTH = 42
 """Most of what keys do is said in this; what takes more moves the name behind it, which 80 columns have no room for."""
+
+
+class KeyAction(Protocol):
+    """Something that keys do."""
+
+    @property
+    def id(self) -> str:
+        """What the settings call it."""
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def shown(self) -> str:
+        """Its keys as a person would name them."""
 
 
 class KeysDialog(Written[None]):
@@ -37,7 +51,7 @@ class KeysDialog(Written[None]):
         Binding("pageup,ctrl+u", "scroll_by(-15)", "Page up", show=False),
     ]
 
-    def __init__(self, sections: Sequence[tuple[str, Sequence[Action]]]) -> None:
+    def __init__(self, sections: Sequence[tuple[str, Sequence[KeyAction]]]) -> None:
         super().__init__()
         self._sections = sections
 
@@ -61,7 +75,7 @@ class KeysDialog(Written[None]):
         self.dismiss(None)
 
 
-def key_help(sections: Sequence[tuple[str, Sequence[Action]]], typed: str) -> Text:
+def key_help(sections: Sequence[tuple[str, Sequence[KeyAction]]], typed: str) -> Text:
     """One action a line: its keys, what it does, what the settings call it; those that hold every word typed, or that
     one of whose keys it is."""
     words = typed.casefold().split()

@@ -10,25 +10,25 @@ from threading import Condition, Thread
 from typing import Protocol
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.tui.data.pictures import Library, Shot, damaged
-from streamscope.tui.terminal.encoding import Picture, PictureCache, adopt_cell_size, draw
-from streamscope.tui.terminal.graphics import Graphics
+from streamscope.tui.data.pictures import PictureLibrary, Subject, damage_message
+from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.terminal.encoding import Picture, PictureCache, adopt_cell_size, encode
 
 REMEMBERED = 600
 """Answers kept for the event loop, which may not look at the disk."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A shot, drawn in so many (columns, rows)."""
+class PictureRequest:
+    """A subject, to be drawn in so many (columns, rows)."""
 
-    shot: Shot
+    subject: Subject
     size: tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A caption, and a picture or why there is none."""
+class PictureReply:
+    """The answer to a request: a caption, and a picture or why there is none."""
 
     caption: str
     picture: Picture | None
@@ -38,15 +38,15 @@ class Shown:
 class Viewer(Protocol):
     """Who wants pictures: hears of each from the painter's thread, and of a change of the store on the event loop."""
 
-    def drawn(self, wanted: Wanted, shown: Shown) -> None: ...
+    def deliver(self, request: PictureRequest, reply: PictureReply) -> None: ...
 
-    def ask_again(self) -> None: ...
+    def renew(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class _Order:
-    wanted: Wanted
-    due: float
+class _Due:
+    request: PictureRequest
+    time: float
 
 
 class Painter:
@@ -60,17 +60,17 @@ class Painter:
         self.graphics = graphics
         self.cache = PictureCache()
         self._write = write
-        self._library: Library | None = None
+        self._library: PictureLibrary | None = None
         self._generation = 0
-        self._known: OrderedDict[tuple[int, Wanted], Shown] = OrderedDict()
+        self._replies: OrderedDict[tuple[int, PictureRequest], PictureReply] = OrderedDict()
         self._viewers: dict[Viewer, None] = {}
-        self._held: set[str] = set()
+        self._teardowns: set[str] = set()
         """Teardowns of the pictures that the terminal keeps for us."""
         self._changed = Condition()
         """Guards all below."""
-        self._orders: dict[Viewer, _Order] = {}
-        self._prepared: tuple[Wanted, ...] = ()
-        self._ahead: list[Wanted] = []
+        self._waiting: dict[Viewer, _Due] = {}
+        self._prepared: tuple[PictureRequest, ...] = ()
+        self._ahead: list[PictureRequest] = []
         """Those of `_prepared` still to be drawn."""
         self._closed = False
         self._thread = Thread(target=self._work, name="painter", daemon=True)
@@ -79,20 +79,20 @@ class Painter:
 
     # -- for the event loop --------------------------------------------------------------------------------------------
 
-    def use(self, library: Library | None) -> None:
+    def use(self, library: PictureLibrary | None) -> None:
         """Draw from another stored set from now on."""
         self._library = library
-        self.look_again()
+        self.refresh()
 
-    def look_again(self) -> None:
+    def refresh(self) -> None:
         """The store has changed: what was found missing may be there."""
         with self._changed:
             self._generation += 1
-            self._known.clear()
+            self._replies.clear()
             self._ahead = list(self._prepared)
             self._changed.notify()
         for viewer in list(self._viewers):
-            viewer.ask_again()
+            viewer.renew()
 
     def follow_font(self, cell: tuple[int, int] | None) -> None:
         """Draw for cells of another size, as after a change of the font."""
@@ -101,42 +101,42 @@ class Painter:
         self.graphics = replace(self.graphics, cell=cell)
         adopt_cell_size(cell)
         self.cache.clear()
-        self.look_again()
+        self.refresh()
 
-    def ready(self, wanted: Wanted) -> Shown | None:
+    def ready(self, request: PictureRequest) -> PictureReply | None:
         """What was drawn already, without waiting."""
-        return self._known.get((self._generation, wanted))
+        return self._replies.get((self._generation, request))
 
-    def ask(self, viewer: Viewer, wanted: Wanted | None, after: float = 0.0) -> None:
-        """Let `viewer` have this picture, in `after` seconds at the earliest; what it asked for before is dropped."""
+    def request(self, viewer: Viewer, request: PictureRequest | None, after: float = 0.0) -> None:
+        """Let `viewer` have this picture, in `after` seconds at the earliest; what it requested before is dropped."""
         self._viewers[viewer] = None
         with self._changed:
-            self._orders.pop(viewer, None)
-            if wanted is not None:
-                self._orders[viewer] = _Order(wanted, time.monotonic() + after)
+            self._waiting.pop(viewer, None)
+            if request is not None:
+                self._waiting[viewer] = _Due(request, time.monotonic() + after)
             self._changed.notify()
 
-    def prepare(self, wanted: Sequence[Wanted]) -> None:
+    def prepare(self, requests: Sequence[PictureRequest]) -> None:
         """Draw these when nobody waits for anything; those prepared before are given up."""
         with self._changed:
-            self._prepared = tuple(wanted)
-            self._ahead = list(wanted)
+            self._prepared = tuple(requests)
+            self._ahead = list(requests)
             self._changed.notify()
 
     def leave(self, viewer: Viewer) -> None:
         """This one wants nothing any more."""
         self._viewers.pop(viewer, None)
         with self._changed:
-            self._orders.pop(viewer, None)
+            self._waiting.pop(viewer, None)
 
     def present(self, picture: Picture) -> None:
         """To be called before the picture's lines are written: sends what the terminal has to hold for them."""
-        if picture.setup and picture.teardown not in self._held:
-            self._held.add(picture.teardown)
+        if picture.setup and picture.teardown not in self._teardowns:
+            self._teardowns.add(picture.teardown)
             self._write(picture.setup)
         for retired in self.cache.take_retired():
-            if retired.teardown in self._held:
-                self._held.discard(retired.teardown)
+            if retired.teardown in self._teardowns:
+                self._teardowns.discard(retired.teardown)
                 self._write(retired.teardown)
 
     def close(self) -> None:
@@ -144,9 +144,9 @@ class Painter:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        for teardown in self._held:
+        for teardown in self._teardowns:
             self._write(teardown)
-        self._held.clear()
+        self._teardowns.clear()
         self._thread.join(timeout=2)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
@@ -161,52 +161,54 @@ class Painter:
                 if self._closed or taken is None:
                     return
                 generation, library = self._generation, self._library
-            viewer, wanted = taken
-            shown = self._known.get((generation, wanted))
-            if shown is None:
-                shown = self._draw(library, wanted)
+            viewer, request = taken
+            reply = self._replies.get((generation, request))
+            if reply is None:
+                reply = self._reply(library, request)
                 with self._changed:
                     if generation == self._generation:
-                        self._known[(generation, wanted)] = shown
-                        while len(self._known) > REMEMBERED:
-                            self._known.popitem(last=False)
+                        self._replies[(generation, request)] = reply
+                        while len(self._replies) > REMEMBERED:
+                            self._replies.popitem(last=False)
             if viewer is not None:
-                viewer.drawn(wanted, shown)
+                viewer.deliver(request, reply)
 
-    def _next(self) -> tuple[Viewer | None, Wanted] | None:
+    def _next(self) -> tuple[Viewer | None, PictureRequest] | None:
         now = time.monotonic()
-        for viewer, order in self._orders.items():
-            if order.due <= now:
-                del self._orders[viewer]
-                return viewer, order.wanted
-        if self._ahead and not self._orders:
+        for viewer, due in self._waiting.items():
+            if due.time <= now:
+                del self._waiting[viewer]
+                return viewer, due.request
+        if self._ahead and not self._waiting:
             return None, self._ahead.pop(0)
         return None
 
     def _until_due(self) -> float | None:
-        if not self._orders:
+        if not self._waiting:
             return None
-        return max(0.0, min(order.due for order in self._orders.values()) - time.monotonic())
+        return max(0.0, min(due.time for due in self._waiting.values()) - time.monotonic())
 
-    def _draw(self, library: Library | None, wanted: Wanted) -> Shown:
+    def _reply(self, library: PictureLibrary | None, request: PictureRequest) -> PictureReply:
         graphics = self.graphics
         if library is None:
-            return Shown("", None)
+            return PictureReply("", None)
         try:
-            found = library.find(wanted.shot)
+            entry = library.find(request.subject)
             if graphics.mode == "off":
-                return Shown(found.caption, None, "graphics off")
-            if found.load is None:
-                return Shown(found.caption, None, found.message)
-            kept = (found.identity, wanted.size, graphics.mode, graphics.cell)
-            picture = self.cache.get(kept)
+                return PictureReply(entry.caption, None, "graphics off")
+            if entry.load is None:
+                return PictureReply(entry.caption, None, entry.message)
+            drawn = (entry.identity, request.size, graphics.mode, graphics.cell)
+            picture = self.cache.get(drawn)
             if picture is None:
                 try:
-                    picture = draw(found.load(), wanted.size, graphics)
+                    picture = encode(entry.load(), request.size, graphics)
                 except StreamscopeError as error:
-                    return Shown(found.caption, None, damaged(error))
-                self.cache.put(kept, picture)
-            return Shown(found.caption, picture)
+                    return PictureReply(entry.caption, None, damage_message(error))
+                self.cache.put(drawn, picture)
+            return PictureReply(entry.caption, picture)
         except Exception as error:
             # Said in the box: the thread has to go on for all the other pictures.
-            return Shown("", None, str(error) if isinstance(error, StreamscopeError) else f"cannot draw: {error!r}")
+            return PictureReply(
+                "", None, str(error) if isinstance(error, StreamscopeError) else f"cannot draw: {error!r}"
+            )

@@ -15,7 +15,7 @@ import pytest
 from textual.events import Key
 
 from streamscope.core.errors import UsageError
-from streamscope.tui.terminal.graphics import CELL_QUERIES, QUERIES, Terminal, choose, detect, parse_replies, probe
+from streamscope.tui.terminal.detection import CELL_QUERIES, QUERIES, Terminal, choose, detect, parse_replies, probe
 from streamscope.tui.terminal.input import QuietParser, ReplyFilter
 from streamscope.tui.terminal.tmux import Tmux, parse_tmux
 
@@ -160,7 +160,7 @@ def _opened_in(environ: dict[str, str], code: str, answers: bytes = XTERM_SIXEL)
 
 DETECT = """
 import sys
-from streamscope.tui.terminal.graphics import detect
+from streamscope.tui.terminal.detection import detect
 g = detect({!r})
 print(g.mode, *g.cell, file=sys.stderr)
 """

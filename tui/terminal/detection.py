@@ -1,4 +1,4 @@
-"""How the terminal draws images: asked once, before the app starts, and decided here. Imports no Textual."""
+"""Detects how the terminal draws images: asked once, before the app starts. Draws nothing, and imports no Textual."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def detect(requested: str, environ: Mapping[str, str] | None = None) -> Graphics
 
 
 def colour_hint(environ: Mapping[str, str]) -> str:
-    """How to get more colours where what the terminal is said to be has few; Textual goes by the same."""
+    """How to get more colours on terminals with few colours; Textual goes by the same."""
     system = Console(force_terminal=True, _environ=environ).color_system
     return (
         "" if system in ("256", "truecolor") else "only 16 colours: TERM=xterm-256color shows more, if yours has them"

@@ -1,0 +1,44 @@
+"""What the command line says to the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamscope.core.model.recipe import Capture
+from streamscope.core.model.spec import ModelSpec
+from streamscope.tui.app.settings import Settings
+from streamscope.tui.data.store_reader import SetChoice
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """`steps`, `seed`, `capture` and `converged` pick a stored set, `images` a scan; None takes what there is."""
+
+    spec: ModelSpec
+    cache: Path
+    marks: Path
+    graphics: str = "auto"
+    device: str = "auto"
+    steps: int | None = None
+    seed: int | None = None
+    capture: Capture | None = None
+    converged: bool | None = None
+    images: Path | None = None
+    debug: bool = False
+    settings: Settings = field(default_factory=Settings)
+    state: Path | None = None
+    """Where it is remembered what was shown; None remembers nothing."""
+
+    @property
+    def set_choice(self) -> SetChoice:
+        """The stored set to open."""
+        return SetChoice(self.steps, self.seed, self.capture, self.images, self.converged)
+
+    @property
+    def cache_label(self) -> str:
+        """The cache's path with the home folder as ~."""
+        try:
+            return f"~/{self.cache.absolute().relative_to(Path.home())}"
+        except (ValueError, RuntimeError):
+            return str(self.cache)

@@ -1,0 +1,66 @@
+"""What the table showed, to be shown again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamscope.core.errors import FilterError
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.table.columns import BY_NAME
+from streamscope.core.table.filter import compile_filter
+from streamscope.tui.table.arrangement import Arrangement, Key
+from streamscope.tui.table.headings import CHOOSABLE, DEFAULT_SHOWN
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the table showed, where its cursor stood and whether a mark moves on."""
+
+    arrangement: Arrangement = field(default_factory=Arrangement)
+    cursor: Key | None = None
+    advance: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        a = self.arrangement
+        return {
+            "block": a.block,
+            "filter": a.filter.expression if a.filter else None,
+            "column": a.column,
+            "descending": a.descending,
+            "shown": list(a.shown),
+            "cursor": list(self.cursor) if self.cursor else None,
+            "advance": self.advance,
+        }
+
+
+def session_from_json(data: dict[str, Any], info: ModelInfo) -> Session:
+    """What still makes sense of it for this model and this version. Raises TypeError, KeyError or ValueError for
+    what was never a session."""
+    blocks = {block.name for block in info.blocks}
+    shown = tuple(name for name in data["shown"] if name in CHOOSABLE)
+    filter_ = None
+    if data["filter"] is not None:
+        with suppress(FilterError):
+            filter_ = compile_filter(data["filter"])
+    cursor = (str(data["cursor"][0]), int(data["cursor"][1])) if data["cursor"] else None
+    return Session(
+        Arrangement(
+            block=data["block"] if data["block"] in blocks else None,
+            filter=filter_,
+            column=data["column"] if data["column"] in BY_NAME else None,
+            descending=bool(data["descending"]),
+            shown=shown or DEFAULT_SHOWN,
+        ),
+        cursor,
+        bool(data["advance"]),
+    )
+
+
+def initial_session(session: Session | None, columns: tuple[str, ...], advance: bool) -> Session:
+    """The session to begin with where none is remembered: as the settings say."""
+    if session is not None:
+        return session
+    shown = tuple(name for name in columns if name in CHOOSABLE) or DEFAULT_SHOWN
+    return Session(Arrangement(shown=shown), None, advance)
