@@ -1,1 +1,1 @@
-"""The app: its frame, what its keys do, settings and session."""
+"""The app: its frame, what its keys do, its settings and what it remembers."""

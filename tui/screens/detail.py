@@ -108,18 +108,18 @@ class DetailScreen(CursorView):
         height = max(2, self.size.height - 3)
         most = max(6, int(self.size.width * PICTURES_SHARE) // 3 - GAP)
         rows = fit((most, height - 1), cell)[1]
-        self._kinds = max(1, min(MOST_KINDS, height // (rows + 1)))
-        columns = fit((most, height // self._kinds - 1), cell)[0]
+        self._kind_count = max(1, min(MOST_KINDS, height // (rows + 1)))
+        columns = fit((most, height // self._kind_count - 1), cell)[0]
         self.query_one("#pictures").styles.width = 3 * (columns + GAP)
         for place in range(MOST_KINDS):
-            self.query_one(f"#kind-{place}").display = place < self._kinds
+            self.query_one(f"#kind-{place}").display = place < self._kind_count
 
     def shown_kinds(self) -> list[PictureKind]:
         """The kinds of pictures shown, from the one chosen on."""
-        return [kind_after(self.kind, place) for place in range(self._kinds)]
+        return [kind_after(self.kind, place) for place in range(self._kind_count)]
 
     def show(self) -> None:
-        if not hasattr(self, "_kinds"):
+        if not hasattr(self, "_kind_count"):
             return
         key = self.source.table.key
         self._row = self.row_at(key)

@@ -19,7 +19,7 @@ from streamscope.tui.table.headings import DIM, UPDATE_STYLES
 
 BARS = " ▁▂▃▄▅▆▇"
 """Not the whole cell: bars of one line are not to touch the line above."""
-KINDS = ("overwrite", "mix", "skip")
+UPDATES = ("overwrite", "mix", "skip")
 HISTOGRAM_CELLS = 10
 """M from 0 to 5 in cells of 0.5; the last takes 5 itself."""
 ALL = "all"
@@ -86,7 +86,7 @@ def _line(name: str, summaries: Sequence[BlockSummary], dim: bool = False) -> Te
     invariant = sum(s.scale_invariant for s in summaries)
     text.append(f"{percent(computed, channels):>6}{percent(invariant, computed):>5} ")
     counts = [sum(column) for column in zip(*(s.histogram for s in summaries), strict=True)]
-    kinds = [sum(getattr(s, kind) for s in summaries) for kind in KINDS]
+    kinds = [sum(getattr(s, update) for s in summaries) for update in UPDATES]
     text.append_text(histogram(by_update(counts, kinds)))
     return text
 
@@ -110,5 +110,5 @@ def histogram(stacks: Sequence[Sequence[int]]) -> Text:
     text = Text()
     for cell in cells:
         level = -(-sum(cell) * (len(BARS) - 1) // highest) if highest else 0
-        text.append(BARS[level], UPDATE_STYLES[KINDS[cell.index(max(cell))]])
+        text.append(BARS[level], UPDATE_STYLES[UPDATES[cell.index(max(cell))]])
     return text

@@ -52,9 +52,9 @@ class MessageLine(Static):
         self.draw()
 
     def draw(self) -> None:
-        self.update(self.message(), layout=False)
+        self.update(self.styled_message(), layout=False)
 
-    def message(self) -> Text:
+    def styled_message(self) -> Text:
         style = Style(color="red", bold=True) if self.failed else Style.null()
         return Text(self.left, style=style, no_wrap=True, overflow="ellipsis")
 
@@ -90,7 +90,7 @@ class StatusBar(MessageLine):
         while parts and cell_len(self.left) + cell_len(" │ ".join([*parts, *keys])) + 2 > width:
             parts.pop()
         right = " │ ".join([*parts, *keys])
-        left = self.message()
+        left = self.styled_message()
         left.truncate(max(0, width - cell_len(right) - 1), overflow="ellipsis", pad=True)
         self.update(left.append(" ").append(right, DIM), layout=False)
 

@@ -107,7 +107,7 @@ async def test_keys_of_the_settings_hold_and_the_help_shows_them(tmp_path: Path)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-async def test_a_choice_and_a_mark_can_be_told_without_colour(tmp_path: Path, theme: str) -> None:
+async def test_a_selection_and_a_mark_can_be_told_without_colour(tmp_path: Path, theme: str) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path, settings=Settings(theme=theme)), size=(80, 24)) as (app, pilot):
         await pilot.press("y", "j", "space")

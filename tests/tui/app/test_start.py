@@ -8,39 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from streamscope.core.errors import StoreError
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.bench.app_start import app_start, first_look, visible
-from streamscope.tui.data.store_reader import Reading, StoreReader
-from streamscope.tui.screens.dialogs.base import Notice
+from streamscope.tui.data.store_reader import StoreReader
 from streamscope.tui.screens.loading import LoadingScreen
 from streamscope.tui.terminal.detection import Graphics
-from tests.support.app_driver import channels_screen, opened, options, shown, small_store, until
+from tests.support.app_driver import channels_screen, dialog_text, opened, options, shown, small_store, until
 from tests.support.app_store import make_info
 
 
-async def test_a_store_that_cannot_be_read_at_first_is_said_and_shown_once_it_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_store_that_could_not_be_read_at_first_is_shown_once_it_can_be(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
-    really, asked = StoreReader.read, []
-
-    def read(self: StoreReader) -> Reading | None:
-        asked.append(self)
-        if len(asked) == 1:
-            raise StoreError("the disk is not there; mount it")
-        return really(self)
-
-    monkeypatch.setattr(StoreReader, "read", read)
-    async with opened(options(tmp_path)) as (app, pilot):
-        await until(pilot, lambda: isinstance(app.screen, Notice))
-        assert "mount it" in app.screen.text  # type: ignore[attr-defined]
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"slow to read")
+    given = options(tmp_path, spec=ModelSpec("resnet18", weights))
+    app = StreamscopeApp(given, Store.open(given.cache), Graphics("half"), given.spec.text)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
+        reader = StoreReader(given.cache, make_info(), given.set_choice)
+        app.screen.post_message(LoadingScreen.ModelFound(reader, None, "the disk is not there; mount it"))
+        await until(pilot, lambda: "mount it" in dialog_text(app))
         await pilot.press("escape")
-        assert app.screen is channels_screen(app)
+        await until(pilot, lambda: app.screen is channels_screen(app) and channels_screen(app).frame is not None)
         assert len(shown(app)) == 22
 
 

@@ -56,7 +56,7 @@ def test_tags_of_several_channels_are_added_and_taken_without_touching_their_oth
     assert marking.read() == {A: Judgement(tags=("edge", "new")), B: Judgement(tags=("new",))}
 
 
-def test_a_choice_holds_on_to_its_rows_through_sorting_and_what_is_hidden_is_not_part_of_it() -> None:
+def test_a_selection_holds_on_to_its_rows_through_sorting_and_what_is_hidden_is_not_part_of_it() -> None:
     selection = Selection()
     selection.arrange(6, np.arange(6))
     selection.begin_span(1)

@@ -1,6 +1,7 @@
 """What the main screens look like, as text: each is compared with a file under snapshots/.
 
-`pytest tests/tui/screens/test_snapshots.py --update-snapshots` writes the files anew; look at the diff before keeping it.
+`pytest tests/tui/screens/test_snapshots.py --update-snapshots` writes the files anew;
+look at the diff before keeping it.
 """
 
 from __future__ import annotations

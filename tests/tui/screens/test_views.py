@@ -364,7 +364,7 @@ async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said
         job = create_job(app.store, JobSpec("resnet18", blocks=("2.1",)))
         job.heartbeat(Report(done=1, total=9))
         await until(pilot, lambda: len(app.jobs) == 1)
-        await pilot.pause(0.3)
+        await pilot.pause()
         with monkeypatch.context() as counting:
             counting.setattr(
                 PictureBox, "render_lines", lambda self, crop: sent.append(self.id) or render_lines(self, crop)
@@ -372,5 +372,5 @@ async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said
             for done in range(2, 5):
                 screen.show_jobs([JobState(job, "running", done=done, total=9)])
                 screen.say(f"{done} done")
-                await pilot.pause(0.1)
+                await pilot.pause()
     assert sent == []
