@@ -48,9 +48,9 @@ async def opened(
     workers: Workers | None = None,
 ) -> AsyncIterator[tuple[StreamscopeApp, Pilot[None]]]:
     """The app on its main screen, with the store read, which is the default one: commands shown do not name it."""
-    app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text, workers)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMSCOPE_CACHE", str(given.cache))
+        app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text, workers)
         async with _on_main_screen(app, size) as pilot:
             yield app, pilot
 

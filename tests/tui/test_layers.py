@@ -10,6 +10,8 @@ import streamscope.tui
 
 ROOT = Path(streamscope.tui.__file__).parent
 LAYERS = (
+    ("command_lines",),
+    ("advice",),
     ("terminal", "table"),
     ("forms", "data"),
     ("widgets",),

@@ -30,8 +30,8 @@ NOTHING = " no channel passes the filter"
 class ChannelTable(ScrollView, can_focus=True):
     """Rows of a frame in a given order, with a cursor that stays on its channel when either changes.
 
-    Channels are chosen one by one, all that are shown, or as a range from an anchor to the cursor; a selection holds on to
-    its channels through sorting, and what a filter hides is not part of it.
+    Channels are chosen one by one, all that are shown, or as a range from an anchor to the cursor; a selection holds on
+    to its channels through sorting, and what a filter hides is not part of it.
     """
 
     DEFAULT_CSS = """
