@@ -273,7 +273,7 @@ class ChannelsScreen(Screen[None]):
     # -- what the widgets say ------------------------------------------------------------------------------------------
 
     def on_screen_resume(self) -> None:
-        self.query_one(Preview).uncovered()
+        self.query_one(Preview).resume()
 
     def on_resize(self, event: events.Resize) -> None:
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")

@@ -104,7 +104,7 @@ class Preview(Container):
     def on_show(self) -> None:
         self._want()
 
-    def uncovered(self) -> None:
+    def resume(self) -> None:
         """The screen over this one has gone."""
         self._want()
 

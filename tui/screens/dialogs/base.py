@@ -65,7 +65,7 @@ class Notice(ModalScreen[None]):
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
-class Written(ModalScreen[Answer]):
+class InputDialog(ModalScreen[Answer]):
     """A dialog with a line to write in, which takes what was typed before it could be drawn."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Written(ModalScreen[Answer]):
             self.focused.insert_text_at_cursor(early)
 
 
-class Prompt(Written[str | None]):
+class Prompt(InputDialog[str | None]):
     """One line to write; None when it was left with Esc. `check` raises UsageError for what will not do."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", show=False)]
@@ -126,7 +126,7 @@ class Prompt(Written[str | None]):
         self.dismiss(None)
 
 
-class Choice(Written[str | None]):
+class Choice(InputDialog[str | None]):
     """One of several things, found by typing a part of its text; None when it was left with Esc."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

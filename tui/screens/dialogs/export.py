@@ -16,10 +16,10 @@ from streamscope.core.errors import UsageError
 from streamscope.core.export.note import NOTE_COLUMNS
 from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.forms.export import SUFFIXES, ExportForm
-from streamscope.tui.screens.dialogs.base import Written
+from streamscope.tui.screens.dialogs.base import InputDialog
 
 
-class ExportDialog(Written[ExportForm | None]):
+class ExportDialog(InputDialog[ExportForm | None]):
     """Returns what was written once it makes sense. `preview` says what would be written, or raises UsageError; `text`
     gives what can be copied, "" for what is no text."""
 

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
-from streamscope.tui.screens.dialogs.base import Written
+from streamscope.tui.screens.dialogs.base import InputDialog
 from streamscope.tui.table.headings import DIM
 
 KEY = Style(color="cyan", bold=True)
@@ -36,7 +36,7 @@ class KeyAction(Protocol):
         """Its keys as a person would name them."""
 
 
-class KeysDialog(Written[None]):
+class KeysDialog(InputDialog[None]):
     """Sections of actions; those of the screen that was asked on come first."""
 
     DEFAULT_CSS = """
