@@ -20,7 +20,7 @@ LAYERS = (
     ("app",),
 )
 """Lowest first; packages beside each other do not import each other."""
-COMMAND_LINE = (("cli",), ("commands",), ("cli.main",))
+COMMAND_LINE = (("cli",), ("commands",), ("cli.main",), ("cli.entry",))
 """The command line beside them: its lower layer knows nothing of the app, which knows nothing of it."""
 
 
