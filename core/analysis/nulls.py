@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability
 from streamscope.core.measures.statistics import Proportion, clustered_proportion, paired_proportion, proportion
-from streamscope.core.model.blocks import READ, ModelInfo, Tensor
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import READ_OUT, SHAMS, set_responses
+from streamscope.core.store.sets.readings import Readings
+from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, SHAMS, set_responses
 from streamscope.core.store.store import Store
-from streamscope.core.table.assemble import NEEDED, Readings, verdict_stability, verdicts
+from streamscope.core.table.verdicts import verdict_stability, verdicts
 
 Floats = NDArray[np.float64]
 
@@ -41,12 +42,6 @@ CRITERIA = {
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
 Kind = Literal["shuffled", "sham", "untrained"]
 SHUFFLED = "shuffled pairs"
-SHAM_TRANSFORMS = {
-    "flip": "mirrored left to right",
-    "quarter turn": "turned by 90 degrees",
-    "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
-}
-"""What takes the place of S and S- in a sham: none changes the size of a feature."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
     """
     readings = Readings(fzset, [fzset.info.block(block)])
     answers: dict[Tensor, dict[str, Floats]] = {}
-    for on, read in zip(NEEDED, reversed(NEEDED), strict=True):
+    for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
         answers[on] = {}
         for batch in set_responses(fzset, SHAMS, block, on):
             for axis, name in enumerate(batch.versions):

@@ -19,8 +19,9 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
+from streamscope import __version__
 from streamscope.core.engine.cone import Cone, FoldedNetwork, fold_network
-from streamscope.core.engine.precision import measure_in_float32
+from streamscope.core.engine.precision import measure_in_float32, step_dtype
 from streamscope.core.engine.untrained import untrained
 from streamscope.core.errors import DownloadError, MisfitError, UsageError, WeightsError
 from streamscope.core.model.blocks import Field, ModelInfo, SkipWeights, Target
@@ -97,6 +98,14 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {name!r} is not there ({torch.cuda.device_count()} CUDA devices found); use cpu")
     return device
+
+
+def provenance(network: Network) -> dict[str, str]:
+    """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
+    device = network.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    dtype = str(step_dtype(device)).removeprefix("torch.")
+    return {"device": name, "dtype": dtype, "engine": __version__, "torch": torch.__version__}
 
 
 def _architecture(name: str) -> nn.Module:

@@ -16,6 +16,9 @@ Tensor = Literal["in", "block", "out"]
 TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
 """The tensors of a block that FZs are optimised for (design, section 1)."""
 
+VERDICT_TENSORS: tuple[Tensor, ...] = ("in", "block")
+"""The tensors whose FZs M and the scale criteria are read from; FZ(O) is for looking at."""
+
 READ = ("in", "block", "pre")
 """The tensors whose centre activations are stored; `out` is relu(pre)."""
 

@@ -11,11 +11,10 @@ import torch
 from streamscope import __version__
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
-from streamscope.core.model.blocks import Tensor
+from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.reading.activations import CHUNK, BlockReader
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import commit_responses, missing_responses, response_folder
-from streamscope.core.table.assemble import NEEDED
 from streamscope.core.watch import Watch
 
 BATCH = 64
@@ -41,7 +40,7 @@ def compute_fz_responses(
     """
     missing = [
         (on, retry, channels)
-        for on in NEEDED
+        for on in VERDICT_TENSORS
         for retry, channels in missing_responses(fzset, kind, block, on, variant).items()
     ]
     total, done = sum(len(channels) for _, _, channels in missing), 0

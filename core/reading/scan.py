@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from streamscope.core.engine.fourier import from_8_bit
-from streamscope.core.engine.network import Network
+from streamscope.core.engine.network import Network, provenance
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import Decoded, Decoders, default_workers
 from streamscope.core.images.folder import ImagePath, Pixels
-from streamscope.core.jobs.tasks import provenance
 from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
 from streamscope.core.model.blocks import READ
 from streamscope.core.model.stream import read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
+from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Leases, Scan, Store, free_bytes
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
 from streamscope.core.store.usage import remove_leftovers
@@ -96,7 +97,7 @@ def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store
     with Decoders(draft.preparation, workers) as decoders:
         if not draft.has_result:
             _read_chunks(reader, draft, missing, decoders, watch)
-            draft.commit_result(provenance(network), watch)
+            draft.commit_result(provenance(network), partial(rank_and_correlate, watch=watch), watch)
         if not draft.has_robust:
             draft.commit_robust(_robust(reader, draft.scan(), decoders, watch))
     draft.finish()

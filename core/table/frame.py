@@ -11,36 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.measures import criteria
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
-from streamscope.core.table.assemble import build_columns
-from streamscope.core.table.columns import (
-    COLUMNS,
-    DEFAULT_COLUMNS,
-    Column,
-    Value,
-    column,
-    natural_key,
-    number_text,
-    parse_columns,
-)
+from streamscope.core.table.column_values import column_values
+from streamscope.core.table.columns import Column, Value, column, natural_key
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
-
-__all__ = [
-    "COLUMNS",
-    "DEFAULT_COLUMNS",
-    "BlockSummary",
-    "Column",
-    "Frame",
-    "Value",
-    "build_frame",
-    "column",
-    "number_text",
-    "parse_columns",
-    "summarise",
-    "top_scale_invariant",
-    "with_marks",
-]
 
 HISTOGRAM_EDGES = np.arange(0, criteria.MIX_MAX + 0.25, 0.25)
 """Bins of M from 0 to 5; the last takes 5 itself."""
@@ -148,7 +123,7 @@ def build_frame(
 
     Raises UsageError for an unknown block, StoreError where the store cannot be read.
     """
-    frame = Frame(build_columns(info, fzset, pick_blocks(info, blocks), scan))
+    frame = Frame(column_values(info, fzset, pick_blocks(info, blocks), scan))
     judgements = marks if marks is None or isinstance(marks, Mapping) else marks.all()
     return with_marks(frame, judgements) if judgements else frame
 

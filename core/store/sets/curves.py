@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError
-from streamscope.core.model.blocks import Tensor
+from streamscope.core.measures.extremes import MEIS
+from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
     CURVES,
@@ -22,14 +23,11 @@ from streamscope.core.store.sets.responses import (
     set_responses,
     stored_channels,
 )
-from streamscope.core.table.assemble import NEEDED
 
 if TYPE_CHECKING:
     from streamscope.core.store.scans.scan import Scan
 
 ANTIALIASED = "antialiased"
-MEIS = 9
-"""MEIs of a tensor (design, section 1)."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,9 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
     source.info.block(block)
     variant = ANTIALIASED if antialias else ""
     if isinstance(source, FZSet):
-        return _merge({on: list(set_responses(source, CURVES, block, on, variant)) for on in NEEDED}, antialias, 1)
-    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in NEEDED}
+        on_fzs = {on: list(set_responses(source, CURVES, block, on, variant)) for on in VERDICT_TENSORS}
+        return _merge(on_fzs, antialias, 1)
+    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in VERDICT_TENSORS}
     found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
     return _merge(found, antialias, MEIS)
 
@@ -74,13 +73,13 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
 def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
     """Whether a stored FZ of the block's `in` or `block` lacks its curve."""
     variant = ANTIALIASED if antialias else ""
-    return any(missing_responses(fzset, CURVES, block, on, variant) for on in NEEDED)
+    return any(missing_responses(fzset, CURVES, block, on, variant) for on in VERDICT_TENSORS)
 
 
 def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
     variant = ANTIALIASED if antialias else ""
-    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
+    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in VERDICT_TENSORS]
     lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
     return sorted(lacking[0] | lacking[1])
 
@@ -94,8 +93,9 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
         raise DamageError("curves over different scales are stored")
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
+    shape = len(channels), len(scales)
     values: dict[tuple[str, str], NDArray[np.float32]] = {
-        (read, on): np.full((len(channels), len(scales)), np.nan, np.float32) for read in READ_OUT for on in NEEDED
+        (read, on): np.full(shape, np.nan, np.float32) for read in READ_OUT for on in VERDICT_TENSORS
     }
     for on, several in found.items():
         for batch in several:

@@ -24,12 +24,19 @@ from streamscope.core.store.files.atomic import encode, read_checked, read_sums,
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.sets.batches import batch_name
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.table.assemble import Readings
+from streamscope.core.store.sets.readings import Readings
 
 RECORD = "batch.json"
 VALUES = "values.npy"
 CURVES, SHAMS = "curves", "shams"
 """Folders of a set, or of a scan, that hold such batches: rescaled images, and images under sham transforms."""
+
+SHAM_TRANSFORMS = {
+    "flip": "mirrored left to right",
+    "quarter turn": "turned by 90 degrees",
+    "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
+}
+"""What takes the place of S and S- in a sham: none changes the size of a feature. The versions of `SHAMS` batches."""
 
 READ_OUT = ("in", "block", "pre", "out")
 """Axis 1 of the values; `out` is relu(pre)."""

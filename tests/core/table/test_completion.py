@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from streamscope.core.table.columns import column
 from streamscope.core.table.completion import complete
 from streamscope.core.table.filter import compile_filter
-from streamscope.core.table.frame import column
 from streamscope.tui.forms.quick_filters import GENERAL, inverted, joined, like, quick_filters
 from streamscope.tui.table.arrangement import Arrangement
 from tests.support.frames import small_frame

@@ -10,18 +10,8 @@ from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Block, ModelInfo, SkipWeights, Target
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Judgement, Marks, Store
-from streamscope.core.table.columns import near_names
-from streamscope.core.table.frame import (
-    COLUMNS,
-    DEFAULT_COLUMNS,
-    build_frame,
-    column,
-    number_text,
-    parse_columns,
-    summarise,
-    top_scale_invariant,
-    with_marks,
-)
+from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, near_names, number_text, parse_columns
+from streamscope.core.table.frame import build_frame, summarise, top_scale_invariant, with_marks
 from tests.support.frames import small_frame
 
 CONTRACT = (
