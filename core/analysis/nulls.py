@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability
 from streamscope.core.measures.statistics import Proportion, clustered_proportion, paired_proportion, proportion
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
@@ -29,8 +30,6 @@ from streamscope.core.store.sets.readings import Readings
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, SHAMS, set_responses
 from streamscope.core.store.store import Store
 from streamscope.core.table.verdicts import verdict_stability, verdicts
-
-Floats = NDArray[np.float64]
 
 CRITERIA = {
     "meets_mix": "(2) mix",
@@ -166,7 +165,7 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
     Those computed only; of a block in which nothing was, an empty list.
     """
     readings = Readings(fzset, [fzset.info.block(block)])
-    answers: dict[Tensor, dict[str, Floats]] = {}
+    answers: dict[Tensor, dict[str, Float64Array]] = {}
     for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
         answers[on] = {}
         for batch in set_responses(fzset, SHAMS, block, on):
@@ -199,7 +198,7 @@ def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
     return _agreement(stable, verdicts(readings)["scale_invariant"])
 
 
-def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
+def _agreement(stable: Stability, own: Float64Array) -> SeedAgreement:
     """Counts of pairs from shares of seeds: a share of n seeds less this set's own is one of n - 1 others."""
     several = (stable.seeds > 1) & ~np.isnan(own)
     others = (stable.seeds - 1)[several]
@@ -214,14 +213,14 @@ def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
     )
 
 
-def _shares(found: Mapping[str, Floats]) -> dict[str, Proportion]:
+def _shares(found: Mapping[str, Float64Array]) -> dict[str, Proportion]:
     both = found["meets_block"] * found["meets_input"]
     return {name: proportion(both if name == "meets_both" else found[name]) for name in CRITERIA}
 
 
 def _answers(
     fzset: FZSet, block: str, on: Tensor, read: Tensor, retries: NDArray[np.int64], channels: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+) -> tuple[Float64Array, Float64Array]:
     """(n, n) plain and rescaled: row d is FZ(`on`) of channels[d], column c what tensor `read` of channels[c] says."""
     plain, scaled = (np.full((len(channels), len(channels)), np.nan) for _ in range(2))
     for retry in np.unique(retries).tolist():
@@ -237,7 +236,7 @@ def _answers(
     return plain, scaled
 
 
-def _pairing_p(table: Floats) -> float:
+def _pairing_p(table: Float64Array) -> float:
     """Share of all shifts of the pairing, the real one (0) among them, that hold in at least as many channels."""
     channel = np.arange(len(table))
     holding = np.nansum(table[(channel + channel[:, None]) % len(table), channel], axis=1)

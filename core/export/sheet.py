@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.export.files import Index, write_with_meta
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import Value, number_text
@@ -38,7 +37,7 @@ class Pictured:
     """One channel: its fields, and the FZs that they were measured on, (h, w, 3) uint8 or None."""
 
     row: Mapping[str, Value]
-    fzs: Mapping[Tensor, NDArray[np.uint8] | None]
+    fzs: Mapping[Tensor, Pixels | None]
 
     @property
     def name(self) -> str:
@@ -53,7 +52,7 @@ def pictured(info: ModelInfo, fzset: FZSet, frame: Frame, row: int, whole: bool 
     fields = frame.rows([row])[0]
     block, channel = str(fields["block"]), int(str(fields["channel"]))
     retry = int(str(fields["fz_seed"])) - fzset.key.seed if fields["fz_seed"] is not None else 0
-    fzs: dict[Tensor, NDArray[np.uint8] | None] = {}
+    fzs: dict[Tensor, Pixels | None] = {}
     for tensor in TENSORS:
         target = info.target(block, tensor)
         # FZ(O) is never optimised again.
@@ -64,7 +63,7 @@ def pictured(info: ModelInfo, fzset: FZSet, frame: Frame, row: int, whole: bool 
     return Pictured(fields, fzs)
 
 
-def strip(fzs: Mapping[Tensor, NDArray[np.uint8] | None], side: int = SIDE) -> Image.Image:
+def strip(fzs: Mapping[Tensor, Pixels | None], side: int = SIDE) -> Image.Image:
     """FZ(I), FZ(B) and FZ(O) side by side; what is not computed is an empty square that says so."""
     image = Image.new("RGB", (3 * side + 2 * GAP, side), GROUND)
     draw = ImageDraw.Draw(image)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from streamscope.core.errors import ImageError, UsageError
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import DEMO_MODEL, architecture_of
 
@@ -24,8 +24,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 MOST_ELONGATED = 200
 """Long side over short side; resizing what is longer still would take gigabytes for a model that sees its middle."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import torchvision
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import ImageError, UsageError
-from streamscope.core.images.folder import ImagePath, Pixels, Preparation, find_images, read_image
+from streamscope.core.images.folder import ImagePath, Preparation, find_images, read_image
 from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.classes import match_classes
 from streamscope.core.model.demo import CLASSES
 from streamscope.core.model.spec import DEMO_MODEL

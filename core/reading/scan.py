@@ -16,9 +16,10 @@ from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network, provenance
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import Decoded, Decoders, default_workers
-from streamscope.core.images.folder import ImagePath, Pixels
+from streamscope.core.images.folder import ImagePath
 from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
+from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
 from streamscope.core.model.stream import read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
@@ -50,7 +51,7 @@ class CentreReader:
         )
 
     @torch.inference_mode()
-    def read(self, images: Sequence[Pixels], scale: Scale | None = None) -> dict[str, NDArray[np.float32]]:
+    def read(self, images: Sequence[Pixels], scale: Scale | None = None) -> dict[str, Float32Array]:
         """By block (n, 3, C), axis 1 = READ, for images (side, side, 3) uint8, scaled first where a scale is given."""
         pixels = from_8_bit(np.stack(images)).to(self._network.device)
         normalised = ((pixels if scale is None else scale(pixels)) - self._mean) / self._std
@@ -139,7 +140,7 @@ def _read_chunks(
     decoded = decoders.read(draft.source / draft.images[place].path for chunk in missing for place in chunk)
     for chunk in missing:
         seen: list[Seen] = []
-        parts: list[dict[str, NDArray[np.float32]]] = []
+        parts: list[dict[str, Float32Array]] = []
         pixels: list[Pixels] = []
         for place in chunk:
             image, found = draft.images[place], next(decoded)
@@ -164,7 +165,7 @@ def _check_source(source: Path, found: Decoded) -> None:
         raise ImageError(f"{found.problem}; the folder {source} is gone: run the scan again when it is back")
 
 
-def _joined(draft: Draft, parts: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+def _joined(draft: Draft, parts: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
     if parts:
         return {block.name: np.concatenate([part[block.name] for part in parts]) for block in draft.info.blocks}
     return {block.name: np.empty((0, len(READ), block.channels), np.float32) for block in draft.info.blocks}

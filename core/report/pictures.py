@@ -9,17 +9,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
 from streamscope.core.report.material import Material
 from streamscope.core.store.files.atomic import writing
 
-Pixels = NDArray[np.uint8]
 QUALITY = 92
 """JPEG with full colour resolution: an FZ of 224 px takes 17 kB instead of 70 as PNG, which is how the store has it
 exactly; a grey level differs by 1.4 on average."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures import criteria
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
@@ -17,8 +18,6 @@ from streamscope.core.table.verdicts import verdict_stability, verdicts
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
-
-Floats = NDArray[np.float64]
 
 
 def column_values(
@@ -72,7 +71,7 @@ def column_values(
     }
 
 
-def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
+def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Float64Array]:
     columns = {name: np.full(len(readings), np.nan) for name in ("bn_weight", "conv_weight", "effective_gain")}
     for number, block in enumerate(readings.blocks):
         weights = info.weights.get(block.name)
@@ -82,7 +81,7 @@ def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
     return columns
 
 
-def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
+def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
     """What follows from real images; a block whose part of the scan is damaged stays empty and is reported."""
     robust = ("mix_ratio", "meets_mix", "meets_block", "meets_input", "scale_invariant", "images")
     names = ["images", "rho", "rho_p", "rho_images", *(f"mei_{name}" for name in robust)]
@@ -103,7 +102,7 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
     return columns
 
 
-def _histories(info: ModelInfo, readings: Readings) -> tuple[Floats, NDArray[Any]]:
+def _histories(info: ModelInfo, readings: Readings) -> tuple[Float64Array, NDArray[Any]]:
     """Late rise (NaN until both FZs are stored) and flags of the FZ(I) and FZ(B) that each row is read from."""
     flags = np.full(len(readings), "", dtype=object)
     rises = np.full((len(VERDICT_TENSORS), len(readings)), np.nan)

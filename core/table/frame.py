@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.measures import criteria
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
 from streamscope.core.table.column_values import column_values
 from streamscope.core.table.columns import Column, Value, column, natural_key
@@ -175,7 +176,7 @@ def top_scale_invariant(frame: Frame, count: int) -> NDArray[np.intp]:
     return order[eligible[order]][:count]
 
 
-def _ranks(texts: NDArray[Any]) -> NDArray[np.float64]:
+def _ranks(texts: NDArray[Any]) -> Float64Array:
     """Natural order of texts as numbers, NaN for empty ones."""
     ordered = sorted(set(texts.tolist()), key=lambda text: (natural_key(text), text))
     rank = {text: float(number) for number, text in enumerate(ordered)} | {"": np.nan}
@@ -198,7 +199,7 @@ def _values(described: Column, values: NDArray[Any]) -> list[Value]:
     return found
 
 
-def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shortest(values: Float64Array) -> Float64Array:
     """The numbers of fewest decimal digits that are the same in float32, as activations are: 0.1 for 0.10000000149.
 
     float32 needs 6 to 9 digits. Dividing by a power of ten that float64 holds exactly gives the very float64 that

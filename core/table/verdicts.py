@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability, stability
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.store.sets.readings import Readings
 
-Floats = NDArray[np.float64]
 
-
-def verdicts(readings: Readings) -> dict[str, Floats]:
+def verdicts(readings: Readings) -> dict[str, Float64Array]:
     """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown."""
     v = readings.values
     m = criteria.mix_ratio(v["out_on_in"], v["out_on_block"])

@@ -26,6 +26,7 @@ from streamscope import __version__
 from streamscope.core.errors import ImageError, StoreError
 from streamscope.core.images.folder import ImagePath, Preparation
 from streamscope.core.measures.robust import RobustMeasures
+from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, ModelInfo, Target
 from streamscope.core.store.files.atomic import (
     SUMS,
@@ -66,7 +67,7 @@ CHUNK_IMAGES = (64, 256)
 GROUP_BYTES = 64 * 2**20
 """Chunks put together at a time: long runs for the disk, little memory."""
 
-Activations = Mapping[str, NDArray[np.float32]]
+Activations = Mapping[str, Float32Array]
 """By block: (images, 3, C), axis 1 = READ."""
 
 
@@ -87,7 +88,7 @@ class ResultDraft:
     folder: Path
     info: ModelInfo
 
-    def activations(self, block: str, tensor: str) -> NDArray[np.float32]:
+    def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`, mapped from disk column by column. Raises OSError."""
         return np.load(self.folder / activations_name(block, tensor), mmap_mode="r")
 
@@ -96,7 +97,7 @@ class ResultDraft:
         arrays = {field.name: getattr(extremes, field.name) for field in fields(Extremes)}
         write_new(self.folder / extremes_name(target), safetensors.numpy.save(arrays))
 
-    def write_rho(self, block: str, rho: NDArray[np.float64], p: NDArray[np.float64], n: NDArray[np.int64]) -> None:
+    def write_rho(self, block: str, rho: Float64Array, p: Float64Array, n: NDArray[np.int64]) -> None:
         """Rank correlations of a block, each (C,), as `Scan.rho` gives them. Raises OSError."""
         write_new(self.folder / rho_name(block), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
 
@@ -286,7 +287,7 @@ class Draft:
             with open(path, "r+b") as file:
                 os.fsync(file.fileno())
 
-    def _arrays(self, chunk: range) -> dict[str, NDArray[np.float32]]:
+    def _arrays(self, chunk: range) -> dict[str, Float32Array]:
         folder = self._chunk(chunk)
         try:
             return safetensors.numpy.load(read_checked(folder, ACTIVATIONS, read_sums(folder)))

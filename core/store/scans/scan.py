@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from streamscope.core.errors import DamageError, ImageError, UsageError
 from streamscope.core.images.folder import Pixels, Preparation, read_image
 from streamscope.core.measures.robust import RobustMeasures
+from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
 from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason, sha256
 from streamscope.core.store.files.listing import Problems
@@ -78,9 +79,9 @@ class Extremes:
     """
 
     top: NDArray[np.int64]
-    top_values: NDArray[np.float32]
+    top_values: Float32Array
     bottom: NDArray[np.int64]
-    bottom_values: NDArray[np.float32]
+    bottom_values: Float32Array
 
 
 class Scan:
@@ -121,7 +122,7 @@ class Scan:
         """(path, what was wrong) of images that have no row."""
         return self._listed[1]
 
-    def activations(self, block: str, tensor: str) -> NDArray[np.float32]:
+    def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`: read-only, mapped from disk, column by column."""
         if tensor not in READ:
             raise UsageError(f"unknown tensor {tensor!r}; activations are of {', '.join(READ)}")
@@ -154,7 +155,7 @@ class Scan:
             self._robust[block] = RobustMeasures(*(arrays(name) for name in RobustMeasures.names()))
         return self._robust[block]
 
-    def rho(self, block: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
         if block not in self._rho:
             arrays = self._arrays(RESULT, rho_name(self.info.block(block).name))

@@ -22,6 +22,7 @@ from PIL import Image
 
 from streamscope.core.errors import DamageError
 from streamscope.core.measures.criteria import late_rise
+from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
 from streamscope.core.store.files.atomic import encode, from_number, number, read_checked, read_sums
 
@@ -33,8 +34,6 @@ SAMPLES = 32
 FLAGS = ("", "no gradient", "non-finite", "never positive")
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 """FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
-
-Floats = NDArray[np.float32]
 
 
 class FZRecord(NamedTuple):
@@ -75,8 +74,8 @@ class MeasuredBatch:
     path: Path
     created: float
     channels: NDArray[np.int64]
-    own: Floats
-    own_scaled: Floats | None
+    own: Float32Array
+    own_scaled: Float32Array | None
 
 
 def batch_name(channels: Sequence[int]) -> str:
@@ -98,7 +97,7 @@ _IMAGE_NAME = re.compile(r"(\d{4,})\.png")
 def encode_fzs(
     header: Mapping[str, Any],
     channels: Sequence[int],
-    images: NDArray[np.uint8],
+    images: Pixels,
     activation: ArrayLike,
     trace: ArrayLike,
     flags: Sequence[str],
@@ -167,7 +166,7 @@ def read_channels(folder: Path) -> tuple[int, ...]:
     return tuple(int(found[1]) for name in sums if (found := _IMAGE_NAME.fullmatch(name)))
 
 
-def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:
+def read_image(folder: Path, channel: int) -> Pixels:
     """(H, W, 3). Raises OSError, StoreError."""
     name = image_name(channel)
     content = read_checked(folder, name, read_sums(folder))
@@ -175,7 +174,7 @@ def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def read_trace(folder: Path, channel: int) -> Floats:
+def read_trace(folder: Path, channel: int) -> Float32Array:
     """(32,). Raises OSError, StoreError."""
     row = [record.channel for record in read_fzs(folder, 0).records].index(channel)
     content = read_checked(folder, TRACE, read_sums(folder))
@@ -223,7 +222,7 @@ def read_measures(folder: Path) -> MeasuredBatch:
         )
 
 
-def read_activations(batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
     """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
     content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
     with _damage_of(batch.path / ACTIVATIONS):
@@ -256,13 +255,13 @@ def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must have shape {wanted}, not {shape}")
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def _png(image: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", **PNG)
     return buffer.getvalue()
 
 
-def _npy(array: Floats) -> bytes:
+def _npy(array: Float32Array) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()

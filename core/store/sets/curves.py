@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError
 from streamscope.core.measures.extremes import MEIS
+from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
@@ -41,15 +42,15 @@ class Curves:
     """
 
     channels: NDArray[np.int64]
-    scales: NDArray[np.float64]
+    scales: Float64Array
     """(K,) ascending: what the image was really scaled by, the nearest to `SCALES` that whole pixels allow."""
-    values: Mapping[tuple[str, str], NDArray[np.float32]]
+    values: Mapping[tuple[str, str], Float32Array]
     antialias: bool
     """Whether images were resized with antialiasing; the scale criteria's S- is not."""
     images: int
     """How many images each value is the mean of: 1 FZ or 9 MEIs."""
 
-    def of(self, channel: int) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
+    def of(self, channel: int) -> Mapping[tuple[str, str], Float32Array] | None:
         """One channel's curves, each (K,); None when it has none."""
         found = np.flatnonzero(self.channels == channel)
         return {key: values[found[0]] for key, values in self.values.items()} if len(found) else None
@@ -94,7 +95,7 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
     shape = len(channels), len(scales)
-    values: dict[tuple[str, str], NDArray[np.float32]] = {
+    values: dict[tuple[str, str], Float32Array] = {
         (read, on): np.full(shape, np.nan, np.float32) for read in READ_OUT for on in VERDICT_TENSORS
     }
     for on, several in found.items():

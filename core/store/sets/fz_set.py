@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope import __version__
 from streamscope.core.errors import DamageError, StoreError, StreamscopeError, UsageError
+from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store.files.atomic import (
@@ -27,7 +28,6 @@ from streamscope.core.store.files.atomic import (
 )
 from streamscope.core.store.files.listing import Listings, Names, Problems
 from streamscope.core.store.sets.batches import (
-    Floats,
     FZBatch,
     FZRecord,
     MeasuredBatch,
@@ -57,8 +57,8 @@ class Measured:
     """Centre activations on the FZs of one tensor: plain and scaled (n, 3, C), axis 1 = READ, axis 2 = channel read."""
 
     channels: NDArray[np.int64]
-    plain: Floats
-    scaled: Floats | None
+    plain: Float32Array
+    scaled: Float32Array | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Own:
     """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ."""
 
     channels: NDArray[np.int64]
-    plain: Floats
-    scaled: Floats | None
+    plain: Float32Array
+    scaled: Float32Array | None
 
 
 class MissingFZError(StoreError):
@@ -92,7 +92,7 @@ class FZSet:
         self._listings = Listings(self._problems)
         self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
         self._known: dict[tuple[Path, str], tuple[Names, Any]] = {}
-        self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
+        self._kept: dict[Path, tuple[float, Float32Array, Float32Array | None]] = {}
         self._siblings: dict[Path, FZSet] = {}
         self._lock = threading.RLock()
         """Guards what is remembered, and held while it is brought up to date."""
@@ -131,11 +131,11 @@ class FZSet:
         folder = self._fz_folder(target, retry)
         return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
 
-    def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
+    def fz_image(self, target: Target, channel: int, retry: int = 0) -> Pixels:
         """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_image)
 
-    def trace(self, target: Target, channel: int, retry: int = 0) -> Floats:
+    def trace(self, target: Target, channel: int, retry: int = 0) -> Float32Array:
         """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_trace)
 
@@ -143,7 +143,7 @@ class FZSet:
         self,
         target: Target,
         channels: Sequence[int],
-        images: NDArray[np.uint8],
+        images: Pixels,
         activation: ArrayLike,
         trace: ArrayLike,
         flags: Sequence[str],
@@ -162,7 +162,7 @@ class FZSet:
         self,
         target: Target,
         channels: Sequence[int],
-        images: NDArray[np.uint8],
+        images: Pixels,
         activation: ArrayLike,
         trace: ArrayLike,
         flags: Sequence[str],
@@ -183,7 +183,7 @@ class FZSet:
 
     def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
         """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
-        rows: dict[int, tuple[Floats, Floats | None]] = {}
+        rows: dict[int, tuple[Float32Array, Float32Array | None]] = {}
         folder = self._measures_folder(block, tensor, retry)
         with self._lock:
             batches = self._read_batches(folder, "measures", self._listings.names(folder), read_measures)
@@ -379,7 +379,7 @@ class FZSet:
         except OSError as error:
             raise StoreError(f"cannot read an FZ in {record.folder}: {reason(error)}") from error
 
-    def _activations(self, batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+    def _activations(self, batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
         known = self._kept.get(batch.path)
         if known is not None and known[0] == batch.created:
             return known[1:]

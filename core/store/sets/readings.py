@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.measures import criteria
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, Block, Tensor
 from streamscope.core.store.sets.fz_set import FZSet
-
-Floats = NDArray[np.float64]
 
 
 class Readings:
@@ -46,7 +45,7 @@ class Readings:
         return self.measured["in"] & self.measured["block"]
 
     @property
-    def fz_seed(self) -> Floats:
+    def fz_seed(self) -> Float64Array:
         """The seed that each row's FZ(I) and FZ(B) are of, NaN until both are measured."""
         seed = self.fzset.key.seed if self.fzset is not None else 0
         return np.where(self.complete, seed + self.retries, np.nan)
@@ -55,7 +54,7 @@ class Readings:
     def undefined(self) -> NDArray[np.bool_]:
         return self.complete & np.isnan(criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"]))
 
-    def _empty(self) -> Floats:
+    def _empty(self) -> Float64Array:
         return np.full(len(self), np.nan)
 
     def _read(self, number: int, tensor: Tensor, retry: int = 0, only: NDArray[np.bool_] | None = None) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, StoreError
+from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import Tensor
 from streamscope.core.store.files.atomic import encode, read_checked, read_sums, reason, write_folder
 from streamscope.core.store.files.listing import Problems
@@ -48,7 +49,7 @@ class ResponseBatch:
 
     channels: tuple[int, ...]
     versions: tuple[Any, ...]
-    values: NDArray[np.float32]
+    values: Float32Array
 
 
 def response_folder(base: Path, kind: str, block: str, on: Tensor, variant: str = "") -> Path:
