@@ -13,14 +13,13 @@ from streamscope.core.analysis.spectrum import blocks_of
 from streamscope.core.errors import UsageError
 from streamscope.core.measures.statistics import Correlation, Proportion, proportion, spearman
 from streamscope.core.model.arrays import Float64Array
+from streamscope.core.model.fz import NO_GRADIENT
 from streamscope.core.table.frame import Frame
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet
 
 KINDS = ("overwrite", "mix", "skip")
-NO_GRADIENT = "no gradient"
-"""Flag of an FZ that never moved (column `flags`)."""
 
 
 @dataclass(frozen=True)

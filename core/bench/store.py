@@ -21,6 +21,7 @@ import numpy as np
 
 from streamscope.core.jobs.plan import Plan, Request
 from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target, Tensor
+from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import module_command
@@ -110,9 +111,9 @@ class Filler:
         if not folder.exists():
             picture = np.tile(np.arange(SIDE, dtype=np.uint8)[:, None, None] * 30, (count, 1, SIDE, 3))
             activation = np.linspace(1, 2, count)
-            trace = np.outer(activation, np.linspace(0.1, 1, 32))
-            files = encode_fzs(header, channels, picture, activation, trace, [""] * count, {"device": "made up"})
-            self._commit(folder, files)
+            trace = np.outer(activation, np.linspace(0.1, 1, SAMPLES))
+            batch = FZBatch(target, tuple(channels), picture, activation, trace, (NO_FLAG,) * count)
+            self._commit(folder, encode_fzs(header, batch, {"device": "made up"}))
             self.fzs += count
         width = fzset.info.block(block).channels
         plain = np.ones((count, 3, width), dtype=np.float32)

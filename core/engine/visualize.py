@@ -9,8 +9,9 @@ import torch
 
 from streamscope.core.engine.converging import ConvergingOptimiser
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import FZBatch, Optimiser
+from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Capture, Objective, Recipe
 from streamscope.core.watch import Watch
 

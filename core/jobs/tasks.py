@@ -58,8 +58,7 @@ def compute_task(
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
         if key.recipe.plateau is not None:
             mean_steps = sum(batch.steps) / len(batch.steps)
-        made = (batch.images, batch.activation, batch.trace, batch.flags, provenance(network))
-        files = fzset.fz_files(target, batch.channels, *made, task.retry)
+        files = fzset.fz_files(batch, provenance(network), task.retry)
     else:
         given = task_images(fzset, task) if images is None else images
         reader = BlockReader(network, task.block)

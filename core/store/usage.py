@@ -9,13 +9,13 @@ from pathlib import Path
 
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.fz import SAMPLES
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store.files.atomic import discard, remove_folder, writing
 from streamscope.core.store.files.owner import TEMPORARY, is_dead_tag
 from streamscope.core.store.integrity import batches
 from streamscope.core.store.jobs.job import remove_finished
 from streamscope.core.store.leases import stale_leases
-from streamscope.core.store.sets.batches import SAMPLES
 from streamscope.core.store.sets.fz_set import RETRIES
 from streamscope.core.store.store import Store
 

@@ -24,14 +24,12 @@ from streamscope.core.errors import DamageError
 from streamscope.core.measures.criteria import late_rise
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
+from streamscope.core.model.fz import FLAGS, SAMPLES, FZBatch
 from streamscope.core.store.files.atomic import encode, from_number, number, read_checked, read_sums
 
 RECORD = "batch.json"
 TRACE = "trace.npy"
 ACTIVATIONS = "activations.safetensors"
-SAMPLES = 32
-"""Samples of each activation over the optimisation (design, section 4)."""
-FLAGS = ("", "no gradient", "non-finite", "never positive")
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 """FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
 
@@ -59,7 +57,7 @@ class FZRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FZBatch:
+class StoredFZs:
     """A committed batch of FZs, without images and traces."""
 
     path: Path
@@ -94,19 +92,12 @@ def image_name(channel: int) -> str:
 _IMAGE_NAME = re.compile(r"(\d{4,})\.png")
 
 
-def encode_fzs(
-    header: Mapping[str, Any],
-    channels: Sequence[int],
-    images: Pixels,
-    activation: ArrayLike,
-    trace: ArrayLike,
-    flags: Sequence[str],
-    provenance: Mapping[str, Any],
-) -> dict[str, bytes]:
-    """Files of an FZ batch: images (n, H, W, 3) uint8, activation (n,), trace (n, 32). Raises ValueError otherwise."""
+def encode_fzs(header: Mapping[str, Any], batch: FZBatch, provenance: Mapping[str, Any]) -> dict[str, bytes]:
+    """Files of an FZ batch. Raises ValueError where its parts do not fit each other."""
+    channels, images, flags = batch.channels, batch.images, batch.flags
     count = len(channels)
-    activations = np.asarray(activation, dtype=np.float32)
-    traces = np.asarray(trace, dtype=np.float32)
+    activations = np.asarray(batch.activation, dtype=np.float32)
+    traces = np.asarray(batch.trace, dtype=np.float32)
     _expect("images", images.shape, (count, *images.shape[1:3], 3))
     _expect("activation", activations.shape, (count,))
     _expect("trace", traces.shape, (count, SAMPLES))
@@ -132,7 +123,7 @@ def encode_fzs(
     return files
 
 
-def read_fzs(folder: Path, seed: int) -> FZBatch:
+def read_fzs(folder: Path, seed: int) -> StoredFZs:
     """Raises OSError, or StoreError when the batch is damaged. `seed` is the one meant where provenance names none."""
     data = _read_record(folder)
     with _damage_of(folder):
@@ -153,7 +144,7 @@ def read_fzs(folder: Path, seed: int) -> FZBatch:
             )
             for fz in data["fzs"]
         )
-        return FZBatch(folder, float(data["created"]), records)
+        return StoredFZs(folder, float(data["created"]), records)
 
 
 def read_channels(folder: Path) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from streamscope import __version__
 from streamscope.core.errors import DamageError, StoreError, StreamscopeError, UsageError
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store.files.atomic import (
     read_document,
@@ -28,9 +29,9 @@ from streamscope.core.store.files.atomic import (
 )
 from streamscope.core.store.files.listing import Listings, Names, Problems
 from streamscope.core.store.sets.batches import (
-    FZBatch,
     FZRecord,
     MeasuredBatch,
+    StoredFZs,
     batch_name,
     encode_fzs,
     encode_measures,
@@ -116,7 +117,7 @@ class FZSet:
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
 
-        def by_channel(batches: Sequence[FZBatch]) -> dict[int, FZRecord]:
+        def by_channel(batches: Sequence[StoredFZs]) -> dict[int, FZRecord]:
             first: dict[int, FZRecord] = {}
             for batch in sorted(batches, key=_commit_order):
                 for record in batch.records:
@@ -139,41 +140,20 @@ class FZSet:
         """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_trace)
 
-    def commit_fzs(
-        self,
-        target: Target,
-        channels: Sequence[int],
-        images: Pixels,
-        activation: ArrayLike,
-        trace: ArrayLike,
-        flags: Sequence[str],
-        provenance: Mapping[str, Any],
-        retry: int = 0,
-    ) -> bool:
-        """Stores FZs: images (n, H, W, 3) uint8, activation (n,), trace (n, 32); all of them or none.
+    def commit_fzs(self, batch: FZBatch, provenance: Mapping[str, Any], retry: int = 0) -> bool:
+        """Stores FZs, all of them or none.
 
         `provenance` should give device, dtype, engine, torch and the seed really used. False when an intact batch of
         these channels is there already: it stays. Raises StoreError, DiskFullError.
         """
-        files = self.fz_files(target, channels, images, activation, trace, flags, provenance, retry)
-        return self.commit_fz_files(target, channels, files, retry)
+        return self.commit_fz_files(batch.target, batch.channels, self.fz_files(batch, provenance, retry), retry)
 
-    def fz_files(
-        self,
-        target: Target,
-        channels: Sequence[int],
-        images: Pixels,
-        activation: ArrayLike,
-        trace: ArrayLike,
-        flags: Sequence[str],
-        provenance: Mapping[str, Any],
-        retry: int = 0,
-    ) -> dict[str, bytes]:
+    def fz_files(self, batch: FZBatch, provenance: Mapping[str, Any], retry: int = 0) -> dict[str, bytes]:
         """The files that `commit_fzs` stores; the set need not be on a disk of this machine."""
-        self._check_channels(target.block, channels)
+        self._check_channels(batch.target.block, batch.channels)
         used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
-        header = {"kind": "fzs", "model": self.info.name, "target": str(target), "retry": retry, **self._header()}
-        return encode_fzs(header, channels, images, activation, trace, flags, used)
+        header = {"kind": "fzs", "model": self.info.name, "target": str(batch.target), "retry": retry, **self._header()}
+        return encode_fzs(header, batch, used)
 
     def commit_fz_files(
         self, target: Target, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
@@ -415,7 +395,7 @@ def read_key(path: Path) -> SetKey:
     return key
 
 
-def _commit_order(batch: FZBatch | MeasuredBatch) -> tuple[float, str]:
+def _commit_order(batch: StoredFZs | MeasuredBatch) -> tuple[float, str]:
     """A later batch never changes what an earlier one said of a channel."""
     return batch.created, batch.path.name
 
