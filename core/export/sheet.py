@@ -18,6 +18,7 @@ from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import Value, number_text
 from streamscope.core.table.frame import Frame
+from streamscope.core.table.retries import retry_of, shown_fz
 
 LETTERS: Mapping[Tensor, str] = {"in": "I", "block": "B", "out": "O"}
 SIDE = 128
@@ -51,15 +52,14 @@ def pictured(info: ModelInfo, fzset: FZSet, frame: Frame, row: int, whole: bool 
     """
     fields = frame.rows([row])[0]
     block, channel = str(fields["block"]), int(str(fields["channel"]))
-    retry = int(str(fields["fz_seed"])) - fzset.key.seed if fields["fz_seed"] is not None else 0
+    retry = retry_of(fields)
     fzs: dict[Tensor, Pixels | None] = {}
     for tensor in TENSORS:
         target = info.target(block, tensor)
-        # FZ(O) is never optimised again.
-        found = [n for n in dict.fromkeys((retry, 0)) if channel in fzset.fzs(target, n)]
+        shown = shown_fz(fzset, block, tensor, channel, retry)
         field = None if whole else info.fields.get(str(target))
         cut = slice(field.start, field.stop) if field is not None else slice(None)
-        fzs[tensor] = fzset.fz_image(target, channel, found[0])[cut, cut] if found else None
+        fzs[tensor] = None if shown is None else fzset.fz_image(target, channel, shown[0])[cut, cut]
     return Pictured(fields, fzs)
 
 

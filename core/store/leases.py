@@ -75,11 +75,6 @@ class Leases:
         for key in self.held:
             self.release(key)
 
-    def held_by_other(self, key: str) -> bool:
-        """True while a live worker other than this one holds `key`."""
-        found = self._look(self._path(key))
-        return found is not None and found.token != self._held.get(key) and not self._is_free(found)
-
     def _claim(self, key: str) -> bool:
         path = self._path(key)
         found = self._look(path)

@@ -14,6 +14,7 @@ from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
 from streamscope.core.table.column_values import column_values
 from streamscope.core.table.columns import Column, Value, column, natural_key
+from streamscope.core.table.numbers import shortest_decimals
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
@@ -193,29 +194,7 @@ def _values(described: Column, values: NDArray[Any]) -> list[Value]:
     elif described.whole:
         found = np.where(empty, 0, values).astype(int).tolist()
     else:
-        found = _shortest(np.where(empty, 0, values)).tolist()
+        found = shortest_decimals(np.where(empty, 0, values)).tolist()
     for row in np.flatnonzero(empty).tolist():
         found[row] = None
-    return found
-
-
-def _shortest(values: Float64Array) -> Float64Array:
-    """The numbers of fewest decimal digits that are the same in float32, as activations are: 0.1 for 0.10000000149.
-
-    float32 needs 6 to 9 digits. Dividing by a power of ten that float64 holds exactly gives the very float64 that
-    Python reads a decimal as, so its own text is short too; NumPy's slow text serves the few numbers out of that range.
-    """
-    with np.errstate(over="ignore"):
-        exact = values.astype(np.float32)
-    size = np.abs(exact.astype(np.float64))
-    usual = (size > 1e-12) & (size < 1e15)
-    magnitude = np.floor(np.log10(np.where(usual, size, 1.0)))
-    found = np.where(usual, np.nan, exact)
-    for digits in range(6, 10):
-        places = digits - 1 - magnitude
-        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
-        rounded = np.round(exact.astype(np.float64) * up / down) / up * down
-        found = np.where(np.isnan(found) & (rounded.astype(np.float32) == exact), rounded, found)
-    for row in np.flatnonzero(np.isnan(found) | (~usual & (size > 0))).tolist():
-        found[row] = float(str(exact[row]))
     return found

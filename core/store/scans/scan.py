@@ -21,11 +21,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, UsageError
-from streamscope.core.images.folder import Pixels, Preparation, read_image
+from streamscope.core.images.folder import Preparation, contents_digest, read_image
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
-from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason, sha256
+from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason
 from streamscope.core.store.files.listing import Problems
 
 SCANS = "scans"
@@ -180,8 +180,7 @@ class Scan:
     @property
     def described(self) -> dict[str, Any]:
         """For the `.meta.json` of a table: the folder's name, how many images, and a digest of all their contents."""
-        listed = "".join(f"{image.sha256}  {image.path}\n" for image in self.images)
-        digest = sha256(listed.encode(errors="surrogateescape"))
+        digest = contents_digest((image.path, image.sha256) for image in self.images)
         return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
 
     @cached_property

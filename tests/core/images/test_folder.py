@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from streamscope.core.errors import ImageError
-from streamscope.core.images.folder import Preparation, decode, find_images, load_image
+from streamscope.core.images.folder import Preparation, decode, find_images, read_image
 from streamscope.core.model.blocks import ModelInfo
 from tests.support.stores import toy_info
 
@@ -38,7 +38,7 @@ def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path):
     image = photograph(12, 12)
     image.save(tmp_path / "a.png")
     demo: ModelInfo = toy_info("demo")
-    assert np.array_equal(load_image(tmp_path / "a.png", demo), np.asarray(image))
+    assert np.array_equal(read_image(tmp_path / "a.png", Preparation.of(demo))[1], np.asarray(image))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_an_image_that_ends_early_is_named(tmp_path):
     photograph(300, 300).save(path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ImageError, match=r"a\.jpg is not an image that can be read \(image file is truncated"):
-        load_image(path, toy_info())
+        read_image(path, Preparation.of(toy_info()))
 
 
 def test_an_image_of_a_hopeless_shape_takes_no_memory(tmp_path):
     path = tmp_path / "line.png"
     Image.new("RGB", (1, 300)).save(path)
     with pytest.raises(ImageError, match="1 x 300 px is too elongated"):
-        load_image(path, toy_info())
+        read_image(path, Preparation.of(toy_info()))
 
 
 def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path):
