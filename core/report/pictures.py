@@ -16,7 +16,7 @@ from streamscope.core.images.scaling import scaled_down, scaled_up
 from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
 from streamscope.core.report.material import Material
-from streamscope.core.store.files.atomic import writing
+from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.table.retries import retry_of, shown_fz
 
 QUALITY = 92

@@ -12,7 +12,8 @@ from typing import Any
 from streamscope.core.errors import DamageError
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
-from streamscope.core.store.files.atomic import from_number, make_folder, number, read_document, write_document
+from streamscope.core.store.files.atomic import make_folder
+from streamscope.core.store.files.documents import from_number, number, read_document, write_document
 
 FOLDER = "ablations"
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")

@@ -14,7 +14,10 @@ from PIL import Image
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store.ablations import FOLDER as ABLATIONS
-from streamscope.core.store.files.atomic import EXTRA, folder_damage, read_document, reason, remove_folder, writing
+from streamscope.core.store.files.atomic import remove_folder
+from streamscope.core.store.files.checksums import EXTRA, folder_damage
+from streamscope.core.store.files.disk_errors import reason, writing
+from streamscope.core.store.files.documents import read_document
 from streamscope.core.store.scans.scan import FINISHED, RESULT, SCAN, SCANS
 from streamscope.core.store.sets.batches import RECORD, batch_name, read_fzs, read_measures
 from streamscope.core.store.sets.fz_set import COMPLETED, RETRIES, SET

@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamscope.core.store.files.atomic import encode, make_folder, write_file, write_new, writing
+from streamscope.core.store.files.atomic import make_folder, write_file, write_new
 from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.owner import Owner, is_dead, this_process
 
 EXPIRES = 60.0

@@ -16,17 +16,11 @@ from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.store.ablations import FOLDER as ABLATIONS
 from streamscope.core.store.ablations import Ablation, read_ablation
-from streamscope.core.store.files.atomic import (
-    encode,
-    make_folder,
-    read_document,
-    reason,
-    sha256,
-    write_described_folder,
-    write_document,
-    write_file,
-)
+from streamscope.core.store.files.atomic import make_folder, write_file
+from streamscope.core.store.files.checksums import sha256
 from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Problems
 from streamscope.core.store.scans.scan import FINISHED, SCAN, SCANS, Described, Scan
 from streamscope.core.store.sets.fz_set import SET, FZSet, read_key

@@ -11,7 +11,8 @@ from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.fz import SAMPLES
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store.files.atomic import discard, remove_folder, writing
+from streamscope.core.store.files.atomic import discard, remove_folder
+from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import TEMPORARY, is_dead_tag
 from streamscope.core.store.integrity import batches
 from streamscope.core.store.jobs.job import remove_finished

@@ -28,21 +28,9 @@ from streamscope.core.images.folder import ImagePath, Preparation
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, ModelInfo, Target
-from streamscope.core.store.files.atomic import (
-    SUMS,
-    build_folder,
-    encode,
-    file_sha256,
-    folder_damage,
-    read_checked,
-    read_document,
-    read_sums,
-    remove_folder,
-    write_described_folder,
-    write_document,
-    write_folder,
-    write_new,
-)
+from streamscope.core.store.files.atomic import build_folder, remove_folder, write_folder, write_new
+from streamscope.core.store.files.checksums import SUMS, file_sha256, folder_damage, read_checked, read_sums
+from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
 from streamscope.core.store.scans.scan import (
     FINISHED,
     IMAGES,

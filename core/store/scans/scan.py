@@ -25,7 +25,9 @@ from streamscope.core.images.folder import Preparation, contents_digest, read_im
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
-from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import read_document
 from streamscope.core.store.files.listing import Problems
 
 SCANS = "scans"

@@ -25,7 +25,8 @@ from streamscope.core.measures.criteria import late_rise
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
 from streamscope.core.model.fz import FLAGS, SAMPLES, FZBatch
-from streamscope.core.store.files.atomic import encode, from_number, number, read_checked, read_sums
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.documents import encode, from_number, number
 
 RECORD = "batch.json"
 TRACE = "trace.npy"

@@ -20,13 +20,9 @@ from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store.files.atomic import (
-    read_document,
-    reason,
-    write_described_folder,
-    write_document,
-    write_folder,
-)
+from streamscope.core.store.files.atomic import write_folder
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import read_document, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Names, Problems
 from streamscope.core.store.sets.batches import (
     FZRecord,

@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import Tensor
-from streamscope.core.store.files.atomic import encode, read_checked, read_sums, reason, write_folder
+from streamscope.core.store.files.atomic import write_folder
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.sets.batches import batch_name
 from streamscope.core.store.sets.fz_set import FZSet
