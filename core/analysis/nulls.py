@@ -25,9 +25,10 @@ from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
+from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import Readings
-from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, SHAMS, set_responses
+from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
 from streamscope.core.store.store import Store
 from streamscope.core.table.verdicts import verdict_stability, verdicts
 

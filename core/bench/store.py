@@ -27,7 +27,8 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import module_command
 from streamscope.core.store import FZSet, Store, usage
 from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
-from streamscope.core.store.sets.batches import RECORD, batch_name, encode_fzs, encode_measures
+from streamscope.core.store.layout import batch_name
+from streamscope.core.store.sets.batches import RECORD, encode_fzs, encode_measures
 from streamscope.core.table.frame import build_frame, summarise
 
 LAYERS = {

@@ -10,8 +10,9 @@ from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.reading.responses import Version, compute_fz_responses
 from streamscope.core.reading.tuning import reflect
+from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import SHAM_TRANSFORMS, SHAMS
+from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.watch import Watch
 
 

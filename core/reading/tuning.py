@@ -15,9 +15,10 @@ from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import VERDICT_TENSORS
 from streamscope.core.reading.activations import CHUNK, BlockReader
 from streamscope.core.reading.responses import Version, batches, compute_fz_responses, describe, responses
+from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import CURVES, commit_responses, response_folder
+from streamscope.core.store.sets.responses import commit_responses
 from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:

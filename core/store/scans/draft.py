@@ -31,13 +31,9 @@ from streamscope.core.model.blocks import READ, ModelInfo, Target
 from streamscope.core.store.files.atomic import build_folder, remove_folder, write_folder, write_new
 from streamscope.core.store.files.checksums import SUMS, file_sha256, folder_damage, read_checked, read_sums
 from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
+from streamscope.core.store.layout import ModelFolder, ScanFolder
 from streamscope.core.store.scans.scan import (
-    FINISHED,
     IMAGES,
-    RESULT,
-    ROBUST,
-    SCAN,
-    SCANS,
     Extremes,
     Scan,
     activations_name,
@@ -47,7 +43,6 @@ from streamscope.core.store.scans.scan import (
 )
 from streamscope.core.watch import PhaseWatch
 
-CHUNKS = "chunks"
 ACTIVATIONS = "activations.safetensors"
 CHUNK_BYTES = 32 * 2**20
 CHUNK_IMAGES = (64, 256)
@@ -111,7 +106,8 @@ class Draft:
         self.source = Path(os.path.abspath(source))
         self.preparation = Preparation.of(info)
         self.per_chunk = chunk_images(info)
-        self.path = model_folder / SCANS / self._name()
+        self.path = ModelFolder(model_folder).scans / self._name()
+        self._folder = ScanFolder(self.path)
 
     def _name(self) -> str:
         digest = hashlib.sha256()
@@ -125,19 +121,19 @@ class Draft:
 
     @property
     def finished(self) -> bool:
-        return (self.path / FINISHED).is_file()
+        return self._folder.finished.is_file()
 
     @property
     def has_result(self) -> bool:
-        return (self.path / RESULT / SUMS).is_file()
+        return (self._folder.result / SUMS).is_file()
 
     @property
     def has_robust(self) -> bool:
-        return (self.path / ROBUST / SUMS).is_file()
+        return (self._folder.robust / SUMS).is_file()
 
     def create(self) -> None:
         """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
-        if not (self.path / SCAN).is_file():
+        if not self._folder.document.is_file():
             described = {
                 "model": self.info.name,
                 "fingerprint": self.info.fingerprint,
@@ -147,7 +143,7 @@ class Draft:
                 "engine": __version__,
                 "created": time.time(),
             }
-            write_described_folder(self.path, SCAN, described)
+            write_described_folder(self.path, self._folder.document.name, described)
 
     def chunks(self) -> list[range]:
         """The images of each chunk, as places in `images`."""
@@ -210,7 +206,7 @@ class Draft:
             add(ResultDraft(folder, self.info))
             return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
-        build_folder(self.path / RESULT, fill)
+        build_folder(self._folder.result, fill)
 
     def commit_robust(self, found: Mapping[str, RobustMeasures]) -> None:
         """Stores M and the criteria by MEIs of every block. Raises StoreError, DiskFullError."""
@@ -220,21 +216,21 @@ class Draft:
             )
             for block in self.info.blocks
         }
-        write_folder(self.path / ROBUST, files)
+        write_folder(self._folder.robust, files)
 
     def finish(self) -> None:
         """Says that the scan is whole; what it was put together from goes. Raises StoreError."""
-        if (self.path / CHUNKS).is_dir():
-            remove_folder(self.path / CHUNKS)
-        write_document(self.path / FINISHED, {"time": time.time()})
+        if self._folder.chunks.is_dir():
+            remove_folder(self._folder.chunks)
+        write_document(self._folder.finished, {"time": time.time()})
 
     def scan(self) -> Scan:
         """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
-        finished = read_document(self.path / FINISHED)["time"] if self.finished else float("nan")
+        finished = read_document(self._folder.finished)["time"] if self.finished else float("nan")
         return Scan(self.path, self.info, self.source, finished)
 
     def _chunk(self, chunk: range) -> Path:
-        return self.path / CHUNKS / f"{chunk[0]:07d}-{chunk[-1]:07d}"
+        return self._folder.chunks / f"{chunk[0]:07d}-{chunk[-1]:07d}"
 
     def _seen(self, chunk: range) -> list[Seen]:
         folder = self._chunk(chunk)

@@ -29,13 +29,8 @@ from streamscope.core.store.files.checksums import read_checked, read_sums
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.files.documents import read_document
 from streamscope.core.store.files.listing import Problems
+from streamscope.core.store.layout import ScanFolder
 
-SCANS = "scans"
-"""Folder of a model's scans."""
-SCAN = "scan.json"
-FINISHED = "finished.json"
-RESULT = "result"
-ROBUST = "robust"
 IMAGES = "images.json"
 
 
@@ -66,11 +61,12 @@ class Described:
     @classmethod
     def read(cls, path: Path) -> Described:
         """Raises OSError, StoreError when it is damaged."""
-        data = read_document(path / SCAN)
+        document = ScanFolder(path).document
+        data = read_document(document)
         try:
             return cls(str(data["source"]), int(data["images"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise DamageError(f"{path / SCAN} is damaged ({error})") from error
+            raise DamageError(f"{document} is damaged ({error})") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +91,7 @@ class Scan:
     def __init__(
         self, path: Path, info: ModelInfo, source: Path, finished_at: float, problems: Problems | None = None
     ) -> None:
-        self.path = path
+        self.path, self.folder = path, ScanFolder(path)
         self.info = info
         self.source = source
         self.finished_at = finished_at
@@ -108,7 +104,7 @@ class Scan:
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
-        described, finished = Described.read(path), read_document(path / FINISHED)
+        described, finished = Described.read(path), read_document(ScanFolder(path).finished)
         return cls(path, info, Path(described.source), float(finished["time"]), problems)
 
     def __repr__(self) -> str:
@@ -129,7 +125,7 @@ class Scan:
         if tensor not in READ:
             raise UsageError(f"unknown tensor {tensor!r}; activations are of {', '.join(READ)}")
         channels = self.info.block(block).channels
-        path = self.path / RESULT / activations_name(block, tensor)
+        path = self.folder.result / activations_name(block, tensor)
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -146,21 +142,21 @@ class Scan:
         """
         target = self.info.target(block, tensor)
         if target not in self._extremes:
-            arrays = self._arrays(RESULT, extremes_name(target))
+            arrays = self._arrays(self.folder.result, extremes_name(target))
             self._extremes[target] = Extremes(*(arrays(name) for name in Extremes.__dataclass_fields__))
         return self._extremes[target]
 
     def robust(self, block: str) -> RobustMeasures:
         """M and the scale criteria with MEIs in place of FZs, of every channel."""
         if block not in self._robust:
-            arrays = self._arrays(ROBUST, f"{self.info.block(block).name}.safetensors")
+            arrays = self._arrays(self.folder.robust, f"{self.info.block(block).name}.safetensors")
             self._robust[block] = RobustMeasures(*(arrays(name) for name in RobustMeasures.names()))
         return self._robust[block]
 
     def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
         if block not in self._rho:
-            arrays = self._arrays(RESULT, rho_name(self.info.block(block).name))
+            arrays = self._arrays(self.folder.result, rho_name(self.info.block(block).name))
             self._rho[block] = tuple(arrays(name) for name in ("rho", "p", "n"))
         rho, p, n = self._rho[block]
         return rho, p, n
@@ -187,17 +183,17 @@ class Scan:
 
     @cached_property
     def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...]]:
-        content = self._content(RESULT, IMAGES)
+        content = self._content(self.folder.result, IMAGES)
         try:
             data = json.loads(content)
             images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
             return images, tuple((str(path), str(what)) for path, what in data["unreadable"])
         except (ValueError, KeyError, TypeError) as error:
-            raise DamageError(f"{self.path / RESULT / IMAGES} is damaged") from error
+            raise DamageError(f"{self.folder.result / IMAGES} is damaged") from error
 
-    def _arrays(self, folder: str, name: str) -> Any:
+    def _arrays(self, folder: Path, name: str) -> Any:
         content = self._content(folder, name)
-        path = self.path / folder / name
+        path = folder / name
         try:
             arrays = safetensors.numpy.load(content)
         except Exception as error:  # checksums were right: something else wrote such a file
@@ -210,12 +206,11 @@ class Scan:
 
         return get
 
-    def _content(self, folder: str, name: str) -> bytes:
-        inside = self.path / folder
+    def _content(self, folder: Path, name: str) -> bytes:
         try:
-            return read_checked(inside, name, read_sums(inside))
+            return read_checked(folder, name, read_sums(folder))
         except OSError as error:
-            raise DamageError(f"cannot read {inside / name}: {reason(error)}") from error
+            raise DamageError(f"cannot read {folder / name}: {reason(error)}") from error
 
 
 def tensor_name(block: str, tensor: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -75,15 +74,6 @@ class MeasuredBatch:
     channels: NDArray[np.int64]
     own: Float32Array
     own_scaled: Float32Array | None
-
-
-def batch_name(channels: Sequence[int]) -> str:
-    """`0000-0031-1a2b3c4d`: the same channels give the same name everywhere."""
-    ordered = sorted(channels)
-    if len(set(ordered)) != len(ordered) or not ordered or ordered[0] < 0:
-        raise ValueError(f"channels of a batch must be different, 0 or more and at least one: {list(channels)}")
-    digest = hashlib.sha256(",".join(map(str, ordered)).encode()).hexdigest()[:8]
-    return f"{ordered[0]:04d}-{ordered[-1]:04d}-{digest}"
 
 
 def image_name(channel: int) -> str:

@@ -13,14 +13,13 @@ from streamscope.core.errors import DamageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
+from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
-    CURVES,
     READ_OUT,
     ResponseBatch,
     missing_responses,
     read_responses,
-    response_folder,
     set_responses,
     stored_channels,
 )

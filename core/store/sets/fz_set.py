@@ -24,11 +24,11 @@ from streamscope.core.store.files.atomic import write_folder
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.files.documents import read_document, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Names, Problems
+from streamscope.core.store.layout import RetryFolder, SetFolder, batch_name
 from streamscope.core.store.sets.batches import (
     FZRecord,
     MeasuredBatch,
     StoredFZs,
-    batch_name,
     encode_fzs,
     encode_measures,
     read_activations,
@@ -39,9 +39,6 @@ from streamscope.core.store.sets.batches import (
     read_trace,
 )
 
-SET = "set.json"
-COMPLETED = "completed.json"
-RETRIES = "retries"
 KEPT_BYTES = 256 * 2**20
 """Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
 
@@ -84,7 +81,7 @@ class FZSet:
     def __init__(self, info: ModelInfo, key: SetKey, path: Path, problems: Problems | None = None) -> None:
         self.info = info
         self.key = key
-        self.path = path
+        self.path, self.folder = path, SetFolder(path)
         self._problems = problems or Problems()
         self._listings = Listings(self._problems)
         self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
@@ -105,10 +102,10 @@ class FZSet:
     def create(self) -> None:
         """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
         try:
-            read_document(self.path / SET)
+            read_document(self.folder.document)
         except (OSError, StoreError):
             created = {"engine": __version__, "created": time.time(), "model": self.info.name}
-            write_described_folder(self.path, SET, {**self._header(), **created})
+            write_described_folder(self.path, self.folder.document.name, {**self._header(), **created})
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
@@ -228,15 +225,15 @@ class FZSet:
     def mark_completed(self, job: str) -> None:
         """Says that nothing a job was asked for is missing any more. Raises StoreError."""
         self.create()
-        write_document(self.path / COMPLETED, {"time": time.time(), "job": job})
+        write_document(self.folder.completed, {"time": time.time(), "job": job})
 
     def completed_at(self) -> float | None:
         """Seconds since 1970; None when no job was completed."""
-        return self._document(COMPLETED, "time")
+        return self._document(self.folder.completed, "time")
 
     def created_at(self) -> float | None:
         """Seconds since 1970; None for a set that is not on disk."""
-        return self._document(SET, "created")
+        return self._document(self.folder.document, "created")
 
     def siblings(self) -> list[FZSet]:
         """The stored sets that differ from this one in their seed only, by seed; unreadable ones are left out."""
@@ -256,14 +253,14 @@ class FZSet:
 
     def signature(self) -> Hashable:
         """Differs whenever something was committed or removed, or a job of a sibling completed; a `stat` a folder."""
-        completed = tuple(_stamp(fzset.path / COMPLETED) for fzset in (self, *self.siblings()))
-        bases = [self.path, *(self.path / RETRIES / n for n, _ in self._listings.names(self.path / RETRIES))]
+        completed = tuple(_stamp(fzset.folder.completed) for fzset in (self, *self.siblings()))
+        retries = self.folder.retries
+        bases = [self.path, *(retries / name for name, _ in self._listings.names(retries))]
         found: list[tuple[str, Names]] = []
-        for base in bases:
-            folders = [base / "fzs" / name for name, _ in self._listings.names(base / "fzs")]
-            for block, _ in self._listings.names(base / "measures"):
-                inside = base / "measures" / block
-                folders += [inside / name for name, _ in self._listings.names(inside)]
+        for base in (RetryFolder(path, self.folder) for path in bases):
+            folders = self._inside(base.all_fzs)
+            for block in self._inside(base.all_measures):
+                folders += self._inside(block)
             found += [(str(folder), self._listings.names(folder)) for folder in folders]
         return completed, tuple(found)
 
@@ -278,21 +275,23 @@ class FZSet:
 
     def base(self, retry: int) -> Path:
         """The folder that what belongs to the FZs of a retry is in."""
-        return self.path / RETRIES / str(retry) if retry else self.path
+        return self.folder.of_retry(retry).path
 
     def _fz_folder(self, target: Target, retry: int) -> Path:
-        return self.base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
+        return self.folder.of_retry(retry).fzs(str(self.info.target(target.block, target.tensor)))
 
     def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
-        return self.base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
+        return self.folder.of_retry(retry).measures(self.info.block(block).name, tensor)
 
     def _check_channels(self, block: str, channels: Sequence[int]) -> None:
         count = self.info.block(block).channels
         if any(not 0 <= channel < count for channel in channels):
             raise ValueError(f"channels of block {block} are 0-{count - 1}, not {list(channels)}")
 
-    def _document(self, name: str, field: str) -> float | None:
-        path = self.path / name
+    def _inside(self, folder: Path) -> list[Path]:
+        return [folder / name for name, _ in self._listings.names(folder)]
+
+    def _document(self, path: Path, field: str) -> float | None:
         try:
             value = float(read_document(path)[field])
             self._problems.clear(path)
@@ -381,13 +380,14 @@ class FZSet:
 
 def read_key(path: Path) -> SetKey:
     """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
-    data: dict[str, Any] = read_document(path / SET)
+    document = SetFolder(path).document
+    data: dict[str, Any] = read_document(document)
     try:
         key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
     except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise DamageError(f"{path / SET} is damaged ({error})") from error
+        raise DamageError(f"{document} is damaged ({error})") from error
     if key.folder != path.name:
-        raise DamageError(f"{path / SET} describes another set ({key.folder})")
+        raise DamageError(f"{document} describes another set ({key.folder})")
     return key
 
 

@@ -19,8 +19,9 @@ from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_block
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
 from streamscope.core.store import FZSet, JobSpec, Store
+from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.readings import Readings
-from streamscope.core.store.sets.responses import SHAMS, missing_responses
+from streamscope.core.store.sets.responses import missing_responses
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, set_options
