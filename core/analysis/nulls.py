@@ -41,6 +41,8 @@ CRITERIA = {
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
 Kind = Literal["shuffled", "sham", "untrained"]
+Lacking = Literal["sham", "untrained", "seeds"]
+"""What can be computed for the nulls of a block: its shams, an untrained copy, FZs of other seeds."""
 SHUFFLED = "shuffled pairs"
 
 
@@ -83,9 +85,8 @@ class Nulls:
     nulls: tuple[NullShares, ...]
     seeds: SeedAgreement | None
     """None where no other seed is stored."""
-    lacking: tuple[str, ...]
-    """Options of `streamscope nulls` that would compute what is not stored: some of `--shams`, `--untrained`,
-    `--seeds 1,2`."""
+    lacking: tuple[Lacking, ...]
+    """What is not stored."""
 
 
 def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls | None:
@@ -105,13 +106,13 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
             found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", "untrained", real, shares))
     seeds = seed_agreement(fzset, block)
     kinds = {null.kind for null in found}
-    lacking = {
-        "--shams": "sham" not in kinds,
+    lacking: dict[Lacking, bool] = {
+        "sham": "sham" not in kinds,
         # A copy of a copy would be the copy itself.
-        "--untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
-        "--seeds 1,2": seeds is None,
+        "untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
+        "seeds": seeds is None,
     }
-    return Nulls(block, real, tuple(found), seeds, tuple(option for option, lacks in lacking.items() if lacks))
+    return Nulls(block, real, tuple(found), seeds, tuple(null for null, lacks in lacking.items() if lacks))
 
 
 def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
