@@ -1,7 +1,7 @@
 """How often the scale criteria hold where they should mean nothing, beside how often they really hold.
 
-A share of channels says little without its false-positive rate. Section numbers are those of the design; criterion (2)
-is that of M, (3) that of the block tensor, (4) that of the input tensor.
+A share of channels says little without its false-positive rate. The scale criteria are numbered as in arXiv 2407.05340:
+(2) is that of M, (3) that of the block tensor, (4) that of the input tensor.
 
 - shuffled pairs: (3) and (4) where the block feature is one channel's and the input feature another's;
 - sham transforms: S and S- both replaced by one that does not change the size of anything;

@@ -28,7 +28,7 @@ def visualize(
     watch: Watch | None = None,
     of: Objective = "neuron",
 ) -> FZBatch:
-    """Optimises one FZ a channel by `recipe` (design, section 2) and reads back the centre activation of each.
+    """Optimises one FZ a channel by `recipe` and reads back the centre activation of each.
 
     A recipe that has a `plateau` stops each image when it has converged. `of` channel optimises the channel's mean over
     space instead, and that is what every activation then is.

@@ -10,7 +10,7 @@ from streamscope.core.model.arrays import Float32Array, Pixels
 
 
 def scaled_up(image: Pixels) -> Pixels:
-    """S (design, section 2): the centre half of each side of (side, side, 3), resized back, bilinear."""
+    """S: the centre half of each side of (side, side, 3), resized back, bilinear."""
     side = image.shape[0]
     half = side // 2
     first = round((side - half) / 2)
@@ -18,7 +18,7 @@ def scaled_up(image: Pixels) -> Pixels:
 
 
 def scaled_down(image: Pixels) -> Pixels:
-    """S- (design, section 2): (side, side, 3) resized to half, bilinear without antialiasing, reflect-padded back."""
+    """S-: (side, side, 3) resized to half, bilinear without antialiasing, reflect-padded back."""
     side = image.shape[0]
     half = side // 2
     before = (side - half) // 2

@@ -22,7 +22,7 @@ from streamscope.core.watch import Watch
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""
 SCALINGS: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
-"""How the FZs of a tensor are rescaled for the scale criteria (design, section 2); those of `out` are not."""
+"""How the FZs of a tensor are rescaled for the scale criteria; those of `out` are not."""
 
 
 @dataclass(frozen=True)

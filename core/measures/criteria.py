@@ -2,7 +2,7 @@
 
 `x_on_y` is the centre activation in tensor x for FZ(y), with `out` before its ReLU. Every function takes arrays (or
 single numbers) of any equal shape, one entry a channel, and gives an array of that shape; NaN means unknown. Truth
-values are floats, 1 or 0, so that they can be unknown too. Section numbers are those of the design.
+values are floats, 1 or 0, so that they can be unknown too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from streamscope.core.model.arrays import Float64Array
 
 UPDATE_BOUND = 1.5
-"""A channel mixes between 1/1.5 and 1.5 (section 2; the paper's equation 2)."""
+"""A channel mixes between 1/1.5 and 1.5 (the paper's equation 2)."""
 MIX_MAX = 5.0
 """M is clamped to [0, 5]."""
 MAX_RETRIES = 2
@@ -34,7 +34,7 @@ def is_undefined(out_on_in: ArrayLike, out_on_block: ArrayLike) -> NDArray[np.bo
 
 
 def mix_ratio(out_on_in: ArrayLike, out_on_block: ArrayLike) -> Float64Array:
-    """M = O(FZ(I)) / O(FZ(B)), in [0, 5] (section 2).
+    """M = O(FZ(I)) / O(FZ(B)), in [0, 5].
 
     5 where only O(FZ(I)) is positive, 0 where only O(FZ(B)) is, NaN where neither is or one is unknown.
     """
@@ -94,7 +94,7 @@ def scale_metric(block: ArrayLike, input_: ArrayLike) -> Float64Array:
 
 
 def late_rise(trace: ArrayLike) -> Float64Array:
-    """Share of the final activation gained in the last quarter of the steps (section 4), for traces of shape (…, T).
+    """Share of the final activation gained in the last quarter of the steps, for traces of shape (…, T).
 
     Sample k of T is the activation after (k + 1)/T of the steps, so that the rise is (a[T-1] - a[3T/4 - 1]) / a[T-1].
     Negative where the activation fell; NaN where the final activation is not positive.

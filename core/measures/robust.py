@@ -1,4 +1,4 @@
-"""Mix ratio and scale criteria on real images: MEIs in place of FZs (design, section 2; arXiv 2407.05340, A.3)."""
+"""Mix ratio and scale criteria on real images: MEIs in place of FZs (arXiv 2407.05340, A.3)."""
 
 from __future__ import annotations
 

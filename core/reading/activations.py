@@ -1,4 +1,4 @@
-"""Centre activations of stored images, as they are and scaled up or down (design, section 2)."""
+"""Centre activations of stored images, as they are, and scaled up and down by two."""
 
 from __future__ import annotations
 

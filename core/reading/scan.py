@@ -1,4 +1,4 @@
-"""Scans a folder of images: the centre activation of every tensor of every block, in one pass (design, section 5)."""
+"""Scans a folder of images: the centre activation of every tensor of every block, in one pass."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def summarise(frame: Frame) -> dict[str, BlockSummary]:
 
 
 def top_scale_invariant(frame: Frame, count: int) -> NDArray[np.intp]:
-    """Row numbers of the `count` largest scale metrics, scale-invariant channels only (section 2)."""
+    """Row numbers of the `count` largest scale metrics, scale-invariant channels only."""
     order = frame.order("scale_metric", descending=True)
     eligible = (frame.columns["scale_invariant"] == 1) & ~np.isnan(frame.columns["scale_metric"])
     return order[eligible[order]][:count]

@@ -138,7 +138,7 @@ class Scan:
     def extremes(self, block: str, tensor: Tensor) -> Extremes:
         """MEIs of `in`, `block` or `out` and their opposites.
 
-        Ranked before the ReLU (design, section 2): `out` by `pre`, a simple block's `in` by the previous block's `pre`.
+        Ranked before the ReLU: `out` by `pre`, a simple block's `in` by the previous block's `pre`.
         """
         target = self.info.target(block, tensor)
         if target not in self._extremes:

@@ -36,7 +36,7 @@ class Curves:
 
     `values[read, on]` is (n, K): the channel's own activation in tensor `read` (in, block, pre or out) for its FZ of
     tensor `on`, or the mean over its 9 MEIs of `on`. On MEIs in, block and out are rectified for each image, then
-    averaged (design, section 2, robust); pre is averaged as it is. NaN where it was not computed, or a tensor has
+    averaged, as the robust measures are; pre is averaged as it is. NaN where it was not computed, or a tensor has
     fewer than 9 images that excite it.
     """
 

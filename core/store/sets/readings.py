@@ -75,7 +75,7 @@ class Readings:
         self.measured[tensor][rows] = True
 
     def _retry(self, retry: int) -> None:
-        """Replaces rows that the retry before left undefined, where both FZs of this one are measured (section 2)."""
+        """Replaces rows that the retry before left undefined, where both FZs of this one are measured."""
         assert self.fzset is not None
         waiting = self.undefined & (self.retries == retry - 1)
         for number in np.unique(np.searchsorted(self.first, np.flatnonzero(waiting), side="right") - 1).tolist():
