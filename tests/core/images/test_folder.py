@@ -1,5 +1,6 @@
 """What a model is shown of an image file, and which files are images."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from streamscope.core.errors import ImageError
-from streamscope.core.images.folder import Preparation, decode, find_images, read_image
+from streamscope.core.images.folder import Preparation, contents_digest, decode, find_images, read_image
 from streamscope.core.model.blocks import ModelInfo
 from tests.support.stores import toy_info
 
@@ -93,3 +94,10 @@ def test_8_bit_pixels_are_what_torchvision_would_normalise(tmp_path):
     pixels = from_8_bit(IMAGENET.apply(image)[None])
     expected = functional.pil_to_tensor(functional.center_crop(functional.resize(image, [256]), [224])) / 255
     assert torch.equal(pixels[0], expected)
+
+
+def test_one_digest_stands_for_the_contents_of_many_images_whatever_their_names_are() -> None:
+    named = [("a.png", "11" * 32), ("b/\udcff.png", "22" * 32)]
+    listed = b"11" * 32 + b"  a.png\n" + b"22" * 32 + b"  b/\xff.png\n"
+    assert contents_digest(named) == hashlib.sha256(listed).hexdigest()
+    assert contents_digest(reversed(named)) != contents_digest(named)
