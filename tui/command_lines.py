@@ -7,12 +7,16 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 import streamscope
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from streamscope.core.analysis.nulls import Lacking
 
 DEFAULT_MODEL = "resnet18"
 """What a command line that names no model is about."""
@@ -66,6 +70,12 @@ def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:
     """The options that name blocks."""
     return tuple(word for block in blocks for word in ("--block", block))
+
+
+def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
+    """The options of `streamscope nulls` that compute what is lacking."""
+    options = {"sham": ("--shams",), "untrained": ("--untrained",), "seeds": ("--seeds", "1,2")}
+    return tuple(word for null in nulls for word in options[null])
 
 
 def set_words(key: SetKey, default: Recipe) -> tuple[str, ...]:

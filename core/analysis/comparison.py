@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from streamscope.core.analysis.spectrum import blocks_of
 from streamscope.core.errors import UsageError
 from streamscope.core.measures.statistics import Correlation, Proportion, proportion, spearman
+from streamscope.core.model.arrays import Float64Array
+from streamscope.core.model.fz import NO_GRADIENT
 from streamscope.core.table.frame import Frame
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet
 
 KINDS = ("overwrite", "mix", "skip")
-NO_GRADIENT = "no gradient"
-"""Flag of an FZ that never moved (column `flags`)."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _has_gradient(rows: Frame) -> NDArray[np.bool_]:
     return np.array([NO_GRADIENT not in flags for flags in rows["flags"]], dtype=bool)
 
 
-def _differ(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def _differ(a: Float64Array, b: Float64Array) -> Float64Array:
     return _truth(a != b, ~(np.isnan(a) | np.isnan(b)))
 
 
-def _truth(values: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _truth(values: NDArray[np.bool_], known: NDArray[np.bool_]) -> Float64Array:
     return np.where(known, values.astype(np.float64), np.nan)

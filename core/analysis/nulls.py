@@ -1,7 +1,7 @@
 """How often the scale criteria hold where they should mean nothing, beside how often they really hold.
 
-A share of channels says little without its false-positive rate. Section numbers are those of the design; criterion (2)
-is that of M, (3) that of the block tensor, (4) that of the input tensor.
+A share of channels says little without its false-positive rate. The scale criteria are numbered as in arXiv 2407.05340:
+(2) is that of M, (3) that of the block tensor, (4) that of the input tensor.
 
 - shuffled pairs: (3) and (4) where the block feature is one channel's and the input feature another's;
 - sham transforms: S and S- both replaced by one that does not change the size of anything;
@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability
 from streamscope.core.measures.statistics import Proportion, clustered_proportion, paired_proportion, proportion
-from streamscope.core.model.blocks import READ, ModelInfo, Tensor
+from streamscope.core.model.arrays import Float64Array
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
+from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import READ_OUT, SHAMS, set_responses
+from streamscope.core.store.sets.readings import Readings
+from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
 from streamscope.core.store.store import Store
-from streamscope.core.table.assemble import NEEDED, Readings, verdict_stability, verdicts
-
-Floats = NDArray[np.float64]
+from streamscope.core.table.verdicts import verdict_stability, verdicts
 
 CRITERIA = {
     "meets_mix": "(2) mix",
@@ -40,13 +41,9 @@ CRITERIA = {
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
 Kind = Literal["shuffled", "sham", "untrained"]
+Lacking = Literal["sham", "untrained", "seeds"]
+"""What can be computed for the nulls of a block: its shams, an untrained copy, FZs of other seeds."""
 SHUFFLED = "shuffled pairs"
-SHAM_TRANSFORMS = {
-    "flip": "mirrored left to right",
-    "quarter turn": "turned by 90 degrees",
-    "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
-}
-"""What takes the place of S and S- in a sham: none changes the size of a feature."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,8 @@ class Nulls:
     nulls: tuple[NullShares, ...]
     seeds: SeedAgreement | None
     """None where no other seed is stored."""
-    lacking: tuple[str, ...]
-    """Options of `streamscope nulls` that would compute what is not stored: some of `--shams`, `--untrained`,
-    `--seeds 1,2`."""
+    lacking: tuple[Lacking, ...]
+    """What is not stored."""
 
 
 def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls | None:
@@ -110,13 +106,13 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
             found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", "untrained", real, shares))
     seeds = seed_agreement(fzset, block)
     kinds = {null.kind for null in found}
-    lacking = {
-        "--shams": "sham" not in kinds,
+    lacking: dict[Lacking, bool] = {
+        "sham": "sham" not in kinds,
         # A copy of a copy would be the copy itself.
-        "--untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
-        "--seeds 1,2": seeds is None,
+        "untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
+        "seeds": seeds is None,
     }
-    return Nulls(block, real, tuple(found), seeds, tuple(option for option, lacks in lacking.items() if lacks))
+    return Nulls(block, real, tuple(found), seeds, tuple(null for null, lacks in lacking.items() if lacks))
 
 
 def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
@@ -171,8 +167,8 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
     Those computed only; of a block in which nothing was, an empty list.
     """
     readings = Readings(fzset, [fzset.info.block(block)])
-    answers: dict[Tensor, dict[str, Floats]] = {}
-    for on, read in zip(NEEDED, reversed(NEEDED), strict=True):
+    answers: dict[Tensor, dict[str, Float64Array]] = {}
+    for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
         answers[on] = {}
         for batch in set_responses(fzset, SHAMS, block, on):
             for axis, name in enumerate(batch.versions):
@@ -204,7 +200,7 @@ def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
     return _agreement(stable, verdicts(readings)["scale_invariant"])
 
 
-def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
+def _agreement(stable: Stability, own: Float64Array) -> SeedAgreement:
     """Counts of pairs from shares of seeds: a share of n seeds less this set's own is one of n - 1 others."""
     several = (stable.seeds > 1) & ~np.isnan(own)
     others = (stable.seeds - 1)[several]
@@ -219,14 +215,14 @@ def _agreement(stable: Stability, own: Floats) -> SeedAgreement:
     )
 
 
-def _shares(found: Mapping[str, Floats]) -> dict[str, Proportion]:
+def _shares(found: Mapping[str, Float64Array]) -> dict[str, Proportion]:
     both = found["meets_block"] * found["meets_input"]
     return {name: proportion(both if name == "meets_both" else found[name]) for name in CRITERIA}
 
 
 def _answers(
     fzset: FZSet, block: str, on: Tensor, read: Tensor, retries: NDArray[np.int64], channels: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+) -> tuple[Float64Array, Float64Array]:
     """(n, n) plain and rescaled: row d is FZ(`on`) of channels[d], column c what tensor `read` of channels[c] says."""
     plain, scaled = (np.full((len(channels), len(channels)), np.nan) for _ in range(2))
     for retry in np.unique(retries).tolist():
@@ -242,7 +238,7 @@ def _answers(
     return plain, scaled
 
 
-def _pairing_p(table: Floats) -> float:
+def _pairing_p(table: Float64Array) -> float:
     """Share of all shifts of the pairing, the real one (0) among them, that hold in at least as many channels."""
     channel = np.arange(len(table))
     holding = np.nansum(table[(channel + channel[:, None]) % len(table), channel], axis=1)

@@ -29,7 +29,7 @@ class SkipWeightCorrelation:
 
 
 def skip_weight_correlations(info: ModelInfo, frame: Frame) -> list[SkipWeightCorrelation]:
-    """Three a block of the frame, for the simple blocks other than the model's last (design, section 2).
+    """Three a block of the frame, for the simple blocks other than the model's last, as in the paper.
 
     A correlation that is undefined has NaNs and a `reason`: in a checkpoint with folded batch norms every |gamma| is 1.
     """

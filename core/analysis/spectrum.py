@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from streamscope.core.measures import criteria
 from streamscope.core.measures.statistics import Proportion, proportion
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame, summarise
 
 BY_FZ, BY_MEI, BY_BOTH = "FZ", "MEI", "both"
@@ -29,7 +30,7 @@ class BlockSpectrum:
     undefined: int
 
     @property
-    def edges(self) -> NDArray[np.float64]:
+    def edges(self) -> Float64Array:
         return HISTOGRAM_EDGES
 
     @property
@@ -102,7 +103,7 @@ def top_mixes(frame: Frame, n: int) -> NDArray[np.intp]:
     return order[~np.isnan(distance[order])][:n]
 
 
-def _verdict(rows: Frame, prefix: str, mix: bool) -> NDArray[np.float64]:
+def _verdict(rows: Frame, prefix: str, mix: bool) -> Float64Array:
     """1, 0 or NaN a row. Frames without a scan may lack the columns by MEI altogether."""
     unknown = np.full(len(rows), np.nan)
     if mix:

@@ -80,7 +80,7 @@ def render_lucent(
 class Unaliased(nn.Module):
     """Shows Lucent a block tensor as it is: the network up to the block, then the tensor through `probe`.
 
-    Lucent's own hook on the last BN sees `out` (design, section 3).
+    Lucent's own hook on the last BN sees `out`: the block rectifies its sum in place.
     """
 
     def __init__(self, network: Network, block: str) -> None:

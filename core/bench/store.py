@@ -21,12 +21,14 @@ import numpy as np
 
 from streamscope.core.jobs.plan import Plan, Request
 from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target, Tensor
+from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import module_command
 from streamscope.core.store import FZSet, Store, usage
-from streamscope.core.store.files.atomic import SUMS, sha256, sums_text
-from streamscope.core.store.sets.batches import RECORD, batch_name, encode_fzs, encode_measures
+from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
+from streamscope.core.store.layout import batch_name
+from streamscope.core.store.sets.batches import RECORD, encode_fzs, encode_measures
 from streamscope.core.table.frame import build_frame, summarise
 
 LAYERS = {
@@ -110,9 +112,9 @@ class Filler:
         if not folder.exists():
             picture = np.tile(np.arange(SIDE, dtype=np.uint8)[:, None, None] * 30, (count, 1, SIDE, 3))
             activation = np.linspace(1, 2, count)
-            trace = np.outer(activation, np.linspace(0.1, 1, 32))
-            files = encode_fzs(header, channels, picture, activation, trace, [""] * count, {"device": "made up"})
-            self._commit(folder, files)
+            trace = np.outer(activation, np.linspace(0.1, 1, SAMPLES))
+            batch = FZBatch(target, tuple(channels), picture, activation, trace, (NO_FLAG,) * count)
+            self._commit(folder, encode_fzs(header, batch, {"device": "made up"}))
             self.fzs += count
         width = fzset.info.block(block).channels
         plain = np.ones((count, 3, width), dtype=np.float32)

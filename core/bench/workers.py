@@ -17,6 +17,7 @@ from streamscope.core.errors import StreamscopeError
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.tasks import commit_task
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import DEMO_MODEL
 from streamscope.core.processes import WORKER, module_command
@@ -75,12 +76,12 @@ def _stored(root: Path) -> float:
     fzset = store.set(info, SetKey(Recipe()), create=True)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (STORED, 224, 224, 3), dtype=np.uint8)
-    ones, flags = np.ones(STORED), [""] * STORED
+    ones, traces = np.ones(STORED), np.ones((STORED, SAMPLES))
     took = []
     for block in ("3.0", "3.1", "4.0", "4.1"):
         channels = tuple(range(STORED))
-        made = (images, ones, np.ones((STORED, 32)), flags, {"device": "made up"})
-        files = fzset.fz_files(Target(block, "block"), channels, *made)
+        batch = FZBatch(Target(block, "block"), channels, images, ones, traces, (NO_FLAG,) * STORED)
+        files = fzset.fz_files(batch, {"device": "made up"})
         began = time.perf_counter()
         commit_task(fzset, Task("fz", block, "block", channels, 0), files)
         took.append(time.perf_counter() - began)

@@ -21,7 +21,7 @@ from streamscope.core.errors import UsageError
 from streamscope.core.model.stream import branch, residual_blocks
 
 Read = Literal["in", "block", "pre", "aliased"]
-"""What a cone ends in. `aliased` is the tensor that an uncopied hook on the last BN holds: relu(pre) (section 3)."""
+"""What a cone ends in. `aliased` is the tensor that an uncopied hook on the last BN holds: relu(pre)."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from streamscope.core.engine.fourier import random_parameters
-from streamscope.core.engine.optimiser import SAMPLES, FZBatch, Optimiser, channel_generator, has_gradient, split
+from streamscope.core.engine.optimiser import Optimiser, channel_generator, has_gradient, split
 from streamscope.core.engine.transforms.random import Draws, draw_choices
+from streamscope.core.model.fz import SAMPLES, FZBatch
 from streamscope.core.watch import Watch
 
 TURNS = 4

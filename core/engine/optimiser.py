@@ -18,35 +18,13 @@ from streamscope.core.engine.precision import step_dtype
 from streamscope.core.engine.transforms.random import ConeTransform, Draws, draw_choices
 from streamscope.core.engine.whole_map import WholeMap
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.fz import NEVER_POSITIVE, NO_FLAG, NO_GRADIENT, NON_FINITE, SAMPLES, Flag, FZBatch
 from streamscope.core.model.recipe import Capture, Objective, Recipe
 from streamscope.core.watch import Watch
-
-SAMPLES = 32
-"""How often an FZ's activation is read during its optimisation; the last sample is at the end."""
-
-NO_GRADIENT, NON_FINITE, NEVER_POSITIVE = "no gradient", "non-finite", "never positive"
 
 LARGEST_MAP = 32 * 2**20
 """Bytes of the largest map of the images that pass together on a CPU. glibc asks the system for anything larger anew at
 every step, page by page: 3.1 `block` took 7 % longer in one pass of 16 images than in two of 8."""
-
-
-@dataclass(frozen=True)
-class FZBatch:
-    """FZs of n channels of one target."""
-
-    target: Target
-    channels: tuple[int, ...]
-    images: np.ndarray
-    """(n, side, side, 3) uint8: the stored images."""
-    activation: np.ndarray
-    """(n,) float32: centre activation of the stored image at the objective, without transforms."""
-    trace: np.ndarray
-    """(n, 32) float32: the same for the image as it was after each 1/32 of its steps."""
-    flags: tuple[str, ...]
-    """What went wrong with each: empty, `no gradient`, `non-finite` or `never positive`."""
-    steps: tuple[int, ...]
-    """Steps that each took: the recipe's, or fewer by a recipe that stops what has converged."""
 
 
 def channel_generator(seed: int, target: Target, channel: int) -> np.random.Generator:
@@ -175,9 +153,9 @@ def has_gradient(parameters: torch.Tensor) -> torch.Tensor:
     return parameters.grad.flatten(1).abs().amax(dim=1) != 0
 
 
-def _flag(moved: bool, activation: float, trace: np.ndarray) -> str:
+def _flag(moved: bool, activation: float, trace: np.ndarray) -> Flag:
     if not (np.isfinite(activation) and np.isfinite(trace).all()):
         return NON_FINITE
     if not moved:
         return NO_GRADIENT
-    return NEVER_POSITIVE if activation <= 0 and trace.max() <= 0 else ""
+    return NEVER_POSITIVE if activation <= 0 and trace.max() <= 0 else NO_FLAG

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from streamscope.core.engine.fourier import colour_correlation, frequency_scale
+from streamscope.core.engine.normalisation import Normalisation
 
 IMAGES = 16
 """Made-up images that the batch norms are set by: at the last block of a ResNet18 still 784 positions a channel."""
@@ -38,11 +39,11 @@ def untrained(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = None  # the statistics of all batches so far, that is of the one
-    shape = (1, 3, 1, 1)
+    # A deviation as float32 has it: fingerprints of stored copies follow from it.
+    normalise = Normalisation(torch.tensor(mean, dtype=torch.float64), torch.tensor(std).double())
     pixels = torch.from_numpy(photograph_like(IMAGES, size, seed))
-    images = (pixels - torch.tensor(mean, dtype=torch.float64).view(shape)) / torch.tensor(std).view(shape).double()
     with torch.no_grad():
-        module.double().train()(images)
+        module.double().train()(normalise(pixels))
         module.float().eval()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

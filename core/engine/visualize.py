@@ -9,8 +9,9 @@ import torch
 
 from streamscope.core.engine.converging import ConvergingOptimiser
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import FZBatch, Optimiser
+from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Capture, Objective, Recipe
 from streamscope.core.watch import Watch
 
@@ -27,7 +28,7 @@ def visualize(
     watch: Watch | None = None,
     of: Objective = "neuron",
 ) -> FZBatch:
-    """Optimises one FZ a channel by `recipe` (design, section 2) and reads back the centre activation of each.
+    """Optimises one FZ a channel by `recipe` and reads back the centre activation of each.
 
     A recipe that has a `plateau` stops each image when it has converged. `of` channel optimises the channel's mean over
     space instead, and that is what every activation then is.

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.export.files import Index, write_with_meta
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import Value, number_text
 from streamscope.core.table.frame import Frame
+from streamscope.core.table.retries import retry_of, shown_fz
 
 LETTERS: Mapping[Tensor, str] = {"in": "I", "block": "B", "out": "O"}
 SIDE = 128
@@ -38,7 +38,7 @@ class Pictured:
     """One channel: its fields, and the FZs that they were measured on, (h, w, 3) uint8 or None."""
 
     row: Mapping[str, Value]
-    fzs: Mapping[Tensor, NDArray[np.uint8] | None]
+    fzs: Mapping[Tensor, Pixels | None]
 
     @property
     def name(self) -> str:
@@ -52,19 +52,18 @@ def pictured(info: ModelInfo, fzset: FZSet, frame: Frame, row: int, whole: bool 
     """
     fields = frame.rows([row])[0]
     block, channel = str(fields["block"]), int(str(fields["channel"]))
-    retry = int(str(fields["fz_seed"])) - fzset.key.seed if fields["fz_seed"] is not None else 0
-    fzs: dict[Tensor, NDArray[np.uint8] | None] = {}
+    retry = retry_of(fields)
+    fzs: dict[Tensor, Pixels | None] = {}
     for tensor in TENSORS:
         target = info.target(block, tensor)
-        # FZ(O) is never optimised again.
-        found = [n for n in dict.fromkeys((retry, 0)) if channel in fzset.fzs(target, n)]
+        shown = shown_fz(fzset, block, tensor, channel, retry)
         field = None if whole else info.fields.get(str(target))
         cut = slice(field.start, field.stop) if field is not None else slice(None)
-        fzs[tensor] = fzset.fz_image(target, channel, found[0])[cut, cut] if found else None
+        fzs[tensor] = None if shown is None else fzset.fz_image(target, channel, shown[0])[cut, cut]
     return Pictured(fields, fzs)
 
 
-def strip(fzs: Mapping[Tensor, NDArray[np.uint8] | None], side: int = SIDE) -> Image.Image:
+def strip(fzs: Mapping[Tensor, Pixels | None], side: int = SIDE) -> Image.Image:
     """FZ(I), FZ(B) and FZ(O) side by side; what is not computed is an empty square that says so."""
     image = Image.new("RGB", (3 * side + 2 * GAP, side), GROUND)
     draw = ImageDraw.Draw(image)

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 
 from streamscope.core.errors import ImageError
-from streamscope.core.images.folder import Pixels, Preparation, read_image
+from streamscope.core.images.folder import Preparation, read_image
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.processes import safe_path
 
 PER_TASK = 8

@@ -7,15 +7,15 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from streamscope.core.errors import ImageError, UsageError
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import DEMO_MODEL, architecture_of
 
@@ -24,8 +24,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 MOST_ELONGATED = 200
 """Long side over short side; resizing what is longer still would take gigabytes for a model that sees its middle."""
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -146,9 +144,15 @@ def decode(content: bytes, path: Path, preparation: Preparation) -> Pixels:
         raise ImageError(f"{path} {what}") from error
 
 
-def load_image(path: Path, info: ModelInfo) -> Pixels:
-    """An image as `info`'s model is shown it, (side, side, 3) uint8. Raises ImageError."""
-    return read_image(path, Preparation.of(info))[1]
+def contents_digest(images: Iterable[tuple[str, str]]) -> str:
+    """One SHA-256 for many images, (path, SHA-256) each: of the list that `sha256sum` would print.
+
+    Names that are not UTF-8 count by their bytes. Stored ablations and tables are known by it.
+    """
+    digest = hashlib.sha256()
+    for path, sha256 in images:
+        digest.update(f"{sha256}  {path}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -10,14 +10,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from streamscope.core.errors import UsageError
-from streamscope.core.measures.criteria import is_undefined
+from streamscope.core.measures.criteria import MAX_RETRIES, is_undefined
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Target, Tensor, pick_blocks
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FZSet, JobSpec
-
-RETRIES = 2
-"""How often FZs of an undefined row are optimised again, each time with the next seed (design, section 2)."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +162,7 @@ class _Row(NamedTuple):
         if self.tensors != ("in", "block") or not self.measured:
             return tasks
         channels = self.channels
-        for retry in range(1, RETRIES + 1):
+        for retry in range(1, MAX_RETRIES + 1):
             channels = tuple(sorted(look.undefined(self.block, retry - 1).intersection(channels)))
             if not channels:
                 break

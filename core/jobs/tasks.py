@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamscope import __version__
-from streamscope.core.engine.network import Network
-from streamscope.core.engine.precision import step_dtype
+from streamscope.core.engine.network import Network, provenance
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.plan import Task
 from streamscope.core.model.blocks import ModelInfo, Tensor
@@ -24,7 +22,7 @@ from streamscope.core.watch import Watch
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""
 SCALINGS: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
-"""How the FZs of a tensor are rescaled for the scale criteria (design, section 2); those of `out` are not."""
+"""How the FZs of a tensor are rescaled for the scale criteria; those of `out` are not."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ def compute_task(
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
         if key.recipe.plateau is not None:
             mean_steps = sum(batch.steps) / len(batch.steps)
-        made = (batch.images, batch.activation, batch.trace, batch.flags, provenance(network))
-        files = fzset.fz_files(target, batch.channels, *made, task.retry)
+        files = fzset.fz_files(batch, provenance(network), task.retry)
     else:
         given = task_images(fzset, task) if images is None else images
         reader = BlockReader(network, task.block)
@@ -95,14 +92,6 @@ def task_images(fzset: FZSet, task: Task) -> NDArray[np.uint8]:
     """(n, H, W, 3): the FZs that a measuring task reads. Raises StoreError when one is missing or damaged."""
     target = fzset.info.target(task.block, task.tensor)
     return np.stack([fzset.fz_image(target, channel, task.retry) for channel in task.channels])
-
-
-def provenance(network: Network) -> dict[str, str]:
-    """What an FZ depends on besides its recipe: rounding differs between devices, dtypes and versions."""
-    device = network.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    dtype = str(step_dtype(device)).removeprefix("torch.")
-    return {"device": name, "dtype": dtype, "engine": __version__, "torch": torch.__version__}
 
 
 def default_batch(info: ModelInfo, device: torch.device, free: float | None = None) -> int:

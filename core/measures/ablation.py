@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.errors import UsageError
 from streamscope.core.measures.statistics import CONFIDENCE, Proportion, proportion
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import ModelInfo
 
 ZOOMS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
@@ -141,7 +142,7 @@ def draw_controls(means: ArrayLike, chosen: Sequence[int], count: int, seed: int
 
 
 def _control(
-    values: NDArray[np.float64],
+    values: Float64Array,
     chosen: Sequence[int],
     others: NDArray[np.int64],
     nearest: int,
@@ -177,7 +178,7 @@ def zoom_result(zoom: float, side: int, right: NDArray[np.bool_], seed: int) -> 
     return ZoomResult(zoom, side / crop, crop, intact, chosen, tuple(controls), ratio(1, 0), ratio(2, 0), ratio(1, 2))
 
 
-def _resample(shares: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
+def _resample(shares: Float64Array, generator: np.random.Generator) -> Float64Array:
     """Sums of (k, n) values over images drawn with replacement, (RESAMPLES, k): the pairs of an image stay together.
 
     Images that are alike in all values are drawn together, by their number: the same distribution at a cost that does

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from streamscope.core.model.arrays import Float32Array
+
 Rows = NDArray[np.int64]
 
 MEIS = 9
@@ -14,7 +15,7 @@ NONE = -1
 """In place of a row where a channel has fewer images."""
 
 
-def highest(values: Floats, count: int = MEIS) -> tuple[Rows, Floats]:
+def highest(values: Float32Array, count: int = MEIS) -> tuple[Rows, Float32Array]:
     """Rows and values of the `count` highest of n images a channel: values (C, n) -> (count, C) each, highest first.
 
     Of equal values the image that comes first; NaN is never among them. Where there are fewer, the row is -1 and the
@@ -35,13 +36,13 @@ def highest(values: Floats, count: int = MEIS) -> tuple[Rows, Floats]:
     return rows, found
 
 
-def lowest(values: Floats, count: int = MEIS) -> tuple[Rows, Floats]:
+def lowest(values: Float32Array, count: int = MEIS) -> tuple[Rows, Float32Array]:
     """As `highest`, the lowest first."""
     rows, found = highest(-values, count)
     return rows, -found
 
 
-def _ordered(values: Floats) -> NDArray[np.uint64]:
+def _ordered(values: Float32Array) -> NDArray[np.uint64]:
     """Whole numbers from 0 to 2**32 - 1 in the order of the values; NaN is 0, below all."""
     # Adding zero makes -0.0 and 0.0 the same.
     bits = np.ascontiguousarray(values + np.float32(0)).view(np.int32).astype(np.int64)

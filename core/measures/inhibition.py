@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+from streamscope.core.model.arrays import Float32Array, Float64Array
 
 FEWEST_IMAGES = 3
 """Below that a rank correlation has no p value."""
@@ -18,7 +18,7 @@ BYTES_A_VALUE = 64
 """Working memory that ranking one activation takes, in all."""
 
 
-def inhibition_rho(input_: NDArray[np.float32], block: NDArray[np.float32]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def inhibition_rho(input_: Float32Array, block: Float32Array) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
     """Spearman's rho of B against I, channel by channel, over the images with I > 0; both arguments (n, C).
 
     Returns rho, its two-sided p (t distribution, n - 2 degrees of freedom) and the number of images, each (C,). Ties
@@ -40,7 +40,7 @@ def _slices(images: int, channels: int) -> Iterator[slice]:
     return (slice(first, first + width) for first in range(0, channels, width))
 
 
-def _rho(input_: NDArray[np.float32], block: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64]]:
+def _rho(input_: Float32Array, block: Float32Array) -> tuple[Float64Array, NDArray[np.int64]]:
     """Rank correlation and number of images of each row of two (C, n) arrays."""
     used = (input_ > 0) & np.isfinite(input_) & np.isfinite(block)
     count = used.sum(axis=1)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from streamscope.core.measures import criteria
-
-Floats = NDArray[np.float64]
+from streamscope.core.model.arrays import Float64Array
 
 
 @dataclass(frozen=True)
 class Stability:
     """How often each channel's verdicts hold over several pairs of FZs, each from a seed of its own; (C,) arrays."""
 
-    seeds: Floats
+    seeds: Float64Array
     """Pairs of FZs (one a seed) whose M is defined; 0 where there is none."""
-    update: Floats
+    update: Float64Array
     """Share of them whose update kind is that of the first set; NaN for fewer than two, or where the first has none."""
-    scale_invariant: Floats
+    scale_invariant: Float64Array
     """Share of them that meet all scale criteria; NaN for fewer than two."""
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from streamscope.core.measures.criteria import relu
+from streamscope.core.model.arrays import Float64Array
 
 SCALES = tuple(2.0 ** (step / 8) for step in range(-8, 9))
 """The scales that a curve is asked for: 0.5 to 2 in 17 equal steps of log2, 1 among them."""
 
 
-def invariance(curve: ArrayLike) -> NDArray[np.float64]:
+def invariance(curve: ArrayLike) -> Float64Array:
     """Mean of the rectified curve over its maximum, for curves of shape (…, K): 1 for a flat one, 1/K for a spike.
 
     NaN where the curve is nowhere positive, or has a NaN.
@@ -22,7 +23,7 @@ def invariance(curve: ArrayLike) -> NDArray[np.float64]:
         return np.where(highest > 0, rectified.mean(axis=-1) / np.where(highest > 0, highest, 1.0), np.nan)
 
 
-def half_width_octaves(scales: ArrayLike, curve: ArrayLike) -> NDArray[np.float64]:
+def half_width_octaves(scales: ArrayLike, curve: ArrayLike) -> Float64Array:
     """Octaves of scale around the peak over which the rectified curve is at least half of it; curves (…, K).
 
     Between two scales the curve is taken as straight over log2(scale). A curve that does not fall to half within the
@@ -34,14 +35,14 @@ def half_width_octaves(scales: ArrayLike, curve: ArrayLike) -> NDArray[np.float6
     return np.array([_half_width(octaves, row) for row in rows]).reshape(rectified.shape[:-1])
 
 
-def _half_width(octaves: NDArray[np.float64], row: NDArray[np.float64]) -> float:
+def _half_width(octaves: Float64Array, row: Float64Array) -> float:
     if np.isnan(row).any() or row.max() <= 0:
         return float("nan")
     peak, half = int(row.argmax()), row.max() / 2
     return _crossing(octaves[peak:], row[peak:], half) - _crossing(octaves[peak::-1], row[peak::-1], half)
 
 
-def _crossing(octaves: NDArray[np.float64], row: NDArray[np.float64], half: float) -> float:
+def _crossing(octaves: Float64Array, row: Float64Array, half: float) -> float:
     """Where a row that begins at or above `half` first falls to it; its end if it never does."""
     below = np.flatnonzero(row < half)
     if not len(below):

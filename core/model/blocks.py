@@ -14,7 +14,10 @@ from streamscope.core.model.recipe import Recipe
 
 Tensor = Literal["in", "block", "out"]
 TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
-"""The tensors of a block that FZs are optimised for (design, section 1)."""
+"""The tensors of a block that FZs are optimised for: what bypasses it, what it adds, their rectified sum."""
+
+VERDICT_TENSORS: tuple[Tensor, ...] = ("in", "block")
+"""The tensors whose FZs M and the scale criteria are read from; FZ(O) is for looking at."""
 
 READ = ("in", "block", "pre")
 """The tensors whose centre activations are stored; `out` is relu(pre)."""
@@ -75,7 +78,7 @@ class ModelInfo:
     std: tuple[float, float, float]
     blocks: tuple[Block, ...]
     default_blocks: tuple[str, ...]
-    """The blocks studied when none is named: all but the first, whose input is a max pool (section 2)."""
+    """The blocks studied when none is named: all but the first, whose input is a max pool."""
     default_recipe: Recipe
     """How its FZs are made unless told otherwise; `recipe` gives it with other steps."""
     fields: dict[str, Field] = field(default_factory=dict)

@@ -14,7 +14,7 @@ Objective = Literal["neuron", "channel"]
 """What FZs are optimised for: a channel's centre neuron, or its mean over space, which is for looking at only."""
 
 JITTER_BY_FIELD = ((67, 0), (147, 4))
-"""(largest receptive field in px, jitter): the paper's own choice for ResNet18, read as a rule (design, section 2)."""
+"""(largest receptive field in px, jitter): arXiv 2407.05340's choice for ResNet18, read as a rule."""
 WIDEST_JITTER = 16
 PLATEAU = 0.01
 """Rise over the last quarter of the steps, as a share of the activation, below which an FZ counts as converged."""
@@ -22,7 +22,7 @@ PLATEAU = 0.01
 
 @dataclass(frozen=True)
 class Recipe:
-    """The `paper` recipe (design, section 2): Lucent's Fourier parameters and transforms, Adam, `steps` steps.
+    """The `paper` recipe (arXiv 2407.05340): Lucent's Fourier parameters and transforms, Adam, `steps` steps.
 
     `rate` is Adam's learning rate; `sd` and `decay` shape the Fourier parameters; `scales` and `degrees` are what the
     random scale and rotation choose from. Jitter follows from each target's receptive field (`jitter_for`).

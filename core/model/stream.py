@@ -1,7 +1,7 @@
 """The four tensors of a residual block, read exactly.
 
 torchvision's blocks end in an in-place sum and an in-place ReLU, so a forward hook that keeps `bn2`'s output without
-copying holds `out` once the pass ends (design, section 3). Here nothing is hooked: the block's own modules are called
+copying holds `out` once the pass ends. Here nothing is hooked: the block's own modules are called
 one by one and nothing is written in place.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,11 @@ import torchvision
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
+from streamscope.core.engine.normalisation import Normalisation
 from streamscope.core.errors import ImageError, UsageError
-from streamscope.core.images.folder import ImagePath, Pixels, Preparation, find_images, read_image
+from streamscope.core.images.folder import ImagePath, Preparation, contents_digest, find_images, read_image
 from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.classes import match_classes
 from streamscope.core.model.demo import CLASSES
 from streamscope.core.model.spec import DEMO_MODEL
@@ -70,7 +71,7 @@ def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch 
         fzset=asked.fzset,
         folder=str(folder.resolve()),
         images=len(readable),
-        images_sha256=images.digest.hexdigest(),
+        images_sha256=contents_digest(images.contents),
         classes=len(set(classes.values())),
         unreadable=tuple(images.unreadable),
         seed=asked.seed,
@@ -92,12 +93,11 @@ class _Images:
     ) -> None:
         self.network, self.folder, self.found = network, folder, found
         self.unreadable: list[tuple[str, str]] = []
-        self.digest = hashlib.sha256()
+        self.contents: list[tuple[str, str]] = []
+        """(path, SHA-256) of the readable images."""
         self._watch, self._done, self._total = watch, 0, passes * len(found)
         self._preparation = Preparation.of(network.info)
-        device = network.device
-        self._mean = torch.tensor(network.info.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(network.info.std, device=device).view(1, 3, 1, 1)
+        self.normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
     def means(self, block: str) -> tuple[np.ndarray, list[ImagePath]]:
@@ -106,13 +106,10 @@ class _Images:
         readable: list[ImagePath] = []
         for batch, pixels in self.batches(self.found, first=True):
             if len(pixels):
-                tensors = read_block(self.network.module, self.normalised(pixels), block)
+                tensors = read_block(self.network.module, self.normalise(pixels), block)
                 total += tensors.centre("out").double().sum(dim=0).cpu().numpy()
             readable += batch
         return total / max(len(readable), 1), readable
-
-    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        return (pixels - self._mean) / self._std
 
     def batches(
         self, images: Sequence[ImagePath], first: bool = False
@@ -147,7 +144,7 @@ class _Images:
             kept.append(image)
             pixels.append(decoded)
             if first:
-                self.digest.update(f"{sha256}  {image.path}\n".encode(errors="surrogateescape"))
+                self.contents.append((image.path, sha256))
         self._done += len(part)
         if self._watch is not None:
             self._watch(self._done, self._total)
@@ -173,7 +170,7 @@ class _Ablation:
         for batch, pixels in images.batches(readable):
             expected = labels[first : first + len(batch)]
             first += len(batch)
-            scores = self._scores(images.normalised(zoom_in(pixels, zoom)))
+            scores = self._scores(images.normalise(zoom_in(pixels, zoom)))
             found.append(np.stack([(s.argmax(dim=1) == expected).cpu().numpy() for s in scores]))
         return np.concatenate(found, axis=1)
 

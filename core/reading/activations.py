@@ -1,4 +1,4 @@
-"""Centre activations of stored images, as they are and scaled up or down (design, section 2)."""
+"""Centre activations of stored images, as they are, and scaled up and down by two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from streamscope.core.engine.cone import Cone
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
+from streamscope.core.engine.normalisation import Normalisation
 
 CHUNK = 32
 """Images per forward pass: enough to keep the device busy, little enough for any memory."""
@@ -45,8 +46,7 @@ class BlockReader:
         info = network.info
         self._cone = Cone(network.folded, block, "pre", [info.input_size])
         self.device = device = network.device
-        self._mean = torch.tensor(info.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(info.std, device=device).view(1, 3, 1, 1)
+        self._normalise = Normalisation.of(info, device)
 
     def read(self, images: np.ndarray, scale: Scale | None = None) -> np.ndarray:
         """Activations (n, 3, channels) of images (n, side, side, 3) uint8, as they are or by `scale`."""
@@ -61,5 +61,4 @@ class BlockReader:
         """Activations (n, 3, channels) of images (n, 3, side, side) in 0..1, all in one pass."""
         start, length = self._cone.origin(), self._cone.patch.length
         inner = slice(start, start + length)
-        normalised = (pixels[:, :, inner, inner] - self._mean) / self._std
-        return self._cone.all_tensors(normalised).float().cpu().numpy()
+        return self._cone.all_tensors(self._normalise(pixels[:, :, inner, inner])).float().cpu().numpy()

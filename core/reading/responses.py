@@ -11,11 +11,11 @@ import torch
 from streamscope import __version__
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
-from streamscope.core.model.blocks import Tensor
+from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.reading.activations import CHUNK, BlockReader
+from streamscope.core.store.layout import ResponseKind, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import commit_responses, missing_responses, response_folder
-from streamscope.core.table.assemble import NEEDED
+from streamscope.core.store.sets.responses import commit_responses, missing_responses
 from streamscope.core.watch import Watch
 
 BATCH = 64
@@ -28,7 +28,7 @@ Version = Callable[[torch.Tensor], torch.Tensor]
 def compute_fz_responses(
     network: Network,
     fzset: FZSet,
-    kind: str,
+    kind: ResponseKind,
     block: str,
     versions: Mapping[Tensor, Mapping[Any, Version]],
     variant: str = "",
@@ -41,7 +41,7 @@ def compute_fz_responses(
     """
     missing = [
         (on, retry, channels)
-        for on in NEEDED
+        for on in VERDICT_TENSORS
         for retry, channels in missing_responses(fzset, kind, block, on, variant).items()
     ]
     total, done = sum(len(channels) for _, _, channels in missing), 0
@@ -85,7 +85,7 @@ def batches(channels: Sequence[int]) -> Iterator[list[int]]:
         yield list(channels[first : first + BATCH])
 
 
-def describe(network: Network, kind: str, block: str, on: Tensor, variant: str, **more: Any) -> dict[str, Any]:
+def describe(network: Network, kind: ResponseKind, block: str, on: Tensor, variant: str, **more: Any) -> dict[str, Any]:
     """What a batch says of itself besides its channels and versions."""
     return {
         "kind": kind,

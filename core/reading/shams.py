@@ -1,4 +1,4 @@
-"""What `analysis.nulls` needs beside the stored FZs: sham transforms, and more sets of FZs."""
+"""What the nulls need beside the stored FZs: sham transforms, and more sets of FZs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from functools import partial
 
 import torch
 
-from streamscope.core.analysis.nulls import SHAM_TRANSFORMS
 from streamscope.core.engine.network import Network
-from streamscope.core.model.blocks import ModelInfo, Tensor
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.reading.responses import Version, compute_fz_responses
 from streamscope.core.reading.tuning import reflect
+from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import SHAMS
-from streamscope.core.table.assemble import NEEDED
+from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.watch import Watch
 
 
@@ -44,5 +43,5 @@ def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | Non
 
     Raises StoreError when an FZ cannot be read or the store not be written.
     """
-    versions = {on: sham_versions(network.info, block, on) for on in NEEDED}
+    versions = {on: sham_versions(network.info, block, on) for on in VERDICT_TENSORS}
     return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)

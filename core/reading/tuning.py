@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from streamscope.core.engine.network import Network
 from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
+from streamscope.core.model.blocks import VERDICT_TENSORS
 from streamscope.core.reading.activations import CHUNK, BlockReader
 from streamscope.core.reading.responses import Version, batches, compute_fz_responses, describe, responses
+from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import CURVES, commit_responses, response_folder
-from streamscope.core.table.assemble import NEEDED
+from streamscope.core.store.sets.responses import commit_responses
 from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def compute_curves(
     """
     versions = rescalings(network.info.input_size, antialias)
     variant = ANTIALIASED if antialias else ""
-    return compute_fz_responses(network, fzset, CURVES, block, dict.fromkeys(NEEDED, versions), variant, watch)
+    return compute_fz_responses(network, fzset, CURVES, block, dict.fromkeys(VERDICT_TENSORS, versions), variant, watch)
 
 
 def compute_mei_curves(
@@ -102,7 +103,7 @@ def compute_mei_curves(
     reader = BlockReader(network, block)
     versions = rescalings(network.info.input_size, antialias)
     variant = ANTIALIASED if antialias else ""
-    extremes = {on: scan.extremes(block, on) for on in NEEDED}
+    extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
     done = 0
     for batch in batches(missing):
         # (9, n) rows of the scan; -1 throughout where fewer than 9 images excite the channel.

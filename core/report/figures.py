@@ -22,7 +22,7 @@ from streamscope.core.measures.criteria import MIX_MAX, UPDATE_BOUND
 from streamscope.core.report.material import Pair
 from streamscope.core.report.tables import Table
 from streamscope.core.store.ablations import Ablation
-from streamscope.core.store.files.atomic import writing
+from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame
 
 COLOURS = {"overwrite": "#d55e00", "mix": "#c99700", "skip": "#0072b2", "invariant": "#009e73", "other": "#777777"}

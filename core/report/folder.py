@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.store.files.atomic import discard, read_document, write_document, writing
+from streamscope.core.store.files.atomic import discard
+from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.store.files.documents import read_document, write_document
 
 MARKER = "report.json"
 """Says that a folder is a report, and which files are the report's own."""

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
+from streamscope.core.analysis.nulls import Lacking
 from streamscope.core.model.blocks import Block, format_channels
 from streamscope.core.report.material import Material
 from streamscope.core.report.steps import Step
 
-NULLS = {"--shams": "sham transforms", "--untrained": "untrained copy", "--seeds 1,2": "other FZ seeds"}
+NULLS: dict[Lacking, str] = {"sham": "sham transforms", "untrained": "untrained copy", "seeds": "other FZ seeds"}
 
 
 def no_scan(material: Material) -> str:
@@ -53,7 +54,7 @@ def curves_lacking(material: Material, curved: Collection[str]) -> str:
 
 def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
     """What of the nulls of `blocks` is not stored; a line for those alike."""
-    alike: dict[tuple[str, ...], list[str]] = {}
+    alike: dict[tuple[Lacking, ...], list[str]] = {}
     unmeasured = []
     for block in blocks:
         if block not in material.nulls:

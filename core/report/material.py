@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,12 +83,7 @@ class Material:
     @property
     def meta(self) -> dict[str, Any]:
         """For the `.meta.json` of every table. Its time is that of what was read, so that it is the same every time."""
-        scan = self.scan
-        images = None
-        if scan is not None:
-            listed = "".join(f"{image.sha256}  {image.path}\n" for image in scan.images)
-            digest = hashlib.sha256(listed.encode(errors="backslashreplace")).hexdigest()
-            images = {"folder": scan.source.name, "count": len(scan.images), "sha256": digest}
+        images = self.scan.described if self.scan is not None else None
         blocks = [block.name for block in self.blocks]
         return table_meta(self.info, self.fzset.key, time=self.time, images=images, blocks=blocks)
 

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
 from streamscope.core.report.material import Material
-from streamscope.core.store.files.atomic import writing
+from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.table.retries import retry_of, shown_fz
 
-Pixels = NDArray[np.uint8]
 QUALITY = 92
 """JPEG with full colour resolution: an FZ of 224 px takes 17 kB instead of 70 as PNG, which is how the store has it
 exactly; a grey level differs by 1.4 on average."""
@@ -75,14 +74,14 @@ class Pictures:
     def file(self, block: str, tensor: Tensor, channel: int) -> str | None:
         """Where the picture of an FZ was written; None where there is none."""
         target = self.material.info.target(block, tensor)
-        retry = self._retry(block, tensor, target, channel)
+        retry = self._retry(block, tensor, channel)
         name = None if retry is None else _fz_file(target, channel, retry)
         return name if name is not None and self._written.get(name) else None
 
     def fz(self, block: str, tensor: Tensor, channel: int) -> Pixels | None:
         """One FZ, cropped to what the centre neuron sees; None when it is not stored or damaged."""
         target = self.material.info.target(block, tensor)
-        retry = self._retry(block, tensor, target, channel)
+        retry = self._retry(block, tensor, channel)
         if retry is None:
             return None
         try:
@@ -97,7 +96,7 @@ class Pictures:
         for tensor in TENSORS:
             target = info.target(block.name, tensor)
             for channel in range(block.channels):
-                retry = self._retry(block.name, tensor, target, channel)
+                retry = self._retry(block.name, tensor, channel)
                 if retry is None:
                     continue
                 files = [_fz_file(target, channel, retry)]
@@ -114,22 +113,17 @@ class Pictures:
 
                 yield _Job(tuple(files), read)
 
-    def _retry(self, block: str, tensor: Tensor, target: Target, channel: int) -> int | None:
-        """Which FZ a row shows: FZ(O) is never optimised again, so that of a retried row is its first."""
-        fzset = self.material.fzset
-        retry = self._retries(block).get(channel, 0) if tensor != "out" else 0
-        if retry and channel in fzset.fzs(target, retry):
-            return retry
-        return 0 if channel in fzset.fzs(target) else None
+    def _retry(self, block: str, tensor: Tensor, channel: int) -> int | None:
+        """Which FZ a row shows; None where none is stored."""
+        shown = shown_fz(self.material.fzset, block, tensor, channel, self._retries(block).get(channel, 0))
+        return None if shown is None else shown[0]
 
     def _retries(self, block: str) -> dict[int, int]:
         """By channel, for the rows of a block that are read from FZs of a later seed."""
         if block not in self._retried:
             rows = self.material.rows[block]
-            retries = rows["fz_seed"] - self.material.fzset.key.seed
-            self._retried[block] = {
-                int(channel): int(retry) for channel, retry in zip(rows["channel"], retries, strict=True) if retry > 0
-            }
+            fields = rows.rows(range(len(rows)), ("channel", "fz_seed", "seed"))
+            self._retried[block] = {int(str(row["channel"])): retry for row in fields if (retry := retry_of(row))}
         return self._retried[block]
 
     def _write(self, jobs: Iterable[_Job]) -> None:

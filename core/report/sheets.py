@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Tensor
 from streamscope.core.report.figures import WIDTH, new_figure
 from streamscope.core.report.tables import Table
@@ -19,7 +18,7 @@ GAP, TITLE = 0.06, 0.28
 """Between pictures, and above them for the channel's name, as shares of a side."""
 
 
-def contact_sheet(table: Table, images: Sequence[dict[Tensor, NDArray[np.uint8] | None]]) -> Figure:
+def contact_sheet(table: Table, images: Sequence[dict[Tensor, Pixels | None]]) -> Figure:
     """The FZs of each channel of a table, (h, w, 3) uint8 or None, two channels a row; y runs downwards."""
     rows = -(-len(images) // 2)
     height = rows * (1 + TITLE + GAP)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from streamscope.core.analysis.nulls import Lacking
+
 
 @dataclass(frozen=True)
 class Step:
@@ -13,7 +15,7 @@ class Step:
 
     act: Literal["scan", "compute", "curves", "nulls", "seeds", "pair", "ablate"]
     blocks: tuple[str, ...] = ()
-    nulls: tuple[str, ...] = ()
+    nulls: tuple[Lacking, ...] = ()
     """Which nulls."""
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from streamscope.core.export.files import csv_text, write_with_meta
 from streamscope.core.table.columns import COLUMNS, Value, column, number_text
 from streamscope.core.table.frame import Frame
+from streamscope.core.table.numbers import shortest_decimals
 
 Show = Literal["number", "percent"]
 HEADINGS = {
@@ -160,9 +161,10 @@ def plain(value: object) -> Value:
 
 def shortest(values: ArrayLike) -> list[float | None]:
     """float32 numbers in the fewest digits that tell them apart, None for NaN: 0.1 for 0.10000000149."""
-    array = np.asarray(values, dtype=np.float32)
-    read = array.astype(str).astype(np.float64)
-    return [v if ok else None for v, ok in zip(read.tolist(), np.isfinite(array).tolist(), strict=True)]
+    array = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(array)
+    decimals = shortest_decimals(np.where(finite, array, 0))
+    return [v if ok else None for v, ok in zip(decimals.tolist(), finite.tolist(), strict=True)]
 
 
 def exact(value: Value) -> str:

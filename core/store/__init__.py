@@ -23,7 +23,7 @@ from streamscope.core.store.leases import Leases
 from streamscope.core.store.marks.journal import Marks, marks_folder
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
 from streamscope.core.store.scans.scan import Extremes, Scan, ScannedImage
-from streamscope.core.store.sets.batches import FLAGS, SAMPLES, FZRecord
+from streamscope.core.store.sets.batches import FZRecord
 from streamscope.core.store.sets.fz_set import FZSet, Measured, Own
 from streamscope.core.store.store import FORMAT, Store
 from streamscope.core.store.usage import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage, usage
@@ -31,10 +31,8 @@ from streamscope.core.store.usage import Removed, ScanUsage, Usage, estimate_byt
 __all__ = [
     "ACTIVE",
     "FINISHED",
-    "FLAGS",
     "FORMAT",
     "MARKS",
-    "SAMPLES",
     "Extremes",
     "FZRecord",
     "FZSet",

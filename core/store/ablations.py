@@ -12,9 +12,10 @@ from typing import Any
 from streamscope.core.errors import DamageError
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
-from streamscope.core.store.files.atomic import from_number, make_folder, number, read_document, write_document
+from streamscope.core.store.files.atomic import make_folder
+from streamscope.core.store.files.documents import from_number, number, read_document, write_document
+from streamscope.core.store.layout import ModelFolder
 
-FOLDER = "ablations"
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")
 
 
@@ -76,7 +77,7 @@ class Ablation:
 
 def write_ablation(model: Path, ablation: Ablation) -> Path:
     """Writes it into a model's folder and returns where. Raises StoreError, DiskFullError."""
-    path = model / FOLDER / ablation.name
+    path = ModelFolder(model).ablations / ablation.name
     make_folder(path.parent)
     write_document(path, ablation.to_json())
     return path

@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamscope.core.store.files.atomic import encode, make_folder, write_file, write_new, writing
+from streamscope.core.store.files.atomic import make_folder, write_file, write_new
 from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.owner import Owner, is_dead, this_process
 
 EXPIRES = 60.0
@@ -74,11 +76,6 @@ class Leases:
     def release_all(self) -> None:
         for key in self.held:
             self.release(key)
-
-    def held_by_other(self, key: str) -> bool:
-        """True while a live worker other than this one holds `key`."""
-        found = self._look(self._path(key))
-        return found is not None and found.token != self._held.get(key) and not self._is_free(found)
 
     def _claim(self, key: str) -> bool:
         path = self._path(key)

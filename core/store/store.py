@@ -14,22 +14,16 @@ from streamscope.core.errors import CacheError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, SetKey
-from streamscope.core.store.ablations import FOLDER as ABLATIONS
 from streamscope.core.store.ablations import Ablation, read_ablation
-from streamscope.core.store.files.atomic import (
-    encode,
-    make_folder,
-    read_document,
-    reason,
-    sha256,
-    write_described_folder,
-    write_document,
-    write_file,
-)
+from streamscope.core.store.files.atomic import make_folder, write_file
+from streamscope.core.store.files.checksums import sha256
 from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Problems
-from streamscope.core.store.scans.scan import FINISHED, SCAN, SCANS, Described, Scan
-from streamscope.core.store.sets.fz_set import SET, FZSet, read_key
+from streamscope.core.store.layout import ModelFolder, ScanFolder, SetFolder
+from streamscope.core.store.scans.scan import Described, Scan
+from streamscope.core.store.sets.fz_set import FZSet, read_key
 
 FORMAT = 1
 SHORT = 12
@@ -79,7 +73,7 @@ class Store:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
         folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
         if self._read_info(folder) != info:
-            write_described_folder(folder, "model.json", info.to_json())
+            write_described_folder(folder, ModelFolder(folder).document.name, info.to_json())
 
     def models(self) -> list[ModelInfo]:
         """Every model that was registered, by name; damaged ones are skipped and go to `problems`."""
@@ -117,14 +111,11 @@ class Store:
 
     def sets(self, info: ModelInfo) -> list[FZSet]:
         """The sets on disk, oldest first; unreadable ones are skipped and go to `problems`."""
-        folder = self._folder(info.fingerprint)
-        if folder is None:
-            return []
+        folder = self._model_folder(info)
         found = []
-        for name, _ in self._listings.names(folder / "sets"):
-            path = folder / "sets" / name
+        for path in self._inside(folder.sets) if folder else ():
             fzset = self._sets.get(path) or self._read_set(info, path)
-            if fzset is not None and (path / SET).is_file():
+            if fzset is not None and SetFolder(path).document.is_file():
                 self._sets[path] = fzset
                 found.append(fzset)
         return sorted(found, key=lambda s: (s.created_at() or 0.0, s.path.name))
@@ -134,7 +125,7 @@ class Store:
         if create:
             self.register(info)
         folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
-        path = folder / "sets" / key.folder
+        path = ModelFolder(folder).sets / key.folder
         fzset = self._sets.setdefault(path, FZSet(info, key, path, self._problems))
         if create:
             fzset.create()
@@ -178,14 +169,15 @@ class Store:
 
     def described_scans(self, info: ModelInfo) -> list[tuple[Path, Described]]:
         """The folder of every scan, finished or not, and of what it is; damaged ones go to `problems`."""
-        folder = self._folder(info.fingerprint)
+        folder = self._model_folder(info)
         found = []
-        for path in [folder / SCANS / name for name, _ in self._listings.names(folder / SCANS)] if folder else []:
+        for path in self._inside(folder.scans) if folder else ():
+            document = ScanFolder(path).document
             try:
                 found.append((path, Described.read(path)))
-                self._problems.clear(path / SCAN)
+                self._problems.clear(document)
             except (OSError, StoreError) as error:
-                self._problems.report(path / SCAN, _problem(path / SCAN, error))
+                self._problems.report(document, _problem(document, error))
         return found
 
     def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
@@ -195,10 +187,9 @@ class Store:
 
     def ablations(self, info: ModelInfo) -> list[Ablation]:
         """Results of ablations, oldest first; unreadable ones are skipped and go to `problems`."""
-        folder = self._folder(info.fingerprint)
+        folder = self._model_folder(info)
         found = []
-        for name, _ in self._listings.names(folder / ABLATIONS) if folder else ():
-            path = folder / ABLATIONS / name  # type: ignore[operator]
+        for path in self._inside(folder.ablations) if folder else ():
             try:
                 found.append(read_ablation(path))
                 self._problems.clear(path)
@@ -209,10 +200,10 @@ class Store:
     def signature(self, info: ModelInfo | None = None) -> Hashable:
         """Differs whenever a model or (of `info`) a set or a finished scan came or went; cheap, for polling."""
         models = self._listings.names(self.root / "models")
-        folder = self._folder(info.fingerprint) if info else None
+        folder = self._model_folder(info) if info else None
         if info is None or folder is None:
             return models, (), ()
-        return models, self._listings.names(folder / "sets"), tuple(self._finished_scans(info))
+        return models, self._listings.names(folder.sets), tuple(self._finished_scans(info))
 
     def folder(self, info: ModelInfo) -> Path | None:
         """Where a model's sets are; None when nothing of it is stored."""
@@ -224,11 +215,18 @@ class Store:
         names = [name for name, _ in self._listings.names(self.root / "models") if name.endswith(ending)]
         return self.root / "models" / names[0] if names else None
 
+    def _model_folder(self, info: ModelInfo) -> ModelFolder | None:
+        path = self._folder(info.fingerprint)
+        return None if path is None else ModelFolder(path)
+
+    def _inside(self, folder: Path) -> list[Path]:
+        return [folder / name for name, _ in self._listings.names(folder)]
+
     def _alias(self, spec: str) -> Path:
         return self.root / "aliases" / f"{sha256(spec.encode(errors='surrogateescape'))}.json"
 
     def _read_info(self, folder: Path) -> ModelInfo | None:
-        path = folder / "model.json"
+        path = ModelFolder(folder).document
         try:
             state = path.stat()
             stamp = (state.st_mtime_ns, state.st_ino, state.st_size)
@@ -248,12 +246,11 @@ class Store:
 
     def _finished_scans(self, info: ModelInfo) -> list[tuple[Path, tuple[int, int]]]:
         """Folders of finished scans, each with what changes when it is scanned anew."""
-        folder = self._folder(info.fingerprint)
+        folder = self._model_folder(info)
         found = []
-        for name, _ in self._listings.names(folder / SCANS) if folder else ():
-            path = folder / SCANS / name  # type: ignore[operator]
+        for path in self._inside(folder.scans) if folder else ():
             try:
-                state = os.stat(path / FINISHED)
+                state = os.stat(ScanFolder(path).finished)
             except OSError:
                 continue
             found.append((path, (state.st_mtime_ns, state.st_ino)))
@@ -273,15 +270,16 @@ class Store:
         return scan
 
     def _read_set(self, info: ModelInfo, path: Path) -> FZSet | None:
+        document = SetFolder(path).document
         try:
             key = read_key(path)
         except (OSError, StoreError) as error:
             if os.path.lexists(path):
-                self._problems.report(path / SET, _problem(path / SET, error))
+                self._problems.report(document, _problem(document, error))
             else:
-                self._problems.clear(path / SET)
+                self._problems.clear(document)
             return None
-        self._problems.clear(path / SET)
+        self._problems.clear(document)
         return FZSet(info, key, path, self._problems)
 
 

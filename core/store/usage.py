@@ -9,14 +9,13 @@ from pathlib import Path
 
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.fz import SAMPLES
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store.files.atomic import discard, remove_folder, writing
+from streamscope.core.store.files.atomic import discard, remove_folder
+from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import TEMPORARY, is_dead_tag
-from streamscope.core.store.integrity import batches
 from streamscope.core.store.jobs.job import remove_finished
 from streamscope.core.store.leases import stale_leases
-from streamscope.core.store.sets.batches import SAMPLES
-from streamscope.core.store.sets.fz_set import RETRIES
 from streamscope.core.store.store import Store
 
 ABANDONED = 3600.0
@@ -70,9 +69,9 @@ def usage(store: Store) -> list[Usage]:
     found = []
     for info in store.models():
         for fzset in store.sets(info):
-            folders = {str(folder) for folder in batches(fzset.path)}
+            folders = {str(batch.path) for retry in fzset.folder.stored_retries() for batch in retry.batches()}
             used, images = _tally(str(fzset.path), folders)
-            _, retries = _tally(str(fzset.path / RETRIES), folders)
+            _, retries = _tally(str(fzset.folder.retries), folders)
             done = fzset.completed_at()
             found.append(Usage(info, fzset.key, fzset.path, used, len(folders), images - retries, retries, done))
     return found

@@ -1,4 +1,4 @@
-"""The columns of the channel table: their names are a contract (design, section 5), kept in CSV and JSON alike."""
+"""The columns of the channel table: their names are a contract, kept in CSV and JSON alike."""
 
 from __future__ import annotations
 

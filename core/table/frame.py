@@ -10,37 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.measures import criteria
+from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
-from streamscope.core.table.assemble import build_columns
-from streamscope.core.table.columns import (
-    COLUMNS,
-    DEFAULT_COLUMNS,
-    Column,
-    Value,
-    column,
-    natural_key,
-    number_text,
-    parse_columns,
-)
+from streamscope.core.table.column_values import column_values
+from streamscope.core.table.columns import Column, Value, column, natural_key
+from streamscope.core.table.numbers import shortest_decimals
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
-
-__all__ = [
-    "COLUMNS",
-    "DEFAULT_COLUMNS",
-    "BlockSummary",
-    "Column",
-    "Frame",
-    "Value",
-    "build_frame",
-    "column",
-    "number_text",
-    "parse_columns",
-    "summarise",
-    "top_scale_invariant",
-    "with_marks",
-]
 
 HISTOGRAM_EDGES = np.arange(0, criteria.MIX_MAX + 0.25, 0.25)
 """Bins of M from 0 to 5; the last takes 5 itself."""
@@ -148,7 +125,7 @@ def build_frame(
 
     Raises UsageError for an unknown block, StoreError where the store cannot be read.
     """
-    frame = Frame(build_columns(info, fzset, pick_blocks(info, blocks), scan))
+    frame = Frame(column_values(info, fzset, pick_blocks(info, blocks), scan))
     judgements = marks if marks is None or isinstance(marks, Mapping) else marks.all()
     return with_marks(frame, judgements) if judgements else frame
 
@@ -194,13 +171,13 @@ def summarise(frame: Frame) -> dict[str, BlockSummary]:
 
 
 def top_scale_invariant(frame: Frame, count: int) -> NDArray[np.intp]:
-    """Row numbers of the `count` largest scale metrics, scale-invariant channels only (section 2)."""
+    """Row numbers of the `count` largest scale metrics, scale-invariant channels only."""
     order = frame.order("scale_metric", descending=True)
     eligible = (frame.columns["scale_invariant"] == 1) & ~np.isnan(frame.columns["scale_metric"])
     return order[eligible[order]][:count]
 
 
-def _ranks(texts: NDArray[Any]) -> NDArray[np.float64]:
+def _ranks(texts: NDArray[Any]) -> Float64Array:
     """Natural order of texts as numbers, NaN for empty ones."""
     ordered = sorted(set(texts.tolist()), key=lambda text: (natural_key(text), text))
     rank = {text: float(number) for number, text in enumerate(ordered)} | {"": np.nan}
@@ -217,29 +194,7 @@ def _values(described: Column, values: NDArray[Any]) -> list[Value]:
     elif described.whole:
         found = np.where(empty, 0, values).astype(int).tolist()
     else:
-        found = _shortest(np.where(empty, 0, values)).tolist()
+        found = shortest_decimals(np.where(empty, 0, values)).tolist()
     for row in np.flatnonzero(empty).tolist():
         found[row] = None
-    return found
-
-
-def _shortest(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The numbers of fewest decimal digits that are the same in float32, as activations are: 0.1 for 0.10000000149.
-
-    float32 needs 6 to 9 digits. Dividing by a power of ten that float64 holds exactly gives the very float64 that
-    Python reads a decimal as, so its own text is short too; NumPy's slow text serves the few numbers out of that range.
-    """
-    with np.errstate(over="ignore"):
-        exact = values.astype(np.float32)
-    size = np.abs(exact.astype(np.float64))
-    usual = (size > 1e-12) & (size < 1e15)
-    magnitude = np.floor(np.log10(np.where(usual, size, 1.0)))
-    found = np.where(usual, np.nan, exact)
-    for digits in range(6, 10):
-        places = digits - 1 - magnitude
-        up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
-        rounded = np.round(exact.astype(np.float64) * up / down) / up * down
-        found = np.where(np.isnan(found) & (rounded.astype(np.float32) == exact), rounded, found)
-    for row in np.flatnonzero(np.isnan(found) | (~usual & (size > 0))).tolist():
-        found[row] = float(str(exact[row]))
     return found

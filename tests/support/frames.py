@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from streamscope.core.table.frame import COLUMNS, Frame
+from streamscope.core.table.columns import COLUMNS
+from streamscope.core.table.frame import Frame
 
 
 def small_frame(**columns: list[Any]) -> Frame:

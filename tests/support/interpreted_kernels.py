@@ -5,10 +5,11 @@ Run with TRITON_INTERPRET=1, by `test_fused_rotation`.
 
 import json
 import math
+from dataclasses import replace
 
 import torch
 
-from streamscope.core.engine.transforms.rotation import Turn, fused_function, turn_by_operations
+from streamscope.core.engine.transforms.rotation import PatchFormat, Placement, Turn, fused_function, turn_by_operations
 
 CASES = {"shifted": (20, 21, 25), "whole": (13, 13, 17), "out": (17, 18, 12)}
 """Sides of the patch, of the rotated map and of its source."""
@@ -42,7 +43,9 @@ def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float 
     mask[1, :3] = mask[0, -2:] = 0
     colours = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.2, 0.3, 1.4])
     fractions = torch.rand(2, 4, generator=generator)
-    given = (source, theta, *fractions, torch.tensor([0, 1, 1, 0]), mask, *colours, side, rotated_side, torch.float32)
+    placement = Placement(theta, *fractions, torch.tensor([0, 1, 1, 0]))
+    patch = PatchFormat(side, rotated_side, *colours, mask)
+    given = source, placement, patch
     weight = torch.randn(4, 3, side, side, generator=generator)
     expected, got = turn_by_operations(*given), FusedTurn.apply(*given)
     (gradient,) = torch.autograd.grad(expected, source, weight, retain_graph=True)
@@ -51,7 +54,7 @@ def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float 
         (own,) = torch.autograd.grad(got, source, weight.contiguous(memory_format=order), retain_graph=True)
         found[name] = _difference(own, gradient)
     # Triton's interpreter cuts off what a GPU rounds: a unit of the last of bfloat16's eight bits.
-    half = FusedTurn.apply(*given[:-1], torch.bfloat16)
+    half = FusedTurn.apply(source, placement, replace(patch, dtype=torch.bfloat16))
     (own,) = torch.autograd.grad(half, source, weight.to(torch.bfloat16))
     (gradient,) = torch.autograd.grad(expected, source, weight.to(torch.bfloat16).float())
     found["gradient_of_half"] = _difference(own, gradient)
@@ -70,12 +73,13 @@ def chosen() -> dict[str, bool]:
     """Whether a device on which the kernels work gets them, also where no map needs a mask."""
     from streamscope.core.engine.transforms.fused_rotation import FusedTurn
 
-    turn = Turn(9, 10, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), None, CPU)
+    turn = Turn(PatchFormat(9, 10, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1.0, 2.0, 3.0]), None))
     source = torch.rand(2, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    given = (rotations([3, 0], [(0, 0), (1, 0)], 10, 14), torch.zeros(2), torch.ones(2) / 3, torch.tensor([1, 0]))
-    plain = turn(source, *given)
+    theta = rotations([3, 0], [(0, 0), (1, 0)], 10, 14)
+    placement = Placement(theta, torch.zeros(2), torch.ones(2) / 3, torch.tensor([1, 0]))
+    plain = turn(source, placement)
     turn.use(fused_function(CPU))
-    fused = turn(source, *given)
+    fused = turn(source, placement)
     return {"fused": fused_function(CPU) == FusedTurn.apply and torch.allclose(plain, fused, atol=1e-5)}
 
 

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from streamscope.core.analysis.nulls import SHAM_TRANSFORMS
 from streamscope.core.measures.ablation import ZOOMS, Controls, zoom_result
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Marks, Store
 from streamscope.core.store.ablations import Ablation, write_ablation
-from streamscope.core.store.sets.curves import CURVES
-from streamscope.core.store.sets.responses import READ_OUT, SHAMS, commit_responses, response_folder
+from streamscope.core.store.layout import CURVES, SHAMS, response_folder
+from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, commit_responses
 from streamscope.core.table.frame import Frame, build_frame
 from tests.support.app_store import RESNET18, commit_fzs, fill, make_info, open_store
 from tests.support.scans import write_scan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from streamscope.core.images.folder import find_images, read_image
 from streamscope.core.measures.robust import MeiActivations, own_activations, robust_measures
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.draft import Draft, Seen
 from streamscope.core.store.scans.scan import ranked_tensor
@@ -65,7 +67,8 @@ def write_scan(
             digest, _ = read_image(folder / image.path, draft.preparation)
             seen.append(Seen(image.path, image.label, digest, ""))
         draft.commit_chunk(chunk, seen, {b: v[chunk.start : chunk.stop] for b, v in values.items()})
-    draft.commit_result({"device": "cpu", "dtype": "float32"}, lambda done, total, what: None)
+    rank = partial(rank_and_correlate, watch=lambda done, total, what: None)
+    draft.commit_result({"device": "cpu", "dtype": "float32"}, rank)
     draft.commit_robust({block.name: _robust(info, block.name, values) for block in info.blocks})
     draft.finish()
     found = store.choose_scan(info, folder)

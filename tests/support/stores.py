@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Store
 
@@ -62,7 +63,9 @@ def commit(fzset: FZSet, target: Target = CONV2, channels: Sequence[int] = (0, 1
         "provenance": {"device": "cpu", "dtype": "float32", "engine": "9.9", "torch": "2.6"},
         **changes,
     }
-    return fzset.commit_fzs(target, channels, **given)
+    images, activation, trace = (given[name] for name in ("images", "activation", "trace"))
+    batch = FZBatch(target, tuple(channels), images, activation, trace, tuple(given["flags"]))
+    return fzset.commit_fzs(batch, given["provenance"], given.get("retry", 0))
 
 
 def activations_of(channels: Sequence[int], width: int, offset: float = 0.0) -> np.ndarray:

@@ -25,6 +25,7 @@ from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import DTYPES, OVERRIDE
 from streamscope.core.engine.transforms import rotation
+from streamscope.core.engine.transforms.rotation import PatchFormat, Placement
 from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import ModelSpec
@@ -71,10 +72,9 @@ def kernels(counted: list[Traffic]) -> Any:
 
     class Kernels(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, source: torch.Tensor, *given: Any) -> torch.Tensor:
-            side, _, dtype = given[-3:]
+        def forward(ctx: Any, source: torch.Tensor, placement: Placement, shape: PatchFormat) -> torch.Tensor:
             ctx.shape = source.shape
-            patch = source.new_empty(len(source), side, side, 3, dtype=dtype).permute(0, 3, 1, 2)
+            patch = source.new_empty(len(source), shape.side, shape.side, 3, dtype=shape.dtype).permute(0, 3, 1, 2)
             counted[0].operations += 1
             counted[0].bytes += size_of(source) + size_of(patch)
             return patch
@@ -84,7 +84,7 @@ def kernels(counted: list[Traffic]) -> Any:
             found = torch.empty(ctx.shape, device=META)
             counted[0].operations += 1
             counted[0].bytes += size_of(gradient) + size_of(found)
-            return found, *(None,) * 10
+            return found, None, None
 
     return Kernels.apply
 
@@ -98,7 +98,7 @@ def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
     if fused:
         transform._turn.use(kernels(counted))
     turned: Callable[[torch.Tensor], torch.Tensor] = lambda x: transform._turn(  # noqa: E731
-        x, draws.theta, draws.down, draws.right, draws.size
+        x, Placement(draws.theta, draws.down, draws.right, draws.size)
     )
     steps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "inverse DFT": optimiser.spectrum.image,

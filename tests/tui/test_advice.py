@@ -18,7 +18,7 @@ from streamscope.core.errors import (
     WeightsError,
 )
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store.files.atomic import write_error
+from streamscope.core.store.files.disk_errors import write_error
 from streamscope.core.store.scans.scan import ChangedImageError
 from streamscope.core.store.sets.fz_set import MissingFZError
 from streamscope.tui.advice import worded, worded_fault

@@ -12,7 +12,8 @@ import platformdirs
 from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store.files.atomic import make_folder, read_document, write_document
+from streamscope.core.store.files.atomic import make_folder
+from streamscope.core.store.files.documents import read_document, write_document
 from streamscope.tui.table.session import Session, session_from_json
 
 HISTORY = 100

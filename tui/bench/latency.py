@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
+from streamscope.core.model.fz import NO_FLAG, FZBatch
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
 from streamscope.core.store import FZSet, Job, JobSpec, Store, job_state, request_stop
@@ -247,4 +248,5 @@ def _commit(fzset: FZSet, target: Target, channels: list[int], x: np.ndarray, y:
         waves = np.sin(2 * np.pi * (8 * x + 5 * y)[None, :, :, None] + phases)
         images = (127 + 120 * waves * np.exp(-8 * ((x - 0.5) ** 2 + (y - 0.5) ** 2))[None, :, :, None]).astype(np.uint8)
         trace = np.tile(np.linspace(0, 9, 32), (len(part), 1))
-        fzset.commit_fzs(target, part, images, trace[:, -1], trace, [""] * len(part), {"device": "cpu"})
+        batch = FZBatch(target, tuple(part), images, trace[:, -1], trace, (NO_FLAG,) * len(part))
+        fzset.commit_fzs(batch, {"device": "cpu"})

@@ -12,7 +12,7 @@ from streamscope.core.report.steps import Step, Wording
 from streamscope.core.store import FZSet
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, reading_options
-from streamscope.tui.command_lines import CommandLine, block_words, set_words
+from streamscope.tui.command_lines import CommandLine, block_words, null_words, set_words
 
 
 @click.command("report")
@@ -92,7 +92,7 @@ def _wording(commands: CommandLine, info: ModelInfo, fzset: FZSet) -> Wording:
                 how = commands("compute", *of_set)
                 return f"run '{how}' with another --seed, or with --capture lucent, to compare with"
             case "nulls":
-                return f"run '{commands('nulls', *blocks, *(word for null in step.nulls for word in null.split()))}'"
+                return f"run '{commands('nulls', *blocks, *null_words(step.nulls))}'"
             case "ablate":
                 how = commands("ablate", *blocks, "DIR")
                 return f"run '{how}' with a labelled folder DIR, one folder a class"

@@ -15,10 +15,12 @@ from rich.text import Text
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures.tuning import half_width_octaves, invariance
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.arrays import Float32Array
+from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Store
 from streamscope.core.store.sets.curves import Curves, curves_of
+from streamscope.core.table.retries import shown_fz
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.headings import DIM, number
@@ -64,13 +66,12 @@ class FactsReader:
         with self._lock:
             fzset = self._store.set(self._info, self._key)
             scan = self._store.choose_scan(self._info, self._images)
-            traces = {}
-            for tensor in ("in", "block", "out"):
-                target = self._info.target(block, tensor)
-                used = retry if tensor != "out" and channel in fzset.fzs(target, retry) else 0
-                if channel in fzset.fzs(target, used):
+            traces: dict[str, Float32Array] = {}
+            for tensor in TENSORS:
+                shown = shown_fz(fzset, block, tensor, channel, retry)
+                if shown is not None:
                     try:
-                        traces[tensor] = fzset.trace(target, channel, used)
+                        traces[tensor] = fzset.trace(self._info.target(block, tensor), channel, shown[0])
                     except StoreError:
                         continue
             return Facts(

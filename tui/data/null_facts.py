@@ -15,11 +15,11 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Store
 from streamscope.core.table.columns import number_text
-from streamscope.tui.command_lines import HERE, CommandLine
+from streamscope.tui.command_lines import HERE, CommandLine, null_words
 from streamscope.tui.table.headings import DIM, PLAIN
 
 if TYPE_CHECKING:
-    from streamscope.core.analysis.nulls import Nulls, SeedAgreement
+    from streamscope.core.analysis.nulls import Lacking, Nulls, SeedAgreement
     from streamscope.core.measures.statistics import Proportion
 
 BOLD = Style(bold=True)
@@ -70,9 +70,9 @@ def null_lines(nulls: Nulls) -> list[Text]:
         else:
             line.append_text(share_text(of_both))
         lines.append(line)
-        if kind == "shuffled" and "--shams" in nulls.lacking:
+        if kind == "shuffled" and "sham" in nulls.lacking:
             lines.append(_said("shams", "not computed"))
-    if "--untrained" in nulls.lacking:
+    if "untrained" in nulls.lacking:
         lines.append(_said("untrained", "not computed"))
     return [*lines, *(_seed_lines(nulls.seeds) if nulls.seeds else [_said("seeds", "no other is computed")])]
 
@@ -90,13 +90,13 @@ def against_nulls(nulls: Nulls, width: int, commands: CommandLine = HERE) -> lis
             lines.append(Text(f"{name:<{LABEL}}").append(f"{percent_text(of_all):>5}{percent_text(of_both):>8}", style))
     if (p := _p(nulls)) is not None:
         lines.append(Text(f"p {p} that shuffled >= real", style=DIM))
-    lacking = [option for option in nulls.lacking if not option.startswith("--seeds")]
+    lacking = [null for null in nulls.lacking if null != "seeds"]
     return [*lines, *([Text(lacking_text(lacking, commands, nulls.block), style=DIM)] if lacking else [])]
 
 
-def lacking_text(lacking: Sequence[str], commands: CommandLine = HERE, block: str = "B") -> str:
-    """How to compute what is lacking of a block; `lacking` are options of the command."""
-    return f"not computed: {commands.on_set('nulls', '--block', block, *' '.join(lacking).split())}"
+def lacking_text(lacking: Sequence[Lacking], commands: CommandLine = HERE, block: str = "B") -> str:
+    """How to compute what is lacking of a block."""
+    return f"not computed: {commands.on_set('nulls', '--block', block, *null_words(lacking))}"
 
 
 def share_text(share: Proportion | None) -> Text:

@@ -16,7 +16,8 @@ from streamscope.core.errors import StreamscopeError
 from streamscope.core.images.scaling import scaled_down, scaled_up
 from streamscope.core.model.blocks import Field, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store import FZRecord, FZSet, Store
+from streamscope.core.store import FZSet, Store
+from streamscope.core.table.retries import shown_fz
 from streamscope.tui.table.arrangement import Key
 
 Image = NDArray[np.uint8]
@@ -99,9 +100,10 @@ class PictureLibrary:
         target, channel = self._target(subject), subject.key[1]
         caption = f"FZ({LETTERS[subject.tensor]}) {target} {channel}"
         fzset = self._set()
-        retry, record = _record(fzset, target, channel, subject.retry)
-        if record is None:
+        shown = shown_fz(fzset, subject.key[0], subject.tensor, channel, subject.retry)
+        if shown is None:
             return ImageEntry(caption)
+        retry, record = shown
         field = self._field(subject, target)
         return ImageEntry(caption, (record.path, field), lambda: crop(fzset.fz_image(target, channel, retry), field))
 
@@ -113,9 +115,10 @@ class PictureLibrary:
         target, channel = self._target(subject), subject.key[1]
         caption = f"{sign}(FZ({LETTERS[subject.tensor]})) {channel}"
         fzset = self._set()
-        retry, record = _record(fzset, target, channel, subject.retry)
-        if record is None:
+        shown = shown_fz(fzset, subject.key[0], subject.tensor, channel, subject.retry)
+        if shown is None:
             return ImageEntry(caption)
+        retry, record = shown
         field = self._field(subject, self._info.target(subject.key[0], reader))
         return ImageEntry(
             caption, (record.path, sign, field), lambda: crop(scale(fzset.fz_image(target, channel, retry)), field)
@@ -164,15 +167,6 @@ class PictureLibrary:
             identity,
             lambda: mosaic([crop(fzset.fz_image(target, channel), field) for fzset, _ in others], len(others)),
         )
-
-
-def _record(fzset: FZSet, target: Target, channel: int, retry: int) -> tuple[int, FZRecord | None]:
-    """FZ(O) is never optimised again, so a retried row shows its first one."""
-    if retry:
-        record = fzset.fzs(target, retry).get(channel)
-        if record is not None:
-            return retry, record
-    return 0, fzset.fzs(target).get(channel)
 
 
 def crop(image: Image, field: Field | None) -> Image:

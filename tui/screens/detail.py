@@ -15,6 +15,7 @@ from textual.widgets import Footer, Static
 
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import TENSORS
+from streamscope.core.table.retries import retry_of
 from streamscope.tui.advice import worded
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, traces_text
@@ -148,9 +149,7 @@ class DetailScreen(CursorView):
 
     @work(thread=True, exclusive=True, group="facts")
     def _read(self, row: ChannelValues) -> None:
-        seed, used = row.get("seed"), row.get("fz_seed")
-        retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
-        facts = self._reader.read((str(row["block"]), int(str(row["channel"]))), retry)
+        facts = self._reader.read((str(row["block"]), int(str(row["channel"]))), retry_of(row))
         self.post_message(self.FactsRead(facts))
 
     def on_detail_screen_facts_read(self, event: FactsRead) -> None:

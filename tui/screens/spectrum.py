@@ -136,7 +136,7 @@ class SpectrumScreen(Screen[None]):
                 text.append(f"\nnothing computed yet of {missing}", DIM)
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
-            lacking = sorted({option for options in found for option in options})
+            lacking = sorted({null for several in found for null in several})
             self.query_one("#message", Static).update(lacking_text(lacking, self._commands) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:

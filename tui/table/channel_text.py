@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.style import Style
 from rich.text import Text
 
-from streamscope.core.table.frame import Value
+from streamscope.core.table.columns import Value
 from streamscope.tui.table.headings import (
     DIM,
     FAILED,

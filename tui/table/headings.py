@@ -1,4 +1,4 @@
-"""How the frame's columns look in the table: short headings in the design's notation, widths, number formats."""
+"""How the frame's columns look in the table: short headings in the paper's notation, widths, number formats."""
 
 from __future__ import annotations
 

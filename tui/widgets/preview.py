@@ -12,6 +12,7 @@ from textual.containers import Container, Horizontal, VerticalScroll
 from textual.widgets import Static
 
 from streamscope.core.model.blocks import TENSORS
+from streamscope.core.table.retries import retry_of
 from streamscope.tui.data.pictures import PICTURE_KINDS, PictureKind, Subject, kind_after
 from streamscope.tui.table.channel_text import ChannelValues, describe
 from streamscope.tui.terminal.detection import current_cell_size
@@ -163,7 +164,5 @@ def subjects(row: ChannelValues | None, kind: PictureKind, whole: bool) -> list[
     """The three of a channel, one a tensor."""
     if row is None:
         return [None] * len(TENSORS)
-    seed, used = row.get("seed"), row.get("fz_seed")
-    retry = int(used) - int(seed) if isinstance(used, int) and isinstance(seed, int) else 0
     key = (str(row["block"]), int(str(row["channel"])))
-    return [Subject(kind, key, tensor, retry, whole) for tensor in TENSORS]
+    return [Subject(kind, key, tensor, retry_of(row), whole) for tensor in TENSORS]

@@ -2,8 +2,8 @@
 
 As torch's own operations the gathered gradient alone moves over half of all the bytes of a step (docs/performance.md).
 Here every number is read where it is needed and written once. Triton comes with torch on Linux; the kernels are
-compiled when first used, which takes a C compiler. `tests/test_fused_rotation.py` runs them in Triton's interpreter and
-compiles them for the GPUs of several generations; neither needs one.
+compiled when first used, which takes a C compiler. Tests run them in Triton's interpreter and compile them for the GPUs
+of several generations; neither needs one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
+
+from streamscope.core.engine.transforms.rotation import PatchFormat, Placement
 
 BLOCK = 256
 """Pixels of a program. Neighbours share most of what they read, and a warp is 32 of them."""
@@ -116,48 +118,36 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 class FusedTurn(torch.autograd.Function):
-    """`rotation.turn_by_operations` in two kernels; the patch is in channels-last order."""
+    """`rotation.turn_by_operations` in two kernels; the patch is in channels-last order and its format has a mask."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        source: torch.Tensor,
-        theta: torch.Tensor,
-        down: torch.Tensor,
-        right: torch.Tensor,
-        size: torch.Tensor,
-        masks: torch.Tensor,
-        mean: torch.Tensor,
-        std: torch.Tensor,
-        side: int,
-        rotated_side: int,
-        dtype: torch.dtype,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, source: torch.Tensor, placement: Placement, patch: PatchFormat) -> torch.Tensor:
         source = source.contiguous()
-        source_side = source.shape[-1]
-        ctx.save_for_backward(theta, down, right, size, masks, std)
-        ctx.sides = source_side, rotated_side, side
+        source_side, side, rotated_side = source.shape[-1], patch.side, patch.rotated_side
+        # Neither has a gradient: they need not be saved as tensors of the graph.
+        ctx.placement, ctx.patch, ctx.source_side = placement, patch, source_side
         shape = (len(source), 3, side, side)
-        out = torch.empty(shape, dtype=dtype, device=source.device, memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=patch.dtype, device=source.device, memory_format=torch.channels_last)
         with _on(source):
             _forward[_grid(side, len(source))](
-                source, theta, down, right, size, masks, mean, std, out, source_side, rotated_side, side,
+                source, placement.theta, placement.down, placement.right, placement.size,
+                patch.mask, patch.mean, patch.std, out, source_side, rotated_side, side,
                 shifted=rotated_side > side, pixels=BLOCK, enable_fp_fusion=True,
             )  # fmt: skip
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        theta, down, right, size, masks, std = ctx.saved_tensors
-        source_side, rotated_side, side = ctx.sides
-        found = theta.new_empty(len(gradient), 3, source_side, source_side)
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        placement, patch, source_side = ctx.placement, ctx.patch, ctx.source_side
+        found = placement.theta.new_empty(len(gradient), 3, source_side, source_side)
         with _on(gradient):
             _backward[_grid(source_side, len(gradient))](
-                gradient, theta, down, right, size, masks, std, found, source_side, rotated_side, side,
-                *gradient.stride(), shifted=rotated_side > side, pixels=BLOCK, enable_fp_fusion=True,
+                gradient, placement.theta, placement.down, placement.right, placement.size,
+                patch.mask, patch.std, found, source_side, patch.rotated_side, patch.side, *gradient.stride(),
+                shifted=patch.rotated_side > patch.side, pixels=BLOCK, enable_fp_fusion=True,
             )  # fmt: skip
-        return found, *(None,) * 10
+        return found, None, None
 
 
 def _grid(side: int, images: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ import torch
 
 from streamscope.core.engine.cone import Cone, FoldedNetwork, Read
 from streamscope.core.engine.transforms.resample import Resampler
-from streamscope.core.engine.transforms.rotation import Turn
+from streamscope.core.engine.transforms.rotation import PatchFormat, Placement, Turn
 from streamscope.core.model.recipe import Recipe
 
 
@@ -112,7 +112,10 @@ class ConeTransform:
         self._rotated_side = self.side + (1 if self._fraction.any() else 0)
         self._check_inside()
         self._plan_scaling(padded, size, device)
-        self._turn = Turn(self.side, self._rotated_side, mean, std, self.cone.patch.mask, device, network.dtype)
+        colours, spread = (torch.tensor(values, device=device) for values in (mean, std))
+        mask, dtype = self.cone.patch.mask, network.dtype
+        patch = PatchFormat(self.side, self._rotated_side, colours, spread, mask, dtype)
+        self._turn = Turn(patch)
         self._device = device
 
     def _first(self, scaled: _Scaled) -> int:
@@ -174,7 +177,7 @@ class ConeTransform:
     def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
         scaled = self._resizing(patch, draws.rows, draws.columns)
-        return self._turn(scaled, draws.theta, draws.down, draws.right, draws.size)
+        return self._turn(scaled, Placement(draws.theta, draws.down, draws.right, draws.size))
 
     def activations(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Centre activations (n, channels) of transformed image patches."""

@@ -13,6 +13,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -22,90 +23,97 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How the maps of n images are turned and moved, on their device."""
+
+    theta: torch.Tensor
+    """(n, 2, 3): from the rotated map to its source, both in grid_sample's -1..1."""
+    down: torch.Tensor
+    """(n,): fraction of a px that the second jitter moves the patch by."""
+    right: torch.Tensor
+    size: torch.Tensor
+    """(n,): which row of the mask is the image's."""
+
+
+@dataclass(frozen=True)
+class PatchFormat:
+    """The patches that a cone reads."""
+
+    side: int
+    rotated_side: int
+    """`side`, or one more where there are fractions."""
+    mean: torch.Tensor
+    """(3,) of the colours."""
+    std: torch.Tensor
+    mask: torch.Tensor | None
+    """(sizes, side): 1 inside the map of each size."""
+    dtype: torch.dtype = torch.float32
+    """Of the patches; what is computed is float32."""
+
+
+TurnFunction = Callable[[torch.Tensor, Placement, PatchFormat], torch.Tensor]
+"""Patches (n, 3, side, side) of maps (n, 3, q, q)."""
+
+
 class Turn:
     """From the map that is rotated to the normalised patch that a cone reads.
 
     Rotation, the fraction of a pixel that the second jitter moves by, colours, and zeros where the image's map ends.
     """
 
-    def __init__(
-        self,
-        side: int,
-        rotated_side: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        mask: torch.Tensor | None,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """`rotated_side` is `side`, or one more where there are fractions; `mask` (sizes, side) is 1 inside the map.
+    def __init__(self, patch: PatchFormat) -> None:
+        self._patch = patch
+        self._function: TurnFunction = turn_by_operations
+        if patch.mean.is_cuda:
+            self.use(fused_function(patch.mean.device))
 
-        `dtype` is that of the patches; what is computed is float32.
-        """
-        self._mask, self._colours = mask, tuple(torch.tensor(values, device=device) for values in (mean, std))
-        self._sides, self._dtype = (side, rotated_side), dtype
-        self._function: Callable[..., torch.Tensor] = turn_by_operations
-        if device.type == "cuda":
-            self.use(fused_function(device))
-
-    def use(self, fused: Any) -> None:
+    def use(self, fused: TurnFunction | None) -> None:
         """Takes `fused` instead of torch's own operations, unless it is None. It needs a mask in any case."""
         if fused is not None:
             self._function = fused
-            if self._mask is None:
-                self._mask = torch.ones(1, self._sides[0], device=self._colours[0].device)
+            if self._patch.mask is None:
+                mask = torch.ones(1, self._patch.side, device=self._patch.mean.device)
+                self._patch = replace(self._patch, mask=mask)
 
-    def __call__(
-        self, source: torch.Tensor, theta: torch.Tensor, down: torch.Tensor, right: torch.Tensor, size: torch.Tensor
-    ) -> torch.Tensor:
-        """Patches (n, 3, side, side) of maps (n, 3, q, q), by rotations (n, 2, 3), fractions (n,), map sizes (n,)."""
-        if self._mask is not None and len(self._mask) == 1:
-            size = torch.zeros_like(size)
-        return self._function(source, theta, down, right, size, self._mask, *self._colours, *self._sides, self._dtype)
+    def __call__(self, source: torch.Tensor, placement: Placement) -> torch.Tensor:
+        """Patches (n, 3, side, side) of maps (n, 3, q, q)."""
+        if self._patch.mask is not None and len(self._patch.mask) == 1:
+            placement = replace(placement, size=torch.zeros_like(placement.size))
+        return self._function(source, placement, self._patch)
 
 
-def turn_by_operations(
-    source: torch.Tensor,
-    theta: torch.Tensor,
-    down: torch.Tensor,
-    right: torch.Tensor,
-    size: torch.Tensor,
-    mask: torch.Tensor | None,
-    mean: torch.Tensor,
-    std: torch.Tensor,
-    side: int,
-    rotated_side: int,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """What `Turn` does, by torch's own operations; `mean` and `std` (3,)."""
-    x = rotate(source, theta, rotated_side)
-    if rotated_side > side:
-        x = torch.lerp(x[:, :, :-1], x[:, :, 1:], down[:, None, None, None])
-        x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], right[:, None, None, None])
-    x = (x - mean[:, None, None]) / std[:, None, None]
-    if mask is not None:
-        inside = mask[size]
+def turn_by_operations(source: torch.Tensor, placement: Placement, patch: PatchFormat) -> torch.Tensor:
+    """What `Turn` does, by torch's own operations."""
+    x = rotate(source, placement.theta, patch.rotated_side)
+    if patch.rotated_side > patch.side:
+        x = torch.lerp(x[:, :, :-1], x[:, :, 1:], placement.down[:, None, None, None])
+        x = torch.lerp(x[:, :, :, :-1], x[:, :, :, 1:], placement.right[:, None, None, None])
+    x = (x - patch.mean[:, None, None]) / patch.std[:, None, None]
+    if patch.mask is not None:
+        inside = patch.mask[placement.size]
         x = x * (inside[:, None, :, None] * inside[:, None, None, :])
-    return x.to(dtype)
+    return x.to(patch.dtype)
 
 
 @cache
-def fused_function(device: torch.device) -> Any:
+def fused_function(device: torch.device) -> TurnFunction | None:
     """`turn_by_operations` as one kernel where that works, else None, and a warning says why. Tried once a device."""
     try:
         if not any(map(shutil.which, (os.environ.get("CC", "cc"), "cc", "gcc", "clang"))):
             raise RuntimeError("Triton needs a C compiler and there is none")
         from streamscope.core.engine.transforms.fused_rotation import FusedTurn
 
-        check_function(FusedTurn.apply, device)
-        return FusedTurn.apply
+        function: TurnFunction = FusedTurn.apply
+        check_function(function, device)
+        return function
     except Exception as error:  # whatever a compiler or a driver comes up with
         line = str(error).strip().partition("\n")[0] or type(error).__name__
         warnings.warn(f"FZs take longer on {device}: the kernel that rotates does not work ({line})", stacklevel=2)
         return None
 
 
-def check_function(function: Callable[..., torch.Tensor], device: torch.device) -> None:
+def check_function(function: TurnFunction, device: torch.device) -> None:
     """Raises RuntimeError when `function` says anything else on a small map than torch's own operations on a CPU.
 
     In every way that it is used: with and without a fraction of a pixel, in both dtypes of an optimisation's steps.
@@ -114,9 +122,7 @@ def check_function(function: Callable[..., torch.Tensor], device: torch.device) 
         _check(function, device, rotated_side, dtype, close)
 
 
-def _check(
-    function: Callable[..., torch.Tensor], device: torch.device, rotated_side: int, dtype: torch.dtype, close: float
-) -> None:
+def _check(function: TurnFunction, device: torch.device, rotated_side: int, dtype: torch.dtype, close: float) -> None:
     side, source_side = 12, 16
     generator = torch.Generator().manual_seed(0)
     source, weight = (torch.rand(2, 3, width, width, generator=generator) for width in (source_side, side))
@@ -124,22 +130,21 @@ def _check(
     turned = [(math.cos(angle) * half / reach, math.sin(angle) * half / reach) for angle in (0.08, 0.0)]
     mask = torch.ones(2, side)
     mask[1, :3] = 0
-    given = [
-        torch.tensor([[[cos, -sin, 0.1], [sin, cos, -0.05]] for cos, sin in turned]),
-        torch.tensor([0.3, 0.0]),
-        torch.tensor([0.6, 0.2]),
-        torch.tensor([1, 0]),
-        mask,
-        torch.tensor([0.5, 0.4, 0.3]),
-        torch.tensor([0.2, 0.3, 0.4]),
-    ]
+    theta = torch.tensor([[[cos, -sin, 0.1], [sin, cos, -0.05]] for cos, sin in turned])
+    down, right, size = torch.tensor([0.3, 0.0]), torch.tensor([0.6, 0.2]), torch.tensor([1, 0])
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
     found = []
-    operations: Callable[..., torch.Tensor] = turn_by_operations
-    for way, place in ((operations, torch.device("cpu")), (function, device)):
+    ways: tuple[tuple[TurnFunction, torch.device], ...] = (
+        (turn_by_operations, torch.device("cpu")),
+        (function, device),
+    )
+    for way, place in ways:
         leaf = source.to(place).requires_grad_(True)
-        patch = way(leaf, *(value.to(place) for value in given), side, rotated_side, dtype)
-        (gradient,) = torch.autograd.grad(patch, leaf, weight.to(place, dtype))
-        found.append((patch.detach().float().cpu(), gradient.cpu()))
+        placement = Placement(*(value.to(place) for value in (theta, down, right, size)))
+        patch = PatchFormat(side, rotated_side, mean.to(place), std.to(place), mask.to(place), dtype)
+        turned_patch = way(leaf, placement, patch)
+        (gradient,) = torch.autograd.grad(turned_patch, leaf, weight.to(place, dtype))
+        found.append((turned_patch.detach().float().cpu(), gradient.cpu()))
     if not all(torch.allclose(a, b, rtol=close, atol=close) for a, b in zip(*found, strict=True)):
         raise RuntimeError("it differs from torch's own operations")
 

@@ -19,7 +19,7 @@ from streamscope.core.jobs.cluster.parcel import Order, Reply
 from streamscope.core.jobs.plan import Request, Task
 from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, LeasedRun, Tell, describe
 from streamscope.core.store import Job, Store
-from streamscope.core.store.files.atomic import read_checked, read_sums
+from streamscope.core.store.files.checksums import read_checked, read_sums
 from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Report
 
 SETTLING_SECONDS = 90.0

@@ -1,6 +1,6 @@
-"""The bundled demo model: a small ResNet, its image set and the script that trained it.
+"""The bundled demo model: a small ResNet, and its image set.
 
-Importing this package never imports torch; its modules `network` and `train` do.
+Importing this package never imports torch; its module `network` does.
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from streamscope.core.errors import DiskFullError, StoreError, UsageError
-
-Floats = NDArray[np.floating]
-Images = NDArray[np.uint8]
+from streamscope.core.model.arrays import FloatArray, Pixels
 
 SIDE = 64
 """Side of an image in px."""
@@ -48,45 +46,45 @@ class _Figures:
         centres = np.arange(SIDE, dtype=np.float32) + 0.5
         x = (centres[None, None, :] - self.cx) / self.radius
         y = (centres[None, :, None] - self.cy) / self.radius
-        self.u: Floats = np.cos(angle) * x + np.sin(angle) * y
-        self.v: Floats = np.cos(angle) * y - np.sin(angle) * x
+        self.u: FloatArray = np.cos(angle) * x + np.sin(angle) * y
+        self.v: FloatArray = np.cos(angle) * y - np.sin(angle) * x
 
-    def uniform(self, low: float, high: float) -> Floats:
+    def uniform(self, low: float, high: float) -> FloatArray:
         """One random number a figure, (n, 1, 1)."""
         return _column(self.rng.uniform(low, high, len(self.radius)))
 
-    def covered(self, distance: Floats) -> Floats:
+    def covered(self, distance: FloatArray) -> FloatArray:
         """Share of each pixel inside, from the signed distance to the edge in radii (negative inside)."""
         return np.clip(0.5 - distance * self.radius, 0, 1)
 
 
-def _column(values: NDArray[np.floating]) -> Floats:
+def _column(values: FloatArray) -> FloatArray:
     return values.astype(np.float32)[:, None, None]
 
 
 # Outlines: signed distance to the edge in radii, (n, 64, 64), negative inside.
 
 
-def _disc(f: _Figures) -> Floats:
+def _disc(f: _Figures) -> FloatArray:
     return np.hypot(f.u, f.v) - 0.95
 
 
-def _ring(f: _Figures) -> Floats:
+def _ring(f: _Figures) -> FloatArray:
     half = f.uniform(0.13, 0.24)
     return np.abs(np.hypot(f.u, f.v) - (0.97 - half)) - half
 
 
-def _square(f: _Figures) -> Floats:
+def _square(f: _Figures) -> FloatArray:
     return np.maximum(np.abs(f.u), np.abs(f.v)) - 0.78
 
 
-def _triangle(f: _Figures) -> Floats:
+def _triangle(f: _Figures) -> FloatArray:
     corners = 2 * np.pi / 3 * np.arange(3, dtype=np.float32)
-    sides: list[Floats] = [np.cos(a) * f.u + np.sin(a) * f.v for a in corners]
+    sides: list[FloatArray] = [np.cos(a) * f.u + np.sin(a) * f.v for a in corners]
     return np.maximum.reduce(sides) - 0.5
 
 
-def _star(f: _Figures) -> Floats:
+def _star(f: _Figures) -> FloatArray:
     """Five points, folded into half a point: right of the line from its tip to the notch beside it is outside."""
     half = np.float32(np.pi / 5)
     angle = np.abs((np.arctan2(f.v, f.u) + half) % (2 * half) - half)
@@ -97,12 +95,12 @@ def _star(f: _Figures) -> Floats:
     return (edge_y * x - edge_x * y) / np.hypot(edge_x, edge_y)
 
 
-def _cross(f: _Figures) -> Floats:
+def _cross(f: _Figures) -> FloatArray:
     u, v, arm = np.abs(f.u), np.abs(f.v), f.uniform(0.2, 0.32)
     return np.minimum(np.maximum(u - 0.97, v - arm), np.maximum(v - 0.97, u - arm))
 
 
-def _patch(f: _Figures) -> Floats:
+def _patch(f: _Figures) -> FloatArray:
     """What a texture is cut to: a disc or a square at random, so that the outline says nothing of the class."""
     return np.where(f.uniform(0, 1) < 0.5, _disc(f), _square(f))
 
@@ -110,38 +108,38 @@ def _patch(f: _Figures) -> Floats:
 # Textures: share of the second colour in each pixel, (n, 64, 64).
 
 
-def _bands(f: _Figures, position: Floats, periods: Floats) -> Floats:
+def _bands(f: _Figures, position: FloatArray, periods: FloatArray) -> FloatArray:
     """Alternating bands along `position` (in radii), `periods` to the figure's width, with edges one pixel soft."""
     wave = np.abs((position * periods / 2) % 1 - 0.5) - 0.25
     return np.clip(0.5 + wave * (2 * f.radius / periods), 0, 1)
 
 
-def _plain(f: _Figures) -> Floats:
+def _plain(f: _Figures) -> FloatArray:
     """Shading from nothing to a quarter of the second colour across the figure."""
     return np.clip(0.5 + f.u / 2, 0, 1) * f.uniform(0, 0.25)
 
 
-def _stripes(f: _Figures) -> Floats:
+def _stripes(f: _Figures) -> FloatArray:
     return _bands(f, f.u + f.uniform(0, 2), f.uniform(2.5, 3.5))
 
 
-def _checks(f: _Figures) -> Floats:
+def _checks(f: _Figures) -> FloatArray:
     periods = f.uniform(2, 2.8)
     rows, columns = (_bands(f, axis + f.uniform(0, 2), periods) for axis in (f.u, f.v))
     return rows + columns - 2 * rows * columns
 
 
-def _dots(f: _Figures) -> Floats:
+def _dots(f: _Figures) -> FloatArray:
     periods = f.uniform(2.5, 3.5)
     u, v = (((axis + f.uniform(0, 2)) * periods / 2) % 1 - 0.5 for axis in (f.u, f.v))
     return np.clip(0.5 + (f.uniform(0.28, 0.34) - np.hypot(u, v)) * (2 * f.radius / periods), 0, 1)
 
 
-def _target(f: _Figures) -> Floats:
+def _target(f: _Figures) -> FloatArray:
     return _bands(f, np.hypot(f.u, f.v) + f.uniform(0, 0.3), f.uniform(3, 3.8))
 
 
-_DRAWN: dict[str, tuple[Callable[[_Figures], Floats], Callable[[_Figures], Floats]]] = {
+_DRAWN: dict[str, tuple[Callable[[_Figures], FloatArray], Callable[[_Figures], FloatArray]]] = {
     "disc": (_disc, _plain),
     "ring": (_ring, _plain),
     "square": (_square, _plain),
@@ -155,7 +153,7 @@ _DRAWN: dict[str, tuple[Callable[[_Figures], Floats], Callable[[_Figures], Float
 }
 
 
-def _colours_unlike(others: list[Floats], rng: np.random.Generator) -> Floats:
+def _colours_unlike(others: list[FloatArray], rng: np.random.Generator) -> FloatArray:
     """A random RGB colour an image, (n, 1, 1, 3), at least 0.5 from each of the others wherever 16 tries allow it."""
     tries = rng.uniform(0, 1, (len(others[0]), 16, 3)).astype(np.float32)
     nearest = np.min([np.linalg.norm(tries - other[:, 0], axis=2) for other in others], axis=0)
@@ -164,7 +162,7 @@ def _colours_unlike(others: list[Floats], rng: np.random.Generator) -> Floats:
     return tries[np.arange(len(tries)), pick][:, None, None, :]
 
 
-def _smooth_noise(n: int, rng: np.random.Generator) -> Floats:
+def _smooth_noise(n: int, rng: np.random.Generator) -> FloatArray:
     """Clouds of colour about 16 px wide, values about -1 to 1, (n, 64, 64, 3)."""
     grid = rng.uniform(-1, 1, (n, 5, 5, 3)).astype(np.float32)
     at = np.linspace(0, 4, SIDE)
@@ -172,7 +170,7 @@ def _smooth_noise(n: int, rng: np.random.Generator) -> Floats:
     return np.einsum("yi,nijc,xj->nyxc", weights, grid, weights, optimize=True)
 
 
-def _backgrounds(base: Floats, rng: np.random.Generator) -> Floats:
+def _backgrounds(base: FloatArray, rng: np.random.Generator) -> FloatArray:
     """A colour gradient with clouds and up to four soft blobs, which belong to no class; (n, 64, 64, 3)."""
     n = len(base)
     axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
@@ -191,7 +189,7 @@ def _backgrounds(base: Floats, rng: np.random.Generator) -> Floats:
     return canvas
 
 
-def _draw_batch(name: str, n: int, rng: np.random.Generator) -> Images:
+def _draw_batch(name: str, n: int, rng: np.random.Generator) -> Pixels:
     figures = _Figures(n, rng)
     base = rng.uniform(0.1, 0.9, (n, 1, 1, 3)).astype(np.float32)
     first = _colours_unlike([base], rng)
@@ -206,12 +204,12 @@ def _draw_batch(name: str, n: int, rng: np.random.Generator) -> Images:
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def draw(label: int, rng: np.random.Generator) -> Images:
+def draw(label: int, rng: np.random.Generator) -> Pixels:
     """One image of class `CLASSES[label]`, (64, 64, 3) uint8."""
     return _draw_batch(CLASSES[label], 1, rng)[0]
 
 
-def class_images(label: int, count: int, seed: int) -> Images:
+def class_images(label: int, count: int, seed: int) -> Pixels:
     """The first `count` images of a class, (count, 64, 64, 3) uint8: the same for a seed however many are drawn."""
     images = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)
     for first in range(0, count, BATCH):
@@ -220,7 +218,7 @@ def class_images(label: int, count: int, seed: int) -> Images:
     return images
 
 
-def dataset(count: int, seed: int) -> tuple[Images, NDArray[np.int64]]:
+def dataset(count: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:
     """`count` shuffled images, classes as equal as can be: (n, 64, 64, 3) uint8 and (n,) labels."""
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     images = np.empty((count, SIDE, SIDE, 3), dtype=np.uint8)

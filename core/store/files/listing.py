@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamscope.core.errors import StoreError, StreamscopeError
-from streamscope.core.store.files.atomic import reason
+from streamscope.core.store.files.disk_errors import reason
 
 SETTLED = 2.5
 """Seconds after which two changes of a folder surely have different mtimes, on any file system (FAT's step is 2 s)."""

@@ -20,17 +20,10 @@ from typing import Any, Literal
 import psutil
 
 from streamscope.core.errors import NO_FAULT, Fault, StoreError, StreamscopeError
-from streamscope.core.store.files.atomic import (
-    discard,
-    encode,
-    make_folder,
-    remove_folder,
-    sync_folder,
-    write_error,
-    write_new,
-    writing,
-)
+from streamscope.core.store.files.atomic import discard, make_folder, remove_folder, sync_folder, write_new
 from streamscope.core.store.files.clock import FolderClock
+from streamscope.core.store.files.disk_errors import write_error, writing
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.owner import Owner, is_dead, temporary_name, this_process
 from streamscope.core.store.jobs.events import (
     LAST_WORDS,

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from streamscope.core.errors import StoreError
-from streamscope.core.store.files.atomic import write_file, writing
+from streamscope.core.store.files.atomic import write_file
+from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.job import ACTIVE, BEAT, HOLD, PLACE, STOP, Job, JobState, job_state, job_states
 from streamscope.core.store.store import Store

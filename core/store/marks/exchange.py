@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.store.files.atomic import reason, write_file
+from streamscope.core.store.files.atomic import write_file
+from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.marks.judgements import check_mark, check_tag
 
 if TYPE_CHECKING:

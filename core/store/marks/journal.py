@@ -20,7 +20,8 @@ from typing import Any
 import platformdirs
 
 from streamscope.core.errors import StoreError, StreamscopeError
-from streamscope.core.store.files.atomic import make_folder, reason
+from streamscope.core.store.files.atomic import make_folder
+from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.job import append

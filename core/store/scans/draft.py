@@ -13,8 +13,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,53 +25,32 @@ from numpy.typing import NDArray
 from streamscope import __version__
 from streamscope.core.errors import ImageError, StoreError
 from streamscope.core.images.folder import ImagePath, Preparation
-from streamscope.core.measures.extremes import highest, lowest
-from streamscope.core.measures.inhibition import inhibition_rho
 from streamscope.core.measures.robust import RobustMeasures
-from streamscope.core.model.blocks import READ, ModelInfo
-from streamscope.core.store.files.atomic import (
-    SUMS,
-    build_folder,
-    encode,
-    file_sha256,
-    folder_damage,
-    read_checked,
-    read_document,
-    read_sums,
-    remove_folder,
-    write_described_folder,
-    write_document,
-    write_folder,
-    write_new,
-)
+from streamscope.core.model.arrays import Float32Array, Float64Array
+from streamscope.core.model.blocks import READ, ModelInfo, Target
+from streamscope.core.store.files.atomic import build_folder, remove_folder, write_folder, write_new
+from streamscope.core.store.files.checksums import SUMS, file_sha256, folder_damage, read_checked, read_sums
+from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
+from streamscope.core.store.layout import ModelFolder, ScanFolder
 from streamscope.core.store.scans.scan import (
-    FINISHED,
     IMAGES,
-    RESULT,
-    ROBUST,
-    SCAN,
-    SCANS,
+    Extremes,
     Scan,
     activations_name,
     extremes_name,
-    ranked_targets,
-    ranked_tensor,
     rho_name,
     tensor_name,
 )
 from streamscope.core.watch import PhaseWatch
 
-CHUNKS = "chunks"
 ACTIVATIONS = "activations.safetensors"
 CHUNK_BYTES = 32 * 2**20
 CHUNK_IMAGES = (64, 256)
 """Fewest and most images of a chunk; between them as many as fill `CHUNK_BYTES`."""
 GROUP_BYTES = 64 * 2**20
 """Chunks put together at a time: long runs for the disk, little memory."""
-BLOCK_BYTES = 16 * 2**20
-"""Activations ranked at a time, which takes about six times as much memory."""
 
-Activations = Mapping[str, NDArray[np.float32]]
+Activations = Mapping[str, Float32Array]
 """By block: (images, 3, C), axis 1 = READ."""
 
 
@@ -83,6 +62,27 @@ class Seen:
     label: str
     sha256: str
     problem: str
+
+
+@dataclass(frozen=True)
+class ResultDraft:
+    """A scan's result in the making: its activations are there, and what follows from them is added."""
+
+    folder: Path
+    info: ModelInfo
+
+    def activations(self, block: str, tensor: str) -> Float32Array:
+        """Centre activations (n, C) of `in`, `block` or `pre`, mapped from disk column by column. Raises OSError."""
+        return np.load(self.folder / activations_name(block, tensor), mmap_mode="r")
+
+    def write_extremes(self, target: Target, extremes: Extremes) -> None:
+        """Raises OSError."""
+        arrays = {field.name: getattr(extremes, field.name) for field in fields(Extremes)}
+        write_new(self.folder / extremes_name(target), safetensors.numpy.save(arrays))
+
+    def write_rho(self, block: str, rho: Float64Array, p: Float64Array, n: NDArray[np.int64]) -> None:
+        """Rank correlations of a block, each (C,), as `Scan.rho` gives them. Raises OSError."""
+        write_new(self.folder / rho_name(block), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
 
 
 def image_bytes(info: ModelInfo) -> int:
@@ -106,7 +106,8 @@ class Draft:
         self.source = Path(os.path.abspath(source))
         self.preparation = Preparation.of(info)
         self.per_chunk = chunk_images(info)
-        self.path = model_folder / SCANS / self._name()
+        self.path = ModelFolder(model_folder).scans / self._name()
+        self._folder = ScanFolder(self.path)
 
     def _name(self) -> str:
         digest = hashlib.sha256()
@@ -120,19 +121,19 @@ class Draft:
 
     @property
     def finished(self) -> bool:
-        return (self.path / FINISHED).is_file()
+        return self._folder.finished.is_file()
 
     @property
     def has_result(self) -> bool:
-        return (self.path / RESULT / SUMS).is_file()
+        return (self._folder.result / SUMS).is_file()
 
     @property
     def has_robust(self) -> bool:
-        return (self.path / ROBUST / SUMS).is_file()
+        return (self._folder.robust / SUMS).is_file()
 
     def create(self) -> None:
         """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
-        if not (self.path / SCAN).is_file():
+        if not self._folder.document.is_file():
             described = {
                 "model": self.info.name,
                 "fingerprint": self.info.fingerprint,
@@ -142,7 +143,7 @@ class Draft:
                 "engine": __version__,
                 "created": time.time(),
             }
-            write_described_folder(self.path, SCAN, described)
+            write_described_folder(self.path, self._folder.document.name, described)
 
     def chunks(self) -> list[range]:
         """The images of each chunk, as places in `images`."""
@@ -181,11 +182,13 @@ class Draft:
         files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
         return write_folder(self._chunk(chunk), files)
 
-    def commit_result(self, provenance: Mapping[str, Any], watch: PhaseWatch) -> None:
-        """Puts the chunks together, ranks and correlates, and commits all of it at once.
+    def commit_result(
+        self, provenance: Mapping[str, Any], add: Callable[[ResultDraft], None], watch: PhaseWatch = lambda *_: None
+    ) -> None:
+        """Puts the chunks together, has `add` write what follows from all activations, and commits all of it at once.
 
-        Memory does not grow with the number of images, but for the ranks of one channel. Raises ImageError when no
-        image could be read, StoreError, DiskFullError.
+        Memory does not grow with the number of images. Raises ImageError when no image could be read, StoreError,
+        DiskFullError.
         """
         seen = [image for chunk in self.chunks() for image in self._seen(chunk)]
         readable = [image for image in seen if not image.problem]
@@ -200,11 +203,10 @@ class Draft:
         def fill(folder: Path) -> dict[str, str]:
             write_new(folder / IMAGES, encode(listed))
             self._write_activations(folder, len(readable), watch)
-            self._write_extremes(folder, watch)
-            self._write_rho(folder, watch)
+            add(ResultDraft(folder, self.info))
             return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
-        build_folder(self.path / RESULT, fill)
+        build_folder(self._folder.result, fill)
 
     def commit_robust(self, found: Mapping[str, RobustMeasures]) -> None:
         """Stores M and the criteria by MEIs of every block. Raises StoreError, DiskFullError."""
@@ -214,21 +216,21 @@ class Draft:
             )
             for block in self.info.blocks
         }
-        write_folder(self.path / ROBUST, files)
+        write_folder(self._folder.robust, files)
 
     def finish(self) -> None:
         """Says that the scan is whole; what it was put together from goes. Raises StoreError."""
-        if (self.path / CHUNKS).is_dir():
-            remove_folder(self.path / CHUNKS)
-        write_document(self.path / FINISHED, {"time": time.time()})
+        if self._folder.chunks.is_dir():
+            remove_folder(self._folder.chunks)
+        write_document(self._folder.finished, {"time": time.time()})
 
     def scan(self) -> Scan:
         """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
-        finished = read_document(self.path / FINISHED)["time"] if self.finished else float("nan")
+        finished = read_document(self._folder.finished)["time"] if self.finished else float("nan")
         return Scan(self.path, self.info, self.source, finished)
 
     def _chunk(self, chunk: range) -> Path:
-        return self.path / CHUNKS / f"{chunk[0]:07d}-{chunk[-1]:07d}"
+        return self._folder.chunks / f"{chunk[0]:07d}-{chunk[-1]:07d}"
 
     def _seen(self, chunk: range) -> list[Seen]:
         folder = self._chunk(chunk)
@@ -269,30 +271,9 @@ class Draft:
             with open(path, "r+b") as file:
                 os.fsync(file.fileno())
 
-    def _arrays(self, chunk: range) -> dict[str, NDArray[np.float32]]:
+    def _arrays(self, chunk: range) -> dict[str, Float32Array]:
         folder = self._chunk(chunk)
         try:
             return safetensors.numpy.load(read_checked(folder, ACTIVATIONS, read_sums(folder)))
         except OSError as error:
             raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
-
-    def _write_extremes(self, folder: Path, watch: PhaseWatch) -> None:
-        targets = ranked_targets(self.info)
-        for done, target in enumerate(targets, start=1):
-            matrix = np.load(folder / activations_name(target.block, ranked_tensor(target)), mmap_mode="r")
-            width = max(1, BLOCK_BYTES // (4 * len(matrix)))
-            parts = []
-            for first in range(0, matrix.shape[1], width):
-                values = np.array(matrix.T[first : first + width])
-                parts.append((*highest(values), *lowest(values)))
-            names = ("top", "top_values", "bottom", "bottom_values")
-            arrays = {n: np.concatenate(p, axis=1) for n, p in zip(names, zip(*parts, strict=True), strict=True)}
-            write_new(folder / extremes_name(target), safetensors.numpy.save(arrays))
-            watch(done, len(targets), "finding the most and least exciting images")
-
-    def _write_rho(self, folder: Path, watch: PhaseWatch) -> None:
-        for done, block in enumerate(self.info.blocks, start=1):
-            sides = (np.load(folder / activations_name(block.name, t), mmap_mode="r") for t in ("in", "block"))
-            rho, p, n = inhibition_rho(*sides)
-            write_new(folder / rho_name(block.name), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
-            watch(done, len(self.info.blocks), "correlating in and block")

@@ -21,18 +21,16 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, UsageError
-from streamscope.core.images.folder import Pixels, Preparation, read_image
+from streamscope.core.images.folder import Preparation, contents_digest, read_image
 from streamscope.core.measures.robust import RobustMeasures
+from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
-from streamscope.core.store.files.atomic import read_checked, read_document, read_sums, reason, sha256
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import read_document
 from streamscope.core.store.files.listing import Problems
+from streamscope.core.store.layout import ScanFolder
 
-SCANS = "scans"
-"""Folder of a model's scans."""
-SCAN = "scan.json"
-FINISHED = "finished.json"
-RESULT = "result"
-ROBUST = "robust"
 IMAGES = "images.json"
 
 
@@ -63,11 +61,12 @@ class Described:
     @classmethod
     def read(cls, path: Path) -> Described:
         """Raises OSError, StoreError when it is damaged."""
-        data = read_document(path / SCAN)
+        document = ScanFolder(path).document
+        data = read_document(document)
         try:
             return cls(str(data["source"]), int(data["images"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise DamageError(f"{path / SCAN} is damaged ({error})") from error
+            raise DamageError(f"{document} is damaged ({error})") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +77,9 @@ class Extremes:
     """
 
     top: NDArray[np.int64]
-    top_values: NDArray[np.float32]
+    top_values: Float32Array
     bottom: NDArray[np.int64]
-    bottom_values: NDArray[np.float32]
+    bottom_values: Float32Array
 
 
 class Scan:
@@ -92,7 +91,7 @@ class Scan:
     def __init__(
         self, path: Path, info: ModelInfo, source: Path, finished_at: float, problems: Problems | None = None
     ) -> None:
-        self.path = path
+        self.path, self.folder = path, ScanFolder(path)
         self.info = info
         self.source = source
         self.finished_at = finished_at
@@ -105,7 +104,7 @@ class Scan:
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
-        described, finished = Described.read(path), read_document(path / FINISHED)
+        described, finished = Described.read(path), read_document(ScanFolder(path).finished)
         return cls(path, info, Path(described.source), float(finished["time"]), problems)
 
     def __repr__(self) -> str:
@@ -121,12 +120,12 @@ class Scan:
         """(path, what was wrong) of images that have no row."""
         return self._listed[1]
 
-    def activations(self, block: str, tensor: str) -> NDArray[np.float32]:
+    def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`: read-only, mapped from disk, column by column."""
         if tensor not in READ:
             raise UsageError(f"unknown tensor {tensor!r}; activations are of {', '.join(READ)}")
         channels = self.info.block(block).channels
-        path = self.path / RESULT / activations_name(block, tensor)
+        path = self.folder.result / activations_name(block, tensor)
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -139,25 +138,25 @@ class Scan:
     def extremes(self, block: str, tensor: Tensor) -> Extremes:
         """MEIs of `in`, `block` or `out` and their opposites.
 
-        Ranked before the ReLU (design, section 2): `out` by `pre`, a simple block's `in` by the previous block's `pre`.
+        Ranked before the ReLU: `out` by `pre`, a simple block's `in` by the previous block's `pre`.
         """
         target = self.info.target(block, tensor)
         if target not in self._extremes:
-            arrays = self._arrays(RESULT, extremes_name(target))
+            arrays = self._arrays(self.folder.result, extremes_name(target))
             self._extremes[target] = Extremes(*(arrays(name) for name in Extremes.__dataclass_fields__))
         return self._extremes[target]
 
     def robust(self, block: str) -> RobustMeasures:
         """M and the scale criteria with MEIs in place of FZs, of every channel."""
         if block not in self._robust:
-            arrays = self._arrays(ROBUST, f"{self.info.block(block).name}.safetensors")
+            arrays = self._arrays(self.folder.robust, f"{self.info.block(block).name}.safetensors")
             self._robust[block] = RobustMeasures(*(arrays(name) for name in RobustMeasures.names()))
         return self._robust[block]
 
-    def rho(self, block: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
         if block not in self._rho:
-            arrays = self._arrays(RESULT, rho_name(self.info.block(block).name))
+            arrays = self._arrays(self.folder.result, rho_name(self.info.block(block).name))
             self._rho[block] = tuple(arrays(name) for name in ("rho", "p", "n"))
         rho, p, n = self._rho[block]
         return rho, p, n
@@ -179,23 +178,22 @@ class Scan:
     @property
     def described(self) -> dict[str, Any]:
         """For the `.meta.json` of a table: the folder's name, how many images, and a digest of all their contents."""
-        listed = "".join(f"{image.sha256}  {image.path}\n" for image in self.images)
-        digest = sha256(listed.encode(errors="surrogateescape"))
+        digest = contents_digest((image.path, image.sha256) for image in self.images)
         return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
 
     @cached_property
     def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...]]:
-        content = self._content(RESULT, IMAGES)
+        content = self._content(self.folder.result, IMAGES)
         try:
             data = json.loads(content)
             images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
             return images, tuple((str(path), str(what)) for path, what in data["unreadable"])
         except (ValueError, KeyError, TypeError) as error:
-            raise DamageError(f"{self.path / RESULT / IMAGES} is damaged") from error
+            raise DamageError(f"{self.folder.result / IMAGES} is damaged") from error
 
-    def _arrays(self, folder: str, name: str) -> Any:
+    def _arrays(self, folder: Path, name: str) -> Any:
         content = self._content(folder, name)
-        path = self.path / folder / name
+        path = folder / name
         try:
             arrays = safetensors.numpy.load(content)
         except Exception as error:  # checksums were right: something else wrote such a file
@@ -208,12 +206,11 @@ class Scan:
 
         return get
 
-    def _content(self, folder: str, name: str) -> bytes:
-        inside = self.path / folder
+    def _content(self, folder: Path, name: str) -> bytes:
         try:
-            return read_checked(inside, name, read_sums(inside))
+            return read_checked(folder, name, read_sums(folder))
         except OSError as error:
-            raise DamageError(f"cannot read {inside / name}: {reason(error)}") from error
+            raise DamageError(f"cannot read {folder / name}: {reason(error)}") from error
 
 
 def tensor_name(block: str, tensor: str) -> str:

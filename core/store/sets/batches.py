@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -22,19 +21,17 @@ from PIL import Image
 
 from streamscope.core.errors import DamageError
 from streamscope.core.measures.criteria import late_rise
+from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
-from streamscope.core.store.files.atomic import encode, from_number, number, read_checked, read_sums
+from streamscope.core.model.fz import FLAGS, SAMPLES, FZBatch
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.documents import encode, from_number, number
 
 RECORD = "batch.json"
 TRACE = "trace.npy"
 ACTIVATIONS = "activations.safetensors"
-SAMPLES = 32
-"""Samples of each activation over the optimisation (design, section 4)."""
-FLAGS = ("", "no gradient", "non-finite", "never positive")
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 """FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
-
-Floats = NDArray[np.float32]
 
 
 class FZRecord(NamedTuple):
@@ -60,7 +57,7 @@ class FZRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FZBatch:
+class StoredFZs:
     """A committed batch of FZs, without images and traces."""
 
     path: Path
@@ -75,17 +72,8 @@ class MeasuredBatch:
     path: Path
     created: float
     channels: NDArray[np.int64]
-    own: Floats
-    own_scaled: Floats | None
-
-
-def batch_name(channels: Sequence[int]) -> str:
-    """`0000-0031-1a2b3c4d`: the same channels give the same name everywhere."""
-    ordered = sorted(channels)
-    if len(set(ordered)) != len(ordered) or not ordered or ordered[0] < 0:
-        raise ValueError(f"channels of a batch must be different, 0 or more and at least one: {list(channels)}")
-    digest = hashlib.sha256(",".join(map(str, ordered)).encode()).hexdigest()[:8]
-    return f"{ordered[0]:04d}-{ordered[-1]:04d}-{digest}"
+    own: Float32Array
+    own_scaled: Float32Array | None
 
 
 def image_name(channel: int) -> str:
@@ -95,19 +83,12 @@ def image_name(channel: int) -> str:
 _IMAGE_NAME = re.compile(r"(\d{4,})\.png")
 
 
-def encode_fzs(
-    header: Mapping[str, Any],
-    channels: Sequence[int],
-    images: NDArray[np.uint8],
-    activation: ArrayLike,
-    trace: ArrayLike,
-    flags: Sequence[str],
-    provenance: Mapping[str, Any],
-) -> dict[str, bytes]:
-    """Files of an FZ batch: images (n, H, W, 3) uint8, activation (n,), trace (n, 32). Raises ValueError otherwise."""
+def encode_fzs(header: Mapping[str, Any], batch: FZBatch, provenance: Mapping[str, Any]) -> dict[str, bytes]:
+    """Files of an FZ batch. Raises ValueError where its parts do not fit each other."""
+    channels, images, flags = batch.channels, batch.images, batch.flags
     count = len(channels)
-    activations = np.asarray(activation, dtype=np.float32)
-    traces = np.asarray(trace, dtype=np.float32)
+    activations = np.asarray(batch.activation, dtype=np.float32)
+    traces = np.asarray(batch.trace, dtype=np.float32)
     _expect("images", images.shape, (count, *images.shape[1:3], 3))
     _expect("activation", activations.shape, (count,))
     _expect("trace", traces.shape, (count, SAMPLES))
@@ -133,7 +114,7 @@ def encode_fzs(
     return files
 
 
-def read_fzs(folder: Path, seed: int) -> FZBatch:
+def read_fzs(folder: Path, seed: int) -> StoredFZs:
     """Raises OSError, or StoreError when the batch is damaged. `seed` is the one meant where provenance names none."""
     data = _read_record(folder)
     with _damage_of(folder):
@@ -154,7 +135,7 @@ def read_fzs(folder: Path, seed: int) -> FZBatch:
             )
             for fz in data["fzs"]
         )
-        return FZBatch(folder, float(data["created"]), records)
+        return StoredFZs(folder, float(data["created"]), records)
 
 
 def read_channels(folder: Path) -> tuple[int, ...]:
@@ -167,7 +148,7 @@ def read_channels(folder: Path) -> tuple[int, ...]:
     return tuple(int(found[1]) for name in sums if (found := _IMAGE_NAME.fullmatch(name)))
 
 
-def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:
+def read_image(folder: Path, channel: int) -> Pixels:
     """(H, W, 3). Raises OSError, StoreError."""
     name = image_name(channel)
     content = read_checked(folder, name, read_sums(folder))
@@ -175,7 +156,7 @@ def read_image(folder: Path, channel: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def read_trace(folder: Path, channel: int) -> Floats:
+def read_trace(folder: Path, channel: int) -> Float32Array:
     """(32,). Raises OSError, StoreError."""
     row = [record.channel for record in read_fzs(folder, 0).records].index(channel)
     content = read_checked(folder, TRACE, read_sums(folder))
@@ -223,7 +204,7 @@ def read_measures(folder: Path) -> MeasuredBatch:
         )
 
 
-def read_activations(batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
     """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
     content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
     with _damage_of(batch.path / ACTIVATIONS):
@@ -256,13 +237,13 @@ def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must have shape {wanted}, not {shape}")
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
+def _png(image: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", **PNG)
     return buffer.getvalue()
 
 
-def _npy(array: Floats) -> bytes:
+def _npy(array: Float32Array) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array)
     return buffer.getvalue()

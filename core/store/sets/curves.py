@@ -10,26 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError
-from streamscope.core.model.blocks import Tensor
+from streamscope.core.measures.extremes import MEIS
+from streamscope.core.model.arrays import Float32Array, Float64Array
+from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
+from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
-    CURVES,
     READ_OUT,
     ResponseBatch,
     missing_responses,
     read_responses,
-    response_folder,
     set_responses,
     stored_channels,
 )
-from streamscope.core.table.assemble import NEEDED
 
 if TYPE_CHECKING:
     from streamscope.core.store.scans.scan import Scan
 
 ANTIALIASED = "antialiased"
-MEIS = 9
-"""MEIs of a tensor (design, section 1)."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,20 @@ class Curves:
 
     `values[read, on]` is (n, K): the channel's own activation in tensor `read` (in, block, pre or out) for its FZ of
     tensor `on`, or the mean over its 9 MEIs of `on`. On MEIs in, block and out are rectified for each image, then
-    averaged (design, section 2, robust); pre is averaged as it is. NaN where it was not computed, or a tensor has
+    averaged, as the robust measures are; pre is averaged as it is. NaN where it was not computed, or a tensor has
     fewer than 9 images that excite it.
     """
 
     channels: NDArray[np.int64]
-    scales: NDArray[np.float64]
+    scales: Float64Array
     """(K,) ascending: what the image was really scaled by, the nearest to `SCALES` that whole pixels allow."""
-    values: Mapping[tuple[str, str], NDArray[np.float32]]
+    values: Mapping[tuple[str, str], Float32Array]
     antialias: bool
     """Whether images were resized with antialiasing; the scale criteria's S- is not."""
     images: int
     """How many images each value is the mean of: 1 FZ or 9 MEIs."""
 
-    def of(self, channel: int) -> Mapping[tuple[str, str], NDArray[np.float32]] | None:
+    def of(self, channel: int) -> Mapping[tuple[str, str], Float32Array] | None:
         """One channel's curves, each (K,); None when it has none."""
         found = np.flatnonzero(self.channels == channel)
         return {key: values[found[0]] for key, values in self.values.items()} if len(found) else None
@@ -65,8 +63,9 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
     source.info.block(block)
     variant = ANTIALIASED if antialias else ""
     if isinstance(source, FZSet):
-        return _merge({on: list(set_responses(source, CURVES, block, on, variant)) for on in NEEDED}, antialias, 1)
-    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in NEEDED}
+        on_fzs = {on: list(set_responses(source, CURVES, block, on, variant)) for on in VERDICT_TENSORS}
+        return _merge(on_fzs, antialias, 1)
+    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in VERDICT_TENSORS}
     found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
     return _merge(found, antialias, MEIS)
 
@@ -74,13 +73,13 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
 def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
     """Whether a stored FZ of the block's `in` or `block` lacks its curve."""
     variant = ANTIALIASED if antialias else ""
-    return any(missing_responses(fzset, CURVES, block, on, variant) for on in NEEDED)
+    return any(missing_responses(fzset, CURVES, block, on, variant) for on in VERDICT_TENSORS)
 
 
 def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
     variant = ANTIALIASED if antialias else ""
-    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in NEEDED]
+    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in VERDICT_TENSORS]
     lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
     return sorted(lacking[0] | lacking[1])
 
@@ -94,8 +93,9 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
         raise DamageError("curves over different scales are stored")
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
-    values: dict[tuple[str, str], NDArray[np.float32]] = {
-        (read, on): np.full((len(channels), len(scales)), np.nan, np.float32) for read in READ_OUT for on in NEEDED
+    shape = len(channels), len(scales)
+    values: dict[tuple[str, str], Float32Array] = {
+        (read, on): np.full(shape, np.nan, np.float32) for read in READ_OUT for on in VERDICT_TENSORS
     }
     for on, several in found.items():
         for batch in several:

@@ -16,22 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope import __version__
 from streamscope.core.errors import DamageError, StoreError, StreamscopeError, UsageError
+from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store.files.atomic import (
-    read_document,
-    reason,
-    write_described_folder,
-    write_document,
-    write_folder,
-)
+from streamscope.core.store.files.atomic import write_folder
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import read_document, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Names, Problems
+from streamscope.core.store.layout import RetryFolder, SetFolder, batch_name
 from streamscope.core.store.sets.batches import (
-    Floats,
-    FZBatch,
     FZRecord,
     MeasuredBatch,
-    batch_name,
+    StoredFZs,
     encode_fzs,
     encode_measures,
     read_activations,
@@ -42,9 +39,6 @@ from streamscope.core.store.sets.batches import (
     read_trace,
 )
 
-SET = "set.json"
-COMPLETED = "completed.json"
-RETRIES = "retries"
 KEPT_BYTES = 256 * 2**20
 """Activations kept in memory between calls of `FZSet.measured`: all of a ResNet18 (42 MB), a part of a wide ResNet."""
 
@@ -57,8 +51,8 @@ class Measured:
     """Centre activations on the FZs of one tensor: plain and scaled (n, 3, C), axis 1 = READ, axis 2 = channel read."""
 
     channels: NDArray[np.int64]
-    plain: Floats
-    scaled: Floats | None
+    plain: Float32Array
+    scaled: Float32Array | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +60,8 @@ class Own:
     """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ."""
 
     channels: NDArray[np.int64]
-    plain: Floats
-    scaled: Floats | None
+    plain: Float32Array
+    scaled: Float32Array | None
 
 
 class MissingFZError(StoreError):
@@ -87,12 +81,12 @@ class FZSet:
     def __init__(self, info: ModelInfo, key: SetKey, path: Path, problems: Problems | None = None) -> None:
         self.info = info
         self.key = key
-        self.path = path
+        self.path, self.folder = path, SetFolder(path)
         self._problems = problems or Problems()
         self._listings = Listings(self._problems)
         self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
         self._known: dict[tuple[Path, str], tuple[Names, Any]] = {}
-        self._kept: dict[Path, tuple[float, Floats, Floats | None]] = {}
+        self._kept: dict[Path, tuple[float, Float32Array, Float32Array | None]] = {}
         self._siblings: dict[Path, FZSet] = {}
         self._lock = threading.RLock()
         """Guards what is remembered, and held while it is brought up to date."""
@@ -108,15 +102,15 @@ class FZSet:
     def create(self) -> None:
         """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
         try:
-            read_document(self.path / SET)
+            read_document(self.folder.document)
         except (OSError, StoreError):
             created = {"engine": __version__, "created": time.time(), "model": self.info.name}
-            write_described_folder(self.path, SET, {**self._header(), **created})
+            write_described_folder(self.path, self.folder.document.name, {**self._header(), **created})
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
 
-        def by_channel(batches: Sequence[FZBatch]) -> dict[int, FZRecord]:
+        def by_channel(batches: Sequence[StoredFZs]) -> dict[int, FZRecord]:
             first: dict[int, FZRecord] = {}
             for batch in sorted(batches, key=_commit_order):
                 for record in batch.records:
@@ -131,49 +125,28 @@ class FZSet:
         folder = self._fz_folder(target, retry)
         return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
 
-    def fz_image(self, target: Target, channel: int, retry: int = 0) -> NDArray[np.uint8]:
+    def fz_image(self, target: Target, channel: int, retry: int = 0) -> Pixels:
         """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_image)
 
-    def trace(self, target: Target, channel: int, retry: int = 0) -> Floats:
+    def trace(self, target: Target, channel: int, retry: int = 0) -> Float32Array:
         """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_trace)
 
-    def commit_fzs(
-        self,
-        target: Target,
-        channels: Sequence[int],
-        images: NDArray[np.uint8],
-        activation: ArrayLike,
-        trace: ArrayLike,
-        flags: Sequence[str],
-        provenance: Mapping[str, Any],
-        retry: int = 0,
-    ) -> bool:
-        """Stores FZs: images (n, H, W, 3) uint8, activation (n,), trace (n, 32); all of them or none.
+    def commit_fzs(self, batch: FZBatch, provenance: Mapping[str, Any], retry: int = 0) -> bool:
+        """Stores FZs, all of them or none.
 
         `provenance` should give device, dtype, engine, torch and the seed really used. False when an intact batch of
         these channels is there already: it stays. Raises StoreError, DiskFullError.
         """
-        files = self.fz_files(target, channels, images, activation, trace, flags, provenance, retry)
-        return self.commit_fz_files(target, channels, files, retry)
+        return self.commit_fz_files(batch.target, batch.channels, self.fz_files(batch, provenance, retry), retry)
 
-    def fz_files(
-        self,
-        target: Target,
-        channels: Sequence[int],
-        images: NDArray[np.uint8],
-        activation: ArrayLike,
-        trace: ArrayLike,
-        flags: Sequence[str],
-        provenance: Mapping[str, Any],
-        retry: int = 0,
-    ) -> dict[str, bytes]:
+    def fz_files(self, batch: FZBatch, provenance: Mapping[str, Any], retry: int = 0) -> dict[str, bytes]:
         """The files that `commit_fzs` stores; the set need not be on a disk of this machine."""
-        self._check_channels(target.block, channels)
+        self._check_channels(batch.target.block, batch.channels)
         used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
-        header = {"kind": "fzs", "model": self.info.name, "target": str(target), "retry": retry, **self._header()}
-        return encode_fzs(header, channels, images, activation, trace, flags, used)
+        header = {"kind": "fzs", "model": self.info.name, "target": str(batch.target), "retry": retry, **self._header()}
+        return encode_fzs(header, batch, used)
 
     def commit_fz_files(
         self, target: Target, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
@@ -183,7 +156,7 @@ class FZSet:
 
     def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
         """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
-        rows: dict[int, tuple[Floats, Floats | None]] = {}
+        rows: dict[int, tuple[Float32Array, Float32Array | None]] = {}
         folder = self._measures_folder(block, tensor, retry)
         with self._lock:
             batches = self._read_batches(folder, "measures", self._listings.names(folder), read_measures)
@@ -252,15 +225,15 @@ class FZSet:
     def mark_completed(self, job: str) -> None:
         """Says that nothing a job was asked for is missing any more. Raises StoreError."""
         self.create()
-        write_document(self.path / COMPLETED, {"time": time.time(), "job": job})
+        write_document(self.folder.completed, {"time": time.time(), "job": job})
 
     def completed_at(self) -> float | None:
         """Seconds since 1970; None when no job was completed."""
-        return self._document(COMPLETED, "time")
+        return self._document(self.folder.completed, "time")
 
     def created_at(self) -> float | None:
         """Seconds since 1970; None for a set that is not on disk."""
-        return self._document(SET, "created")
+        return self._document(self.folder.document, "created")
 
     def siblings(self) -> list[FZSet]:
         """The stored sets that differ from this one in their seed only, by seed; unreadable ones are left out."""
@@ -280,14 +253,14 @@ class FZSet:
 
     def signature(self) -> Hashable:
         """Differs whenever something was committed or removed, or a job of a sibling completed; a `stat` a folder."""
-        completed = tuple(_stamp(fzset.path / COMPLETED) for fzset in (self, *self.siblings()))
-        bases = [self.path, *(self.path / RETRIES / n for n, _ in self._listings.names(self.path / RETRIES))]
+        completed = tuple(_stamp(fzset.folder.completed) for fzset in (self, *self.siblings()))
+        retries = self.folder.retries
+        bases = [self.path, *(retries / name for name, _ in self._listings.names(retries))]
         found: list[tuple[str, Names]] = []
-        for base in bases:
-            folders = [base / "fzs" / name for name, _ in self._listings.names(base / "fzs")]
-            for block, _ in self._listings.names(base / "measures"):
-                inside = base / "measures" / block
-                folders += [inside / name for name, _ in self._listings.names(inside)]
+        for base in (RetryFolder(path, self.folder) for path in bases):
+            folders = self._inside(base.all_fzs)
+            for block in self._inside(base.all_measures):
+                folders += self._inside(block)
             found += [(str(folder), self._listings.names(folder)) for folder in folders]
         return completed, tuple(found)
 
@@ -302,21 +275,23 @@ class FZSet:
 
     def base(self, retry: int) -> Path:
         """The folder that what belongs to the FZs of a retry is in."""
-        return self.path / RETRIES / str(retry) if retry else self.path
+        return self.folder.of_retry(retry).path
 
     def _fz_folder(self, target: Target, retry: int) -> Path:
-        return self.base(retry) / "fzs" / str(self.info.target(target.block, target.tensor))
+        return self.folder.of_retry(retry).fzs(str(self.info.target(target.block, target.tensor)))
 
     def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
-        return self.base(retry) / "measures" / self.info.block(block).name / f"on_{tensor}"
+        return self.folder.of_retry(retry).measures(self.info.block(block).name, tensor)
 
     def _check_channels(self, block: str, channels: Sequence[int]) -> None:
         count = self.info.block(block).channels
         if any(not 0 <= channel < count for channel in channels):
             raise ValueError(f"channels of block {block} are 0-{count - 1}, not {list(channels)}")
 
-    def _document(self, name: str, field: str) -> float | None:
-        path = self.path / name
+    def _inside(self, folder: Path) -> list[Path]:
+        return [folder / name for name, _ in self._listings.names(folder)]
+
+    def _document(self, path: Path, field: str) -> float | None:
         try:
             value = float(read_document(path)[field])
             self._problems.clear(path)
@@ -379,7 +354,7 @@ class FZSet:
         except OSError as error:
             raise StoreError(f"cannot read an FZ in {record.folder}: {reason(error)}") from error
 
-    def _activations(self, batch: MeasuredBatch) -> tuple[Floats, Floats | None]:
+    def _activations(self, batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
         known = self._kept.get(batch.path)
         if known is not None and known[0] == batch.created:
             return known[1:]
@@ -405,17 +380,18 @@ class FZSet:
 
 def read_key(path: Path) -> SetKey:
     """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
-    data: dict[str, Any] = read_document(path / SET)
+    document = SetFolder(path).document
+    data: dict[str, Any] = read_document(document)
     try:
         key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
     except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise DamageError(f"{path / SET} is damaged ({error})") from error
+        raise DamageError(f"{document} is damaged ({error})") from error
     if key.folder != path.name:
-        raise DamageError(f"{path / SET} describes another set ({key.folder})")
+        raise DamageError(f"{document} describes another set ({key.folder})")
     return key
 
 
-def _commit_order(batch: FZBatch | MeasuredBatch) -> tuple[float, str]:
+def _commit_order(batch: StoredFZs | MeasuredBatch) -> tuple[float, str]:
     """A later batch never changes what an earlier one said of a channel."""
     return batch.created, batch.path.name
 

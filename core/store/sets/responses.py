@@ -19,17 +19,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, StoreError
+from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import Tensor
-from streamscope.core.store.files.atomic import encode, read_checked, read_sums, reason, write_folder
+from streamscope.core.store.files.atomic import write_folder
+from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.listing import Problems
-from streamscope.core.store.sets.batches import batch_name
+from streamscope.core.store.layout import ResponseKind, batch_name, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.table.assemble import Readings
+from streamscope.core.store.sets.readings import Readings
 
 RECORD = "batch.json"
 VALUES = "values.npy"
-CURVES, SHAMS = "curves", "shams"
-"""Folders of a set, or of a scan, that hold such batches: rescaled images, and images under sham transforms."""
+SHAM_TRANSFORMS = {
+    "flip": "mirrored left to right",
+    "quarter turn": "turned by 90 degrees",
+    "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
+}
+"""What takes the place of S and S- in a sham: none changes the size of a feature. The versions of `SHAMS` batches."""
 
 READ_OUT = ("in", "block", "pre", "out")
 """Axis 1 of the values; `out` is relu(pre)."""
@@ -41,12 +49,7 @@ class ResponseBatch:
 
     channels: tuple[int, ...]
     versions: tuple[Any, ...]
-    values: NDArray[np.float32]
-
-
-def response_folder(base: Path, kind: str, block: str, on: Tensor, variant: str = "") -> Path:
-    """Where batches of a kind are, on images of a block's tensor; `base` is the folder of a set, a retry or a scan."""
-    return base / kind / block / f"on_{on}{variant and '-'}{variant}"
+    values: Float32Array
 
 
 def commit_responses(
@@ -118,7 +121,9 @@ def stored_channels(folder: Path, problems: Problems) -> set[int]:
     return {channel for batch in read_responses(folder, problems) for channel in batch.channels}
 
 
-def set_responses(fzset: FZSet, kind: str, block: str, on: Tensor, variant: str = "") -> Iterator[ResponseBatch]:
+def set_responses(
+    fzset: FZSet, kind: ResponseKind, block: str, on: Tensor, variant: str = ""
+) -> Iterator[ResponseBatch]:
     """What is stored of a kind on a set's FZs: of each channel, the FZ that its row of the table is read from."""
     for retry, channels in _rows_by_retry(fzset, block).items():
         wanted = set(channels)
@@ -128,7 +133,9 @@ def set_responses(fzset: FZSet, kind: str, block: str, on: Tensor, variant: str 
                 yield ResponseBatch(tuple(batch.channels[row] for row in rows), batch.versions, batch.values[rows])
 
 
-def missing_responses(fzset: FZSet, kind: str, block: str, on: Tensor, variant: str = "") -> dict[int, list[int]]:
+def missing_responses(
+    fzset: FZSet, kind: ResponseKind, block: str, on: Tensor, variant: str = ""
+) -> dict[int, list[int]]:
     """Channels, by the retry that their rows are read from, whose FZ is stored and what is of this kind is not."""
     found = {}
     for retry, channels in _rows_by_retry(fzset, block).items():

@@ -8,8 +8,9 @@ import torch
 import torchvision
 
 from streamscope.core.engine import network as model
-from streamscope.core.engine.network import load_network, pick_device, read_checkpoint
+from streamscope.core.engine.network import load_network, pick_device
 from streamscope.core.errors import DownloadError, UsageError, WeightsError
+from streamscope.core.model.checkpoint import read_checkpoint
 from streamscope.core.model.demo import weights_path
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec

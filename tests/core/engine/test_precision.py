@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from streamscope.core.engine.cone import Cone, fold_network
-from streamscope.core.engine.network import Network, load_network, measure_in_float32
+from streamscope.core.engine.network import Network, load_network, measure_in_float32, provenance
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import OVERRIDE, step_dtype
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.errors import UsageError
-from streamscope.core.jobs.tasks import provenance
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import ModelSpec

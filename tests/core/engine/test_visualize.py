@@ -6,17 +6,10 @@ import torch
 
 from streamscope.core.engine import optimiser, visualize
 from streamscope.core.engine.fourier import from_8_bit
-from streamscope.core.engine.optimiser import (
-    NEVER_POSITIVE,
-    NO_GRADIENT,
-    NON_FINITE,
-    SAMPLES,
-    Optimiser,
-    channel_generator,
-    split,
-)
+from streamscope.core.engine.optimiser import Optimiser, channel_generator, split
 from streamscope.core.measures import criteria
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.fz import NEVER_POSITIVE, NO_GRADIENT, NON_FINITE, SAMPLES
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.reading.activations import BlockReader, scale_down, scale_up
 from tests.support.by_hand import forward_by_hand

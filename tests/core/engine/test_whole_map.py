@@ -106,7 +106,7 @@ def test_channel_sets_are_chosen_only_when_asked_for(tmp_path):
 
 
 def test_a_set_from_before_there_were_objectives_is_the_neurons(tmp_path):
-    from streamscope.core.store.files.atomic import read_document, write_document
+    from streamscope.core.store.files.documents import read_document, write_document
 
     path = toy_set(tmp_path / "cache").path / "set.json"
     older = read_document(path)

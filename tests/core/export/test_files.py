@@ -20,7 +20,7 @@ from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.export.files import replace_all, table_meta, to_csv, to_json, write_table
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.table.frame import COLUMNS
+from streamscope.core.table.columns import COLUMNS
 from tests.support.frames import small_frame
 
 FRAME = small_frame(

@@ -1,5 +1,6 @@
 """What a model is shown of an image file, and which files are images."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from streamscope.core.errors import ImageError
-from streamscope.core.images.folder import Preparation, decode, find_images, load_image
+from streamscope.core.images.folder import Preparation, contents_digest, decode, find_images, read_image
 from streamscope.core.model.blocks import ModelInfo
 from tests.support.stores import toy_info
 
@@ -38,7 +39,7 @@ def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path):
     image = photograph(12, 12)
     image.save(tmp_path / "a.png")
     demo: ModelInfo = toy_info("demo")
-    assert np.array_equal(load_image(tmp_path / "a.png", demo), np.asarray(image))
+    assert np.array_equal(read_image(tmp_path / "a.png", Preparation.of(demo))[1], np.asarray(image))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +60,14 @@ def test_an_image_that_ends_early_is_named(tmp_path):
     photograph(300, 300).save(path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ImageError, match=r"a\.jpg is not an image that can be read \(image file is truncated"):
-        load_image(path, toy_info())
+        read_image(path, Preparation.of(toy_info()))
 
 
 def test_an_image_of_a_hopeless_shape_takes_no_memory(tmp_path):
     path = tmp_path / "line.png"
     Image.new("RGB", (1, 300)).save(path)
     with pytest.raises(ImageError, match="1 x 300 px is too elongated"):
-        load_image(path, toy_info())
+        read_image(path, Preparation.of(toy_info()))
 
 
 def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path):
@@ -93,3 +94,10 @@ def test_8_bit_pixels_are_what_torchvision_would_normalise(tmp_path):
     pixels = from_8_bit(IMAGENET.apply(image)[None])
     expected = functional.pil_to_tensor(functional.center_crop(functional.resize(image, [256]), [224])) / 255
     assert torch.equal(pixels[0], expected)
+
+
+def test_one_digest_stands_for_the_contents_of_many_images_whatever_their_names_are() -> None:
+    named = [("a.png", "11" * 32), ("b/\udcff.png", "22" * 32)]
+    listed = b"11" * 32 + b"  a.png\n" + b"22" * 32 + b"  b/\xff.png\n"
+    assert contents_digest(named) == hashlib.sha256(listed).hexdigest()
+    assert contents_digest(reversed(named)) != contents_digest(named)

@@ -4,6 +4,7 @@ import pytest
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, Task, missing, missing_fzs, step_cost
 from streamscope.core.model.blocks import Block, Field, ModelInfo, Target
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store
@@ -31,7 +32,8 @@ def fzset(tmp_path, info):
 def _fzs(fzset, target, channels, retry=0):
     n = len(channels)
     images = np.zeros((n, 8, 8, 3), dtype=np.uint8)
-    fzset.commit_fzs(target, channels, images, np.ones(n), np.ones((n, 32)), [""] * n, {"device": "cpu"}, retry)
+    batch = FZBatch(target, tuple(channels), images, np.ones(n), np.ones((n, 32)), ("",) * n)
+    fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 
 def _measures(fzset, block, tensor, channels, pre, retry=0):

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from streamscope.core.engine import train_demo as train
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.model import demo
-from streamscope.core.model.demo import CLASSES, SIDE, dataset, draw, train, weights_path, write_images
+from streamscope.core.model.demo import CLASSES, SIDE, dataset, draw, weights_path, write_images
 from streamscope.core.model.demo.images import class_images
 from streamscope.core.model.demo.network import INPUT_SIZE, build
 

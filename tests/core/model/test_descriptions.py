@@ -11,10 +11,10 @@ import torchvision
 from safetensors.torch import save_file
 
 from streamscope.core.engine.network import load_network
+from streamscope.core.engine.train_demo import write, write_description
 from streamscope.core.errors import UsageError
 from streamscope.core.model.demo import accuracy, description_path, weights_path
 from streamscope.core.model.demo.network import INPUT_SIZE, build
-from streamscope.core.model.demo.train import write, write_description
 from streamscope.core.model.descriptions import (
     Architecture,
     architecture,
@@ -39,7 +39,7 @@ def demo():
 
 
 def test_the_bundled_description_of_the_demo_is_what_its_weights_say(demo, tmp_path: Path) -> None:
-    """After training anew: `python -m streamscope.core.model.demo.train` writes it beside the weights."""
+    """After training anew: `python -m streamscope.core.engine.train_demo` writes it beside the weights."""
     assert bundled_description(ModelSpec(DEMO_MODEL).text) == demo.info
     copy = tmp_path / "demo.safetensors"
     copy.write_bytes(weights_path().read_bytes())

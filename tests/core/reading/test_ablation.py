@@ -12,7 +12,7 @@ from scipy import stats
 
 from streamscope.core.engine.network import load_network
 from streamscope.core.errors import UsageError
-from streamscope.core.images.folder import find_images, load_image
+from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.ablation import (
     RESAMPLES,
     AblationRequest,
@@ -160,7 +160,9 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(n
     """Against torchvision's own forward pass, ablated by a hook."""
     module = network.module
     images = find_images(folder)
-    pixels = torch.tensor(np.stack([load_image(folder / i.path, network.info) for i in images])).permute(0, 3, 1, 2)
+    pixels = torch.tensor(
+        np.stack([read_image(folder / i.path, Preparation.of(network.info))[1] for i in images])
+    ).permute(0, 3, 1, 2)
     labels = torch.tensor([CLASSES.index(i.label) for i in images])
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (network.info.mean, network.info.std))
 

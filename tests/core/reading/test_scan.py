@@ -15,7 +15,7 @@ from PIL import Image
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import PER_TASK, Decoders
-from streamscope.core.images.folder import Preparation, find_images, load_image
+from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.criteria import mix_ratio
 from streamscope.core.model.stream import read_block, read_centres
 from streamscope.core.reading import scan as scanning
@@ -99,7 +99,7 @@ def test_one_pass_reads_what_a_pass_for_every_block_reads(name):
 
 def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_hand(network, store, folder):
     scan = run(network, store, folder)
-    images = np.stack([load_image(folder / image.path, network.info) for image in scan.images])
+    images = np.stack([read_image(folder / image.path, Preparation.of(network.info))[1] for image in scan.images])
     assert len(images) == COUNT
     plain, up, down = (
         forward_by_hand(network.module, scale(from_8_bit(images))) for scale in (lambda x: x, scale_up, scale_down)

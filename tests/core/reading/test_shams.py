@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from streamscope.core.analysis.nulls import SHAM_TRANSFORMS, read_nulls, real_shares, sham_shares, shuffled_pairs
+from streamscope.core.analysis.nulls import read_nulls, real_shares, sham_shares, shuffled_pairs
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.reading.shams import compute_shams, flip, quarter_turn, sham_versions, shift
 from streamscope.core.store import Store
+from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, KEY, drawn_set
 from tests.support.networks import SCALE_INVARIANT, hand_set_network

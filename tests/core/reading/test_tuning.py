@@ -13,8 +13,8 @@ from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.reading.tuning import compute_curves, compute_mei_curves, real_scale, rescale, shown_side
 from streamscope.core.store import Store, drop, verify
+from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import curves_of, missing_mei_curves
-from streamscope.core.store.sets.responses import CURVES, response_folder
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, drawn_set
 from tests.support.networks import SCALE_INVARIANT, SKIP, hand_set_network

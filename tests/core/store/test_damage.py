@@ -300,7 +300,7 @@ def test_a_damaged_model_or_set_is_named_and_the_others_are_read(tmp_path: Path)
 
 
 def test_a_set_described_by_a_newer_recipe_is_skipped(tmp_path: Path) -> None:
-    from streamscope.core.store.files.atomic import read_document, write_document
+    from streamscope.core.store.files.documents import read_document, write_document
 
     fzset = toy_set(tmp_path)
     data = read_document(fzset.path / "set.json")

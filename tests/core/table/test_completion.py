@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from streamscope.core.table.columns import column
 from streamscope.core.table.completion import complete
 from streamscope.core.table.filter import compile_filter
-from streamscope.core.table.frame import column
-from streamscope.tui.forms.quick_filters import GENERAL, inverted, joined, like, quick_filters
+from streamscope.tui.forms.quick_filters import GENERAL, invert, join, like, quick_filters
 from streamscope.tui.table.arrangement import Arrangement
 from tests.support.frames import small_frame
 
@@ -67,16 +67,16 @@ def test_quick_filters_compile_and_keep_the_channel_they_are_like() -> None:
 
 
 def test_joining_keeps_what_both_keep_and_says_nothing_twice() -> None:
-    assert joined("", "marked") == "marked"
-    assert joined("channel < 2 or channel > 5", "marked") == "(channel < 2 or channel > 5) and marked"
-    assert joined("channel < 2 and marked", "marked") == "channel < 2 and marked"
-    assert joined("channel <", "marked") == "marked"
+    assert join("", "marked") == "marked"
+    assert join("channel < 2 or channel > 5", "marked") == "(channel < 2 or channel > 5) and marked"
+    assert join("channel < 2 and marked", "marked") == "channel < 2 and marked"
+    assert join("channel <", "marked") == "marked"
 
 
 @pytest.mark.parametrize("expression", ["marked", "channel < 2 or marked", 'not tagged("edge")', "mix_ratio > 1"])
 def test_inverting_keeps_the_others_and_twice_gives_it_back(expression: str) -> None:
     frame = small_frame(channel=[1, 3], marked=["keep", ""], mix_ratio=[2.0, None], tags=["", "edge"])
-    there, back = inverted(expression), inverted(inverted(expression))
+    there, back = invert(expression), invert(invert(expression))
     kept = compile_filter(expression).mask(frame)
     assert (compile_filter(there).mask(frame) == ~kept).all()
     assert (compile_filter(back).mask(frame) == kept).all()

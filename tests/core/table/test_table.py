@@ -8,20 +8,11 @@ import pytest
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Block, ModelInfo, SkipWeights, Target
+from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Judgement, Marks, Store
-from streamscope.core.table.columns import near_names
-from streamscope.core.table.frame import (
-    COLUMNS,
-    DEFAULT_COLUMNS,
-    build_frame,
-    column,
-    number_text,
-    parse_columns,
-    summarise,
-    top_scale_invariant,
-    with_marks,
-)
+from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, near_names, number_text, parse_columns
+from streamscope.core.table.frame import build_frame, summarise, top_scale_invariant, with_marks
 from tests.support.frames import small_frame
 
 CONTRACT = (
@@ -84,7 +75,8 @@ def visualise(
     traces = np.stack([np.where(np.arange(32) < 24, 1 - rises[c], 1.0) for c in channels]).astype(np.float32)
     images = np.zeros((len(channels), 8, 8, 3), dtype=np.uint8)
     marks = [(flags or {}).get(c, "") for c in channels]
-    fzset.commit_fzs(target, channels, images, np.ones(len(channels)), traces, marks, {"device": "cpu"}, retry=retry)
+    batch = FZBatch(target, tuple(channels), images, np.ones(len(channels)), traces, tuple(marks))
+    fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 
 def test_columns_are_the_contract_in_its_order() -> None:
@@ -224,15 +216,8 @@ def test_fz_of_in_of_a_simple_block_is_the_out_of_the_block_before(fzset: FZSet)
 
 def test_late_rise_of_one_fz_counts_when_the_other_has_none(fzset: FZSet) -> None:
     visualise(fzset, Target("2.0", "in"), {0: 0.5})
-    fzset.commit_fzs(
-        Target("2.0", "block"),
-        [0],
-        np.zeros((1, 8, 8, 3), dtype=np.uint8),
-        [-1.0],
-        np.full((1, 32), -1.0, dtype=np.float32),
-        ["never positive"],
-        {},
-    )
+    images, trace = np.zeros((1, 8, 8, 3), dtype=np.uint8), np.full((1, 32), -1.0)
+    fzset.commit_fzs(FZBatch(Target("2.0", "block"), (0,), images, trace[:, -1], trace, ("never positive",)), {})
     assert build_frame(INFO, fzset, ["2.0"])["late_rise"][0] == 0.5
 
 

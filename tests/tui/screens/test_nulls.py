@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamscope.core.analysis.nulls import SHAM_TRANSFORMS, Nulls, read_nulls
+from streamscope.core.analysis.nulls import Nulls, read_nulls
 from streamscope.core.measures.statistics import Proportion
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.store import Store
-from streamscope.core.store.sets.responses import READ_OUT, SHAMS, commit_responses, response_folder
+from streamscope.core.store.layout import SHAMS, response_folder
+from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, commit_responses
 from streamscope.tui.data.null_facts import NullsReader, against_nulls, null_lines
 from streamscope.tui.screens.detail import DetailScreen
 from streamscope.tui.screens.spectrum import SpectrumScreen

@@ -13,10 +13,9 @@ from rich.table import Table
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures.tuning import half_width_octaves, invariance
-from streamscope.core.model.blocks import ModelInfo, pick_blocks
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
 from streamscope.core.store import FZSet
 from streamscope.core.store.sets.curves import curves_of, missing_curves, missing_mei_curves
-from streamscope.core.table.assemble import NEEDED
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, set_options
@@ -57,7 +56,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     info = given.stored_info(store)
     fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
     picked = [block.name for block in pick_blocks(info, blocks)]
-    present = [name for name in picked if any(fzset.fzs(info.target(name, on)) for on in NEEDED)]
+    present = [name for name in picked if any(fzset.fzs(info.target(name, on)) for on in VERDICT_TENSORS)]
     absent = [name for name in picked if name not in present]
     if (blocks and absent) or not present:
         how = given.commands("compute", *block_words(absent), *set_words(fzset.key, info.default_recipe))
@@ -111,7 +110,7 @@ def _summary(info: ModelInfo, fzset: FZSet, scan: Scan | None, block: str, antia
         curves = None if source is None else curves_of(source, block, antialias)
         if curves is None:
             continue
-        for on in NEEDED:
+        for on in VERDICT_TENSORS:
             out = curves.values["out", on]
             known = ~np.isnan(out).any(axis=1)
             medians = invariance(out), half_width_octaves(curves.scales, out)

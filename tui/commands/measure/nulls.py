@@ -15,12 +15,13 @@ from rich.table import Table
 from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.statistics import Proportion
-from streamscope.core.model.blocks import ModelInfo, pick_blocks
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
 from streamscope.core.store import FZSet, JobSpec, Store
-from streamscope.core.store.sets.responses import SHAMS, missing_responses
-from streamscope.core.table.assemble import NEEDED, Readings
+from streamscope.core.store.layout import SHAMS
+from streamscope.core.store.sets.readings import Readings
+from streamscope.core.store.sets.responses import missing_responses
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, set_options
@@ -99,7 +100,7 @@ def _compute(
     seeds: tuple[int, ...],
 ) -> int:
     """Does what was asked for and is missing, for the channels that the set has; returns the first exit code not 0."""
-    lacking = [b for b in channels if shams and any(missing_responses(fzset, SHAMS, b, on) for on in NEEDED)]
+    lacking = [b for b in channels if shams and any(missing_responses(fzset, SHAMS, b, on) for on in VERDICT_TENSORS)]
     if not (lacking or untrained or seeds):
         return 0
     from streamscope.core.engine.network import load_network
@@ -116,7 +117,7 @@ def _compute(
             compute_shams(network, fzset, block, watch)
 
     def job(model: ModelSpec, key: SetKey) -> JobSpec:
-        return JobSpec.of_set(model, key, channels, NEEDED, channels, given.device)
+        return JobSpec.of_set(model, key, channels, VERDICT_TENSORS, channels, given.device)
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:

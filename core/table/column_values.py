@@ -1,4 +1,4 @@
-"""The table's columns from what a set has stored: which retry counts, what follows from it, what is missing."""
+"""The values of the table's columns, from what a set and a scan have stored: `columns` says what each of them is."""
 
 from __future__ import annotations
 
@@ -10,96 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures import criteria
-from streamscope.core.measures.stability import Stability, stability
-from streamscope.core.model.blocks import READ, Block, ModelInfo, Tensor
+from streamscope.core.model.arrays import Float64Array
+from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
+from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
+from streamscope.core.table.verdicts import verdict_stability, verdicts
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
 
-NEEDED: tuple[Tensor, ...] = ("in", "block")
-"""M and SM need FZ(I) and FZ(B) only; FZ(O) is for looking at."""
 
-Floats = NDArray[np.float64]
-
-
-class Readings:
-    """Centre activations of every channel of some blocks on their own FZs, row by row, NaN where not measured."""
-
-    def __init__(self, fzset: FZSet | None, blocks: Sequence[Block]) -> None:
-        self.fzset = fzset
-        self.blocks = blocks
-        self.first = np.cumsum([0, *(block.channels for block in blocks)])
-        names = [f"{x}_on_{y}" for x in ("in", "block", "out") for y in ("in", "block", "out")]
-        self.values = {name: self._empty() for name in [*names, "block_on_in_up", "in_on_block_down"]}
-        self.measured: dict[Tensor, NDArray[np.bool_]] = {t: np.zeros(len(self), dtype=bool) for t in NEEDED}
-        self.retries = np.zeros(len(self), dtype=np.int64)
-        """The retry that each row's FZ(I) and FZ(B) come from."""
-        if fzset is not None:
-            for number in range(len(blocks)):
-                self._read(number, "out")
-                self._read(number, "in")
-                self._read(number, "block")
-            for retry in range(1, criteria.MAX_RETRIES + 1):
-                self._retry(retry)
-
-    def __len__(self) -> int:
-        return int(self.first[-1])
-
-    def rows(self, number: int) -> slice:
-        """Rows of the block of that number."""
-        return slice(int(self.first[number]), int(self.first[number + 1]))
-
-    @property
-    def complete(self) -> NDArray[np.bool_]:
-        return self.measured["in"] & self.measured["block"]
-
-    @property
-    def fz_seed(self) -> Floats:
-        """The seed that each row's FZ(I) and FZ(B) are of, NaN until both are measured."""
-        seed = self.fzset.key.seed if self.fzset is not None else 0
-        return np.where(self.complete, seed + self.retries, np.nan)
-
-    @property
-    def undefined(self) -> NDArray[np.bool_]:
-        return self.complete & np.isnan(criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"]))
-
-    def _empty(self) -> Floats:
-        return np.full(len(self), np.nan)
-
-    def _read(self, number: int, tensor: Tensor, retry: int = 0, only: NDArray[np.bool_] | None = None) -> None:
-        """Reads one block's FZs of a tensor; `only` those rows of the block."""
-        assert self.fzset is not None
-        found = self.fzset.own(self.blocks[number].name, tensor, retry=retry)
-        if found is None:
-            return
-        taken = np.ones(len(found.channels), dtype=bool) if only is None else only[found.channels]
-        rows = self.first[number] + found.channels[taken]
-        for axis, read in enumerate(READ):
-            self.values[f"{'out' if read == 'pre' else read}_on_{tensor}"][rows] = found.plain[taken, axis]
-        if tensor == "out":
-            return
-        if found.scaled is not None:
-            name, read = ("block_on_in_up", "block") if tensor == "in" else ("in_on_block_down", "in")
-            self.values[name][rows] = found.scaled[taken, READ.index(read)]
-        self.measured[tensor][rows] = True
-
-    def _retry(self, retry: int) -> None:
-        """Replaces rows that the retry before left undefined, where both FZs of this one are measured (section 2)."""
-        assert self.fzset is not None
-        waiting = self.undefined & (self.retries == retry - 1)
-        for number in np.unique(np.searchsorted(self.first, np.flatnonzero(waiting), side="right") - 1).tolist():
-            both = waiting[self.rows(number)]
-            for tensor in NEEDED:
-                found = self.fzset.own(self.blocks[number].name, tensor, retry=retry)
-                both = both & np.isin(np.arange(len(both)), [] if found is None else found.channels)
-            if both.any():
-                for tensor in NEEDED:
-                    self._read(number, tensor, retry, only=both)
-                self.retries[self.rows(number)][both] = retry
-
-
-def build_columns(
+def column_values(
     info: ModelInfo, fzset: FZSet | None, blocks: Sequence[Block], scan: Scan | None = None
 ) -> dict[str, NDArray[Any]]:
     """Every column of the table for every channel of `blocks`, marks left empty. Raises StoreError."""
@@ -150,31 +71,7 @@ def build_columns(
     }
 
 
-def verdicts(readings: Readings) -> dict[str, Floats]:
-    """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown."""
-    v = readings.values
-    m = criteria.mix_ratio(v["out_on_in"], v["out_on_block"])
-    met = {
-        "meets_mix": criteria.meets_mix(m),
-        "meets_block": criteria.meets_block(v["block_on_in_up"], v["block_on_in"]),
-        "meets_input": criteria.meets_input(v["in_on_block_down"], v["in_on_block"]),
-    }
-    return {"mix_ratio": m, **met, "scale_invariant": criteria.scale_invariant(*met.values())}
-
-
-def verdict_stability(readings: Readings) -> Stability:
-    """How often each row's verdicts hold over its set and the stored sets that differ from it in seed only."""
-    siblings = readings.fzset.siblings() if readings.fzset is not None else []
-    every = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
-    found = [verdicts(one) for one in every]
-    return stability(
-        [one["mix_ratio"] for one in found],
-        [one["scale_invariant"] for one in found],
-        [one.fz_seed for one in every],
-    )
-
-
-def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
+def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Float64Array]:
     columns = {name: np.full(len(readings), np.nan) for name in ("bn_weight", "conv_weight", "effective_gain")}
     for number, block in enumerate(readings.blocks):
         weights = info.weights.get(block.name)
@@ -184,7 +81,7 @@ def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Floats]:
     return columns
 
 
-def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
+def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
     """What follows from real images; a block whose part of the scan is damaged stays empty and is reported."""
     robust = ("mix_ratio", "meets_mix", "meets_block", "meets_input", "scale_invariant", "images")
     names = ["images", "rho", "rho_p", "rho_images", *(f"mei_{name}" for name in robust)]
@@ -205,16 +102,16 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Floats]:
     return columns
 
 
-def _histories(info: ModelInfo, readings: Readings) -> tuple[Floats, NDArray[Any]]:
+def _histories(info: ModelInfo, readings: Readings) -> tuple[Float64Array, NDArray[Any]]:
     """Late rise (NaN until both FZs are stored) and flags of the FZ(I) and FZ(B) that each row is read from."""
     flags = np.full(len(readings), "", dtype=object)
-    rises = np.full((len(NEEDED), len(readings)), np.nan)
-    stored = np.zeros((len(NEEDED), len(readings)), dtype=bool)
+    rises = np.full((len(VERDICT_TENSORS), len(readings)), np.nan)
+    stored = np.zeros((len(VERDICT_TENSORS), len(readings)), dtype=bool)
     if readings.fzset is None:
         return rises[0], flags
     for number, block in enumerate(readings.blocks):
         retries = readings.retries[readings.rows(number)]
-        for axis, tensor in enumerate(NEEDED):
+        for axis, tensor in enumerate(VERDICT_TENSORS):
             target = info.target(block.name, tensor)
             for retry in set(retries.tolist()):
                 records = readings.fzset.fzs(target, retry=retry)

@@ -1,4 +1,4 @@
-"""Trains the demo model from nothing: `python -m streamscope.core.model.demo.train [--out FILE]`.
+"""Trains the demo model from nothing: `python -m streamscope.core.engine.train_demo [--out FILE]`.
 
 About ten minutes on one CPU core.
 """

@@ -1,0 +1,89 @@
+"""What each channel's row is read from: which retry of its FZs, and the activations on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamscope.core.measures import criteria
+from streamscope.core.model.arrays import Float64Array
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, Block, Tensor
+from streamscope.core.store.sets.fz_set import FZSet
+
+
+class Readings:
+    """Centre activations of every channel of some blocks on their own FZs, row by row, NaN where not measured."""
+
+    def __init__(self, fzset: FZSet | None, blocks: Sequence[Block]) -> None:
+        self.fzset = fzset
+        self.blocks = blocks
+        self.first = np.cumsum([0, *(block.channels for block in blocks)])
+        names = [f"{x}_on_{y}" for x in ("in", "block", "out") for y in ("in", "block", "out")]
+        self.values = {name: self._empty() for name in [*names, "block_on_in_up", "in_on_block_down"]}
+        self.measured: dict[Tensor, NDArray[np.bool_]] = {t: np.zeros(len(self), dtype=bool) for t in VERDICT_TENSORS}
+        self.retries = np.zeros(len(self), dtype=np.int64)
+        """The retry that each row's FZ(I) and FZ(B) come from."""
+        if fzset is not None:
+            for number in range(len(blocks)):
+                self._read(number, "out")
+                self._read(number, "in")
+                self._read(number, "block")
+            for retry in range(1, criteria.MAX_RETRIES + 1):
+                self._retry(retry)
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def rows(self, number: int) -> slice:
+        """Rows of the block of that number."""
+        return slice(int(self.first[number]), int(self.first[number + 1]))
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        return self.measured["in"] & self.measured["block"]
+
+    @property
+    def fz_seed(self) -> Float64Array:
+        """The seed that each row's FZ(I) and FZ(B) are of, NaN until both are measured."""
+        seed = self.fzset.key.seed if self.fzset is not None else 0
+        return np.where(self.complete, seed + self.retries, np.nan)
+
+    @property
+    def undefined(self) -> NDArray[np.bool_]:
+        return self.complete & np.isnan(criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"]))
+
+    def _empty(self) -> Float64Array:
+        return np.full(len(self), np.nan)
+
+    def _read(self, number: int, tensor: Tensor, retry: int = 0, only: NDArray[np.bool_] | None = None) -> None:
+        """Reads one block's FZs of a tensor; `only` those rows of the block."""
+        assert self.fzset is not None
+        found = self.fzset.own(self.blocks[number].name, tensor, retry=retry)
+        if found is None:
+            return
+        taken = np.ones(len(found.channels), dtype=bool) if only is None else only[found.channels]
+        rows = self.first[number] + found.channels[taken]
+        for axis, read in enumerate(READ):
+            self.values[f"{'out' if read == 'pre' else read}_on_{tensor}"][rows] = found.plain[taken, axis]
+        if tensor == "out":
+            return
+        if found.scaled is not None:
+            name, read = ("block_on_in_up", "block") if tensor == "in" else ("in_on_block_down", "in")
+            self.values[name][rows] = found.scaled[taken, READ.index(read)]
+        self.measured[tensor][rows] = True
+
+    def _retry(self, retry: int) -> None:
+        """Replaces rows that the retry before left undefined, where both FZs of this one are measured."""
+        assert self.fzset is not None
+        waiting = self.undefined & (self.retries == retry - 1)
+        for number in np.unique(np.searchsorted(self.first, np.flatnonzero(waiting), side="right") - 1).tolist():
+            both = waiting[self.rows(number)]
+            for tensor in VERDICT_TENSORS:
+                found = self.fzset.own(self.blocks[number].name, tensor, retry=retry)
+                both = both & np.isin(np.arange(len(both)), [] if found is None else found.channels)
+            if both.any():
+                for tensor in VERDICT_TENSORS:
+                    self._read(number, tensor, retry, only=both)
+                self.retries[self.rows(number)][both] = retry

@@ -1,0 +1,32 @@
+"""M and the scale criteria of rows, and how often they hold with other seeds."""
+
+from __future__ import annotations
+
+from streamscope.core.measures import criteria
+from streamscope.core.measures.stability import Stability, stability
+from streamscope.core.model.arrays import Float64Array
+from streamscope.core.store.sets.readings import Readings
+
+
+def verdicts(readings: Readings) -> dict[str, Float64Array]:
+    """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown."""
+    v = readings.values
+    m = criteria.mix_ratio(v["out_on_in"], v["out_on_block"])
+    met = {
+        "meets_mix": criteria.meets_mix(m),
+        "meets_block": criteria.meets_block(v["block_on_in_up"], v["block_on_in"]),
+        "meets_input": criteria.meets_input(v["in_on_block_down"], v["in_on_block"]),
+    }
+    return {"mix_ratio": m, **met, "scale_invariant": criteria.scale_invariant(*met.values())}
+
+
+def verdict_stability(readings: Readings) -> Stability:
+    """How often each row's verdicts hold over its set and the stored sets that differ from it in seed only."""
+    siblings = readings.fzset.siblings() if readings.fzset is not None else []
+    every = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
+    found = [verdicts(one) for one in every]
+    return stability(
+        [one["mix_ratio"] for one in found],
+        [one["scale_invariant"] for one in found],
+        [one.fz_seed for one in every],
+    )
