@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamscope.core.engine.allocator import keep_freed_memory
 from streamscope.core.errors import NO_FAULT, Fault, StreamscopeError
+from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
 from streamscope.core.model.blocks import ModelInfo

@@ -94,8 +94,8 @@ def command(
         raise UsageError(f"unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
     from streamscope.core.bench import quality as quality_of
     from streamscope.core.bench import results, speed
-    from streamscope.core.engine.allocator import keep_freed_memory
     from streamscope.core.engine.network import load_network
+    from streamscope.core.jobs.allocator import keep_freed_memory
     from streamscope.core.jobs.tasks import default_batch
 
     with download_progress(f"downloading {given.model}") as progress:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import streamscope
-from streamscope.core.engine.allocator import keep_freed_memory
 from streamscope.core.engine.network import Network, rebuild_network
+from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, WorkerKind, pack
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
