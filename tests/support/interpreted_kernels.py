@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import torch
 
-from streamscope.core.engine.transforms.rotation import PatchFormat, Placement, Turn, fused_function, turn_by_operations
+from streamscope.core.engine.transforms.placement import PatchFormat, Placement
+from streamscope.core.engine.transforms.rotation import Turn, fused_function, turn_by_operations
 
 CASES = {"shifted": (20, 21, 25), "whole": (13, 13, 17), "out": (17, 18, 12)}
 """Sides of the patch, of the rotated map and of its source."""

@@ -25,7 +25,7 @@ from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import DTYPES, OVERRIDE
 from streamscope.core.engine.transforms import rotation
-from streamscope.core.engine.transforms.rotation import PatchFormat, Placement
+from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import ModelSpec

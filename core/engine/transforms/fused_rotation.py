@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from streamscope.core.engine.transforms.rotation import PatchFormat, Placement
+from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 
 BLOCK = 256
 """Pixels of a program. Neighbours share most of what they read, and a warp is 32 of them."""
