@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from streamscope.core.engine.cone import Cone, FoldedNetwork, Read
-from streamscope.core.engine.transforms.resample import Resampler
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
+from streamscope.core.engine.transforms.resample import Resampler
 from streamscope.core.engine.transforms.rotation import Turn
 from streamscope.core.model.recipe import Recipe
 
