@@ -2,10 +2,11 @@
 
 import os
 from pathlib import PosixPath
+from typing import Never
 
 
 class Deadly(PosixPath):
     """Reading it takes the whole process down, as a file that crashes the image library would."""
 
-    def read_bytes(self):
+    def read_bytes(self) -> Never:
         os._exit(9)

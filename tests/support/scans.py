@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from streamscope.core.images.folder import find_images, read_image
-from streamscope.core.measures.robust import MeiActivations, own_activations, robust_measures
+from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Scan, Store
@@ -76,7 +76,7 @@ def write_scan(
     return found
 
 
-def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray]):
+def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray]) -> RobustMeasures:
     rows, excited = {}, {}
     for tensor in ("in", "block"):
         target = info.target(block, tensor)

@@ -1,4 +1,7 @@
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,15 +9,19 @@ import torch
 from streamscope.core.bench import speed as bench_speed
 from streamscope.core.bench.quality import Quality
 from streamscope.core.bench.results import compare, differing_machine
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.batch_loop import batches_at_once
 from streamscope.core.model.blocks import Target
+from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.watch import Watch
 from streamscope.tui.cli.main import main
 
 
-def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(tmp_path, capfd):
+def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a.json"
     options = ["--model", "demo", "--block", "1.1", "--batch", "2", "--rounds", "1", "--steps", "1"]
     quality = ["--parts", "speed,shares,quality", "--channels", "0", "--seeds", "2", "--quality-steps", "3"]
@@ -31,23 +38,23 @@ def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(tmp_path, 
     assert "1.1 block:" in capfd.readouterr().out
 
 
-def test_lucent_is_not_compared_on_a_device_that_it_does_not_work_on(monkeypatch):
+def test_lucent_is_not_compared_on_a_device_that_it_does_not_work_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     network = load_network(ModelSpec("demo"), "cpu")
     with pytest.raises(UsageError, match="torch-lucent works on cuda:0 here, not on cpu; use cuda:0, or hide"):
         bench_speed.speed(network, "1.1", 2, 1, 1)
 
 
-def test_ours_is_timed_with_as_many_batches_as_a_job_optimises_at_once():
+def test_ours_is_timed_with_as_many_batches_as_a_job_optimises_at_once() -> None:
     assert batches_at_once(torch.device("cuda")) == 1
     assert batches_at_once(torch.device("cpu")) == min(torch.get_num_threads(), 4)
 
 
-def test_a_lane_that_fails_ends_the_others(monkeypatch):
+def test_a_lane_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_speed, "batches_at_once", lambda device: 2)
     network, seen = load_network(ModelSpec("demo"), "cpu"), []
 
-    def visualize(network, target, channels, recipe, watch):
+    def visualize(network: Network, target: Target, channels: Sequence[int], recipe: Recipe, watch: Watch) -> None:
         seen.append(1)
         for step in range(8 if len(seen) == 1 else 1):
             watch(step, 8)
@@ -58,15 +65,15 @@ def test_a_lane_that_fails_ends_the_others(monkeypatch):
         bench_speed.own_ms(network, Target("1.1", "block"), 2, 4)
 
 
-def test_quality_is_the_mean_ratio_of_pairs_with_a_t_interval():
+def test_quality_is_the_mean_ratio_of_pairs_with_a_t_interval() -> None:
     found = Quality("1.1", 3, ours=[1.0, 2.0, 3.0], lucent=[1.0, 1.0, 1.0])
     # By hand: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.303.
     assert found.mean == 2
     assert found.high - found.mean == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
 
 
-def test_two_results_are_compared_figure_by_figure_whatever_was_measured_beside_them():
-    def speed(block, ms):
+def test_two_results_are_compared_figure_by_figure_whatever_was_measured_beside_them() -> None:
+    def speed(block: str, ms: float) -> dict[str, Any]:
         return {"block": block, "ours": {"median": ms}}
 
     before = {"machine": {"torch": "1"}, "speed": [speed("1.1", 4.0), speed("2.1", 8.0)]}
@@ -77,7 +84,9 @@ def test_two_results_are_compared_figure_by_figure_whatever_was_measured_beside_
 
 
 @pytest.mark.parametrize("content", [None, "not json", "[]", "{}"])
-def test_what_is_no_benchmark_is_refused_in_one_line(tmp_path, capfd, content):
+def test_what_is_no_benchmark_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: str | None
+) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
     good.write_text('{"machine": {}}')
     if content is not None:
@@ -88,6 +97,6 @@ def test_what_is_no_benchmark_is_refused_in_one_line(tmp_path, capfd, content):
     assert "bad.json" in lines[0]
 
 
-def test_an_unknown_part_is_refused(capfd):
+def test_an_unknown_part_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--parts", "speed,colour"]) == 2
     assert "unknown part 'colour'; use speed, shares" in capfd.readouterr().err

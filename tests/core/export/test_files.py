@@ -6,7 +6,7 @@ import io
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from streamscope.core.export.files import replace_all, table_meta, to_csv, to_js
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.table.columns import COLUMNS
+from streamscope.core.table.frame import Frame
 from tests.support.frames import small_frame
 
 FRAME = small_frame(
@@ -89,7 +90,7 @@ def test_all_columns_have_the_contract_s_order_in_both_formats() -> None:
 
 
 @pytest.mark.parametrize(("format_", "text"), [("csv", to_csv), ("json", to_json)])
-def test_a_file_gets_its_meta_beside_it(tmp_path: Path, format_: str, text) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_gets_its_meta_beside_it(tmp_path: Path, format_: str, text: Callable[[Frame], str]) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / f"t.{format_}"
     write_table(FRAME, [1, 0], ["block", "mix_ratio"], format_, path, {"model": "tiny", "filter": None})
     assert path.read_text(encoding="utf-8") == text(FRAME, [1, 0], ["block", "mix_ratio"])

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,14 +29,14 @@ def photograph(width: int, height: int, mode: str = "RGB") -> Image.Image:
     ("size", "mode"),
     [((500, 375), "RGB"), ((375, 501), "L"), ((256, 300), "RGBA"), ((90, 31), "P"), ((257, 257), "CMYK")],
 )
-def test_pixels_are_those_of_torchvisions_preprocessing(size, mode):
+def test_pixels_are_those_of_torchvisions_preprocessing(size: tuple[int, int], mode: str) -> None:
     image = photograph(*size, mode)
     resized = functional.resize(image.convert("RGB"), [256], antialias=True)
     expected = np.asarray(functional.center_crop(resized, [224]))
     assert np.array_equal(IMAGENET.apply(image), expected)
 
 
-def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path):
+def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path: Path) -> None:
     image = photograph(12, 12)
     image.save(tmp_path / "a.png")
     demo: ModelInfo = toy_info("demo")
@@ -50,12 +51,12 @@ def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path):
         (b"\x89PNG\r\n\x1a\n", "is not an image that can be read"),
     ],
 )
-def test_what_is_no_image_is_named(tmp_path, content, what):
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, what: str) -> None:
     with pytest.raises(ImageError, match=rf"a\.png {what}"):
         decode(content, tmp_path / "a.png", IMAGENET)
 
 
-def test_an_image_that_ends_early_is_named(tmp_path):
+def test_an_image_that_ends_early_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     photograph(300, 300).save(path)
     path.write_bytes(path.read_bytes()[:3000])
@@ -63,14 +64,14 @@ def test_an_image_that_ends_early_is_named(tmp_path):
         read_image(path, Preparation.of(toy_info()))
 
 
-def test_an_image_of_a_hopeless_shape_takes_no_memory(tmp_path):
+def test_an_image_of_a_hopeless_shape_takes_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "line.png"
     Image.new("RGB", (1, 300)).save(path)
     with pytest.raises(ImageError, match="1 x 300 px is too elongated"):
         read_image(path, Preparation.of(toy_info()))
 
 
-def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path):
+def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path: Path) -> None:
     photograph(12, 12).save(tmp_path / "a.PNG")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "round").symlink_to(tmp_path)
@@ -78,7 +79,7 @@ def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path):
     assert [image.path for image in find_images(tmp_path)] == ["a.PNG", "gone.png"]
 
 
-def test_decoding_processes_do_not_import_torch():
+def test_decoding_processes_do_not_import_torch() -> None:
     code = """
 import sys, streamscope.core.images.decoding
 print([m for m in ('torch', 'scipy', 'textual') if m in sys.modules])
@@ -87,7 +88,7 @@ print([m for m in ('torch', 'scipy', 'textual') if m in sys.modules])
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-def test_8_bit_pixels_are_what_torchvision_would_normalise(tmp_path):
+def test_8_bit_pixels_are_what_torchvision_would_normalise(tmp_path: Path) -> None:
     from streamscope.core.engine.fourier import from_8_bit
 
     image = photograph(400, 300)

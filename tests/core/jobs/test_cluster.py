@@ -4,18 +4,21 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
 
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log, request_stop
-from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, JobProgressed
+from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Event, JobProgressed
+from streamscope.core.store.jobs.job import Job
+from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
 
 SPEC = JobSpec("demo", device="cpu", steps=24, blocks=("1.1",), tensors=("in", "block"), batch=4)
@@ -23,12 +26,12 @@ NOT_FOR_WORKERS = ("textual", "textual_image", "tui")
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return load_network(ModelSpec("demo"), "cpu")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     os.environ["DASK_DISTRIBUTED__DIAGNOSTICS__NVML"] = "False"
     where = tmp_path_factory.mktemp("workers")
     with LocalCluster(
@@ -37,36 +40,38 @@ def cluster(tmp_path_factory):
         yield found
 
 
-def _table(root: Path, network):
+def _table(root: Path, network: Network) -> list[dict[str, Value]]:
     frame = build_frame(network.info, Store.open(root).choose_set(network.info), ["1.1"])
     return frame.rows(range(len(frame)))
 
 
-def _connected(job):
+def _connected(job: Job) -> ClusterConnected:
     (event,) = [line.event for line in read_log(job)[0] if isinstance(line.event, ClusterConnected)]
     return event
 
 
-def _images(root: Path):
+def _images(root: Path) -> dict[Path, bytes]:
     pngs = [path for path in (root / "models").rglob("*.png") if not path.parent.name.startswith(".tmp-")]
     return {path.relative_to(root): path.read_bytes() for path in pngs}
 
 
 @pytest.fixture(scope="module")
-def alone(network, tmp_path_factory):
+def alone(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store.open(tmp_path_factory.mktemp("alone") / "cache", create=True)
     assert run_job(store, create_job(store, SPEC), lambda event: None, network) == 0
     return store.root
 
 
-def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(cluster, network, alone, tmp_path, monkeypatch):
+def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(
+    cluster: LocalCluster, network: Network, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     # Every process has a working folder of its own, so a worker finds no store there: as without a shared disk.
     store = Store.open(Path("/proc/self/cwd/cache"), create=True)
     job = create_job(store, replace(SPEC, scheduler=cluster.scheduler_address))
     killed: list[int] = []
 
-    def tell(event):
+    def tell(event: Event) -> None:
         if isinstance(event, BatchDone) and not killed:
             killed.append(cluster.workers[0].pid)
             os.kill(killed[0], signal.SIGKILL)
@@ -79,7 +84,9 @@ def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(cluster,
     assert not list((store.root / "leases").glob("*.json"))
 
 
-def test_workers_with_the_same_disk_store_their_batches_themselves(cluster, network, alone, tmp_path):
+def test_workers_with_the_same_disk_store_their_batches_themselves(
+    cluster: LocalCluster, network: Network, alone: Path, tmp_path: Path
+) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, scheduler=cluster.scheduler_address))
     assert run_job(store, job, lambda event: None, network) == 0
@@ -101,11 +108,11 @@ def test_workers_with_the_same_disk_store_their_batches_themselves(cluster, netw
             assert loaded == []
 
 
-def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
+def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, steps=1_000_000, scheduler=cluster.scheduler_address))
 
-    def tell(event):
+    def tell(event: Event) -> None:
         if isinstance(event, JobProgressed) and event.report.rate > 0:
             request_stop(job)
 
@@ -113,7 +120,7 @@ def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
     assert job_state(store, job).state == "stopped"
     assert not list((store.root / "leases").glob("*.json"))
 
-    def executing(dask_worker) -> int:
+    def executing(dask_worker: Worker) -> int:
         return len(dask_worker.state.executing)
 
     with Client(cluster.scheduler_address, set_as_default=False) as client:
@@ -123,7 +130,9 @@ def test_a_stopped_job_frees_the_workers(cluster, network, tmp_path):
             time.sleep(0.2)
 
 
-def test_an_address_where_nobody_answers_is_one_clear_line(network, tmp_path, monkeypatch):
+def test_an_address_where_nobody_answers_is_one_clear_line(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streamscope.core.jobs.cluster.connection.CONNECT_SECONDS", 1)
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, scheduler="tcp://127.0.0.1:1"))
@@ -131,14 +140,16 @@ def test_an_address_where_nobody_answers_is_one_clear_line(network, tmp_path, mo
     assert "no Dask scheduler answers at tcp://127.0.0.1:1" in job_state(store, job).message
 
 
-def test_what_is_no_address_is_a_usage_error(network):
+def test_what_is_no_address_is_a_usage_error(network: Network) -> None:
     from streamscope.core.jobs.cluster.connection import Cluster
 
     with pytest.raises(UsageError, match="is no scheduler address"):
         Cluster("gopher://somewhere:1", network)
 
 
-def test_without_dask_it_is_said_what_to_install(network, tmp_path, monkeypatch):
+def test_without_dask_it_is_said_what_to_install(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     for name in [name for name in sys.modules if name.startswith("streamscope.core.jobs.cluster.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.crew import Crew, _Worker
 from streamscope.core.jobs.devices import shared_batch, threads_each, worker_devices
@@ -19,6 +19,7 @@ from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log, request_stop
 from streamscope.core.store.jobs.events import BatchDone, Counts, Event, JobProgressed, ProblemOccurred, Report
+from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
 from tests.support.stores import python
 
@@ -34,16 +35,16 @@ assert Leases(Path(sys.argv[1]), sys.argv[2]).claim(sys.argv[2])
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return load_network(ModelSpec("demo"), "cpu")
 
 
-def _table(root: Path, network):
+def _table(root: Path, network: Network) -> list[dict[str, Value]]:
     frame = build_frame(network.info, Store.open(root).choose_set(network.info), ["1.1"])
     return frame.rows(range(len(frame)))
 
 
-def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp_path):
+def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network: Network, tmp_path: Path) -> None:
     alone, shared = Store.open(tmp_path / "alone", create=True), Store.open(tmp_path / "shared", create=True)
     assert run_job(alone, create_job(alone, replace(SPEC, device="cpu")), lambda event: None, network) == 0
     job = create_job(shared, replace(SPEC, devices=("cpu", "cpu")))
@@ -53,7 +54,7 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
     victims: list[int] = []
     events: list[Event] = []
 
-    def tell(event):
+    def tell(event: Event) -> None:
         events.append(event)
         # The first that stores something holds a lease on the next batch soon, and is killed then or before.
         if isinstance(event, BatchDone) and not victims:
@@ -80,13 +81,13 @@ def test_one_of_two_processes_is_killed_and_the_other_does_the_rest(network, tmp
     assert len(done) == len(set(done))
 
 
-def test_a_stopped_job_ends_every_process(network, tmp_path):
+def test_a_stopped_job_ends_every_process(network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, steps=100_000, devices=("cpu", "cpu")))
     others = set(_children())
     workers: set[int] = set()
 
-    def tell(event):
+    def tell(event: Event) -> None:
         if isinstance(event, JobProgressed):
             workers.update(set(_children()) - others)
             if event.report.rate > 0:
@@ -104,7 +105,7 @@ def _children() -> list[int]:
     return [int(pid) for pid in text.split()]
 
 
-def test_devices_are_those_named_or_the_one_there_is(network):
+def test_devices_are_those_named_or_the_one_there_is(network: Network) -> None:
     assert worker_devices("cpu") == ("cpu",)
     assert worker_devices("auto", ["cpu", "cpu"]) == ("cpu", "cpu")
     assert shared_batch(network.info, ["cpu", "cpu"]) == 64
@@ -115,7 +116,7 @@ def test_devices_are_those_named_or_the_one_there_is(network):
         worker_devices("auto", ["tpu"])
 
 
-def test_what_is_in_use_of_each_device_is_told_for_all_of_them(network, tmp_path):
+def test_what_is_in_use_of_each_device_is_told_for_all_of_them(network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, SPEC)
     request = Request.of_job(network.info, SPEC, 2)

@@ -6,26 +6,30 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import DiskFullError
 from streamscope.core.jobs.batch_loop import LocalRun, lane_count
 from streamscope.core.jobs.plan import Request, Task, step_cost
 from streamscope.core.jobs.progress import Tally, image_cost
-from streamscope.core.jobs.run import check_space, describe
+from streamscope.core.jobs.run import Tell, check_space, describe
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, WORKER, module_command
 from streamscope.core.store import JobSpec, Store, create_job, job_state, request_stop
 from streamscope.core.store.jobs.events import BatchDone, Event, JobProgressed, ProblemOccurred
+from streamscope.core.store.jobs.job import Job
+from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
 
 ROOT = Path(__file__).parents[3]
@@ -35,21 +39,21 @@ ENDS = 120
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return load_network(ModelSpec("demo"), "cpu")
 
 
-def _run(root, network, tell=lambda event: None, **changes):
+def _run(root: Path, network: Network, tell: Tell = lambda event: None, **changes: Any) -> tuple[int, Store, Job]:
     store = Store.open(root, create=True)
     job = create_job(store, replace(SPEC, **changes))
     return run_job(store, job, tell, network), store, job
 
 
-def _batches(events):
+def _batches(events: Iterable[Event]) -> list[BatchDone]:
     return [event for event in events if isinstance(event, BatchDone)]
 
 
-def _table(root, network):
+def _table(root: Path, network: Network) -> list[dict[str, Value]]:
     store = Store.open(root)
     fzset = store.choose_set(network.info)
     frame = build_frame(network.info, fzset, ["1.1"])
@@ -57,13 +61,13 @@ def _table(root, network):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(network, tmp_path_factory):
+def uninterrupted(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole") / "cache"
     assert _run(root, network)[0] == 0
     return root
 
 
-def test_a_job_computes_and_measures_all_that_it_requests(uninterrupted, network):
+def test_a_job_computes_and_measures_all_that_it_requests(uninterrupted: Path, network: Network) -> None:
     rows = _table(uninterrupted, network)
     assert {row["status"] for row in rows} <= {"ok"} | {
         r["status"] for r in rows if r["status"].startswith("undefined")
@@ -73,21 +77,23 @@ def test_a_job_computes_and_measures_all_that_it_requests(uninterrupted, network
     assert Store.open(uninterrupted).choose_set(network.info).completed_at()
 
 
-def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted, network):
+def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted: Path, network: Network) -> None:
     events = []
     code, _, _ = _run(uninterrupted, network, events.append)
     assert code == 0
     assert not _batches(events)
 
 
-def _files(root):
+def _files(root: Path) -> dict[Path, bytes]:
     """Committed FZs. A killed process may leave a batch that it was writing, which no reader looks at."""
     pngs = [p for p in (root / "models").rglob("*.png") if not p.parent.name.startswith(".tmp-")]
     return {p.relative_to(root): p.read_bytes() for p in pngs}
 
 
 @pytest.mark.parametrize("kills", [1, 3])
-def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(kills, uninterrupted, network, tmp_path):
+def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(
+    kills: int, uninterrupted: Path, network: Network, tmp_path: Path
+) -> None:
     root = tmp_path / "cache"
     command = module_command(COMMAND_LINE, "compute", "--model", "demo", "--cache", str(root), "--device", "cpu")
     command += ["--block", "1.1", "--steps", "6", "--batch", "4", "--json"]
@@ -108,7 +114,9 @@ def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(kills
     assert _files(root) == _files(uninterrupted)
 
 
-def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, network, tmp_path):
+def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(
+    uninterrupted: Path, network: Network, tmp_path: Path
+) -> None:
     root = tmp_path / "cache"
     events: list[list[Event]] = [[], []]
     codes = []
@@ -128,11 +136,11 @@ def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(uninterrupted, 
     assert _table(root, network) == _table(uninterrupted, network)
 
 
-def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp_path):
+def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, SPEC)
 
-    def tell(event):
+    def tell(event: Event) -> None:
         if isinstance(event, BatchDone):
             request_stop(job)
 
@@ -142,7 +150,7 @@ def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network, tmp
     assert _run(store.root, network)[0] == 0
 
 
-def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_path):
+def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network: Network, tmp_path: Path) -> None:
     _, store, _ = _run(tmp_path / "cache", network, tensors=("in",))
     fzset = store.choose_set(network.info)
     record = fzset.fzs(network.info.target("1.1", "in"))[2]
@@ -163,7 +171,9 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network, tmp_pat
     assert rows[0]["status"] == "missing in"
 
 
-def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, monkeypatch):
+def test_too_little_disk_is_said_before_anything_is_computed(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     monkeypatch.setattr("streamscope.core.jobs.run.free_bytes", lambda root: 1000)
     events = []
@@ -177,7 +187,7 @@ def test_too_little_disk_is_said_before_anything_is_computed(network, tmp_path, 
         check_space(store, store.set(network.info, key), request)
 
 
-def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path):
+def test_progress_counts_what_was_there_and_ends_at_the_total(network: Network, tmp_path: Path) -> None:
     _run(tmp_path / "cache", network, tensors=("in",))
     reports = []
     _run(tmp_path / "cache", network, lambda e: reports.append(e.report) if isinstance(e, JobProgressed) else None)
@@ -187,7 +197,7 @@ def test_progress_counts_what_was_there_and_ends_at_the_total(network, tmp_path)
     assert shares == sorted(shares)
 
 
-def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network):
+def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network: Network) -> None:
     tally = Tally(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
     first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
     tally.finished(first, network.info, 10)
@@ -203,7 +213,7 @@ def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(networ
     assert "again" not in describe(first)
 
 
-def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
+def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, model="resnet99"))
     assert run_job(store, job, lambda event: None) == 1
@@ -211,7 +221,7 @@ def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path):
     assert "unknown model 'resnet99'" in job_state(store, job).message
 
 
-def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path):
+def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path: Path) -> None:
     root = str(tmp_path / "cache")
     base = module_command(WORKER)
     described = subprocess.run(
@@ -228,14 +238,16 @@ def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path):
     assert json.loads(ran.stdout.splitlines()[-1])["event"] == "done"
 
 
-def test_every_stored_fz_says_what_made_it(uninterrupted, network):
+def test_every_stored_fz_says_what_made_it(uninterrupted: Path, network: Network) -> None:
     fzset = Store.open(uninterrupted).choose_set(network.info)
     records = fzset.fzs(network.info.target("1.1", "block"))
     assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
     assert all(np.isfinite(r.activation) for r in records.values())
 
 
-def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, network, tmp_path):
+def test_several_batches_at_once_give_the_table_of_one_at_a_time(
+    uninterrupted: Path, network: Network, tmp_path: Path
+) -> None:
     torch.set_num_threads(3)
     try:
         assert lane_count(network.device) == 3
@@ -245,7 +257,9 @@ def test_several_batches_at_once_give_the_table_of_one_at_a_time(uninterrupted, 
     assert _files(tmp_path / "cache") == _files(uninterrupted)
 
 
-def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(network, tmp_path, monkeypatch):
+def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store.open(tmp_path / "store", create=True)
     job = create_job(store, SPEC)
     run = LocalRun(store, job, network, Request.of_job(network.info, SPEC, 4), lambda event: None)

@@ -1,9 +1,12 @@
 """Every number below is worked out by hand from the definitions in the module's docstrings."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from streamscope.core.measures import criteria
+from streamscope.core.measures.criteria import Floats
 
 NAN = float("nan")
 
@@ -48,7 +51,7 @@ def test_mix_ratio_keeps_the_shape_of_its_arguments() -> None:
 
 def test_mix_ratio_of_float32_activations_is_computed_in_double_precision() -> None:
     # 2/3 in float32 is 0.666666687, above 1/1.5: the channel would mix instead of overwriting
-    found = criteria.mix_ratio(np.float32([2.0]), np.float32([3.0]))
+    found = criteria.mix_ratio(np.array([2.0], dtype=np.float32), np.array([3.0], dtype=np.float32))
     assert criteria.update_kind(found).tolist() == ["overwrite"]
 
 
@@ -70,7 +73,7 @@ def test_meets_mix_is_strict_at_both_bounds() -> None:
 
 
 @pytest.mark.parametrize("criterion", [criteria.meets_block, criteria.meets_input])
-def test_scale_criteria_are_strict_and_rectify_the_unscaled_activation(criterion) -> None:  # type: ignore[no-untyped-def]
+def test_scale_criteria_are_strict_and_rectify_the_unscaled_activation(criterion: Callable[..., Floats]) -> None:
     rescaled = [2.0, 1.0, 0.5, 0.0, 0.1, -0.5, -0.5, NAN, 1.0]
     plain = [1.0, 1.0, 1.0, -3.0, -3.0, -3.0, 1.0, 1.0, NAN]
     # 2 > 1; 1 > 1 no; 0.5 > 1 no; 0 > relu(-3) = 0 no; 0.1 > 0; -0.5 > 0 no (though -0.5 > -3); no; unknown; unknown
@@ -85,7 +88,7 @@ def test_scale_invariant_needs_all_three_and_is_unknown_where_one_is() -> None:
 
 
 @pytest.mark.parametrize("gain", [criteria.block_gain, criteria.input_gain])
-def test_gains_rectify_both_terms_and_need_a_positive_denominator(gain) -> None:  # type: ignore[no-untyped-def]
+def test_gains_rectify_both_terms_and_need_a_positive_denominator(gain: Callable[..., Floats]) -> None:
     rescaled = [6.0, 1.0, -1.0, 4.0, 6.0, 6.0, NAN, 6.0, 6.0]
     plain = [2.0, 3.0, 3.0, -2.0, 2.0, 2.0, 2.0, NAN, 2.0]
     own = [8.0, 8.0, 4.0, 8.0, 0.0, -8.0, 8.0, 8.0, NAN]

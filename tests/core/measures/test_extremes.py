@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from streamscope.core.measures import inhibition
@@ -10,7 +11,7 @@ from streamscope.core.measures.inhibition import inhibition_rho
 from streamscope.core.measures.robust import MeiActivations, own_activations, robust_measures
 
 
-def test_highest_and_lowest_are_those_of_a_stable_sort_of_ties():
+def test_highest_and_lowest_are_those_of_a_stable_sort_of_ties() -> None:
     values = np.random.default_rng(0).integers(-3, 4, (40, 200)).astype(np.float32)
     rows, found = highest(values)
     order = np.argsort(-values, axis=1, kind="stable")[:, :9].T
@@ -20,7 +21,7 @@ def test_highest_and_lowest_are_those_of_a_stable_sort_of_ties():
     assert found.dtype == np.float32
 
 
-def test_extremes_hold_for_numbers_of_every_size():
+def test_extremes_hold_for_numbers_of_every_size() -> None:
     random = np.random.default_rng(1)
     values = (random.choice([-1, 1], (20, 500)) * 10.0 ** random.uniform(-38, 38, (20, 500))).astype(np.float32)
     values[:, 7], values[:, 8] = np.inf, -np.inf
@@ -28,7 +29,7 @@ def test_extremes_hold_for_numbers_of_every_size():
     assert np.array_equal(lowest(values)[0], np.argsort(values, axis=1, kind="stable")[:, :9].T)
 
 
-def test_nan_is_never_an_extreme_and_both_zeros_are_the_same():
+def test_nan_is_never_an_extreme_and_both_zeros_are_the_same() -> None:
     values = np.array([[np.nan, 0.0, -0.0, 1.0, np.nan]], dtype=np.float32)
     rows, found = highest(values, 4)
     assert rows[:, 0].tolist() == [3, 1, 2, -1]
@@ -37,13 +38,13 @@ def test_nan_is_never_an_extreme_and_both_zeros_are_the_same():
     assert lowest(values, 4)[0][:, 0].tolist() == [1, 2, 3, -1]
 
 
-def test_fewer_images_than_asked_for_leave_places_empty():
+def test_fewer_images_than_asked_for_leave_places_empty() -> None:
     rows, found = highest(np.array([[2.0, 3.0]], dtype=np.float32))
     assert rows[:, 0].tolist() == [1, 0, *[-1] * 7]
     assert np.isnan(found[2:]).all()
 
 
-def test_rho_is_scipys_with_ties_and_without_what_is_not_finite(monkeypatch):
+def test_rho_is_scipys_with_ties_and_without_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     # Several channels at a time, and a last slice that is not full.
     monkeypatch.setattr(inhibition, "BUDGET", 3 * 64 * 300)
     random = np.random.default_rng(2)
@@ -60,7 +61,7 @@ def test_rho_is_scipys_with_ties_and_without_what_is_not_finite(monkeypatch):
         assert n[channel] == used.sum()
 
 
-def test_rho_is_empty_where_it_says_nothing():
+def test_rho_is_empty_where_it_says_nothing() -> None:
     input_ = np.array([[1, 1, 1, -1], [2, 2, 1, -1], [3, -1, 1, -1], [4, -1, 1, -1]], dtype=np.float32)
     block = np.array([[4, 1, 5, 1], [3, 2, 6, 2], [2, 3, 7, 3], [1, 4, 8, 4]], dtype=np.float32)
     rho, p, n = inhibition_rho(input_, block)
@@ -71,7 +72,7 @@ def test_rho_is_empty_where_it_says_nothing():
     assert n.tolist() == [4, 2, 4, 0]
 
 
-def mei_activations(**changes):
+def mei_activations(**changes: NDArray[np.float32]) -> MeiActivations:
     """Nine images of one channel: O 3 on both, B 1 on MEI(I) and 2 when it is scaled up, I likewise on MEI(B)."""
     values = {"excited_in": 5, "excited_block": 6, "out_on_in": 3, "out_on_block": 3, "block_on_in": 1}
     values |= {"block_on_in_up": 2, "in_on_block": 1, "in_on_block_down": 2}
@@ -79,17 +80,17 @@ def mei_activations(**changes):
     return MeiActivations(**{**arrays, **changes})
 
 
-def column(*values):
+def column(*values: float) -> NDArray[np.float32]:
     return np.array(values, dtype=np.float32)[:, None]
 
 
-def test_a_channel_whose_meis_meet_all_criteria_is_scale_invariant():
+def test_a_channel_whose_meis_meet_all_criteria_is_scale_invariant() -> None:
     found = robust_measures(mei_activations())
     names = ("mix_ratio", "meets_mix", "meets_block", "meets_input", "scale_invariant", "images")
     assert [getattr(found, name)[0] for name in names] == [1, 1, 1, 1, 1, 9]
 
 
-def test_activations_are_rectified_image_by_image_before_they_are_averaged():
+def test_activations_are_rectified_image_by_image_before_they_are_averaged() -> None:
     # The plain mean is -1, the mean of the rectified 1; O(MEI_B) is 3, so M is a third.
     found = robust_measures(mei_activations(out_on_in=column(9, *[-2.25] * 8)))
     assert found.mix_ratio[0] == pytest.approx(1 / 3)
@@ -97,7 +98,7 @@ def test_activations_are_rectified_image_by_image_before_they_are_averaged():
     assert robust_measures(mei_activations(block_on_in_up=column(9, *[-5] * 8))).meets_block[0] == 0
 
 
-def test_fewer_than_nine_images_of_positive_activation_leave_a_channel_empty():
+def test_fewer_than_nine_images_of_positive_activation_leave_a_channel_empty() -> None:
     for name in ("excited_in", "excited_block"):
         for last in (0.0, -1.0, np.nan):
             found = robust_measures(mei_activations(**{name: column(*[5] * 8, last)}))
@@ -105,7 +106,7 @@ def test_fewer_than_nine_images_of_positive_activation_leave_a_channel_empty():
             assert np.isnan([found.mix_ratio[0], found.meets_mix[0], found.scale_invariant[0]]).all()
 
 
-def test_own_activations_are_each_channels_on_its_own_images():
+def test_own_activations_are_each_channels_on_its_own_images() -> None:
     matrix = np.arange(12, dtype=np.float32).reshape(4, 3)
     rows = np.array([[3, 0, 1], [2, -1, 1]])
     found = own_activations(matrix, rows)

@@ -1,19 +1,20 @@
 """How often verdicts hold over FZ seeds, worked out by hand."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamscope.core.measures.stability import stability
-from streamscope.core.store import Store
+from streamscope.core.store import FZSet, Store
 from streamscope.core.table.frame import build_frame
 from tests.support.stores import KEY, toy_info
 
 NAN = np.nan
 
 
-def test_verdicts_are_counted_over_the_seeds_in_which_m_is_defined():
+def test_verdicts_are_counted_over_the_seeds_in_which_m_is_defined() -> None:
     found = stability(
         mix_ratio=[[1.0, 0.2, 1.0, NAN, 2.0], [1.1, 3.0, NAN, 1.0, 2.0], [0.1, 0.3, NAN, 1.0, 2.0]],
         scale_invariant=[[1, 0, 1, NAN, 0], [0, 0, NAN, 1, 0], [0, 0, NAN, 1, 0]],
@@ -25,7 +26,7 @@ def test_verdicts_are_counted_over_the_seeds_in_which_m_is_defined():
     assert found.scale_invariant == pytest.approx([1 / 3, 0, NAN, 1, 0], nan_ok=True)
 
 
-def test_the_same_pair_of_fzs_in_two_sets_counts_once():
+def test_the_same_pair_of_fzs_in_two_sets_counts_once() -> None:
     """Channel 0 of the first set was undefined and is read from seed 1, which is the second set's own."""
     found = stability([[1.0, 1.0], [1.0, 1.0], [3.0, 3.0]], [[1, 1], [1, 1], [0, 0]], [[1, 0], [1, 1], [2, 2]])
     assert found.seeds.tolist() == [2, 3]
@@ -33,7 +34,7 @@ def test_the_same_pair_of_fzs_in_two_sets_counts_once():
     assert found.scale_invariant == pytest.approx([1 / 2, 2 / 3])
 
 
-def measure(fzset, ratio, up=3.0):
+def measure(fzset: FZSet, ratio: float, up: float = 3.0) -> None:
     """Channel 0 of block 1.1: M = ratio; criterion (3) compares `up` with 1, (4) 2 with 1."""
     for tensor, own in (("in", ratio), ("block", 1.0)):
         plain = np.ones((1, 3, 4), dtype=np.float32)
@@ -42,7 +43,7 @@ def measure(fzset, ratio, up=3.0):
         fzset.commit_measures("1.1", tensor, [0], plain, scaled)
 
 
-def test_the_table_reads_the_sets_that_differ_in_seed_only(tmp_path):
+def test_the_table_reads_the_sets_that_differ_in_seed_only(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     keys = [dataclasses.replace(KEY, seed=seed) for seed in range(3)]
     sets = [store.set(toy_info(), key, create=True) for key in keys]
@@ -60,7 +61,7 @@ def test_the_table_reads_the_sets_that_differ_in_seed_only(tmp_path):
     assert build_frame(toy_info(), sets[2], ["1.1"]).rows([0])[0]["stable_update"] == pytest.approx(1 / 3)
 
 
-def test_a_seed_that_lands_later_is_seen_and_one_that_goes_is_not(tmp_path):
+def test_a_seed_that_lands_later_is_seen_and_one_that_goes_is_not(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     first = store.set(toy_info(), KEY, create=True)
     measure(first, 1.0)
@@ -75,7 +76,7 @@ def test_a_seed_that_lands_later_is_seen_and_one_that_goes_is_not(tmp_path):
     assert build_frame(toy_info(), first, ["1.1"])["seeds"][0] == 1
 
 
-def test_a_damaged_set_beside_it_is_left_out(tmp_path):
+def test_a_damaged_set_beside_it_is_left_out(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     first = store.set(toy_info(), KEY, create=True)
     measure(first, 1.0)

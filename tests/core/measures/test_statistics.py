@@ -1,12 +1,15 @@
 """Correlations, ANOVA and intervals against values by hand and against scipy."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from streamscope.core.measures.statistics import (
+    Proportion,
     anova,
     clustered_proportion,
     paired_proportion,
@@ -18,7 +21,7 @@ from streamscope.core.measures.statistics import (
 NAN = math.nan
 
 
-def test_spearman_by_hand():
+def test_spearman_by_hand() -> None:
     # Ranks 1 2 3 4 5 against 2 1 4 3 5: rho = 1 - 6 * (1 + 1 + 1 + 1) / (5 * 24) = 0.8.
     found = spearman([10, 20, 30, 40, 50], [0.2, 0.1, 4, 3, 5])
     assert found.rho == pytest.approx(0.8)
@@ -27,14 +30,14 @@ def test_spearman_by_hand():
     assert found.n == 5
 
 
-def test_spearman_ties_take_mean_ranks():
+def test_spearman_ties_take_mean_ranks() -> None:
     random = np.random.default_rng(0)
     x, y = random.integers(0, 4, 60), random.integers(0, 4, 60)
     ranks = [stats.rankdata(v) for v in (x, y)]
     assert spearman(x, y).rho == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
-def test_spearman_leaves_out_pairs_with_an_unknown():
+def test_spearman_leaves_out_pairs_with_an_unknown() -> None:
     found = spearman([1, 2, NAN, 3, 4], [1, 2, 3, NAN, 4])
     assert (found.rho, found.n) == (pytest.approx(1.0), 3)
 
@@ -48,14 +51,14 @@ def test_spearman_leaves_out_pairs_with_an_unknown():
         ([NAN] * 5, [1, 2, 3, 4, 5], "0 pairs are too few"),
     ],
 )
-def test_an_undefined_correlation_says_why(x, y, reason):
+def test_an_undefined_correlation_says_why(x: list[float], y: list[float], reason: str) -> None:
     found = spearman(x, y)
     assert math.isnan(found.rho)
     assert math.isnan(found.p)
     assert found.reason == reason
 
 
-def test_anova_by_hand():
+def test_anova_by_hand() -> None:
     # Means 2 and 5, grand mean 3.5: between 3 * 1.5² * 2 = 13.5 (1 df), within 2 + 2 = 4 (4 df), F = 13.5.
     found = anova([[1, 2, 3, NAN], [4, 5, 6]])
     assert pytest.approx(13.5) == found.F
@@ -64,24 +67,24 @@ def test_anova_by_hand():
 
 
 @pytest.mark.parametrize("groups", [[[1.0, 2.0], []], [[1.0], [2.0, 3.0]], [[], []]])
-def test_anova_of_too_small_groups_keeps_means_and_says_why(groups):
+def test_anova_of_too_small_groups_keeps_means_and_says_why(groups: list[list[float]]) -> None:
     found = anova(groups)
     assert math.isnan(found.F)
     assert "too small" in found.reason
     assert found.sizes == tuple(map(len, groups))
 
 
-def test_anova_without_any_variation_is_undefined():
+def test_anova_without_any_variation_is_undefined() -> None:
     assert anova([[1, 1, 1], [2, 2, 2]]).reason == "no group varies"
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (7, 20), (1, 3), (250, 1000)])
-def test_wilson_interval_is_scipys(k, n):
+def test_wilson_interval_is_scipys(k: int, n: int) -> None:
     expected = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
     assert proportion_interval(k, n) == pytest.approx((expected.low, expected.high))
 
 
-def test_wilson_interval_at_the_ends_stays_within_0_and_1():
+def test_wilson_interval_at_the_ends_stays_within_0_and_1() -> None:
     assert proportion_interval(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
     assert proportion_interval(10, 10)[1] == 1.0
     assert all(map(math.isnan, proportion_interval(0, 0)))
@@ -89,31 +92,31 @@ def test_wilson_interval_at_the_ends_stays_within_0_and_1():
         proportion_interval(3, 2)
 
 
-def test_a_proportion_counts_known_verdicts_only():
+def test_a_proportion_counts_known_verdicts_only() -> None:
     found = proportion([1, 0, NAN, 1, NAN])
     assert (found.k, found.n, found.share) == (2, 3, pytest.approx(2 / 3))
     assert math.isnan(proportion([NAN, NAN]).share)
 
 
-def interval(found):
+def interval(found: Proportion) -> tuple[float, float]:
     return found.low, found.high
 
 
-def test_clusters_whose_trials_are_alike_count_as_one_trial_each():
+def test_clusters_whose_trials_are_alike_count_as_one_trial_each() -> None:
     found = clustered_proportion([3, 0, 3, 3, 0, 0, 3, 0, 3, 0], [3] * 10)
     assert (found.k, found.n) == (15, 30)
     # Each cluster is one throw; ten of them, and the usual n / (n - 1) of a variance.
     assert interval(found) == pytest.approx(proportion_interval(4.5, 9))
 
 
-def test_clusters_of_one_trial_each_count_as_one_trial_fewer():
+def test_clusters_of_one_trial_each_count_as_one_trial_fewer() -> None:
     found = clustered_proportion([1, 0, 0, 1, 0], [1] * 5)
     # By the same n / (n - 1): 0.4 * 0.6 / (1.2 / 25 * 5 / 4) = 4 trials.
     assert interval(found) == pytest.approx(proportion_interval(1.6, 4))
     assert (found.k, found.n) == (2, 5)
 
 
-def test_dependent_trials_that_are_all_alike_count_as_their_clusters():
+def test_dependent_trials_that_are_all_alike_count_as_their_clusters() -> None:
     assert interval(clustered_proportion([3, 3], [3, 3])) == pytest.approx(proportion_interval(2, 2))
     assert interval(clustered_proportion([0, 0], [3, 0])) == pytest.approx(proportion_interval(0, 1))
     assert interval(paired_proportion(np.zeros((4, 4)))) == pytest.approx(proportion_interval(0, 4))
@@ -122,7 +125,7 @@ def test_dependent_trials_that_are_all_alike_count_as_their_clusters():
         assert math.isnan(nothing.low)
 
 
-def test_the_variance_of_pairs_is_that_of_every_two_that_share_a_thing():
+def test_the_variance_of_pairs_is_that_of_every_two_that_share_a_thing() -> None:
     table = np.zeros((6, 6))
     table[:2], table[3, 1], table[2, 5] = 1, 1, NAN
     pairs = [(c, d) for c in range(6) for d in range(6) if c != d and not math.isnan(table[c, d])]
@@ -137,11 +140,11 @@ def test_the_variance_of_pairs_is_that_of_every_two_that_share_a_thing():
     assert interval(found) == pytest.approx(proportion_interval(share * trials, trials))
 
 
-def clusters_of(random, share, alike):
+def clusters_of(random: np.random.Generator, share: float, alike: float) -> tuple[ArrayLike, ...]:
     return random.binomial(3, random.beta(share * (1 / alike - 1), (1 - share) * (1 / alike - 1), 60)), [3] * 60
 
 
-def pairs_of(random, share, alike):
+def pairs_of(random: np.random.Generator, share: float, alike: float) -> tuple[ArrayLike, ...]:
     things = random.normal(size=(2, 40)) * math.sqrt(alike / 2)
     values = things[0][:, None] + things[1] + random.normal(size=(40, 40)) * math.sqrt(1 - alike)
     return ((values > stats.norm.isf(share)).astype(float),)
@@ -156,7 +159,11 @@ def pairs_of(random, share, alike):
         (paired_proportion, pairs_of, 0.8),
     ],
 )
-def test_intervals_of_dependent_trials_hold_the_true_share_as_often_as_they_say(interval_of, drawn, alike):
+def test_intervals_of_dependent_trials_hold_the_true_share_as_often_as_they_say(
+    interval_of: Callable[..., Proportion],
+    drawn: Callable[[np.random.Generator, float, float], tuple[ArrayLike, ...]],
+    alike: float,
+) -> None:
     random, share, hits, naive, runs = np.random.default_rng(2), 0.2, 0, 0, 300
     for _ in range(runs):
         found = interval_of(*drawn(random, share, alike))

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.train_demo import write, write_description
 from streamscope.core.errors import UsageError
 from streamscope.core.model.demo import accuracy, description_path, weights_path
@@ -34,11 +34,11 @@ def described_anew(name: str) -> Architecture:
 
 
 @pytest.fixture(scope="module")
-def demo():
+def demo() -> Network:
     return load_network(ModelSpec(DEMO_MODEL), "cpu")
 
 
-def test_the_bundled_description_of_the_demo_is_what_its_weights_say(demo, tmp_path: Path) -> None:
+def test_the_bundled_description_of_the_demo_is_what_its_weights_say(demo: Network, tmp_path: Path) -> None:
     """After training anew: `python -m streamscope.core.engine.train_demo` writes it beside the weights."""
     assert bundled_description(ModelSpec(DEMO_MODEL).text) == demo.info
     copy = tmp_path / "demo.safetensors"
@@ -47,7 +47,9 @@ def test_the_bundled_description_of_the_demo_is_what_its_weights_say(demo, tmp_p
     assert description_path(copy).read_bytes() == description_path().read_bytes()
 
 
-def test_a_store_gets_the_same_bytes_from_the_bundled_description_as_from_the_weights(demo, tmp_path: Path) -> None:
+def test_a_store_gets_the_same_bytes_from_the_bundled_description_as_from_the_weights(
+    demo: Network, tmp_path: Path
+) -> None:
     text = ModelSpec(DEMO_MODEL).text
     written = []
     for name, info in (("computed", demo.info), ("bundled", bundled_description(text))):
@@ -61,7 +63,7 @@ def test_a_store_gets_the_same_bytes_from_the_bundled_description_as_from_the_we
     assert [path.name for path in written[0]].count("model.json") == 1
 
 
-def test_training_writes_the_description_of_what_it_trained(demo, tmp_path: Path) -> None:
+def test_training_writes_the_description_of_what_it_trained(demo: Network, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     torch.manual_seed(1)
     net = build()
@@ -71,7 +73,7 @@ def test_training_writes_the_description_of_what_it_trained(demo, tmp_path: Path
     assert document["model"]["fingerprint"] != demo.info.fingerprint
 
 
-def test_an_empty_store_knows_the_demo_but_no_other_weights(demo, tmp_path: Path) -> None:
+def test_an_empty_store_knows_the_demo_but_no_other_weights(demo: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache")
     assert store.recall(ModelSpec(DEMO_MODEL).text) == demo.info
     weights = tmp_path / "weights.safetensors"
@@ -96,7 +98,7 @@ def test_the_bundled_architectures_are_the_networks_own(request: pytest.FixtureR
     assert {name: architecture(name) for name in MODELS} == found
 
 
-def test_an_architecture_has_the_default_blocks_of_its_networks(demo) -> None:
+def test_an_architecture_has_the_default_blocks_of_its_networks(demo: Network) -> None:
     known = architecture(DEMO_MODEL)
     assert (known.blocks, known.default_blocks) == (demo.info.blocks, demo.info.default_blocks)
     assert known.input_size == demo.info.input_size

@@ -16,19 +16,21 @@ from PIL import Image
 from streamscope.core.analysis.nulls import CRITERIA
 from streamscope.core.analysis.skip_weights import WEIGHTS
 from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.report.analyses import AGREEMENT_WORDS
 from streamscope.core.report.folder import check_place, report_folder
 from streamscope.core.report.material import gather
 from streamscope.core.report.pictures import Pictures
 from streamscope.core.report.tables import Field, make_table
+from streamscope.core.store import FZSet, Store
 from streamscope.tui.cli.main import main
 from tests.support.app_store import SMALL, commit_fzs, fill, make_info, open_store
-from tests.support.report_store import NOTE
+from tests.support.report_store import NOTE, Made
 
 
 @pytest.fixture
-def report(made):
+def report(made: Made) -> Path:
     return made.out
 
 
@@ -53,7 +55,7 @@ class Page(HTMLParser):
         self._in = ""
         self.feed(path.read_text())
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self._in = tag if tag in ("script", "style") else ""
         if tag == "data":
@@ -61,12 +63,12 @@ class Page(HTMLParser):
         if given.get("type") == "application/json":
             self._in = "json"
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         self._in = ""
         if tag == "data":
             self._cell = None
 
-    def handle_data(self, text):
+    def handle_data(self, text: str) -> None:
         if self._in == "json":
             self.json += text
         elif not self._in:
@@ -79,7 +81,7 @@ def pages(report: Path) -> dict[str, Page]:
     return {path.name: Page(path) for path in sorted(report.glob("*.html"))}
 
 
-def test_every_number_of_every_page_is_that_of_the_csv(report):
+def test_every_number_of_every_page_is_that_of_the_csv(report: Path) -> None:
     found = pages(report)
     assert list(found) == ["block-1.1.html", "block-2.0.html", "comparison.html", "index.html"]
     cited = [cell for page in found.values() for cell in page.cells]
@@ -103,7 +105,7 @@ def is_rounding(text: str, value: str) -> bool:
     return abs(float(text) - exact) <= max(0.00051, abs(exact) * 0.06 if abs(exact) < 0.0005 else 0)
 
 
-def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report, made):
+def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Path, made: Made) -> None:
     found = pages(report)
     cited = {source for source, _, _ in found["block-2.0.html"].cells}
     for number, row in enumerate(read_table(report, "nulls")):
@@ -119,7 +121,7 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report, mad
 
 
 @pytest.mark.parametrize("block", ["1.1", "2.0"])
-def test_the_data_of_a_block_page_is_that_of_the_csv(report, block):
+def test_the_data_of_a_block_page_is_that_of_the_csv(report: Path, block: str) -> None:
     data = json.loads(Page(report / f"block-{block}.html").json)
     for name in ("channels", "tuning", "meis"):
         table, rows = data[name], read_table(report, f"{name}-{block}")
@@ -131,13 +133,15 @@ def test_the_data_of_a_block_page_is_that_of_the_csv(report, block):
     assert [data["images"][row["row"]][:2] for row in rows] == [[row["image"], row["label"]] for row in rows]
 
 
-def test_the_channel_csv_is_what_the_table_command_writes(made, report, capsys):
+def test_the_channel_csv_is_what_the_table_command_writes(
+    made: Made, report: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--cache", str(made.cache), "--block", "1.1", "--seed", "0", "--capture", "exact", "--format", "csv"]
     assert main(["table", *arguments]) == 0
     assert capsys.readouterr().out == (report / "tables" / "channels-1.1.csv").read_text()
 
 
-def test_every_table_says_what_it_was_made_from(report):
+def test_every_table_says_what_it_was_made_from(report: Path) -> None:
     tables = sorted((report / "tables").glob("*.csv"))
     assert len(tables) > 15
     for path in tables:
@@ -148,7 +152,7 @@ def test_every_table_says_what_it_was_made_from(report):
         assert meta["rows"] == len(read_table(report, path.stem))
 
 
-def test_every_figure_is_a_png_and_a_pdf_that_name_model_weights_recipe_and_images(report):
+def test_every_figure_is_a_png_and_a_pdf_that_name_model_weights_recipe_and_images(report: Path) -> None:
     pngs = sorted((report / "figures").glob("*.png"))
     assert {path.stem for path in pngs} >= {
         *("updates", "spectrum", "shares", "top_mixes", "top_scale", "spectrum-1.1", "skip_weights-1.1"),
@@ -162,16 +166,16 @@ def test_every_figure_is_a_png_and_a_pdf_that_name_model_weights_recipe_and_imag
         assert said == f"resnet18 f37072fd0000 · paper recipe, 2560 steps, seed 0, capture exact · {images}"
 
 
-def test_what_users_wrote_is_never_markup(report):
+def test_what_users_wrote_is_never_markup(report: Path) -> None:
     text = (report / "block-2.0.html").read_text()
     assert "<script>window.hacked" not in text
     assert "<img src=x" not in text
     assert NOTE in [row["note"] for row in read_table(report, "channels-2.0")]
 
 
-def test_pages_link_only_to_files_of_the_report(report):
+def test_pages_link_only_to_files_of_the_report(report: Path) -> None:
     class Links(HTMLParser):
-        def handle_starttag(self, tag, attrs):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             for name, value in attrs:
                 if name in ("href", "src") and not value.startswith(("#", "data:")):
                     assert (report / value.split("#")[0]).is_file(), value
@@ -180,7 +184,9 @@ def test_pages_link_only_to_files_of_the_report(report):
         Links().feed(path.read_text())
 
 
-def test_the_same_store_gives_the_same_report_in_place_of_the_old_one(made, tmp_path, monkeypatch):
+def test_the_same_store_gives_the_same_report_in_place_of_the_old_one(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def digests(report: Path) -> dict[str, str]:
         files = [path for path in report.rglob("*") if path.is_file()]
         return {str(path.relative_to(report)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -194,7 +200,7 @@ def test_the_same_store_gives_the_same_report_in_place_of_the_old_one(made, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
+def test_parts_that_are_not_stored_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = make_info(SMALL)
     store = open_store(tmp_path / "cache", info)
     fill(store, info, ["1.1"], range(2))
@@ -221,12 +227,12 @@ def test_parts_that_are_not_stored_are_said(tmp_path, capsys):
     assert capsys.readouterr().out == f"wrote {out}/index.html: 14 channels of 2 blocks\n"
 
 
-def test_what_some_blocks_lack_is_said_where_others_have_it(report, made):
+def test_what_some_blocks_lack_is_said_where_others_have_it(report: Path, made: Made) -> None:
     found = pages(report)["index.html"].text
     assert f"no ablation of 1.1 is stored: run 'streamscope --cache {made.cache} ablate --block 1.1 DIR'" in found
 
 
-def test_headings_and_names_of_findings_are_words_in_pages_and_names_in_the_csv(report):
+def test_headings_and_names_of_findings_are_words_in_pages_and_names_in_the_csv(report: Path) -> None:
     text = pages(report)["index.html"].text
     for raw in ("real_k", "null_low", "n_below", "holds_again", "meets_both", "mean_above", "scale_metric"):
         assert raw not in text
@@ -235,7 +241,7 @@ def test_headings_and_names_of_findings_are_words_in_pages_and_names_in_the_csv(
     assert {"real_k", "null_low"} <= read_table(report, "nulls")[0].keys()
 
 
-def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path):
+def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path: Path) -> None:
     info = make_info(SMALL)
     store = open_store(tmp_path / "cache", info)
     fzset = fill(store, info, ["2.0"])
@@ -252,7 +258,7 @@ def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path):
     assert "0005.png is damaged" in str(pictures.problems[0])
 
 
-def test_a_channel_shows_the_fz_that_its_row_was_read_from(tmp_path):
+def test_a_channel_shows_the_fz_that_its_row_was_read_from(tmp_path: Path) -> None:
     info = make_info(SMALL)
     store = open_store(tmp_path / "cache", info)
     fzset = fill(store, info, ["2.0"])
@@ -267,7 +273,7 @@ def test_a_channel_shows_the_fz_that_its_row_was_read_from(tmp_path):
     assert found.fz["in"][3] == "pictures/fz/2.0.in/0003.jpg"
 
 
-def retried_set(store, info):
+def retried_set(store: Store, info: ModelInfo) -> FZSet:
     """A set of which channel 2 has an undefined M at first, and FZs of the next seed that define it."""
     fzset = store.set(info, SetKey(Recipe(steps=7)), create=True)
     channels = list(range(8))
@@ -282,7 +288,7 @@ def retried_set(store, info):
     return fzset
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "thesis"
     other.mkdir()
     check_place(other)
@@ -296,7 +302,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.txt"]
 
 
-def test_a_file_that_the_user_put_into_a_report_is_not_lost(tmp_path):
+def test_a_file_that_the_user_put_into_a_report_is_not_lost(tmp_path: Path) -> None:
     out = tmp_path / "report"
     with report_folder(out, {"model": "x"}) as folder:
         (folder / "index.html").write_text("one")
@@ -309,7 +315,7 @@ def test_a_file_that_the_user_put_into_a_report_is_not_lost(tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_a_report_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path):
+def test_a_report_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "report"
     with report_folder(out, {}) as folder:
         (folder / "index.html").write_text("whole")
@@ -325,7 +331,7 @@ def test_a_report_that_fails_half_way_leaves_the_old_one_and_nothing_else(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-def test_unknown_blocks_and_empty_stores_end_in_one_line(tmp_path, capsys):
+def test_unknown_blocks_and_empty_stores_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = make_info(SMALL)
     open_store(tmp_path / "cache", info)
     given = ["report", "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "report")]
@@ -336,7 +342,7 @@ def test_unknown_blocks_and_empty_stores_end_in_one_line(tmp_path, capsys):
     assert not (tmp_path / "report").exists()
 
 
-def test_tables_keep_what_csv_can_hold():
+def test_tables_keep_what_csv_can_hold() -> None:
     table = make_table("t", "T", [Field("a", ""), Field("b", "", "percent")], [(float("nan"), 0.125), ("x", None)])
     assert table.csv() == "a,b\n,0.125\nx,\n"
     assert (table.cell(0, "b").text, table.cell(0, "b").value, table.cell(0, "a").text) == ("12.5 %", "0.125", "–")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -16,30 +18,30 @@ from streamscope.core.report.material import gather
 from streamscope.core.report.site import write_report
 from streamscope.core.table.columns import number_text
 from streamscope.core.table.filter import compile_filter
-from streamscope.core.table.frame import build_frame
+from streamscope.core.table.frame import Frame, build_frame
 from tests.support.app_store import make_info, open_store
 from tests.support.browser import chromium, complaints, requested, set_width
-from tests.support.report_store import NOTE
+from tests.support.report_store import NOTE, Made
 
 
 @pytest.fixture
-def site(made):
+def site(made: Made) -> Path:
     return made.out
 
 
 @pytest.fixture(scope="module")
-def rows(made):
+def rows(made: Made) -> Frame:
     return made.rows("2.0")
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[webdriver.Chrome]:
     with chromium() as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
-def quiet(request, browser):
+def quiet(request: pytest.FixtureRequest, browser: webdriver.Chrome) -> Iterator[None]:
     """Whatever a test does: nothing but files is asked for, and the console says nothing."""
     requested(browser), complaints(browser)
     set_width(browser, 1280)
@@ -48,34 +50,34 @@ def quiet(request, browser):
     assert complaints(browser) == []
 
 
-def visit(browser, site: Path, page: str) -> None:
+def visit(browser: webdriver.Chrome, site: Path, page: str) -> None:
     # From a blank page, since a change of the part after # alone loads nothing.
     browser.get("about:blank")
     browser.get(f"file://{site}/{page}")
 
 
-def channels(browser) -> list[int]:
+def channels(browser: webdriver.Chrome) -> list[int]:
     rows = browser.find_elements(By.CSS_SELECTOR, "#rows tr")
     return [int(row.get_attribute("data-channel")) for row in rows]
 
 
-def press(browser, keys: str) -> None:
+def press(browser: webdriver.Chrome, keys: str) -> None:
     browser.switch_to.active_element.send_keys(keys)
 
 
-def shown_channel(browser) -> str:
+def shown_channel(browser: webdriver.Chrome) -> str:
     """The title of the channel that is open, empty when the table is."""
     found = browser.find_elements(By.CSS_SELECTOR, "#channel:not([hidden]) #channel-title")
     return found[0].text if found else ""
 
 
-def filter_by(browser, expression: str) -> None:
+def filter_by(browser: webdriver.Chrome, expression: str) -> None:
     box = browser.find_element(By.ID, "filter")
     box.send_keys(Keys.CONTROL, "a")
     box.send_keys(expression or Keys.DELETE)
 
 
-def test_every_page_loads_all_of_its_pictures_from_disk(browser, site):
+def test_every_page_loads_all_of_its_pictures_from_disk(browser: webdriver.Chrome, site: Path) -> None:
     pages = sorted(path.name for path in site.glob("*.html"))
     assert pages == ["block-1.1.html", "block-2.0.html", "comparison.html", "index.html"]
     for page in [*pages, "block-2.0.html#3"]:
@@ -90,7 +92,9 @@ def test_every_page_loads_all_of_its_pictures_from_disk(browser, site):
         assert browser.execute_script("return document.images.length") > 0
 
 
-def test_a_header_sorts_and_sorts_back_with_empty_fields_last(browser, site, rows):
+def test_a_header_sorts_and_sorts_back_with_empty_fields_last(
+    browser: webdriver.Chrome, site: Path, rows: Frame
+) -> None:
     visit(browser, site, "block-2.0.html")
     assert channels(browser) == list(range(8))
     for column in ("mix_ratio", "scale_metric", "rho"):
@@ -119,7 +123,9 @@ def test_a_header_sorts_and_sorts_back_with_empty_fields_last(browser, site, row
         "scale_invariant == true",
     ],
 )
-def test_a_condition_filters_as_it_does_in_the_terminal(browser, site, rows, expression):
+def test_a_condition_filters_as_it_does_in_the_terminal(
+    browser: webdriver.Chrome, site: Path, rows: Frame, expression: str
+) -> None:
     visit(browser, site, "block-2.0.html")
     filter_by(browser, expression)
     wanted = np.flatnonzero(compile_filter(expression).mask(rows)).tolist()
@@ -127,7 +133,7 @@ def test_a_condition_filters_as_it_does_in_the_terminal(browser, site, rows, exp
     assert browser.find_element(By.ID, "count").text == f"{len(wanted)} of 8 channels"
 
 
-def test_a_condition_that_makes_no_sense_is_said_and_changes_nothing(browser, site):
+def test_a_condition_that_makes_no_sense_is_said_and_changes_nothing(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-2.0.html")
     for expression, said in (("mixratio > 1", "unknown column mixratio"), ("mix_ratio >", 'cannot read "mix_ratio >"')):
         filter_by(browser, expression)
@@ -137,7 +143,7 @@ def test_a_condition_that_makes_no_sense_is_said_and_changes_nothing(browser, si
     assert browser.find_element(By.ID, "filter-error").text == ""
 
 
-def test_the_menus_filter_too(browser, site, rows):
+def test_the_menus_filter_too(browser: webdriver.Chrome, site: Path, rows: Frame) -> None:
     visit(browser, site, "block-2.0.html")
     for menu, value, wanted in (
         ("by-update", "mix", rows["update"] == "mix"),
@@ -155,7 +161,9 @@ def test_the_menus_filter_too(browser, site, rows):
         assert channels(browser) == np.flatnonzero(wanted).tolist()
 
 
-def test_the_keyboard_opens_a_channel_steps_through_the_order_and_goes_back(browser, site):
+def test_the_keyboard_opens_a_channel_steps_through_the_order_and_goes_back(
+    browser: webdriver.Chrome, site: Path
+) -> None:
     visit(browser, site, "block-2.0.html")
     browser.find_element(By.CSS_SELECTOR, 'th[data-column="mix_ratio"] button').click()
     order = channels(browser)
@@ -178,7 +186,7 @@ def test_the_keyboard_opens_a_channel_steps_through_the_order_and_goes_back(brow
     assert browser.find_element(By.ID, "nothing").is_displayed()
 
 
-def test_a_channel_has_an_address_of_its_own(browser, site):
+def test_a_channel_has_an_address_of_its_own(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "index.html")
     link = browser.find_element(By.CSS_SELECTOR, ".gallery a")
     block, channel = link.text.split()
@@ -189,7 +197,7 @@ def test_a_channel_has_an_address_of_its_own(browser, site):
     assert browser.current_url.endswith("index.html")
 
 
-def test_a_channel_shows_everything_that_is_known_of_it(browser, site, rows):
+def test_a_channel_shows_everything_that_is_known_of_it(browser: webdriver.Chrome, site: Path, rows: Frame) -> None:
     visit(browser, site, "block-2.0.html#3")
     article = browser.find_element(By.ID, "channel")
     for name in ("mix_ratio", "block_gain", "input_gain", "scale_metric", "bn_weight", "effective_gain", "rho"):
@@ -205,7 +213,7 @@ def test_a_channel_shows_everything_that_is_known_of_it(browser, site, rows):
     assert article.find_element(By.CSS_SELECTOR, "dd.tags").text == "edge late"
 
 
-def test_w_shows_whole_images_in_place_of_what_the_neuron_sees(browser, site):
+def test_w_shows_whole_images_in_place_of_what_the_neuron_sees(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-1.1.html#2")
     side = "return getComputedStyle(document.querySelector('#channel .picture')).getPropertyValue('--shown')"
     assert browser.execute_script(side) == "43"
@@ -216,7 +224,7 @@ def test_w_shows_whole_images_in_place_of_what_the_neuron_sees(browser, site):
     assert browser.execute_script(side) == "43"
 
 
-def test_a_note_is_text_whatever_it_says(browser, site):
+def test_a_note_is_text_whatever_it_says(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-2.0.html#3")
     assert browser.find_element(By.CSS_SELECTOR, "#channel dd.note").text == NOTE
     press(browser, Keys.ESCAPE)
@@ -224,7 +232,7 @@ def test_a_note_is_text_whatever_it_says(browser, site):
     assert browser.execute_script("return window.hacked") is None
 
 
-def test_numbers_look_as_in_the_terminal(browser, site):
+def test_numbers_look_as_in_the_terminal(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-2.0.html")
     numbers = [0.0625, 0.1875, -0.0625, 1.0005, 2.5, 0.0004, -0.00049, 1e-12, 999.94, 1000.25, 123456.7, 0.0, -3.14159]
     numbers += np.random.default_rng(0).normal(0, 10, 200).tolist()
@@ -233,14 +241,14 @@ def test_numbers_look_as_in_the_terminal(browser, site):
 
 
 @pytest.mark.parametrize("page", ["index.html", "block-2.0.html", "block-2.0.html#3", "comparison.html"])
-def test_nothing_is_wider_than_a_phone(browser, site, page):
+def test_nothing_is_wider_than_a_phone(browser: webdriver.Chrome, site: Path, page: str) -> None:
     set_width(browser, 390)
     visit(browser, site, page)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     assert browser.execute_script("return innerWidth") == 390
 
 
-def test_columns_can_be_chosen(browser, site):
+def test_columns_can_be_chosen(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-2.0.html")
     heads = "return [...document.querySelectorAll('#head th[data-column]')].map((head) => head.dataset.column)"
     assert "out_on_in" not in browser.execute_script(heads)
@@ -253,7 +261,9 @@ def test_columns_can_be_chosen(browser, site):
     assert "late_rise" not in found
 
 
-def test_a_block_of_two_thousand_channels_makes_rows_as_they_are_needed(browser, tmp_path):
+def test_a_block_of_two_thousand_channels_makes_rows_as_they_are_needed(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
     info = make_info((("1.0", 2048), ("1.1", 2048)))
     store = open_store(tmp_path / "cache", info)
     fzset = store.set(info, SetKey(Recipe(steps=10)), create=True)

@@ -1,6 +1,7 @@
 """`streamscope ablate` on the demo model and its images, from nothing to a stored result."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,31 +10,25 @@ from streamscope.core.model.demo import write_images
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
-from streamscope.tui.cli.main import main
 from tests.support.app_store import commit_measures
+from tests.support.command_line import Run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ablate") / "images"
     write_images(path, 2, seed=3)
     return path
 
 
 @pytest.fixture
-def run(tmp_path, capsys):
-    def call(*arguments):
-        capsys.readouterr()
-        code = main(["ablate", *map(str, arguments), "--model", "demo", "--cache", str(tmp_path / "cache")])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return call
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(tmp_path / "cache", capsys)
 
 
-def test_ablation_of_given_channels_needs_no_set_and_is_stored(run, folder, tmp_path):
+def test_ablation_of_given_channels_needs_no_set_and_is_stored(run: Run, folder: Path, tmp_path: Path) -> None:
     given = (folder, "--block", "2.1", "--channels", "0-2", "--controls", 3, "--zooms", "1,1.5")
-    code, out, err = run(*given, "--json")
+    code, out, err = run("ablate", *given, "--json")
     assert (code, err) == (0, [])
     (told,) = json.loads(out)
     assert told["channels"] == [0, 1, 2]
@@ -43,7 +38,7 @@ def test_ablation_of_given_channels_needs_no_set_and_is_stored(run, folder, tmp_
     (info,) = store.models()
     (stored,) = store.ablations(info)
     assert json.loads(json.dumps(stored.to_json())) == told
-    code, out, _ = run(*given)
+    code, out, _ = run("ablate", *given)
     assert code == 0
     assert "channels 0-2 (--channels 0-2) at their means; 20 images of 10 classes" in out
     assert "2.00" in out
@@ -60,36 +55,42 @@ def test_ablation_of_given_channels_needs_no_set_and_is_stored(run, folder, tmp_
         (("--block", "2.1", "--channels", "99"), "out of range"),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(run, folder, arguments, message):
-    code, out, err = run(folder, *arguments)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    run: Run, folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = run("ablate", folder, *arguments)
     assert (code, out, len(err)) == (2, "", 1)
     assert message in err[0]
 
 
-def test_a_folder_without_classes_is_refused(run, folder):
-    code, _, err = run(folder / "disc", "--block", "2.1", "--channels", "0")
+def test_a_folder_without_classes_is_refused(run: Run, folder: Path) -> None:
+    code, _, err = run("ablate", folder / "disc", "--block", "2.1", "--channels", "0")
     assert code == 2
     assert "have no class" in err[0]
 
 
-def test_the_scale_invariant_channels_of_the_stored_set_are_chosen_where_none_are_named(run, folder, tmp_path):
+def test_the_scale_invariant_channels_of_the_stored_set_are_chosen_where_none_are_named(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     info = load_network(ModelSpec("demo"), "cpu").info
     fzset = store.set(info, SetKey(info.recipe()), create=True)
     commit_measures(fzset, "2.0", range(32), [4.0] * 32)
     # Of made-up measures with M = 1 some meet the other two criteria; six channels are few enough to have controls.
     commit_measures(fzset, "2.1", range(6), [1.0] * 32)
-    code, _, err = run(folder, "--block", "2.0")
+    code, _, err = run("ablate", folder, "--block", "2.0")
     assert code == 2
     assert err == [
         "streamscope: none of the 32 measured channels of 2.0 is scale invariant; "
         "choose channels with --channels, --filter or --marked"
     ]
-    code, out, _ = run(folder, "--block", "2.1", "--controls", 2, "--zooms", "1", "--json")
+    code, out, _ = run("ablate", folder, "--block", "2.1", "--controls", 2, "--zooms", "1", "--json")
     assert code == 0
     (told,) = json.loads(out)
     assert (told["selected"], told["fzset"]) == ("scale_invariant", fzset.key.folder)
     assert 1 <= len(told["channels"]) <= 6
-    code, out, _ = run(folder, "--block", "2.1", "--filter", "scale_invariant", "--controls", 2, "--zooms", 1, "--json")
+    code, out, _ = run(
+        "ablate", folder, "--block", "2.1", "--filter", "scale_invariant", "--controls", 2, "--zooms", 1, "--json"
+    )
     assert json.loads(out)[0]["channels"] == told["channels"]
     assert json.loads(out)[0]["selected"] == "--filter 'scale_invariant'"

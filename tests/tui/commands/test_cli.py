@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from PIL import Image
 
 from streamscope.core.engine.network import load_network
 from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
@@ -25,6 +27,7 @@ from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
 from tests.support.app_store import commit_fzs, fill, make_info, open_store
+from tests.support.command_line import Run
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = [
@@ -71,7 +74,7 @@ README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     root = tmp_path_factory.mktemp("cli") / "cache"
     opened = Store.open(root, create=True)
     network = load_network(ModelSpec("demo"), "cpu")
@@ -83,27 +86,19 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def run(store, capsys):
-    """Runs a command on the store; gives exit code, stdout and the lines of stderr."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        code = main([str(a) for a in arguments] + ["--model", "demo", "--cache", str(store.root)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return call
+def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(store.root, capsys)
 
 
-def _info(store):
+def _info(store: Store) -> ModelInfo:
     return store.models()[0]
 
 
-def _snapshot(folder):
+def _snapshot(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in Path(folder).rglob("*") if "jobs" not in p.parts}
 
 
-def test_table_as_csv_has_the_columns_of_the_contract_first(run):
+def test_table_as_csv_has_the_columns_of_the_contract_first(run: Run) -> None:
     code, out, _ = run("table", "--block", "1.1", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0
@@ -116,7 +111,7 @@ def test_table_as_csv_has_the_columns_of_the_contract_first(run):
     assert rows[0]["robust"] == rows[0]["rho"] == rows[0]["images"] == ""
 
 
-def test_table_as_json_says_the_same_with_nulls(run):
+def test_table_as_json_says_the_same_with_nulls(run: Run) -> None:
     _, text, _ = run("table", "--block", "1.1", "--json")
     rows = json.loads(text)
     assert rows[7]["mix_ratio"] is None
@@ -124,7 +119,7 @@ def test_table_as_json_says_the_same_with_nulls(run):
     assert [row["channel"] for row in rows] == list(range(16))
 
 
-def test_table_sorts_filters_and_picks_columns(run):
+def test_table_sorts_filters_and_picks_columns(run: Run) -> None:
     _, out, _ = run("table", "--block", "1.1", "--sort", "block_on_block", "--desc", "--top", 3, "--format", "csv")
     values = [float(row["block_on_block"]) for row in csv.DictReader(io.StringIO(out))]
     assert len(values) == 3
@@ -145,7 +140,7 @@ def test_table_sorts_filters_and_picks_columns(run):
     assert out == "channel,block\n1,1.1\n3,1.1\n4,1.1\n"
 
 
-def test_table_for_people_fits_80_columns_and_is_not_cut_in_a_pipe(run):
+def test_table_for_people_fits_80_columns_and_is_not_cut_in_a_pipe(run: Run) -> None:
     code, out, _ = run("table", "--block", "1.1")
     lines = out.splitlines()
     assert code == 0
@@ -154,7 +149,7 @@ def test_table_for_people_fits_80_columns_and_is_not_cut_in_a_pipe(run):
     assert "missing in,block" in out
 
 
-def test_table_out_writes_the_file_and_its_meta(run, tmp_path):
+def test_table_out_writes_the_file_and_its_meta(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "tonight.csv"
     code, out, err = run("table", "--block", "1.1", "--filter", "channel < 3", "--out", path)
     meta = json.loads((tmp_path / "tonight.csv.meta.json").read_text())
@@ -166,7 +161,7 @@ def test_table_out_writes_the_file_and_its_meta(run, tmp_path):
     assert meta["model"] == "demo"
 
 
-def test_the_meta_of_an_export_says_how_its_rows_were_chosen(run, tmp_path):
+def test_the_meta_of_an_export_says_how_its_rows_were_chosen(run: Run, tmp_path: Path) -> None:
     (tmp_path / "channels.txt").write_text("0-1\n5\n")
     path = tmp_path / "top.json"
     picked = ("--block", "1.1", "--channels", f"@{tmp_path / 'channels.txt'}", "--sort", "scale_metric", "--desc")
@@ -187,7 +182,7 @@ def test_the_meta_of_an_export_says_how_its_rows_were_chosen(run, tmp_path):
     assert (meta["marked"], meta["channels"], meta["top"], meta["blocks"][0]) == (True, None, None, "1.1")
 
 
-def test_channels_can_come_from_a_file(run, tmp_path):
+def test_channels_can_come_from_a_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "channels.txt").write_text("0-1\n5\n")
     _, out, _ = run(
         "table",
@@ -203,14 +198,14 @@ def test_channels_can_come_from_a_file(run, tmp_path):
     assert out.split() == ["channel", "0", "1", "5"]
 
 
-def test_marked_selects_what_was_marked(run, store):
+def test_marked_selects_what_was_marked(run: Run, store: Store) -> None:
     info = _info(store)
     Marks(marks_folder(), info.fingerprint, info.name).mark("1.1", [2, 4], "keep")
     _, out, _ = run("table", "--block", "1.1", "--marked", "--columns", "channel,marked", "--format", "csv")
     assert out == "channel,marked\n2,keep\n4,keep\n"
 
 
-def test_marks_go_out_and_come_back(run, store, tmp_path, monkeypatch):
+def test_marks_go_out_and_come_back(run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = _info(store)
     mine = Marks(marks_folder(), info.fingerprint, info.name)
     mine.mark("1.1", [3], "reject")
@@ -223,7 +218,7 @@ def test_marks_go_out_and_come_back(run, store, tmp_path, monkeypatch):
     assert (found.mark, found.note) == ("reject", "grey, again")
 
 
-def test_fz_writes_pngs_by_block_tensor_and_channel(run, tmp_path):
+def test_fz_writes_pngs_by_block_tensor_and_channel(run: Run, tmp_path: Path) -> None:
     code, _, _ = run(
         "fz", "--block", "1.1", "--tensor", "in,block", "--channels", "0,5", "--out", tmp_path / "new" / "fzs"
     )
@@ -233,14 +228,14 @@ def test_fz_writes_pngs_by_block_tensor_and_channel(run, tmp_path):
     assert Image.open(tmp_path / "new" / "fzs" / names[0]).size == (64, 64)
 
 
-def test_fz_that_are_not_computed_are_named_and_nothing_is_written(run, tmp_path):
+def test_fz_that_are_not_computed_are_named_and_nothing_is_written(run: Run, tmp_path: Path) -> None:
     code, _, err = run("fz", "--block", "1.1", "--channels", "4-8", "--out", tmp_path / "fzs")
     assert code == 1
     assert "1.1 in 6-8" in err[0]
     assert not (tmp_path / "fzs").exists()
 
 
-def test_models_lists_what_is_known_and_stored(run):
+def test_models_lists_what_is_known_and_stored(run: Run) -> None:
     rows = json.loads(run("models", "--json")[1])
     demo = next(row for row in rows if row["model"] == "demo")
     assert demo["blocks"]["1.1"] == 16
@@ -249,7 +244,9 @@ def test_models_lists_what_is_known_and_stored(run):
     assert "18 FZs" in run("models")[1]
 
 
-def test_models_lists_blocks_before_any_weights_were_read(tmp_path, capsys, no_network):
+def test_models_lists_blocks_before_any_weights_were_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_network: None
+) -> None:
     arguments = ["models", "--cache", str(tmp_path / "cache")]
     assert main([*arguments, "--json"]) == 0
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
@@ -264,7 +261,9 @@ def test_models_lists_blocks_before_any_weights_were_read(tmp_path, capsys, no_n
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_the_demo_has_not_is_said_on_an_empty_store_without_loading_it(tmp_path, capsys, no_network):
+def test_what_the_demo_has_not_is_said_on_an_empty_store_without_loading_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_network: None
+) -> None:
     for command in ("table", "compute"):
         assert main([command, "--model", "demo", "--block", "9.9", "--cache", str(tmp_path / "cache")]) == 2
         assert "unknown block '9.9'; demo has 1.0, 1.1" in capsys.readouterr().err
@@ -272,14 +271,14 @@ def test_what_the_demo_has_not_is_said_on_an_empty_store_without_loading_it(tmp_
     assert "nothing is stored of demo in" in capsys.readouterr().err
 
 
-def test_cache_info_and_verify_on_an_intact_store(run):
+def test_cache_info_and_verify_on_an_intact_store(run: Run) -> None:
     found = json.loads(run("cache", "info", "--json")[1])
     assert found["sets"][0]["fzs"] == 18
     assert run("cache", "verify")[:2] == (0, "everything is intact\n")
     assert "18" in run("cache", "info")[1]
 
 
-def test_cache_verify_finds_a_flipped_byte_and_drop_lets_compute_make_it_again(run, store):
+def test_cache_verify_finds_a_flipped_byte_and_drop_lets_compute_make_it_again(run: Run, store: Store) -> None:
     png = next((store.root / "models").rglob("1.1.block/*/0003.png"))
     intact = png.read_bytes()
     flipped = bytearray(intact)
@@ -294,7 +293,7 @@ def test_cache_verify_finds_a_flipped_byte_and_drop_lets_compute_make_it_again(r
     assert png.read_bytes() == intact
 
 
-def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run, store):
+def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run: Run, store: Store) -> None:
     code, _, err = run("cache", "prune", "--steps", 999, "--yes")
     assert code == 2
     assert "must name one set" in err[0]
@@ -302,7 +301,7 @@ def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run, store):
     assert run("cache", "verify")[0] == 0
 
 
-def test_compute_says_what_it_found_and_reports_json_lines(tmp_path, capsys):
+def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compute", "--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "1.1", "--steps", "4"]
     assert main([*arguments, "--channels", "7", "--tensor", "in,block", "--device", "cpu"]) == 0
     assert capsys.readouterr().out.startswith("1.1: 1 of 16 channels computed; ")
@@ -313,10 +312,10 @@ def test_compute_says_what_it_found_and_reports_json_lines(tmp_path, capsys):
 
 
 @pytest.fixture
-def no_network(monkeypatch):
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a network, which takes the seconds that importing torch does, is a failure."""
 
-    def load(*_, **__):
+    def load(*_, **__) -> None:
         raise AssertionError("the network was loaded")
 
     monkeypatch.setattr("streamscope.core.engine.network.load_network", load)
@@ -325,7 +324,9 @@ def no_network(monkeypatch):
 STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4)
 
 
-def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(tmp_path, capsys):
+def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     info = make_info()
     opened = open_store(tmp_path / "cache", info)
     fzset = fill(opened, info, ["1.1"])
@@ -340,7 +341,7 @@ def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(tmp_path, capsy
     assert row.endswith(f"18 FZs and 2 retries: {fzset.key}")
 
 
-def test_compute_says_at_once_that_nothing_is_missing(run, store, no_network):
+def test_compute_says_at_once_that_nothing_is_missing(run: Run, store: Store, no_network: None) -> None:
     before = store.choose_set(_info(store)).completed_at()
     jobs = list((store.root / "jobs").iterdir())
     code, out, _ = run(*STORED)
@@ -355,7 +356,9 @@ def test_compute_says_at_once_that_nothing_is_missing(run, store, no_network):
     assert list((store.root / "jobs").iterdir()) == jobs
 
 
-def test_a_job_is_detached_without_loading_the_network(run, store, no_network, monkeypatch):
+def test_a_job_is_detached_without_loading_the_network(
+    run: Run, store: Store, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streamscope.tui.data.job_control.QUEUE_WORKER", "platform")
     code, out, _ = run("compute", "--block", "2.1", "--detach", "--json", "--devices", "cpu,cpu")
     job = open_job(Path(json.loads(out)["folder"]))
@@ -364,7 +367,7 @@ def test_a_job_is_detached_without_loading_the_network(run, store, no_network, m
     shutil.rmtree(job.folder)
 
 
-def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run, no_network):
+def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run: Run, no_network: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     code, out, err = run("compute", "--block", "2.1", "--scheduler", f"tcp://127.0.0.1:{port}")
@@ -373,7 +376,7 @@ def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run, no_network)
     assert f"no Dask scheduler answers at tcp://127.0.0.1:{port} (Connection refused)" in err[0]
 
 
-def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path, capsys):
+def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", "demo", "--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", "4"]
     assert main(["compute", *arguments, "--cache", str(tmp_path / "cache"), "--detach", "--json"]) == 0
     job = open_job(Path(json.loads(capsys.readouterr().out)["folder"]))
@@ -386,12 +389,12 @@ def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path, capsys):
     assert list(store.choose_set(info).fzs(info.target("1.1", "in"))) == [7]
 
 
-def test_common_options_may_stand_before_the_command(store, capsys):
+def test_common_options_may_stand_before_the_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", "demo", "--cache", str(store.root), "table", "--block", "1.1", "--format", "csv"]) == 0
     assert capsys.readouterr().out.startswith("model,fingerprint,block")
 
 
-def test_demo_images_are_drawn_into_a_folder_a_class(run, tmp_path):
+def test_demo_images_are_drawn_into_a_folder_a_class(run: Run, tmp_path: Path) -> None:
     found = json.loads(run("demo-images", tmp_path / "images", "--per-class", 2, "--json")[1])
     folders = sorted(p.name for p in (tmp_path / "images").iterdir())
     assert folders == sorted(found["classes"])
@@ -449,8 +452,14 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "exit_code", "message"), WRONG, ids=[" ".join(w[0]) or "alone" for w in WRONG])
 def test_a_wrong_input_is_one_clear_line_its_exit_code_and_nothing_written(
-    arguments, exit_code, message, store, capsys, tmp_path, monkeypatch
-):
+    arguments: list[str],
+    exit_code: int,
+    message: str,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     common = ["--cache", str(store.root)] + ([] if "--model" in arguments else ["--model", "demo"])
     before = _snapshot(store.root)
@@ -464,7 +473,9 @@ def test_a_wrong_input_is_one_clear_line_its_exit_code_and_nothing_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_cache_that_is_a_file_or_cannot_be_made_is_one_line(capsys, tmp_path):
+def test_a_cache_that_is_a_file_or_cannot_be_made_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "cache", Path("/proc/nowhere")):
         assert main(["compute", "--model", "demo", "--device", "cpu", "--cache", str(place)]) == 1
@@ -473,34 +484,34 @@ def test_a_cache_that_is_a_file_or_cannot_be_made_is_one_line(capsys, tmp_path):
         assert str(place) in err
 
 
-def test_a_store_of_another_version_is_one_line(capsys, tmp_path):
+def test_a_store_of_another_version_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 99}')
     assert main(["table", "--model", "demo", "--cache", str(tmp_path)]) == 1
     assert "format 99" in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_leaves_no_cache_behind(capsys, tmp_path):
+def test_a_damaged_checkpoint_leaves_no_cache_behind(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "bad.pth").write_bytes(b"nonsense")
     assert main(["compute", "--weights", str(tmp_path / "bad.pth"), "--cache", str(tmp_path / "cache")]) == 1
     assert "is not a checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
 
 
-def test_debug_shows_the_traceback():
+def test_debug_shows_the_traceback() -> None:
     command = module_command(COMMAND_LINE, "table", "--model", "demo", "--block", "9.9", "--debug")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode != 0
     assert "Traceback" in result.stderr
 
 
-def test_a_reader_of_a_pipe_that_goes_away_is_no_error(store):
+def test_a_reader_of_a_pipe_that_goes_away_is_no_error(store: Store) -> None:
     command = f"{sys.executable} -m {COMMAND_LINE} table --model demo --cache {store.root} --format csv | head -1"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.stdout.startswith("model,")
     assert result.stderr == ""
 
 
-def test_a_terminal_that_is_dumb_is_one_line(store):
+def test_a_terminal_that_is_dumb_is_one_line(store: Store) -> None:
     import pty
 
     parent, child = pty.openpty()
@@ -515,7 +526,7 @@ def test_a_terminal_that_is_dumb_is_one_line(store):
     assert result.stderr.startswith("streamscope: TERM is dumb")
 
 
-def test_reading_commands_do_not_load_torch(store):
+def test_reading_commands_do_not_load_torch(store: Store) -> None:
     code = (
         "import sys; from streamscope.tui.cli.main import main; main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules and 'textual' not in sys.modules"
@@ -529,7 +540,7 @@ def test_reading_commands_do_not_load_torch(store):
         assert result.returncode == 0, result.stderr
 
 
-def _commands():
+def _commands() -> Iterator[tuple[str, click.Command]]:
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         yield name, command
@@ -538,13 +549,13 @@ def _commands():
 
 
 @pytest.mark.parametrize(("name", "command"), list(_commands()), ids=[n for n, _ in _commands()])
-def test_every_command_and_option_has_help_and_is_in_the_readme(name, command):
+def test_every_command_and_option_has_help_and_is_in_the_readme(name: str, command: click.Command) -> None:
     assert command.help
     assert all(option.help for option in command.params if isinstance(option, click.Option))
     assert f"streamscope {name}" in README.read_text()
 
 
-def test_every_column_is_in_the_readme_or_the_help_of_table(capsys):
+def test_every_column_is_in_the_readme_or_the_help_of_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"  {c.name}" in out for c in COLUMNS)
@@ -553,11 +564,13 @@ def test_every_column_is_in_the_readme_or_the_help_of_table(capsys):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (42.4, "42s"), (190, "3m10s"), (7500, "2h05m"), (273600, "3d04h")]
 )
-def test_lengths_of_time_are_short(seconds, text):
+def test_lengths_of_time_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_a_set_that_is_not_stored_is_named_as_it_was_asked_for(tmp_path, capfd):
+def test_a_set_that_is_not_stored_is_named_as_it_was_asked_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     asked = ["--steps", "1", "--seed", "1", "--until-converged"]
     assert main(["table", "--model", "demo", "--cache", str(tmp_path), *asked]) == 1
     assert "with steps 1, seed 1, until converged in" in capfd.readouterr().err

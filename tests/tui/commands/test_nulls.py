@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,11 @@ from streamscope.core.model.demo import write_images
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_state, job_states
 from streamscope.tui.cli.main import main
+from tests.support.command_line import Run
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     root = tmp_path_factory.mktemp("nulls") / "cache"
     opened = Store.open(root, create=True)
     network = load_network(ModelSpec("demo"), "cpu")
@@ -28,21 +30,15 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def run(store, capsys):
-    def call(*arguments, model="demo"):
-        capsys.readouterr()
-        code = main([*map(str, arguments), "--model", model, "--cache", str(store.root), "--device", "cpu"])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(store.root, capsys, ("--device", "cpu"))
 
 
-def files(store):
+def files(store: Store) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in (store.root / "models").rglob("*") if p.is_file()}
 
 
-def test_curves_are_computed_once_and_summarised(run, store):
+def test_curves_are_computed_once_and_summarised(run: Run, store: Store) -> None:
     code, out, _ = run("curves", "--block", "1.1", "--json")
     rows = json.loads(out)
     assert code == 0
@@ -59,7 +55,7 @@ def test_curves_are_computed_once_and_summarised(run, store):
     assert len(files(store)) > len(before)
 
 
-def test_curves_on_meis_follow_a_scan(run, tmp_path):
+def test_curves_on_meis_follow_a_scan(run: Run, tmp_path: Path) -> None:
     write_images(tmp_path / "shapes", per_class=2, seed=0)
     assert run("scan", tmp_path / "shapes", "--workers", "1")[0] == 0
     rows = json.loads(run("curves", "--block", "1.1", "--images", tmp_path / "shapes", "--json")[1])
@@ -67,7 +63,7 @@ def test_curves_on_meis_follow_a_scan(run, tmp_path):
     assert all(row["channels"] > 0 for row in rows)
 
 
-def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run, store):
+def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: Run, store: Store) -> None:
     code, out, _ = run("nulls", "--block", "1.1", "--json")
     assert code == 0
     [found] = json.loads(out)
@@ -78,7 +74,7 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run, s
     already = len(job_states(store))
     everything = ("nulls", "--block", "1.1", "--shams", "--untrained", "--seeds", "1,2", "--seed", "0")
     code, out, err = run(*everything, "--json")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, [])
     [found] = json.loads(out)
     names = [null["null"] for null in found["nulls"]]
     assert names == ["shuffled pairs", "sham: flip", "sham: quarter turn", "sham: shift", "untrained copy 0"]
@@ -129,7 +125,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
-def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(arguments, code, message, store, capsys):
+def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(
+    arguments: list[str], code: int, message: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = files(store)
     common = ["--cache", str(store.root), *([] if "--model" in arguments else ["--model", "demo"])]
     assert main([*common, *arguments]) == code
@@ -139,7 +137,7 @@ def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(arguments, code,
     assert files(store) == before
 
 
-def test_showing_what_is_stored_does_not_load_torch(store):
+def test_showing_what_is_stored_does_not_load_torch(store: Store) -> None:
     code = """
 import sys
 from streamscope.tui.cli.main import main
