@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def joined(*frames: Frame) -> Frame:
     return Frame({name: np.concatenate([f.columns[name] for f in frames]) for name in frames[0].columns})
 
 
-def test_spectrum_counts_each_block():
+def test_spectrum_counts_each_block() -> None:
     one = frame_of("1.1", mix_ratio=[0.1, 0.3, 5.0, None], update=["overwrite", "overwrite", "skip", ""])
     two = frame_of("2.0", mix_ratio=[1.0, 1.2], update=["mix", "mix"])
     frame = with_columns(joined(one, two), fz_seed=[0, 0, 0, 0, 0, math.nan])
@@ -48,7 +49,7 @@ def test_spectrum_counts_each_block():
     assert (second.mix, second.skip, second.overwrite, second.counts[4]) == (2, 0, 0, 2)
 
 
-def test_a_bin_that_a_bound_divides_is_counted_by_kind_as_its_channels_are():
+def test_a_bin_that_a_bound_divides_is_counted_by_kind_as_its_channels_are() -> None:
     m = [0.1, 0.55, 2 / 3, 0.67, 0.7, 0.74, 1.49, 1.5, 1.6, 5.0]
     (found,) = spectrum(frame_of("1.1", mix_ratio=m, update=criteria.update_kind(m).tolist()))
     stacks = {place: stack for place, stack in enumerate(found.stacks) if sum(stack)}
@@ -56,7 +57,7 @@ def test_a_bin_that_a_bound_divides_is_counted_by_kind_as_its_channels_are():
     assert np.sum(found.stacks, axis=0).tolist() == [found.overwrite, found.mix, found.skip] == [3, 4, 3]
 
 
-def test_shares_by_fz_count_known_verdicts_with_and_without_the_mix_criterion():
+def test_shares_by_fz_count_known_verdicts_with_and_without_the_mix_criterion() -> None:
     frame = frame_of(
         "2.1",
         meets_mix=[1, 1, 0, 0, None],
@@ -71,7 +72,7 @@ def test_shares_by_fz_count_known_verdicts_with_and_without_the_mix_criterion():
         assert found[by, True].n == 0
 
 
-def test_shares_by_both_need_both_verdicts():
+def test_shares_by_both_need_both_verdicts() -> None:
     frame = with_columns(frame_of("2.1", scale_invariant=[1, 1, 0, 1]), mei_scale_invariant=[1, 0, 1, math.nan])
     found = {(s.by, s.mix): s.proportion for s in shares(frame)}
     assert (found[BY_MEI, True].k, found[BY_MEI, True].n) == (2, 3)
@@ -79,13 +80,13 @@ def test_shares_by_both_need_both_verdicts():
     assert found[BY_BOTH, True].low < 1 / 3 < found[BY_BOTH, True].high
 
 
-def test_top_mixes_are_nearest_to_one():
+def test_top_mixes_are_nearest_to_one() -> None:
     frame = frame_of("2.1", mix_ratio=[0.2, 1.3, None, 0.9, 1.05, 5.0])
     assert top_mixes(frame, 3).tolist() == [4, 3, 1]
     assert top_mixes(frame, 99).tolist() == [4, 3, 1, 0, 5]
 
 
-def test_skip_weights_are_those_of_simple_blocks_other_than_the_last():
+def test_skip_weights_are_those_of_simple_blocks_other_than_the_last() -> None:
     m = [0.5, 1.0, 1.5, 4.0]
     weights = {"bn_weight": [4, 3, 2, 1], "conv_weight": [1, 2, 4, 3], "effective_gain": [1, 2, 3, 4]}
     frame = joined(
@@ -101,7 +102,7 @@ def test_skip_weights_are_those_of_simple_blocks_other_than_the_last():
     assert (found["1.1", "conv_weight"].rho, found["1.1", "conv_weight"].p) == pytest.approx(expected)
 
 
-def test_the_last_block_has_no_skip_weights_even_when_it_is_simple():
+def test_the_last_block_has_no_skip_weights_even_when_it_is_simple() -> None:
     info = toy_info()
     last = dataclasses.replace(info.blocks[-1], kind="simple")
     info = dataclasses.replace(info, blocks=(*info.blocks[:-1], last))
@@ -109,7 +110,7 @@ def test_the_last_block_has_no_skip_weights_even_when_it_is_simple():
     assert skip_weight_correlations(info, frame) == []
 
 
-def test_folded_batch_norms_leave_the_effective_gain_and_say_so():
+def test_folded_batch_norms_leave_the_effective_gain_and_say_so() -> None:
     m = [0.5, 1.0, 1.5, 4.0]
     frame = frame_of("1.1", mix_ratio=m, bn_weight=[1] * 4, conv_weight=[1, 2, 3, 4], effective_gain=[1, 2, 3, 4])
     found = {c.weight: c.correlation for c in skip_weight_correlations(toy_info(), frame)}
@@ -119,7 +120,7 @@ def test_folded_batch_norms_leave_the_effective_gain_and_say_so():
     assert found["effective_gain"].reason == ""
 
 
-def test_inhibition_groups_are_split_at_a_mix_ratio_of_one():
+def test_inhibition_groups_are_split_at_a_mix_ratio_of_one() -> None:
     m = [0.2, 0.9, 0.5, 1.0, 2.0, 3.0, None]
     values = [-3.0, -1.0, -2.0, 1.0, 2.0, 3.0, 99.0]
     block_on_in, rho = inhibition(frame_of("2.1", mix_ratio=m, block_on_in=values))
@@ -130,7 +131,7 @@ def test_inhibition_groups_are_split_at_a_mix_ratio_of_one():
     assert (rho.quantity, rho.correlation.n, rho.groups.sizes) == ("rho", 0, (0, 0))
 
 
-def test_comparison_counts_changed_kinds_and_verdicts_of_channels_that_both_sets_define():
+def test_comparison_counts_changed_kinds_and_verdicts_of_channels_that_both_sets_define() -> None:
     first = frame_of(
         "2.1",
         update=["mix", "mix", "skip", "overwrite", "", "mix"],
@@ -151,7 +152,7 @@ def test_comparison_counts_changed_kinds_and_verdicts_of_channels_that_both_sets
     assert change.mix_ratio.n == 4
 
 
-def test_comparison_tells_channels_whose_fz_never_moved_apart():
+def test_comparison_tells_channels_whose_fz_never_moved_apart() -> None:
     first = frame_of("2.1", update=["mix", "mix", "skip", "mix"], flags=[None, None, None, "in: never positive"])
     second = frame_of(
         "2.1",
@@ -163,19 +164,19 @@ def test_comparison_tells_channels_whose_fz_never_moved_apart():
     assert (change.update_with_gradient.k, change.update_with_gradient.n) == (2, 2)
 
 
-def test_comparison_pairs_rows_by_channel_and_blocks_by_name():
+def test_comparison_pairs_rows_by_channel_and_blocks_by_name() -> None:
     first = joined(frame_of("1.1", update=["mix"]), frame_of("2.1", update=["mix", "skip", "overwrite"]))
     second = frame_of("2.1", channel=[2, 0], update=["overwrite", "skip"])
     (change,) = compare_sets(first, second)
     assert (change.block, change.update.k, change.update.n) == ("2.1", 1, 2)
 
 
-def test_sets_of_other_weights_are_not_compared():
+def test_sets_of_other_weights_are_not_compared() -> None:
     with pytest.raises(UsageError, match="different weights"):
         compare_sets(frame_of("2.1", update=["mix"]), frame_of("2.1", update=["mix"], fingerprint=["cd" * 32]))
 
 
-def test_comparable_sets_differ_in_one_thing_only(tmp_path):
+def test_comparable_sets_differ_in_one_thing_only(tmp_path: Path) -> None:
     recipe, other = Recipe(steps=10), Recipe(steps=20)
     keys = [
         SetKey(recipe),

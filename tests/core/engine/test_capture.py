@@ -2,6 +2,7 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ WHICH = ("--block", "2.1", "--channels", "0-2", "--steps", "6")
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("capture") / "cache"
     common = ("--model", "demo", "--cache", str(cache), "--device", "cpu", "--tensor", "in,block", *WHICH)
     for more in ((), ("--capture", "lucent"), ("--seed", "1")):
@@ -28,7 +29,7 @@ def root(tmp_path_factory):
     return cache
 
 
-def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root):
+def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root: Path) -> None:
     network = load_network(ModelSpec("demo"), "cpu")
     info, store = network.info, Store.open(root)
     exact, lucent = (store.choose_set(info, seed=0, capture=capture) for capture in ("exact", "lucent"))
@@ -50,7 +51,7 @@ def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root):
         assert measured[:, axis] == pytest.approx(tensors.centre(name)[own, own].tolist(), rel=1e-4, abs=1e-4)
 
 
-def test_the_table_reads_the_set_that_is_named(root, capsys):
+def test_the_table_reads_the_set_that_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     for given, expected in ((("--capture", "lucent"), "lucent"), (("--capture", "exact", "--seed", "0"), "exact")):
         arguments = ["table", "--model", "demo", "--cache", str(root), *WHICH, "--format", "csv", *given]
@@ -60,7 +61,7 @@ def test_the_table_reads_the_set_that_is_named(root, capsys):
         assert all(row["mix_ratio"] or row["status"].startswith("undefined") for row in rows)
 
 
-def test_what_lucents_tensor_changes_is_counted_beside_what_a_seed_changes(root):
+def test_what_lucents_tensor_changes_is_counted_beside_what_a_seed_changes(root: Path) -> None:
     store = Store.open(root)
     (info,) = store.models()
     exact = store.choose_set(info, seed=0, capture="exact")

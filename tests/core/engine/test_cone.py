@@ -38,16 +38,16 @@ def _worst(module: nn.Module, size: int) -> float:
 
 @pytest.mark.parametrize("size", [224, 64])
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "wide_resnet50_2", "resnext50_32x4d"])
-def test_every_cone_equals_the_full_forward_pass(name, size):
+def test_every_cone_equals_the_full_forward_pass(name: str, size: int) -> None:
     assert _worst(untrained(name), size) < CLOSE
 
 
 @pytest.mark.parametrize("size", [225, 97, 65, 33])
-def test_cones_are_right_on_odd_maps_and_where_they_leave_the_map(size):
+def test_cones_are_right_on_odd_maps_and_where_they_leave_the_map(size: int) -> None:
     assert _worst(untrained("resnet18"), size) < CLOSE
 
 
-def test_one_pass_serves_images_that_the_network_sees_at_different_sizes():
+def test_one_pass_serves_images_that_the_network_sees_at_different_sizes() -> None:
     module = untrained("resnet18")
     network = fold_network(module)
     sizes = [64, 65, 66, 68]
@@ -65,14 +65,14 @@ def test_one_pass_serves_images_that_the_network_sees_at_different_sizes():
                 assert float((got[i] - expected).abs().max() / full.abs().max()) < CLOSE, (block, read, sizes[i])
 
 
-def test_patch_sides_of_resnet18_are_those_of_the_design():
+def test_patch_sides_of_resnet18_are_those_of_the_design() -> None:
     network = fold_network(untrained("resnet18"))
     sides = {b: Cone(network, b, "block", [224]).receptive_field for b, _ in residual_blocks(untrained("resnet18"))}
     assert sides == {"1.0": 27, "1.1": 43, "2.0": 67, "2.1": 99, "3.0": 147, "3.1": 211, "4.0": 307, "4.1": 435}
     assert Cone(network, "4.1", "block", [224]).patch.length == 224
 
 
-def test_pixels_outside_the_patch_do_not_matter_and_those_at_its_edge_do():
+def test_pixels_outside_the_patch_do_not_matter_and_those_at_its_edge_do() -> None:
     module = untrained("resnet18")
     cone = Cone(fold_network(module), "1.1", "block", [224])
     start, stop = cone.origin(), cone.origin() + cone.patch.length
@@ -85,7 +85,7 @@ def test_pixels_outside_the_patch_do_not_matter_and_those_at_its_edge_do():
     assert touched.max() == stop - 1
 
 
-def test_all_tensors_come_from_one_pass():
+def test_all_tensors_come_from_one_pass() -> None:
     network = hand_set_network()
     images = torch.rand(3, 3, 64, 64)
     cone = Cone(network.folded, "1.1", "pre", [64])
@@ -96,7 +96,7 @@ def test_all_tensors_come_from_one_pass():
         assert torch.allclose(found[:, row], full[:, :, 8, 8], atol=1e-5)
 
 
-def test_the_aliased_read_is_what_an_uncopied_hook_holds():
+def test_the_aliased_read_is_what_an_uncopied_hook_holds() -> None:
     network = hand_set_network()
     images = torch.rand(3, 3, 64, 64)
     cone = Cone(network.folded, "1.1", "aliased", [64])
@@ -104,6 +104,6 @@ def test_the_aliased_read_is_what_an_uncopied_hook_holds():
     assert torch.allclose(cone(_patch(images, cone)), out[:, :, 8, 8], atol=1e-5)
 
 
-def test_an_unknown_block_is_an_error():
+def test_an_unknown_block_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"this network has 1\.0, 1\.1"):
         Cone(hand_set_network().folded, "3.0", "pre", [64])

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamscope.core.engine.converging import has_converged
+from streamscope.core.engine.network import Network
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Target
@@ -16,11 +18,11 @@ CHANNELS = (2, 0, 1, 3, 2)
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return hand_set_network()
 
 
-def test_images_that_never_converge_are_those_of_a_whole_run(network):
+def test_images_that_never_converge_are_those_of_a_whole_run(network: Network) -> None:
     recipe = Recipe(steps=32)
     whole = visualize(network, TARGET, CHANNELS, recipe)
     found = visualize(network, TARGET, CHANNELS, replace(recipe, plateau=1e-9))
@@ -32,7 +34,7 @@ def test_images_that_never_converge_are_those_of_a_whole_run(network):
     assert found.steps == (32,) * 5
 
 
-def test_what_has_converged_stops_and_the_next_channel_takes_its_place(network):
+def test_what_has_converged_stops_and_the_next_channel_takes_its_place(network: Network) -> None:
     seen = []
     recipe = Recipe(steps=320).until_converged(0.05)
     found = visualize(network, TARGET, CHANNELS, recipe, watch=lambda step, steps: seen.append((step, steps)))
@@ -43,7 +45,7 @@ def test_what_has_converged_stops_and_the_next_channel_takes_its_place(network):
     assert found.trace[:, -1] == pytest.approx(found.activation, rel=0.02)
 
 
-def test_an_activation_has_converged_when_its_last_quarter_rose_by_less_than_the_plateau():
+def test_an_activation_has_converged_when_its_last_quarter_rose_by_less_than_the_plateau() -> None:
     rising = [1.0, 2.0, 3.0, 3.96, 3.98, 3.99, 4.0, 4.0]
     # The last quarter of eight samples begins after the sixth: (4 - 3.99) / 4.
     assert has_converged(rising, 0.003)
@@ -52,7 +54,7 @@ def test_an_activation_has_converged_when_its_last_quarter_rose_by_less_than_the
     assert not has_converged([-1.0, -1.0, -1.0, -1.0], 0.5)
 
 
-def test_a_set_of_converged_fzs_is_another_set_and_a_set_without_is_named_as_before():
+def test_a_set_of_converged_fzs_is_another_set_and_a_set_without_is_named_as_before() -> None:
     assert SetKey(Recipe()).folder == "paper-2560-s0-exact-b2456363"
     converged = SetKey(Recipe().until_converged())
     assert converged.folder.startswith("paper-converged-2560-s0-exact-")
@@ -61,12 +63,14 @@ def test_a_set_of_converged_fzs_is_another_set_and_a_set_without_is_named_as_bef
 
 
 @pytest.mark.parametrize("plateau", [0, 1, -0.1])
-def test_a_plateau_that_makes_no_sense_is_refused(plateau):
+def test_a_plateau_that_makes_no_sense_is_refused(plateau: float) -> None:
     with pytest.raises(UsageError, match="plateau"):
         Recipe(plateau=plateau)
 
 
-def test_compute_until_converged_makes_a_set_of_its_own_that_reading_commands_find(tmp_path, capfd):
+def test_compute_until_converged_makes_a_set_of_its_own_that_reading_commands_find(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     cache = ["--model", "demo", "--cache", str(tmp_path)]
     chosen = ["--block", "1.0", "--channels", "0,1", "--tensor", "block", "--steps", "64"]
     assert main(["compute", *cache, *chosen]) == 0

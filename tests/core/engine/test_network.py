@@ -1,7 +1,10 @@
 import io
 import pickle
 import urllib.error
+from collections.abc import Callable
 from email.message import Message
+from pathlib import Path
+from typing import Never
 
 import pytest
 import torch
@@ -19,17 +22,17 @@ from tests.support.networks import untrained
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(untrained("resnet18").state_dict(), path)
     return path
 
 
-def test_the_known_resnets_are_torchvisions():
+def test_the_known_resnets_are_torchvisions() -> None:
     assert set(RESNETS) == set(torchvision.models.list_models(include=["resnet*", "resnext*", "wide_resnet*"]))
 
 
-def test_a_given_state_dict_is_loaded_frozen_and_in_eval_mode(checkpoint):
+def test_a_given_state_dict_is_loaded_frozen_and_in_eval_mode(checkpoint: Path) -> None:
     network = load_network(ModelSpec("resnet18", checkpoint), "cpu")
     assert not network.module.training
     assert not any(p.requires_grad for p in network.module.parameters())
@@ -37,7 +40,7 @@ def test_a_given_state_dict_is_loaded_frozen_and_in_eval_mode(checkpoint):
     assert torch.equal(network.module.state_dict()["layer2.1.conv2.weight"], stored["layer2.1.conv2.weight"])
 
 
-def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper(checkpoint):
+def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper(checkpoint: Path) -> None:
     info = load_network(ModelSpec("resnet18", checkpoint), "cpu").info
     assert [(b.name, b.kind, b.channels, b.previous) for b in info.blocks[:4]] == [
         ("1.0", "simple", 64, None),
@@ -56,7 +59,7 @@ def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper
     assert str(info.target("2.0", "in")) == "2.0.in"
 
 
-def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint):
+def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint: Path) -> None:
     info = load_network(ModelSpec("resnet18", checkpoint), "cpu").info
     block = untrained("resnet18").layer2[1]
     weights = info.weights["2.1"]
@@ -64,7 +67,7 @@ def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint):
     assert weights.conv_weight == pytest.approx(block.conv2.weight.abs().mean(dim=(1, 2, 3)).tolist())
 
 
-def test_folding_a_bn_leaves_the_effective_gain_as_it_was(tmp_path):
+def test_folding_a_bn_leaves_the_effective_gain_as_it_was(tmp_path: Path) -> None:
     module = untrained("resnet18")
     before = model.describe("resnet18", module, model.fold_network(module)).weights["2.1"]
     block = module.layer2[1]
@@ -79,7 +82,7 @@ def test_folding_a_bn_leaves_the_effective_gain_as_it_was(tmp_path):
     assert after.bn_weight != pytest.approx(before.bn_weight, rel=0.1)
 
 
-def test_the_fingerprint_is_of_the_weights_alone(checkpoint, tmp_path):
+def test_the_fingerprint_is_of_the_weights_alone(checkpoint: Path, tmp_path: Path) -> None:
     other = torch.load(checkpoint, weights_only=True)
     first = load_network(ModelSpec("resnet18", checkpoint), "cpu").info.fingerprint
     without_counters = {k: v for k, v in other.items() if not k.endswith("num_batches_tracked")}
@@ -90,21 +93,21 @@ def test_the_fingerprint_is_of_the_weights_alone(checkpoint, tmp_path):
     assert load_network(ModelSpec("resnet18", tmp_path / "other.pth"), "cpu").info.fingerprint != first
 
 
-def test_the_demo_model_loads_offline():
+def test_the_demo_model_loads_offline() -> None:
     network = load_network(ModelSpec(DEMO_MODEL), "cpu")
     assert network.info.input_size == 64
     assert len(network.info.blocks) == 6
     assert weights_path().stat().st_size <= 3e6
 
 
-def _error(path, name="resnet18") -> str:
+def _error(path: Path, name: str = "resnet18") -> str:
     with pytest.raises(WeightsError) as raised:
         load_network(ModelSpec(name, path), "cpu")
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
-def test_another_architectures_weights_are_named_by_their_keys(checkpoint, tmp_path):
+def test_another_architectures_weights_are_named_by_their_keys(checkpoint: Path, tmp_path: Path) -> None:
     assert "keys" in _error(checkpoint, "resnet50")
     line = _error(checkpoint, "resnet34")
     assert "missing (layer1.2.bn1.bias" in line
@@ -119,11 +122,13 @@ def test_another_architectures_weights_are_named_by_their_keys(checkpoint, tmp_p
 
 
 class _Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return print, ("this must never run",)
 
 
-def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, capsys):
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"a": _Evil()}))
     torch.save({"a": _Evil()}, tmp_path / "evil_zip.pth")
     for name in ("evil.pth", "evil_zip.pth"):
@@ -134,42 +139,42 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     "content", [b"", b"not weights at all", b"these are no weights", b"PK\x03\x04no", b"\x80\x02garbage"]
 )
-def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path, content):
+def test_a_file_that_is_no_checkpoint_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     assert "is not a checkpoint" in _error(path)
 
 
-def test_a_truncated_checkpoint_is_not_a_checkpoint(checkpoint, tmp_path):
+def test_a_truncated_checkpoint_is_not_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "short.pth").write_bytes(checkpoint.read_bytes()[:200_000])
     assert "is not a checkpoint" in _error(tmp_path / "short.pth")
 
 
-def test_a_training_checkpoint_and_a_bare_tensor_are_told_apart(tmp_path):
+def test_a_training_checkpoint_and_a_bare_tensor_are_told_apart(tmp_path: Path) -> None:
     torch.save({"state_dict": untrained("resnet18").state_dict(), "epoch": 3}, tmp_path / "training.pth")
     assert "'state_dict' entry" in _error(tmp_path / "training.pth")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     assert "no state dict" in _error(tmp_path / "tensor.pth")
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path):
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = untrained("resnet18").state_dict()
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     torch.save(state, tmp_path / "nan.pth")
     assert "not finite (layer1.0.conv1.weight)" in _error(tmp_path / "nan.pth")
 
 
-def test_a_missing_file_and_a_directory_are_errors(tmp_path):
+def test_a_missing_file_and_a_directory_are_errors(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         read_checkpoint(tmp_path / "nothing.pth")
     with pytest.raises(WeightsError, match="is a directory"):
         read_checkpoint(tmp_path)
 
 
-def test_without_a_network_the_error_says_what_to_do(monkeypatch, tmp_path):
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    def urlopen(*_, **__):
+    def urlopen(*_: object, **__: object) -> Never:
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr("torch.hub.urlopen", urlopen)
@@ -183,13 +188,15 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch, tmp_path):
 
 
 class _Response(io.BytesIO):
-    def info(self):
+    def info(self) -> Message:
         message = Message()
         message["Content-Length"] = str(len(self.getvalue()))
         return message
 
 
-def test_a_damaged_download_is_noticed_by_its_checksum_and_progress_is_reported(monkeypatch, tmp_path):
+def test_a_damaged_download_is_noticed_by_its_checksum_and_progress_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: _Response(b"x" * 50_000))
     seen = []
@@ -200,12 +207,12 @@ def test_a_damaged_download_is_noticed_by_its_checksum_and_progress_is_reported(
 
 
 @pytest.mark.parametrize("name", ["resnet19", "alexnet", ""])
-def test_an_unknown_model_is_a_usage_error_that_lists_the_known(name):
+def test_an_unknown_model_is_a_usage_error_that_lists_the_known(name: str) -> None:
     with pytest.raises(UsageError, match=r"wide_resnet50_2, .*demo"):
         ModelSpec(name)
 
 
-def test_an_unknown_device_is_a_usage_error():
+def test_an_unknown_device_is_a_usage_error() -> None:
     for name in ("tpu", "cuda:99", "gpu0", "meta"):
         with pytest.raises(UsageError, match="device"):
             pick_device(name)

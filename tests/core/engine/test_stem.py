@@ -8,7 +8,7 @@ from streamscope.core.engine.stem import StemGradient, stem_convolution
 @pytest.mark.parametrize(
     ("kernel", "stride", "side"), [(7, 2, 43), (7, 2, 44), (7, 2, 7), (3, 1, 12), (5, 2, 16), (3, 2, 9), (3, 3, 14)]
 )
-def test_the_stems_gradient_is_that_of_the_convolution(kernel, stride, side):
+def test_the_stems_gradient_is_that_of_the_convolution(kernel: int, stride: int, side: int) -> None:
     torch.manual_seed(0)
     weight = torch.randn(16, 3, kernel, kernel, dtype=torch.float64)
     bias = torch.randn(16, dtype=torch.float64)

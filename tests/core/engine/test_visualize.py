@@ -1,11 +1,14 @@
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from streamscope.core.engine import optimiser, visualize
 from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.engine.network import Network
 from streamscope.core.engine.optimiser import Optimiser, channel_generator, split
 from streamscope.core.measures import criteria
 from streamscope.core.model.blocks import Target
@@ -19,20 +22,22 @@ STEPS = Recipe(steps=128)
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return hand_set_network()
 
 
 @pytest.mark.parametrize(
     ("count", "most", "lengths"), [(16, 12, [8, 8]), (16, 16, [16]), (7, 3, [2, 2, 3]), (2, 1, [1, 1]), (0, 4, [])]
 )
-def test_what_passes_together_is_of_nearly_the_same_number(count, most, lengths):
+def test_what_passes_together_is_of_nearly_the_same_number(count: int, most: int, lengths: list[int]) -> None:
     runs = split(range(count), most)
     assert [len(run) for run in runs] == lengths
     assert [item for run in runs for item in run] == list(range(count))
 
 
-def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(network, monkeypatch):
+def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = network, Target("1.1", "block"), [MIX, SKIP, SCALE_INVARIANT], Recipe(steps=40)
     together = visualize.visualize(*given)
     monkeypatch.setattr(optimiser, "LARGEST_MAP", 1)
@@ -43,7 +48,7 @@ def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(networ
     assert np.abs(alone.images.astype(int) - together.images).max() <= 1
 
 
-def test_the_activation_is_that_of_the_stored_image_in_a_full_forward_pass(network):
+def test_the_activation_is_that_of_the_stored_image_in_a_full_forward_pass(network: Network) -> None:
     batch = visualize.visualize(network, Target("1.1", "block"), [MIX, SCALE_INVARIANT], Recipe(steps=40))
     full = forward_by_hand(network.module, from_8_bit(batch.images))["1.1"]["block"]
     assert batch.activation == pytest.approx(
@@ -53,7 +58,7 @@ def test_the_activation_is_that_of_the_stored_image_in_a_full_forward_pass(netwo
     assert batch.images.dtype == np.uint8
 
 
-def test_the_trace_rises_to_the_final_activation(network):
+def test_the_trace_rises_to_the_final_activation(network: Network) -> None:
     batch = visualize.visualize(network, Target("1.1", "out"), [MIX], STEPS)
     assert batch.trace.shape == (1, SAMPLES)
     assert batch.trace[0, -1] == pytest.approx(batch.activation[0], abs=0.03)
@@ -61,20 +66,20 @@ def test_the_trace_rises_to_the_final_activation(network):
     assert batch.flags == ("",)
 
 
-def test_a_rerun_is_bit_equal(network):
+def test_a_rerun_is_bit_equal(network: Network) -> None:
     first, second = (visualize.visualize(network, Target("1.0", "out"), [0, 2, 3], Recipe(steps=12)) for _ in range(2))
     assert np.array_equal(first.images, second.images)
     assert np.array_equal(first.trace, second.trace)
 
 
-def test_a_channels_draws_do_not_depend_on_its_batch(network):
+def test_a_channels_draws_do_not_depend_on_its_batch(network: Network) -> None:
     together = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=12))
     alone = visualize.visualize(network, Target("1.0", "out"), [2], Recipe(steps=12))
     assert np.abs(together.images[2].astype(int) - alone.images[0]).max() <= 1
     assert together.trace[2] == pytest.approx(alone.trace[0], abs=1e-4)
 
 
-def test_seed_tensor_and_channel_each_change_the_draws():
+def test_seed_tensor_and_channel_each_change_the_draws() -> None:
     base = channel_generator(0, Target("1.1", "block"), 3).integers(0, 2**60)
     others = [
         channel_generator(1, Target("1.1", "block"), 3),
@@ -84,7 +89,7 @@ def test_seed_tensor_and_channel_each_change_the_draws():
     assert len({int(base), *(int(g.integers(0, 2**60)) for g in others)}) == 4
 
 
-def test_weights_are_left_frozen_and_unchanged(network):
+def test_weights_are_left_frozen_and_unchanged(network: Network) -> None:
     before = {k: v.clone() for k, v in network.module.state_dict().items()}
     visualize.visualize(network, Target("1.1", "block"), [0], Recipe(steps=3))
     assert all(torch.equal(before[k], v) for k, v in network.module.state_dict().items())
@@ -92,7 +97,7 @@ def test_weights_are_left_frozen_and_unchanged(network):
     assert not any(m._forward_hooks or m._backward_hooks for m in network.module.modules())
 
 
-def _with_last_conv(network, change):
+def _with_last_conv(network: Network, change: Callable[[torch.Tensor, torch.Tensor], None]) -> Network:
     """The same network with block 1.1's last convolution changed."""
     block = network.folded.blocks[1]
     weight, bias = block.convs[-1].weight.clone(), block.convs[-1].bias.clone()
@@ -102,8 +107,8 @@ def _with_last_conv(network, change):
     return dataclasses.replace(network, folded=dataclasses.replace(network.folded, blocks=blocks))
 
 
-def test_what_went_wrong_with_an_fz_is_flagged(network):
-    def change(weight, bias):
+def test_what_went_wrong_with_an_fz_is_flagged(network: Network) -> None:
+    def change(weight: torch.Tensor, bias: torch.Tensor) -> None:
         weight[0], bias[0] = 0, 1  # constant: nothing to climb
         weight[1], bias[1] = 3e38, 3e38  # overflows
         bias[2] = -50  # rises but never above zero
@@ -114,8 +119,8 @@ def test_what_went_wrong_with_an_fz_is_flagged(network):
     assert batch.flags == (NO_GRADIENT, NON_FINITE, NEVER_POSITIVE, "")
 
 
-def test_a_broken_channel_does_not_touch_its_neighbours(network):
-    def change(weight, bias):
+def test_a_broken_channel_does_not_touch_its_neighbours(network: Network) -> None:
+    def change(weight: torch.Tensor, bias: torch.Tensor) -> None:
         weight[1], bias[1] = 3e38, 3e38
 
     broken = visualize.visualize(_with_last_conv(network, change), Target("1.1", "block"), [1, 2], Recipe(steps=8))
@@ -134,7 +139,9 @@ def test_a_broken_channel_does_not_touch_its_neighbours(network):
         RuntimeError("Triton Error [CUDA]: out of memory"),
     ],
 )
-def test_running_out_of_memory_halves_the_batch_and_goes_on(network, monkeypatch, error):
+def test_running_out_of_memory_halves_the_batch_and_goes_on(
+    network: Network, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
     whole = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
     run = visualize.Optimiser.run
 
@@ -149,8 +156,8 @@ def test_running_out_of_memory_halves_the_batch_and_goes_on(network, monkeypatch
     assert np.abs(halved.images.astype(int) - whole.images).max() <= 1
 
 
-def test_one_fz_that_does_not_fit_is_an_error(network, monkeypatch):
-    def run(self, watch):
+def test_one_fz_that_does_not_fit_is_an_error(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self, watch) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(visualize.Optimiser, "run", run)
@@ -158,10 +165,10 @@ def test_one_fz_that_does_not_fit_is_an_error(network, monkeypatch):
         visualize.visualize(network, Target("1.0", "out"), [0, 1], Recipe(steps=6))
 
 
-def test_what_the_watcher_raises_ends_the_optimisation(network):
+def test_what_the_watcher_raises_ends_the_optimisation(network: Network) -> None:
     seen = []
 
-    def watch(step, steps):
+    def watch(step: int, steps: int) -> None:
         seen.append((step, steps))
         if step == 3:
             raise KeyboardInterrupt
@@ -171,7 +178,7 @@ def test_what_the_watcher_raises_ends_the_optimisation(network):
     assert seen == [(1, 9), (2, 9), (3, 9)]
 
 
-def test_lucent_capture_optimises_the_aliased_tensor(network):
+def test_lucent_capture_optimises_the_aliased_tensor(network: Network) -> None:
     exact = visualize.visualize(network, Target("1.1", "block"), [OVERWRITE], STEPS)
     aliased = visualize.visualize(network, Target("1.1", "block"), [OVERWRITE], STEPS, capture="lucent")
     out = forward_by_hand(network.module, from_8_bit(aliased.images))["1.1"]["out"]
@@ -180,11 +187,13 @@ def test_lucent_capture_optimises_the_aliased_tensor(network):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_hand_set_channels_skip_overwrite_mix_and_are_scale_invariant_whatever_the_seed(network, seed):
+def test_hand_set_channels_skip_overwrite_mix_and_are_scale_invariant_whatever_the_seed(
+    network: Network, seed: int
+) -> None:
     reader = BlockReader(network, "1.1")
     four = range(4)
 
-    def own(activations, tensor):
+    def own(activations: NDArray[np.float32], tensor: int) -> NDArray[np.float32]:
         return activations[four, tensor, four]
 
     found = {}

@@ -1,12 +1,14 @@
 """Channel FZs: the mean over space, over whole images; kept apart, never measured, never read unless asked for."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from streamscope.core.engine.cone import fold_network
+from streamscope.core.engine.cone import Read, fold_network
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
 from streamscope.core.engine.visualize import visualize
@@ -27,14 +29,16 @@ CHANNELS = SetKey(Recipe(steps=10), objective="channel")
 
 
 @pytest.fixture(scope="module")
-def module():
+def module() -> nn.Module:
     return untrained("resnet18")
 
 
 @pytest.mark.parametrize(
     ("block", "read"), [("1.0", "in"), ("1.1", "pre"), ("2.0", "in"), ("2.0", "block"), ("3.1", "aliased")]
 )
-def test_the_mean_over_each_images_own_map_is_that_of_the_forward_pass(module, block, read):
+def test_the_mean_over_each_images_own_map_is_that_of_the_forward_pass(
+    module: nn.Module, block: str, read: Read
+) -> None:
     sizes = [64, 65, 70]
     whole = WholeMap(fold_network(module), block, read, sizes)
     images = [torch.randn(1, 3, s, s, generator=torch.Generator().manual_seed(s)) for s in sizes]
@@ -49,7 +53,7 @@ def test_the_mean_over_each_images_own_map_is_that_of_the_forward_pass(module, b
 
 
 @pytest.mark.parametrize("jitter", [0, 4, 16])
-def test_whole_images_are_transformed_as_lucent_does(module, jitter):
+def test_whole_images_are_transformed_as_lucent_does(module: nn.Module, jitter: int) -> None:
     size = 64
     recipe = Recipe()
     ours = ConeTransform(fold_network(module), "2.1", "block", recipe, jitter, size, MEAN, STD, WholeMap)
@@ -69,7 +73,7 @@ def test_whole_images_are_transformed_as_lucent_does(module, jitter):
         assert not got[row, :, :, side:].any()
 
 
-def test_a_channel_fz_raises_the_mean_of_its_own_channel():
+def test_a_channel_fz_raises_the_mean_of_its_own_channel() -> None:
     network = hand_set_network()
     recipe = Recipe(steps=24)
     target = Target("1.1", "block")
@@ -83,7 +87,7 @@ def test_a_channel_fz_raises_the_mean_of_its_own_channel():
     assert batch.flags == ("", "")
 
 
-def test_names_of_neuron_sets_are_what_they_were_before_there_were_objectives():
+def test_names_of_neuron_sets_are_what_they_were_before_there_were_objectives() -> None:
     assert SetKey(Recipe()).folder == "paper-2560-s0-exact-b2456363"
     assert SetKey(Recipe(steps=512), 3, "lucent").folder == "paper-512-s3-lucent-8d218adb"
     assert CHANNELS.folder.startswith("paper-10-s0-exact-channel-")
@@ -92,7 +96,7 @@ def test_names_of_neuron_sets_are_what_they_were_before_there_were_objectives():
         SetKey(Recipe(), objective="layer")
 
 
-def test_channel_sets_are_chosen_only_when_asked_for(tmp_path):
+def test_channel_sets_are_chosen_only_when_asked_for(tmp_path: Path) -> None:
     neuron, channel = (toy_set(tmp_path / "cache", key) for key in (KEY, CHANNELS))
     commit(channel)
     channel.mark_completed("job")
@@ -105,7 +109,7 @@ def test_channel_sets_are_chosen_only_when_asked_for(tmp_path):
     assert list(verify(store)) == []
 
 
-def test_a_set_from_before_there_were_objectives_is_the_neurons(tmp_path):
+def test_a_set_from_before_there_were_objectives_is_the_neurons(tmp_path: Path) -> None:
     from streamscope.core.store.files.documents import read_document, write_document
 
     path = toy_set(tmp_path / "cache").path / "set.json"
@@ -115,7 +119,7 @@ def test_a_set_from_before_there_were_objectives_is_the_neurons(tmp_path):
     assert Store.open(tmp_path / "cache").choose_set(toy_info()).key == KEY
 
 
-def test_channel_fzs_are_planned_without_measures_or_retries(tmp_path):
+def test_channel_fzs_are_planned_without_measures_or_retries(tmp_path: Path) -> None:
     info = toy_info()
     request = Request.of(info, CHANNELS, ["1.1"], ["in", "block", "out"], 4)
     assert Request.of_job(info, request.job_spec(ModelSpec("demo")), 4) == request
@@ -129,8 +133,10 @@ def test_channel_fzs_are_planned_without_measures_or_retries(tmp_path):
     assert list(missing(info, fzset, request)) == []
 
 
-def test_compute_and_fz_make_and_write_them_and_no_other_command_reads_them(tmp_path, capsys):
-    def run(*arguments):
+def test_compute_and_fz_make_and_write_them_and_no_other_command_reads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
         code = main([*arguments, "--model", "demo", "--cache", str(tmp_path / "cache")])
         captured = capsys.readouterr()
@@ -153,7 +159,7 @@ def test_compute_and_fz_make_and_write_them_and_no_other_command_reads_them(tmp_
     assert "compute --steps 9 --objective channel' first" in err
 
 
-def test_pruning_a_set_takes_the_neurons_unless_channel_fzs_are_named(tmp_path):
+def test_pruning_a_set_takes_the_neurons_unless_channel_fzs_are_named(tmp_path: Path) -> None:
     for key in (KEY, CHANNELS):
         toy_set(tmp_path / "cache", key)
     store, info = Store.open(tmp_path / "cache"), toy_info("demo")

@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
-from streamscope.core.engine.network import load_network
+from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.ablation import (
@@ -32,24 +35,24 @@ NAMES = ("tench", "great white shark", "cardigan", "Cardigan")
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return load_network(ModelSpec("demo"), "cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ablation") / "images"
     write_images(path, 3, seed=5)
     return path
 
 
 @pytest.fixture(scope="module")
-def result(network, folder):
+def result(network: Network, folder: Path) -> Ablation:
     request = AblationRequest("2.1", (3, 0, 9), "--channels 0,3,9", controls=2, zooms=(1.0, 1.5), seed=1)
     return ablate(network, folder, request)
 
 
-def test_folders_are_classes_by_name_index_or_a_whole_set_of_wordnet_ids():
+def test_folders_are_classes_by_name_index_or_a_whole_set_of_wordnet_ids() -> None:
     assert match_classes(["tench", "Great_White_Shark"], NAMES) == {"tench": 0, "Great_White_Shark": 1}
     assert match_classes(["cardigan", "Cardigan"], NAMES) == {"cardigan": 2, "Cardigan": 3}
     assert match_classes(["3", "0", "0"], NAMES) == {"3": 3, "0": 0}
@@ -68,17 +71,17 @@ def test_folders_are_classes_by_name_index_or_a_whole_set_of_wordnet_ids():
         (["n01440764", "tench"], "folder 'n01440764' is no class"),
     ],
 )
-def test_folders_that_are_no_classes_are_named(labels, message):
+def test_folders_that_are_no_classes_are_named(labels: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         match_classes(labels, NAMES)
 
 
-def test_every_imagenet_model_has_a_thousand_names():
+def test_every_imagenet_model_has_a_thousand_names() -> None:
     assert len(class_names("resnet18")) == 1000
     assert class_names("demo") == CLASSES
 
 
-def test_zooms_cut_the_middle_as_the_follow_up_does():
+def test_zooms_cut_the_middle_as_the_follow_up_does() -> None:
     assert [crop_side(224, s) for s in (1.0, 1.1, 1.3, 1.5)] == [224, 201, 156, 112]
     ramp = torch.arange(8.0).expand(1, 3, 8, 8)
     assert torch.equal(zoom_in(ramp, 1.0), ramp)
@@ -87,12 +90,12 @@ def test_zooms_cut_the_middle_as_the_follow_up_does():
 
 
 @pytest.mark.parametrize("zoom", [0.9, 2.0, math.nan, math.inf])
-def test_a_zoom_without_sense_is_an_error(zoom):
+def test_a_zoom_without_sense_is_an_error(zoom: float) -> None:
     with pytest.raises(UsageError, match="makes no sense"):
         crop_side(224, zoom)
 
 
-def test_controls_are_distinct_sets_of_other_channels_matched_on_mean_activation():
+def test_controls_are_distinct_sets_of_other_channels_matched_on_mean_activation() -> None:
     means = np.random.default_rng(0).gamma(1, 1, 64)
     chosen = np.argsort(means)[-8:].tolist()
     found = draw_controls(means, chosen, 10, seed=3)
@@ -108,20 +111,20 @@ def test_controls_are_distinct_sets_of_other_channels_matched_on_mean_activation
     assert max(gap) < min(abs(means[c].mean() - means[chosen].mean()) for c in drawn)
 
 
-def test_a_single_channel_gets_its_nearest_neighbours_as_controls():
+def test_a_single_channel_gets_its_nearest_neighbours_as_controls() -> None:
     found = draw_controls([1.0, 1.1, 5.0, 0.95, 1.3, 9.0], [0], 4, seed=0)
     assert found.nearest == 4
     assert set(found.sets) == {(1,), (3,), (4,), (2,)}
 
 
-def test_too_few_other_channels_for_controls_are_an_error():
+def test_too_few_other_channels_for_controls_are_an_error() -> None:
     check_controls(10, 5, 1)
     for chosen, count in ((6, 1), (5, 2), (9, 3)):
         with pytest.raises(UsageError, match="choose fewer channels"):
             check_controls(10, chosen, count)
 
 
-def test_ratios_and_intervals_are_those_of_a_paired_bootstrap():
+def test_ratios_and_intervals_are_those_of_a_paired_bootstrap() -> None:
     random = np.random.default_rng(1)
     intact = random.random(200) < 0.9
     chosen = intact & (random.random(200) < 0.7)
@@ -149,14 +152,16 @@ def test_ratios_and_intervals_are_those_of_a_paired_bootstrap():
         assert (ratio.low, ratio.high) == pytest.approx((expected.low, expected.high), abs=0.015)
 
 
-def test_a_ratio_to_no_accuracy_is_unknown():
+def test_a_ratio_to_no_accuracy_is_unknown() -> None:
     right = np.zeros((3, 20), dtype=bool)
     found = zoom_result(1.0, 64, right, seed=0)
     assert math.isnan(found.chosen_to_intact.value)
     assert math.isnan(found.chosen_to_controls.low)
 
 
-def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(network, folder, result):
+def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(
+    network: Network, folder: Path, result: Ablation
+) -> None:
     """Against torchvision's own forward pass, ablated by a hook."""
     module = network.module
     images = find_images(folder)
@@ -166,7 +171,7 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(n
     labels = torch.tensor([CLASSES.index(i.label) for i in images])
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (network.info.mean, network.info.std))
 
-    def scores(x, hold=None):
+    def scores(x: torch.Tensor, hold: Callable[..., torch.Tensor] | None = None) -> torch.Tensor:
         handle = module.layer2[1].register_forward_hook(hold) if hold else None
         try:
             return module((x - mean) / std)
@@ -187,24 +192,24 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(n
             assert share.k == (scores(zoomed, hold).argmax(dim=1) == labels).sum()
 
 
-def _hold(module, inputs, out, channels, means):
+def _hold(module: nn.Module, inputs: Any, out: torch.Tensor, channels: list[int], means: torch.Tensor) -> torch.Tensor:
     out[:, channels] = means[channels].view(1, -1, 1, 1)
     return out
 
 
-def test_ablating_matters_in_the_test_above(result):
+def test_ablating_matters_in_the_test_above(result: Ablation) -> None:
     assert result.zooms[0].chosen.k < result.zooms[0].intact.k
     assert {z.chosen.k for z in result.zooms} != {z.intact.k for z in result.zooms}
 
 
-def test_the_network_is_left_as_it_was(network, folder):
+def test_the_network_is_left_as_it_was(network: Network, folder: Path) -> None:
     before = {k: v.clone() for k, v in network.module.state_dict().items()}
     ablate(network, folder, AblationRequest("1.1", (1,), "", controls=2, zooms=(1.2,)))
     assert all(torch.equal(v, before[k]) for k, v in network.module.state_dict().items())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.module.modules())
 
 
-def test_unreadable_images_are_left_out_and_named(network, folder, tmp_path):
+def test_unreadable_images_are_left_out_and_named(network: Network, folder: Path, tmp_path: Path) -> None:
     for label in ("disc", "ring"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "0.png").write_bytes((folder / label / "0000.png").read_bytes())
@@ -217,7 +222,7 @@ def test_unreadable_images_are_left_out_and_named(network, folder, tmp_path):
     assert done[-1][0] <= done[-1][1]
 
 
-def test_requests_without_sense_are_refused(network, folder):
+def test_requests_without_sense_are_refused(network: Network, folder: Path) -> None:
     request = AblationRequest("2.1", (1,), "")
     for change, message in (
         ({"block": "9.9"}, "unknown block"),
@@ -232,7 +237,7 @@ def test_requests_without_sense_are_refused(network, folder):
             ablate(network, folder, dataclasses.replace(request, **change))
 
 
-def test_a_stored_ablation_reads_back_and_damage_is_found(network, result, tmp_path):
+def test_a_stored_ablation_reads_back_and_damage_is_found(network: Network, result: Ablation, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     store.register(network.info)
     unknown = dataclasses.replace(
@@ -252,7 +257,7 @@ def test_a_stored_ablation_reads_back_and_damage_is_found(network, result, tmp_p
     assert any(str(path) in str(line) for line in store.problems)
 
 
-def test_the_same_question_has_one_stored_answer(result):
+def test_the_same_question_has_one_stored_answer(result: Ablation) -> None:
     assert dataclasses.replace(result, seconds=9.0, created=9.0).name == result.name
     for change in ({"channels": (1, 2, 3)}, {"images_sha256": "0" * 64}, {"seed": 7}, {"block": "2.0"}):
         assert dataclasses.replace(result, **change).name != result.name

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,13 @@ from tests.support.networks import hand_set_network
 
 
 @pytest.mark.parametrize("side", [224, 64])
-def test_scale_up_is_a_centre_crop_to_half_resized_back(side):
+def test_scale_up_is_a_centre_crop_to_half_resized_back(side: int) -> None:
     images = torch.rand(2, 3, side, side)
     expected = functional.resize(functional.center_crop(images, [side // 2]), [side], antialias=False)
     assert torch.allclose(scale_up(images), expected, atol=1e-6)
 
 
-def test_scale_down_is_half_the_size_with_reflections_around_it():
+def test_scale_down_is_half_the_size_with_reflections_around_it() -> None:
     images = torch.rand(1, 3, 224, 224)
     small = functional.resize(images, [112], antialias=False)
     got = scale_down(images)
@@ -28,7 +30,7 @@ def test_scale_down_is_half_the_size_with_reflections_around_it():
     assert torch.allclose(small[0, :, 0, 0], images[0, :, :2, :2].mean(dim=(1, 2)), atol=1e-6)
 
 
-def test_a_blob_doubles_and_halves_about_the_centre():
+def test_a_blob_doubles_and_halves_about_the_centre() -> None:
     image = np.zeros((64, 64, 3), dtype=np.uint8)
     image[28:36, 28:36] = 255
     pixels = from_8_bit(image[None])
@@ -38,7 +40,7 @@ def test_a_blob_doubles_and_halves_about_the_centre():
     assert float(scale_down(pixels)[0, 0, 16:48, 16:48].sum()) == pytest.approx(area / 4, rel=0.05)
 
 
-def test_activations_are_those_of_a_full_forward_pass_of_every_channel():
+def test_activations_are_those_of_a_full_forward_pass_of_every_channel() -> None:
     network = hand_set_network()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (CHUNK + 3, 64, 64, 3), dtype=np.uint8)
@@ -52,7 +54,7 @@ def test_activations_are_those_of_a_full_forward_pass_of_every_channel():
             assert got[:, row] == pytest.approx(by_hand[tensor][:, :, 8, 8].numpy(), abs=1e-5)
 
 
-def test_pixels_read_from_a_png_are_those_written(tmp_path):
+def test_pixels_read_from_a_png_are_those_written(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
     assert torch.equal(from_8_bit(np.asarray(Image.open(tmp_path / "a.png"))[None]), from_8_bit(image[None]))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.engine.network import Network
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import PER_TASK, Decoders
 from streamscope.core.images.folder import Preparation, find_images, read_image
@@ -23,6 +24,8 @@ from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
 from streamscope.core.store.scans import draft as draft_module
+from streamscope.core.store.scans.scan import Scan
+from streamscope.core.watch import PhaseWatch
 from tests.support.by_hand import forward_by_hand
 from tests.support.deadly import Deadly
 from tests.support.networks import SCALE_INVARIANT, hand_set_network, untrained
@@ -33,24 +36,24 @@ COUNT = 40
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch):
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three chunks of the 40 images, batches that fill neither a chunk nor each other."""
     monkeypatch.setattr(draft_module, "CHUNK_IMAGES", (16, 16))
     monkeypatch.setitem(scanning.BATCH, "cpu", 7)
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return hand_set_network()
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "cache", create=True)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """Blobs of two sizes and noise, as files of 64 px: the hand-set network's input."""
     folder = tmp_path / "images"
     draw_images(folder, COUNT - 20, side=64)
@@ -64,11 +67,11 @@ def folder(tmp_path):
     return folder
 
 
-def run(network, store, folder, watch=lambda done, total, what: None):
+def run(network: Network, store: Store, folder: Path, watch: PhaseWatch = lambda done, total, what: None) -> Scan:
     return scan_images(network, store, folder, find_images(folder), 1, watch)
 
 
-def contents(scan):
+def contents(scan: Scan) -> dict[Path, bytes]:
     """Every committed byte of a scan, but for times and versions."""
     return {
         path.relative_to(scan.path): path.read_bytes()
@@ -79,7 +82,7 @@ def contents(scan):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_one_pass_reads_what_a_pass_for_every_block_reads(name):
+def test_one_pass_reads_what_a_pass_for_every_block_reads(name: str) -> None:
     module = untrained(name)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     before = images.clone()
@@ -97,7 +100,9 @@ def test_one_pass_reads_what_a_pass_for_every_block_reads(name):
                 assert torch.allclose(found[block][:, axis], tensors[tensor][:, :, side, side], rtol=0, atol=limit)
 
 
-def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_hand(network, store, folder):
+def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_hand(
+    network: Network, store: Store, folder: Path
+) -> None:
     scan = run(network, store, folder)
     images = np.stack([read_image(folder / image.path, Preparation.of(network.info))[1] for image in scan.images])
     assert len(images) == COUNT
@@ -128,7 +133,9 @@ def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_
     assert robust.images[SCALE_INVARIANT] == 9
 
 
-def test_a_scan_that_is_done_is_left_alone_and_a_changed_folder_is_scanned_anew(network, store, folder):
+def test_a_scan_that_is_done_is_left_alone_and_a_changed_folder_is_scanned_anew(
+    network: Network, store: Store, folder: Path
+) -> None:
     first = run(network, store, folder)
     said = []
     assert run(network, store, folder, lambda *told: said.append(told)).path == first.path
@@ -140,7 +147,9 @@ def test_a_scan_that_is_done_is_left_alone_and_a_changed_folder_is_scanned_anew(
     assert store.choose_scan(network.info, folder).path == second.path
 
 
-def test_a_scan_interrupted_anywhere_goes_on_where_it_was(network, store, folder, tmp_path):
+def test_a_scan_interrupted_anywhere_goes_on_where_it_was(
+    network: Network, store: Store, folder: Path, tmp_path: Path
+) -> None:
     whole = contents(run(network, Store.open(tmp_path / "other", create=True), folder))
     points = [("images", 3), ("images", 20), ("putting activations together", 0)]
     points += [("finding the most and least exciting images", 1), ("correlating in and block", 1)]
@@ -148,7 +157,7 @@ def test_a_scan_interrupted_anywhere_goes_on_where_it_was(network, store, folder
     read = []
     for what, after in points:
 
-        def watch(done, total, phase, what=what, after=after):
+        def watch(done: int, total: int, phase: str, what: str = what, after: int = after) -> None:
             if phase == "images":
                 read.append(done)
             if phase == what and done > after:
@@ -167,7 +176,9 @@ def test_a_scan_interrupted_anywhere_goes_on_where_it_was(network, store, folder
     assert not (scan.path / "chunks").exists()
 
 
-def test_a_killed_scan_leaves_no_process_and_is_resumed_to_the_same_result(store, folder, tmp_path):
+def test_a_killed_scan_leaves_no_process_and_is_resumed_to_the_same_result(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     network = hand_set_network()
     whole = contents(run(network, Store.open(tmp_path / "other", create=True), folder))
     code = """
@@ -206,14 +217,16 @@ if __name__ == "__main__":
     assert contents(scan) == whole
 
 
-def _alive(pid):
+def _alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def test_unreadable_images_are_counted_and_named_and_the_rest_is_as_without_them(network, store, folder, tmp_path):
+def test_unreadable_images_are_counted_and_named_and_the_rest_is_as_without_them(
+    network: Network, store: Store, folder: Path, tmp_path: Path
+) -> None:
     whole = (folder / "disc" / "003.png").read_bytes()
     (folder / "03a.png").write_bytes(whole[: len(whole) // 2])
     (folder / "aaa.jpg").write_text("no image")
@@ -231,7 +244,7 @@ def test_unreadable_images_are_counted_and_named_and_the_rest_is_as_without_them
     assert scan.activations("1.1", "pre") == pytest.approx(clean.activations("1.1", "pre"), abs=1e-6)
 
 
-def test_a_folder_of_nothing_but_broken_images_is_an_error(network, store, tmp_path):
+def test_a_folder_of_nothing_but_broken_images_is_an_error(network: Network, store: Store, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
     for number in range(3):
@@ -241,10 +254,12 @@ def test_a_folder_of_nothing_but_broken_images_is_an_error(network, store, tmp_p
     assert store.scans(network.info) == []
 
 
-def test_a_folder_that_goes_away_stops_the_scan_instead_of_making_all_of_it_unreadable(network, store, folder):
+def test_a_folder_that_goes_away_stops_the_scan_instead_of_making_all_of_it_unreadable(
+    network: Network, store: Store, folder: Path
+) -> None:
     away = folder.with_name("away")
 
-    def watch(done, total, what):
+    def watch(done: int, total: int, what: str) -> None:
         if done == 1 and folder.is_dir():
             folder.rename(away)
 
@@ -254,11 +269,11 @@ def test_a_folder_that_goes_away_stops_the_scan_instead_of_making_all_of_it_unre
     assert len(run(network, store, folder).images) == COUNT
 
 
-def test_an_image_that_changed_between_the_passes_stops_the_scan(network, store, folder):
+def test_an_image_that_changed_between_the_passes_stops_the_scan(network: Network, store: Store, folder: Path) -> None:
     path = folder / "01.png"
     state, content = path.stat(), path.read_bytes()
 
-    def watch(done, total, what):
+    def watch(done: int, total: int, what: str) -> None:
         if what == "correlating in and block":
             # Same size and date, so that only its content tells.
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -268,10 +283,10 @@ def test_an_image_that_changed_between_the_passes_stops_the_scan(network, store,
         run(network, store, folder, watch)
 
 
-def test_two_scans_of_one_folder_at_once_are_refused(network, store, folder):
+def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: Store, folder: Path) -> None:
     other = Leases(store.root, "other")
 
-    def watch(done, total, what):
+    def watch(done: int, total: int, what: str) -> None:
         if done == 1 and what == "images":
             with pytest.raises(StoreError, match="is being scanned by another process"):
                 run(network, Store(store.root), folder)
@@ -281,14 +296,16 @@ def test_two_scans_of_one_folder_at_once_are_refused(network, store, folder):
     assert other.claim(f"scan {network.info.fingerprint} {scan.path.name}")
 
 
-def test_a_disk_with_too_little_room_is_noticed_before_anything_is_read(network, folder, tmp_path):
+def test_a_disk_with_too_little_room_is_noticed_before_anything_is_read(
+    network: Network, folder: Path, tmp_path: Path
+) -> None:
     with tiny_disk(tmp_path / "disk", 4096) as disk:
         store = Store.open(disk / "cache", create=True)
         with pytest.raises(DiskFullError, match=r"the scan of 40 images needs about 17 MB and .* has \d MB free"):
             run(network, store, folder)
 
 
-def test_a_damaged_part_of_a_scan_is_found_and_made_again(network, store, folder):
+def test_a_damaged_part_of_a_scan_is_found_and_made_again(network: Network, store: Store, folder: Path) -> None:
     scan = run(network, store, folder)
     before = contents(scan)
     robust = scan.path / "robust" / "1.1.safetensors"
@@ -309,8 +326,8 @@ def test_a_damaged_part_of_a_scan_is_found_and_made_again(network, store, folder
     assert list(verify(store)) == []
 
 
-def test_a_damaged_chunk_is_made_again(network, store, folder):
-    def stop(done, total, what):
+def test_a_damaged_chunk_is_made_again(network: Network, store: Store, folder: Path) -> None:
+    def stop(done: int, total: int, what: str) -> None:
         if done == 20:
             raise KeyboardInterrupt
 
@@ -324,7 +341,7 @@ def test_a_damaged_chunk_is_made_again(network, store, folder):
     assert len(scan.images) == COUNT
 
 
-def test_an_image_that_kills_its_process_is_a_problem_like_another(folder):
+def test_an_image_that_kills_its_process_is_a_problem_like_another(folder: Path) -> None:
     good = sorted(folder.glob("*.png"))
     paths = [*good[:3], Deadly(folder / "deadly.png"), *good[3:], *good]
     assert len(paths) > 2 * PER_TASK

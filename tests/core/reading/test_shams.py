@@ -2,16 +2,19 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 
 from streamscope.core.analysis.nulls import read_nulls, real_shares, sham_shares, shuffled_pairs
+from streamscope.core.engine.network import Network
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.reading.shams import compute_shams, flip, quarter_turn, sham_versions, shift
-from streamscope.core.store import Store
+from streamscope.core.store import FZSet, Store
 from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, KEY, drawn_set
@@ -21,7 +24,9 @@ from tests.support.stores import toy_info
 TOY = SetKey(Recipe(steps=10))
 
 
-def measure(fzset, block_on, up_on, input_on, down_on, pre=1.0):
+def measure(
+    fzset: FZSet, block_on: ArrayLike, up_on: ArrayLike, input_on: ArrayLike, down_on: ArrayLike, pre: float = 1.0
+) -> None:
     """Commits the first channels of block 1.1. Row d of `block_on` and `up_on` is what each B says to FZ(I_d) and to
     its double, row c of `input_on` and `down_on` what each I says to FZ(B_c) and to its half."""
     for tensor, axis, plain_rows, scaled_rows in (("in", 1, block_on, up_on), ("block", 0, input_on, down_on)):
@@ -40,13 +45,13 @@ DOWN_ON = [[1, 2, 5], [0, 2, 0], [1, -1, 1]]
 
 
 @pytest.fixture
-def toy_set(tmp_path):
+def toy_set(tmp_path: Path) -> FZSet:
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     measure(fzset, BLOCK_ON, UP_ON, INPUT_ON, DOWN_ON)
     return fzset
 
 
-def test_shuffled_pairs_are_counted_as_on_paper(toy_set):
+def test_shuffled_pairs_are_counted_as_on_paper(toy_set: FZSet) -> None:
     found = shuffled_pairs(toy_set, "1.1")
     # (3), rows d, columns c: UP > relu(BLOCK): [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     # (4), rows c, columns d: DOWN > relu(INPUT): [[1, 1, 1], [0, 1, 0], [1, 0, 1]]
@@ -65,7 +70,7 @@ def test_shuffled_pairs_are_counted_as_on_paper(toy_set):
     assert found.p == pytest.approx({"meets_block": 2 / 3, "meets_input": 1 / 3, "meets_both": 1 / 3})
 
 
-def test_the_real_share_is_that_of_the_table(toy_set):
+def test_the_real_share_is_that_of_the_table(toy_set: FZSet) -> None:
     frame = build_frame(toy_info(), toy_set, ["1.1"])
     real = real_shares(toy_set, "1.1")
     for name in ("meets_mix", "meets_block", "meets_input", "scale_invariant"):
@@ -74,7 +79,7 @@ def test_the_real_share_is_that_of_the_table(toy_set):
     assert {name: found.real[name] for name in found.real} == {name: real[name] for name in found.real}
 
 
-def test_every_pair_of_different_channels_counts_once_whatever_their_number(tmp_path):
+def test_every_pair_of_different_channels_counts_once_whatever_their_number(tmp_path: Path) -> None:
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     random = np.random.default_rng(0)
     tables = [random.normal(size=(4, 4)).astype(np.float32) for _ in range(4)]
@@ -89,14 +94,14 @@ def test_every_pair_of_different_channels_counts_once_whatever_their_number(tmp_
     assert share.low < share.share < share.high
 
 
-def test_one_channel_has_nobody_to_be_paired_with(tmp_path):
+def test_one_channel_has_nobody_to_be_paired_with(tmp_path: Path) -> None:
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     assert shuffled_pairs(fzset, "1.1") is None
     measure(fzset, [[1]], [[2]], [[1]], [[2]])
     assert shuffled_pairs(fzset, "1.1") is None
 
 
-def test_a_row_read_from_a_retry_is_paired_by_the_fzs_of_its_retry(tmp_path):
+def test_a_row_read_from_a_retry_is_paired_by_the_fzs_of_its_retry(tmp_path: Path) -> None:
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     ones = np.ones((2, 2))
     measure(fzset, ones, 2 * ones, ones, 2 * ones, pre=[[-1] * 4, [1] * 4])
@@ -114,7 +119,7 @@ def test_a_row_read_from_a_retry_is_paired_by_the_fzs_of_its_retry(tmp_path):
     }
 
 
-def test_shams_move_what_is_in_an_image_and_change_no_size():
+def test_shams_move_what_is_in_an_image_and_change_no_size() -> None:
     image = torch.zeros(1, 1, 12, 12)
     image[0, 0, 2, 3] = 1
     assert flip(image).nonzero().tolist() == [[0, 0, 2, 8]]
@@ -125,11 +130,11 @@ def test_shams_move_what_is_in_an_image_and_change_no_size():
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return hand_set_network()
 
 
-def test_a_shift_is_a_quarter_of_the_receptive_field(network):
+def test_a_shift_is_a_quarter_of_the_receptive_field(network: Network) -> None:
     image = torch.arange(64.0).expand(1, 3, 64, 64)
     # The stem sees 7 px, block 1.0 adds 2 * 2 * 4 px twice over; block 1.1 again as much.
     for on, field in (("in", 23), ("block", 39)):
@@ -138,7 +143,7 @@ def test_a_shift_is_a_quarter_of_the_receptive_field(network):
         assert moved[0, 0, 0, 40] == 40 - round(field / 4)
 
 
-def test_a_blob_that_is_scale_invariant_is_not_so_under_shams(network, tmp_path):
+def test_a_blob_that_is_scale_invariant_is_not_so_under_shams(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network)
     real = build_frame(network.info, fzset, ["1.1"]).rows([SCALE_INVARIANT])[0]
     assert (real["meets_block"], real["meets_input"]) == (True, True)
@@ -158,7 +163,7 @@ def test_a_blob_that_is_scale_invariant_is_not_so_under_shams(network, tmp_path)
         assert (counts["scale_invariant"], null.real["scale_invariant"].k) == ((0, 1), real["scale_invariant"])
 
 
-def test_all_that_is_stored_is_read_and_what_is_not_is_left_out(network, tmp_path):
+def test_all_that_is_stored_is_read_and_what_is_not_is_left_out(network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     store.register(network.info)
     assert read_nulls(store, network.info, KEY, "1.1") is None
@@ -183,7 +188,7 @@ def test_all_that_is_stored_is_read_and_what_is_not_is_left_out(network, tmp_pat
     assert (found.seeds.appears.k, found.seeds.appears.n) == (0, defined - found.real["scale_invariant"].k)
 
 
-def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path):
+def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     yes, no = (2.0, 2.0), (0.0, 2.0)  # of (3) and (4), the plain activation being 1
     # By seed, for channels 0 to 2: O(FZ(I)) with O(FZ(B)) = 1, and whether (3) and (4) hold.
@@ -205,7 +210,7 @@ def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path):
     assert (found.appears.k, found.appears.n) == (1, 4)
 
 
-def test_an_activation_that_is_not_finite_leaves_its_pairs_out(tmp_path):
+def test_an_activation_that_is_not_finite_leaves_its_pairs_out(tmp_path: Path) -> None:
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     block_on = np.array(BLOCK_ON, dtype=float)
     block_on[0] = np.nan  # FZ(I_0) itself is beyond floats

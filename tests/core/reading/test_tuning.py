@@ -1,10 +1,13 @@
 """Scale tuning: numbers worked out by hand, images that are what S and S- make of them, and curves on real stores."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from streamscope.core.engine.network import Network
 from streamscope.core.errors import DamageError, UsageError
 from streamscope.core.images.folder import find_images
 from streamscope.core.measures.tuning import SCALES, half_width_octaves, invariance
@@ -14,6 +17,7 @@ from streamscope.core.reading.scan import scan_images
 from streamscope.core.reading.tuning import compute_curves, compute_mei_curves, real_scale, rescale, shown_side
 from streamscope.core.store import Store, drop, verify
 from streamscope.core.store.layout import CURVES, response_folder
+from streamscope.core.store.scans.scan import Scan
 from streamscope.core.store.sets.curves import curves_of, missing_mei_curves
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, drawn_set
@@ -22,19 +26,19 @@ from tests.support.networks import SCALE_INVARIANT, SKIP, hand_set_network
 NAN = np.nan
 
 
-def test_scales_are_equal_steps_of_octaves_from_half_to_twice_with_1_among_them():
+def test_scales_are_equal_steps_of_octaves_from_half_to_twice_with_1_among_them() -> None:
     assert len(SCALES) >= 13
     assert (SCALES[0], SCALES[-1]) == (0.5, 2.0)
     assert 1.0 in SCALES
     assert np.diff(np.log2(SCALES)) == pytest.approx(2 / (len(SCALES) - 1))
 
 
-def test_invariance_is_the_mean_of_the_rectified_curve_over_its_maximum():
+def test_invariance_is_the_mean_of_the_rectified_curve_over_its_maximum() -> None:
     curves = [[2, 2, 2, 2], [0, 4, 0, 0], [-3, 4, 2, -9], [-1, -2, -3, 0], [1, NAN, 1, 1]]
     assert invariance(curves) == pytest.approx([1, 0.25, 0.375, NAN, NAN], nan_ok=True)
 
 
-def test_half_width_is_where_the_curve_falls_to_half_in_octaves():
+def test_half_width_is_where_the_curve_falls_to_half_in_octaves() -> None:
     scales = [0.5, 2**-0.5, 1, 2**0.5, 2]
     curves = [
         [1, 1, 1, 1, 1],  # never falls: the whole range
@@ -50,7 +54,7 @@ def test_half_width_is_where_the_curve_falls_to_half_in_octaves():
 
 
 @pytest.mark.parametrize("side", [224, 64, 25])
-def test_rescaling_by_2_and_one_half_is_that_of_the_scale_criteria_and_by_1_nothing(side):
+def test_rescaling_by_2_and_one_half_is_that_of_the_scale_criteria_and_by_1_nothing(side: int) -> None:
     images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     assert torch.equal(rescale(images, 2), scale_up(images))
     assert torch.equal(rescale(images, 0.5), scale_down(images))
@@ -59,14 +63,14 @@ def test_rescaling_by_2_and_one_half_is_that_of_the_scale_criteria_and_by_1_noth
 
 
 @pytest.mark.parametrize("side", [224, 64])
-def test_what_is_shown_lies_in_the_middle_and_scales_stay_near_those_asked_for(side):
+def test_what_is_shown_lies_in_the_middle_and_scales_stay_near_those_asked_for(side: int) -> None:
     assert all((side - shown_side(side, scale)) % 2 == 0 for scale in SCALES)
     real = np.array([real_scale(side, scale) for scale in SCALES])
     assert (np.diff(real) > 0).all()
     assert np.abs(np.log2(real / SCALES)).max() < 2 / side * 2
 
 
-def test_a_reflection_wider_than_the_shrunk_image_is_itself_reflected():
+def test_a_reflection_wider_than_the_shrunk_image_is_itself_reflected() -> None:
     row = torch.arange(16.0).expand(1, 3, 16, 16)
     # A quarter of the size: 4 px, each the mean of the middle two of four: 1.5, 5.5, 9.5, 13.5.
     got = rescale(row, 0.25)[0, 0, 0]
@@ -74,7 +78,7 @@ def test_a_reflection_wider_than_the_shrunk_image_is_itself_reflected():
     assert got.tolist() == [a, b, c, d, c, b, a, b, c, d, c, b, a, b, c, d]
 
 
-def test_antialiasing_averages_what_plain_resizing_steps_over():
+def test_antialiasing_averages_what_plain_resizing_steps_over() -> None:
     stripes = torch.tensor([0.0, 1, 1, 0] * 16).expand(1, 3, 64, 64)
     # Plainly, each pixel of a quarter of the size is the mean of the middle two of its four.
     assert rescale(stripes, 0.25)[0, 0, 32, 30] == 1
@@ -83,11 +87,11 @@ def test_antialiasing_averages_what_plain_resizing_steps_over():
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return hand_set_network()
 
 
-def test_curves_at_1_2_and_one_half_are_what_the_table_says(network, tmp_path):
+def test_curves_at_1_2_and_one_half_are_what_the_table_says(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network)
     assert curves_of(fzset, "1.1") is None
     assert compute_curves(network, fzset, "1.1") == 2 * len(CHANNELS)
@@ -104,7 +108,9 @@ def test_curves_at_1_2_and_one_half_are_what_the_table_says(network, tmp_path):
     assert curves.values["in", "block"][:, 0] == pytest.approx(table["in_on_block_down"], abs=1e-6)
 
 
-def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_channel_a_wide_one(network, tmp_path):
+def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_channel_a_wide_one(
+    network: Network, tmp_path: Path
+) -> None:
     fzset = drawn_set(tmp_path, network)
     compute_curves(network, fzset, "1.1")
     curves = curves_of(fzset, "1.1")
@@ -120,11 +126,13 @@ def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_
     assert curves.of(99) is None
 
 
-def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(network, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(responses, "BATCH", 3)
     fzset = drawn_set(tmp_path / "a", network)
 
-    def stop(done, total):
+    def stop(done: int, total: int) -> None:
         if done == 11:
             raise KeyboardInterrupt
 
@@ -140,7 +148,7 @@ def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(net
         assert (curves_of(fzset, "1.1").values[key] == values).all()
 
 
-def test_channels_that_are_computed_later_are_added(network, tmp_path):
+def test_channels_that_are_computed_later_are_added(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network, channels=(0, 5))
     compute_curves(network, fzset, "1.1")
     fzset = drawn_set(tmp_path, network, channels=(3, 4))
@@ -148,7 +156,7 @@ def test_channels_that_are_computed_later_are_added(network, tmp_path):
     assert curves_of(fzset, "1.1").channels.tolist() == [0, 3, 4, 5]
 
 
-def test_curves_with_antialiasing_are_kept_apart(network, tmp_path):
+def test_curves_with_antialiasing_are_kept_apart(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network, channels=(3, 4))
     compute_curves(network, fzset, "1.1", antialias=True)
     assert curves_of(fzset, "1.1") is None
@@ -160,7 +168,7 @@ def test_curves_with_antialiasing_are_kept_apart(network, tmp_path):
     assert not (found.values["in", "block"][:, :8] == plain[:, :8]).all()
 
 
-def test_a_row_read_from_a_retry_has_the_curves_of_its_fzs(network, tmp_path):
+def test_a_row_read_from_a_retry_has_the_curves_of_its_fzs(network: Network, tmp_path: Path) -> None:
     # On blue neither red nor green excites the skip channel's `out`; the retry's red FZs do.
     fzset = drawn_set(tmp_path, network, channels=(SKIP,), colours={SKIP: (0, 0, 255)})
     drawn_set(tmp_path, network, channels=(SKIP,), retry=1)
@@ -170,7 +178,7 @@ def test_a_row_read_from_a_retry_has_the_curves_of_its_fzs(network, tmp_path):
     assert curves_of(fzset, "1.1").of(SKIP)["pre", "in"][8] == pytest.approx(row["out_on_in"])
 
 
-def test_a_damaged_batch_is_told_and_made_again(network, tmp_path):
+def test_a_damaged_batch_is_told_and_made_again(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network)
     compute_curves(network, fzset, "1.1")
     before = curves_of(fzset, "1.1")
@@ -184,13 +192,13 @@ def test_a_damaged_batch_is_told_and_made_again(network, tmp_path):
     assert not fzset.problems.errors()
 
 
-def test_an_unknown_block_is_named(network, tmp_path):
+def test_an_unknown_block_is_named(network: Network, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown block"):
         curves_of(drawn_set(tmp_path, network, channels=(0,)), "7.7")
 
 
 @pytest.fixture(scope="module")
-def scan(network, tmp_path_factory):
+def scan(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Scan:
     folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     for number in range(14):
@@ -204,7 +212,7 @@ def scan(network, tmp_path_factory):
     return scan_images(network, store, folder, find_images(folder), workers=1)
 
 
-def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network, scan):
+def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network: Network, scan: Scan) -> None:
     assert curves_of(scan, "1.1") is None
     assert compute_mei_curves(network, scan, "1.1") == 8
     curves = curves_of(scan, "1.1")
@@ -229,7 +237,9 @@ def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network, 
     assert compute_mei_curves(network, scan, "1.1") == 0
 
 
-def test_mei_curves_do_not_depend_on_how_images_are_batched(network, scan, monkeypatch):
+def test_mei_curves_do_not_depend_on_how_images_are_batched(
+    network: Network, scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compute_mei_curves(network, scan, "1.1")
     before = curves_of(scan, "1.1").values["block", "in"]
     monkeypatch.setattr(responses, "BATCH", 3)
@@ -240,7 +250,9 @@ def test_mei_curves_do_not_depend_on_how_images_are_batched(network, scan, monke
     assert after[:, 8:] == pytest.approx(before[:, 8:], abs=1e-5, nan_ok=True)
 
 
-def test_verify_finds_a_damaged_curve_and_dropping_an_fz_drops_what_was_read_from_it(network, tmp_path):
+def test_verify_finds_a_damaged_curve_and_dropping_an_fz_drops_what_was_read_from_it(
+    network: Network, tmp_path: Path
+) -> None:
     fzset = drawn_set(tmp_path, network)
     store = Store.open(tmp_path)
     compute_curves(network, fzset, "1.1")

@@ -1,10 +1,13 @@
 """What looking at a store costs grows with what is left to do; the made-up store that this is measured on is whole."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from streamscope.core.bench.store import made_up_info, measure_store
 from streamscope.core.jobs.plan import Plan, Request
-from streamscope.core.model.blocks import Target
+from streamscope.core.model.blocks import Target, Tensor
 from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet, Store, usage, verify
@@ -18,12 +21,12 @@ class _Counted(FZSet):
 
     asked = 0
 
-    def stored(self, target, retry=0):
+    def stored(self, target: Target, retry: int = 0) -> frozenset[int]:
         self.asked += 1
         return super().stored(target, retry)
 
 
-def _commit(fzset, tensor, channels):
+def _commit(fzset: FZSet, tensor: Tensor, channels: Sequence[int]) -> None:
     count = len(channels)
     images = np.zeros((count, 8, 8, 3), dtype=np.uint8)
     target = Target("4.0", tensor)
@@ -33,7 +36,7 @@ def _commit(fzset, tensor, channels):
     fzset.commit_measures("4.0", tensor, channels, plain, None if tensor == "out" else plain)
 
 
-def test_a_look_at_a_plan_costs_what_is_left_not_what_is_done(tmp_path):
+def test_a_look_at_a_plan_costs_what_is_left_not_what_is_done(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     fzset = _Counted(INFO, KEY, store.set(INFO, KEY, create=True).path)
     plan = Plan(INFO, fzset, Request.of(INFO, KEY, ["4.0", "4.1"], ["block"], 16))
@@ -49,7 +52,7 @@ def test_a_look_at_a_plan_costs_what_is_left_not_what_is_done(tmp_path):
     assert fzset.asked == 1
 
 
-def test_what_was_damaged_after_it_was_done_is_planned_again_at_the_end(tmp_path):
+def test_what_was_damaged_after_it_was_done_is_planned_again_at_the_end(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     fzset = store.set(INFO, KEY, create=True)
     plan = Plan(INFO, fzset, Request.of(INFO, KEY, ["4.0"], ["block"], 16, {"4.0": range(32)}))
@@ -62,7 +65,7 @@ def test_what_was_damaged_after_it_was_done_is_planned_again_at_the_end(tmp_path
     assert [(task.kind, task.channels) for task in plan.tasks()] == [("measure", first.channels)]
 
 
-def test_failed_tasks_are_not_planned_while_they_are_left_out(tmp_path):
+def test_failed_tasks_are_not_planned_while_they_are_left_out(tmp_path: Path) -> None:
     fzset = Store.open(tmp_path, create=True).set(INFO, KEY, create=True)
     plan = Plan(INFO, fzset, Request.of(INFO, KEY, ["4.0"], ["block"], 16, {"4.0": range(32)}))
     first, second = plan.tasks()
@@ -71,7 +74,7 @@ def test_failed_tasks_are_not_planned_while_they_are_left_out(tmp_path):
     assert list(plan.tasks()) == [first, second]
 
 
-def test_a_made_up_store_is_whole_and_its_measurement_counts_what_is_there(tmp_path):
+def test_a_made_up_store_is_whole_and_its_measurement_counts_what_is_there(tmp_path: Path) -> None:
     found = measure_store(tmp_path / "cache", 3000)
     store = Store.open(tmp_path / "cache")
     used = usage(store)

@@ -1,6 +1,7 @@
 """Scans on disk: what is written is read back, and what is damaged or moved is noticed."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy import stats
 from streamscope.core.errors import ImageError, UsageError
 from streamscope.core.images.folder import Preparation, find_images
 from streamscope.core.store import Store
+from streamscope.core.store.scans.scan import Scan
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.data.store_reader import SetChoice, StoreReader
 from tests.support.scans import draw_images, made_up_activations, write_scan
@@ -18,16 +20,16 @@ INFO = toy_info()
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "cache", create=True)
 
 
 @pytest.fixture
-def scan(store, tmp_path):
+def scan(store: Store, tmp_path: Path) -> Scan:
     return write_scan(store, INFO, tmp_path / "images")
 
 
-def test_activations_read_back_are_those_written_image_by_image(scan):
+def test_activations_read_back_are_those_written_image_by_image(scan: Scan) -> None:
     values = made_up_activations(INFO, 24)
     for block in INFO.blocks:
         for axis, tensor in enumerate(("in", "block", "pre")):
@@ -38,7 +40,7 @@ def test_activations_read_back_are_those_written_image_by_image(scan):
     assert [image.label for image in scan.images][7:9] == ["disc", "ring"]
 
 
-def test_meis_are_ranked_before_the_relu(scan):
+def test_meis_are_ranked_before_the_relu(scan: Scan) -> None:
     values = made_up_activations(INFO, 24)
     expected = np.argsort(-values["1.0"][:, 2], axis=0, kind="stable")[:9]
     assert np.array_equal(scan.extremes("1.1", "in").top, expected)
@@ -48,7 +50,7 @@ def test_meis_are_ranked_before_the_relu(scan):
     assert np.array_equal(own.top_values, np.take_along_axis(values["2.0"][:, 0], own.top, axis=0))
 
 
-def test_rho_is_scipys_over_the_images_with_positive_input(scan):
+def test_rho_is_scipys_over_the_images_with_positive_input(scan: Scan) -> None:
     rho, p, n = scan.rho("2.0")
     in_, block = (scan.activations("2.0", tensor) for tensor in ("in", "block"))
     for channel in range(6):
@@ -58,13 +60,13 @@ def test_rho_is_scipys_over_the_images_with_positive_input(scan):
         assert n[channel] == used.sum()
 
 
-def test_an_image_is_what_the_model_was_shown(scan):
+def test_an_image_is_what_the_model_was_shown(scan: Scan) -> None:
     pixels = scan.image(3)
     assert pixels.shape == (12, 12, 3)
     assert pixels.dtype == np.uint8
 
 
-def test_moved_and_changed_images_are_noticed(scan):
+def test_moved_and_changed_images_are_noticed(scan: Scan) -> None:
     path = scan.source / scan.images[0].path
     shutil.copy(scan.source / scan.images[1].path, path)
     with pytest.raises(ImageError, match=r"000\.png was changed since it was scanned"):
@@ -77,7 +79,7 @@ def test_moved_and_changed_images_are_noticed(scan):
         scan.image(1)
 
 
-def test_the_newest_scan_is_chosen_unless_told(store, tmp_path):
+def test_the_newest_scan_is_chosen_unless_told(store: Store, tmp_path: Path) -> None:
     assert store.choose_scan(INFO) is None
     first = write_scan(store, INFO, tmp_path / "a")
     before = store.signature(INFO)
@@ -89,14 +91,14 @@ def test_the_newest_scan_is_chosen_unless_told(store, tmp_path):
     assert store.choose_scan(INFO, tmp_path / "c") is None
 
 
-def test_an_unknown_tensor_or_block_is_a_usage_error(scan):
+def test_an_unknown_tensor_or_block_is_a_usage_error(scan: Scan) -> None:
     with pytest.raises(UsageError, match="unknown tensor 'out'"):
         scan.activations("1.1", "out")
     with pytest.raises(UsageError, match=r"unknown block '9\.9'"):
         scan.rho("9.9")
 
 
-def test_images_are_found_flat_or_by_class_and_other_files_are_not(tmp_path):
+def test_images_are_found_flat_or_by_class_and_other_files_are_not(tmp_path: Path) -> None:
     draw_images(tmp_path, 4)
     draw_images(tmp_path, 1, flat=True)
     (tmp_path / "notes.txt").write_text("no image")
@@ -112,7 +114,7 @@ def test_images_are_found_flat_or_by_class_and_other_files_are_not(tmp_path):
     ]
 
 
-def test_a_folder_without_images_is_a_usage_error(tmp_path):
+def test_a_folder_without_images_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder, words in (("empty", "no images in"), ("nowhere", "is not there")):
         with pytest.raises(UsageError, match=words):
@@ -122,12 +124,12 @@ def test_a_folder_without_images_is_a_usage_error(tmp_path):
         find_images(tmp_path / "file")
 
 
-def test_a_224_px_model_sees_256_px_images_cut_to_224():
+def test_a_224_px_model_sees_256_px_images_cut_to_224() -> None:
     assert str(Preparation(256, 224)) == "resize 256, centre crop 224, bilinear"
     assert Preparation.of(toy_info("demo")) == Preparation(12, 12)
 
 
-def test_the_table_has_what_the_scan_says(store, scan):
+def test_the_table_has_what_the_scan_says(store: Store, scan: Scan) -> None:
     frame = build_frame(INFO, None, ["2.0"], scan=scan)
     robust, (rho, p, n) = scan.robust("2.0"), scan.rho("2.0")
     assert np.array_equal(frame["rho"], rho)
@@ -141,7 +143,7 @@ def test_the_table_has_what_the_scan_says(store, scan):
     assert np.isnan(build_frame(INFO, None, ["2.0"])["images"]).all()
 
 
-def test_a_row_is_robust_when_fz_and_meis_both_say_scale_invariant(store, scan):
+def test_a_row_is_robust_when_fz_and_meis_both_say_scale_invariant(store: Store, scan: Scan) -> None:
     fzset = store.set(INFO, KEY, create=True)
     on_in, on_block = np.full((6, 3, 6), 2.0), np.full((6, 3, 6), 2.0)
     fzset.commit_measures("2.0", "in", range(6), on_in, on_in + 1)
@@ -152,7 +154,7 @@ def test_a_row_is_robust_when_fz_and_meis_both_say_scale_invariant(store, scan):
     assert {0.0, 1.0} <= set(frame["robust"].tolist())
 
 
-def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, scan):
+def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store: Store, scan: Scan) -> None:
     path = scan.path / "result" / "2.0.rho.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     frame = build_frame(INFO, None, ["1.1", "2.0"], scan=Store.choose_scan(store, INFO))
@@ -161,7 +163,9 @@ def test_a_damaged_part_of_a_scan_leaves_its_block_empty_and_is_named(store, sca
     assert any("2.0.rho.safetensors is damaged" in str(problem) for problem in store.problems)
 
 
-def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_folder(store, tmp_path):
+def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_folder(
+    store: Store, tmp_path: Path
+) -> None:
     store.register(INFO)
     reader = StoreReader(store.root, INFO, SetChoice())
     assert reader.read().scan is None

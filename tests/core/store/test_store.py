@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -270,7 +271,7 @@ def test_the_chosen_set_fits_what_was_given(tmp_path: Path) -> None:
     )
     reader = Store.open(tmp_path)
 
-    def chosen(**given) -> SetKey | None:
+    def chosen(**given: Any) -> SetKey | None:
         found = reader.choose_set(info, **given)
         return found.key if found else None
 

@@ -74,7 +74,7 @@ def _kind(name: str, dtype: str) -> str:
 
 
 def test_kernels_that_do_not_work_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*given):
+    def wrong(*given: object):
         return turn_by_operations(*given) * 1.01
 
     check_function(turn_by_operations, CPU)

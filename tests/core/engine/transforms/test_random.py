@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from streamscope.core.engine.cone import fold_network
+from streamscope.core.engine.network import Network
 from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
 from streamscope.core.model.recipe import Recipe
 from tests.support.lucent import CLOSE, MEAN, STD, lucent_transforms
@@ -13,13 +14,13 @@ from tests.support.networks import untrained
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> Network:
     return fold_network(untrained("resnet18"))
 
 
 @pytest.mark.parametrize("size", [224, 64])
 @pytest.mark.parametrize(("block", "jitter"), [("1.1", 0), ("2.1", 4), ("3.1", 16)])
-def test_patches_are_lucents_pixel_by_pixel(network, block, jitter, size):
+def test_patches_are_lucents_pixel_by_pixel(network: Network, block: str, jitter: int, size: int) -> None:
     recipe = Recipe()
     ours = ConeTransform(network, block, "block", recipe, jitter, size, MEAN, STD)
     generator = np.random.default_rng(1)
@@ -39,7 +40,7 @@ def test_patches_are_lucents_pixel_by_pixel(network, block, jitter, size):
         assert float((got[row] - expected).abs().max()) < CLOSE, choice
 
 
-def test_lucents_own_jitter_is_the_translation_that_is_compared_with():
+def test_lucents_own_jitter_is_the_translation_that_is_compared_with() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from kornia.geometry.transform import translate
@@ -53,12 +54,12 @@ def test_lucents_own_jitter_is_the_translation_that_is_compared_with():
     assert torch.equal(got, translate(image, torch.tensor([[columns, rows]]).float()))
 
 
-def test_without_jitter_the_network_sees_maps_of_224_225_230_and_236_px(network):
+def test_without_jitter_the_network_sees_maps_of_224_225_230_and_236_px(network: Network) -> None:
     assert ConeTransform(network, "1.1", "block", Recipe(), 0, 224, MEAN, STD).cone.sizes == (224, 225, 230, 236)
     assert ConeTransform(network, "2.1", "block", Recipe(), 4, 224, MEAN, STD).cone.sizes == (224,)
 
 
-def test_no_draw_reaches_outside_the_patch(network):
+def test_no_draw_reaches_outside_the_patch(network: Network) -> None:
     recipe = Recipe()
     ours = ConeTransform(network, "2.1", "block", recipe, 4, 224, MEAN, STD)
     image = torch.rand(1, 3, 224, 224, requires_grad=True)
@@ -73,7 +74,7 @@ def test_no_draw_reaches_outside_the_patch(network):
     assert int(used.max()) < ours.stop
 
 
-def test_a_longer_run_begins_with_the_draws_of_a_shorter_one():
+def test_a_longer_run_begins_with_the_draws_of_a_shorter_one() -> None:
     short, long = (draw_choices(Recipe(), 16, n, np.random.default_rng(5)) for n in (10, 50))
     assert np.array_equal(short, long[:10])
     assert long[:, 2:4].max() == 15
@@ -82,5 +83,5 @@ def test_a_longer_run_begins_with_the_draws_of_a_shorter_one():
 
 
 @pytest.mark.parametrize(("field", "jitter"), [(43, 0), (67, 0), (68, 4), (147, 4), (148, 16), (435, 16)])
-def test_jitter_follows_the_receptive_field(field, jitter):
+def test_jitter_follows_the_receptive_field(field: int, jitter: int) -> None:
     assert Recipe().jitter_for(field) == jitter

@@ -16,7 +16,7 @@ def _banded(kinds: int, out: int, inputs: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("out", "inputs"), [(20, 24), (2 * BAND + 5, 2 * BAND), (3 * BAND, 4 * BAND)])
-def test_bands_give_what_the_whole_matrices_give_with_their_gradient(out, inputs):
+def test_bands_give_what_the_whole_matrices_give_with_their_gradient(out: int, inputs: int) -> None:
     matrices = _banded(4, out, inputs)
     rows, columns = torch.tensor([0, 3, 1]), torch.tensor([2, 2, 0])
     x = torch.randn(3, 2, inputs, inputs, requires_grad=True)
