@@ -1,8 +1,13 @@
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.report_store import Made
+if TYPE_CHECKING:
+    from tests.support.report_store import Made
+
 
 # Tests run in a process a core; torch's own threads in each would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -20,7 +20,8 @@ def last_bn(network: Network, block: str) -> str:
     """Lucent's name of a block's last BN, whose hook it would be given for `block`."""
     module = dict(residual_blocks(network.module))[block]
     last = branch(module)[-1][1]
-    return next(name for name, found in network.module.named_modules() if found is last).replace(".", "_")
+    name: str = next(name for name, found in network.module.named_modules() if found is last)
+    return name.replace(".", "_")
 
 
 def check_lucent_device(device: torch.device) -> None:
@@ -53,7 +54,7 @@ def render_lucent(
         before = [transform.pad(jitter, mode="reflect"), transform.jitter(jitter)]
         varied = [*before, *varied, transform.jitter(jitter // 2), CenterCrop(size)]
     varied.append(Normalize(network.info.mean, network.info.std))
-    neuron = objectives.neuron(layer, channel)
+    neuron: Callable[[Callable[[str], torch.Tensor]], torch.Tensor] = objectives.neuron(layer, channel)
 
     def objective(features: Callable[[str], torch.Tensor]) -> torch.Tensor:
         if tick is not None:
@@ -86,10 +87,11 @@ class Unaliased(nn.Module):
     def __init__(self, network: Network, block: str) -> None:
         super().__init__()
         self.probe = nn.Identity()
-        self._read = lambda x: read_block(network.module, x, block).block
+        self._read: Callable[[torch.Tensor], torch.Tensor] = lambda x: read_block(network.module, x, block).block
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.probe(self._read(x))
+        shown: torch.Tensor = self.probe(self._read(x))
+        return shown
 
 
 @contextmanager

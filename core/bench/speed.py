@@ -100,19 +100,30 @@ def speed(network: Network, block: str, batch: int, rounds: int, steps: int) -> 
 def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
     """Milliseconds an image and step of ours: as many batches at once as `compute` has, the same channels in each."""
     channels = range(min(batch, network.info.target_channels(target)))
-    lanes, threads = batches_at_once(network.device), torch.get_num_threads()
+    lanes = batches_at_once(network.device)
+
+    def run(tick: Callable[[], None]) -> None:
+        visualize(network, target, channels, Recipe(), watch=lambda step, all_steps: tick())
+
+    return float(np.mean(step_times(run, lanes, network.device, steps))) / (len(channels) * lanes)
+
+
+def step_times(
+    run: Callable[[Callable[[], None]], None], lanes: int, device: torch.device, steps: int
+) -> Sequence[float]:
+    """Milliseconds of a step in each of `lanes` threads that share torch's own and are timed at the same time.
+
+    `run` is called in every lane, with what to call after each step. Raises what the first lane that failed raised.
+    """
+    threads = torch.get_num_threads()
     times: list[float] = []
     failed: list[BaseException] = []
     together = threading.Barrier(lanes)
 
     def lane() -> None:
         torch.set_num_threads(max(1, threads // lanes))
-
-        def run(tick: Callable[[], None]) -> None:
-            visualize(network, target, channels, Recipe(), watch=lambda step, all_steps: tick())
-
         try:
-            times.append(_median_ms(run, network.device, steps, together.wait))
+            times.append(_median_ms(run, device, steps, together.wait))
         except BaseException as error:
             # The other lanes would wait for this one for ever.
             together.abort()
@@ -126,7 +137,7 @@ def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
     torch.set_num_threads(threads)
     if failed:
         raise next((error for error in failed if not isinstance(error, threading.BrokenBarrierError)), failed[0])
-    return float(np.mean(times)) / (len(channels) * lanes)
+    return times
 
 
 def every_tensor(network: Network, batch: int, steps: int) -> dict[str, dict[str, float]]:

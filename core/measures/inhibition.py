@@ -13,21 +13,23 @@ from streamscope.core.model.arrays import Float32Array, Float64Array
 FEWEST_IMAGES = 3
 """Below that a rank correlation has no p value."""
 BUDGET = 128 * 2**20
-"""Bytes of working memory; channels are ranked as many at a time as fit."""
+"""Bytes of working memory."""
 BYTES_A_VALUE = 64
 """Working memory that ranking one activation takes, in all."""
 
 
-def inhibition_rho(input_: Float32Array, block: Float32Array) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
+def inhibition_rho(
+    input_: Float32Array, block: Float32Array, budget: int = BUDGET
+) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
     """Spearman's rho of B against I, channel by channel, over the images with I > 0; both arguments (n, C).
 
     Returns rho, its two-sided p (t distribution, n - 2 degrees of freedom) and the number of images, each (C,). Ties
     have their mean rank. Images where either activation is not finite are left out. NaN where fewer than 3 images are
-    left or one side has a single value.
+    left or one side has a single value. Channels are ranked as many at a time as fit in `budget` bytes.
     """
     images, channels = input_.shape
     rho, count = np.full(channels, np.nan), np.zeros(channels, dtype=np.int64)
-    for chosen in _slices(images, channels):
+    for chosen in _slices(images, channels, budget):
         rho[chosen], count[chosen] = _rho(input_.T[chosen], block.T[chosen])
     freedom = np.maximum(count - 2, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -35,8 +37,8 @@ def inhibition_rho(input_: Float32Array, block: Float32Array) -> tuple[Float64Ar
     return rho, np.where(np.isnan(rho), np.nan, 2 * stats.t.sf(np.abs(t), freedom)), count
 
 
-def _slices(images: int, channels: int) -> Iterator[slice]:
-    width = max(1, BUDGET // (BYTES_A_VALUE * max(images, 1)))
+def _slices(images: int, channels: int, budget: int) -> Iterator[slice]:
+    width = max(1, budget // (BYTES_A_VALUE * max(images, 1)))
     return (slice(first, first + width) for first in range(0, channels, width))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
+from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
@@ -92,7 +92,7 @@ def commit_measures(fzset: FZSet, block: str, channels: Sequence[int], scale: Se
     ratios = random.gamma(2.0, 0.7, count) if scale is None else np.asarray(scale, dtype=float)
     noise = random.normal(0, 0.6, (3, 2, 3, count))
     rows = np.asarray(channels)
-    for place, tensor in enumerate(("in", "block", "out")):
+    for place, tensor in enumerate(TENSORS):
         plain = np.zeros((len(rows), 3, count), dtype=np.float32)
         scaled = np.zeros_like(plain)
         own = {"in": (8.0, 0.8), "block": (0.9, 7.5), "out": (6.0, 6.0)}[tensor]
@@ -114,7 +114,8 @@ def made_up_image(name: str, size: int) -> np.ndarray:
         wave = np.sin(2 * np.pi * frequency * (x * np.cos(angle) + y * np.sin(angle)) + phase)
         around = np.exp(-((x - random.normal(0, 0.15)) ** 2 + (y - random.normal(0, 0.15)) ** 2) / 0.06)
         image += 0.35 * (wave * around)[..., None] * random.uniform(-1, 1, 3)
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(image, 0, 1) * 255
+    return pixels.astype(np.uint8)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -27,9 +28,10 @@ def lucent_transforms(image: torch.Tensor, choices: np.ndarray, jitter: int, rec
         steps = [transform.random_scale([scale]), transform.random_rotate([degree])]
         if jitter:
             # lucent's jitter(d) is translate(image, [[dx, dy]]) with dx, dy from np.random.choice(d).
-            def shifted(rows: int, columns: int):
+            def shifted(rows: int, columns: int) -> Callable[[torch.Tensor], torch.Tensor]:
                 return lambda x: translate(x, torch.tensor([[columns, rows]]).float())
 
             before = [transform.pad(jitter, mode="reflect"), shifted(*choices[2:4])]
             steps = [*before, *steps, shifted(*choices[4:6]), CenterCrop(size)]
-        return transform.compose([*steps, transform.normalize()])(image)
+        shown: torch.Tensor = transform.compose([*steps, transform.normalize()])(image)
+        return shown

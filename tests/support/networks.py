@@ -11,6 +11,7 @@ from torchvision.models.resnet import BasicBlock
 
 from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import Network, describe
+from tests.support.optional import present
 
 SKIP, OVERWRITE, MIX, SCALE_INVARIANT = range(4)
 """What the channels of block 1.1 of `hand_set_network` do."""
@@ -19,11 +20,11 @@ SKIP, OVERWRITE, MIX, SCALE_INVARIANT = range(4)
 def untrained(name: str) -> nn.Module:
     """A torchvision ResNet with random weights and batch norms that do something, in eval mode."""
     torch.manual_seed(0)
-    module = torchvision.models.get_model(name, weights=None).eval()
+    module: nn.Module = torchvision.models.get_model(name, weights=None).eval()
     for bn in module.modules():
         if isinstance(bn, nn.BatchNorm2d):
-            bn.running_mean.normal_(0, 0.1)
-            bn.running_var.uniform_(0.5, 2)
+            present(bn.running_mean).normal_(0, 0.1)
+            present(bn.running_var).uniform_(0.5, 2)
             nn.init.uniform_(bn.weight, 0.5, 1.5)
             nn.init.normal_(bn.bias, 0, 0.2)
     return module.requires_grad_(False)

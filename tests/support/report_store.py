@@ -1,22 +1,21 @@
 """A store with something of everything that a report shows, all made up: for its tests, and for looking at one.
 
-PYTHONPATH=tests python -m report_store CACHE [--large]     then: streamscope report --cache CACHE --out DIR
+python -m tests.support.report_store CACHE [--large]     then: streamscope report --cache CACHE --out DIR
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from streamscope.core.measures.ablation import ZOOMS, Controls, zoom_result
 from streamscope.core.measures.tuning import SCALES
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Marks, Store
 from streamscope.core.store.ablations import Ablation, write_ablation
@@ -24,17 +23,10 @@ from streamscope.core.store.layout import CURVES, SHAMS, response_folder
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, commit_responses
 from streamscope.core.table.frame import Frame, build_frame
 from tests.support.app_store import RESNET18, commit_fzs, fill, make_info, open_store
+from tests.support.command_line import run_without_torch
 from tests.support.scans import write_scan
-from tests.support.stores import REPOSITORY
 
 NOTE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> M < 1 & so on"
-RUN = """
-import sys
-from streamscope.tui.cli.main import main
-code = main(sys.argv[1:])
-print("torch:", "torch" in sys.modules)
-sys.exit(code)
-"""
 BLOCKS = ("1.1", "2.0", "2.1")
 
 
@@ -68,10 +60,10 @@ def other_set(store: Store, info: ModelInfo, key: SetKey, blocks: Sequence[str])
     for block in blocks:
         count = info.block(block).channels
         channels = list(range(count))
-        for tensor in ("in", "block"):
+        for tensor in TENSORS[:2]:
             commit_fzs(fzset, info.target(block, tensor), channels)
         noise = np.random.default_rng(key.seed + 10 * (key.capture == "lucent"))
-        for tensor in ("in", "block"):
+        for tensor in TENSORS[:2]:
             found = store.set(info, SetKey(Recipe(steps=2560))).measured(block, tensor)
             assert found is not None
             plain, scaled = found.plain.copy(), found.scaled
@@ -158,13 +150,10 @@ def make_report(root: Path) -> Made:
     marks.tag("2.0", [3], ["edge", "late"])
     marks.note("2.0", 3, NOTE)
     marks.mark("2.0", [5], "reject")
-    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, "STREAMSCOPE_MARKS": str(made.marks)}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *made.arguments(made.out)], env=environment, capture_output=True, text=True
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STREAMSCOPE_MARKS", str(made.marks))
+        done = run_without_torch(*made.arguments(made.out))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "torch: False"
     return made
 
 

@@ -71,7 +71,8 @@ def commit(fzset: FZSet, target: Target = CONV2, channels: Sequence[int] = (0, 1
 def activations_of(channels: Sequence[int], width: int, offset: float = 0.0) -> np.ndarray:
     """(n, 3, width) where FZ channel c, tensor t and read channel k give 100 c + 10 t + k + offset."""
     c, t, k = np.meshgrid(channels, np.arange(3), np.arange(width), indexing="ij")
-    return (100 * c + 10 * t + k + offset).astype(np.float32)
+    values: np.ndarray = 100 * c + 10 * t + k + offset
+    return values.astype(np.float32)
 
 
 def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:

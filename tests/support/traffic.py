@@ -39,7 +39,7 @@ class Traffic(TorchDispatchMode):
     """Adds up operations, bytes and multiplications (two FLOP each) of convolutions and matrix products."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self.operations, self.bytes, self.flop = 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -80,7 +80,7 @@ def kernels(counted: list[Traffic]) -> Any:
             return patch
 
         @staticmethod
-        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
             found = torch.empty(ctx.shape, device=META)
             counted[0].operations += 1
             counted[0].bytes += size_of(gradient) + size_of(found)

@@ -74,7 +74,7 @@ class ClusterRun(LeasedRun):
         self.device = cluster.address
         self._record = job
         self._cluster = cluster
-        self._under_way: dict[Future, Order] = {}
+        self._under_way: dict[Future[bytes], Order] = {}
         self._settling: dict[Task, tuple[float, BatchDone]] = {}
         """Committed elsewhere and not seen here yet: until when to wait, and the event."""
 
@@ -124,7 +124,7 @@ class ClusterRun(LeasedRun):
         self._under_way[future] = order
         future.add_done_callback(self._cluster.ended.put)
 
-    def _take(self, future: Future) -> None:
+    def _take(self, future: Future[bytes]) -> None:
         order = self._under_way.pop(future, None)
         if order is None or order.task is None:
             return

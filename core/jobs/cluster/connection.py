@@ -29,17 +29,17 @@ LARGE = 2**20
 class Cluster:
     """A scheduler and its workers, as one job uses them."""
 
-    def __init__(self, address: str, network: Network) -> None:
-        """Raises UsageError for what is no address, StreamscopeError when nobody answers there."""
+    def __init__(self, address: str, network: Network, patience: float = CONNECT_SECONDS) -> None:
+        """Raises UsageError for what is no address, StreamscopeError when nobody answers within `patience` seconds."""
         self.address = address
-        self.ended: queue.Queue[Future] = queue.Queue()
+        self.ended: queue.Queue[Future[bytes]] = queue.Queue()
         """Orders that are done, failed or lost."""
-        self._client = _connect(address)
+        self._client = _connect(address, patience)
         self._entrance = make_entrance()
         self._digest, self._code = pack_code()
         state = safetensors.torch.save({name: v.cpu().contiguous() for name, v in network.module.state_dict().items()})
         self._network = pack(NetworkParcel(architecture_of(network.info.name), network.info, state))
-        self._shipped: list[Future] = []
+        self._shipped: list[Future[bytes]] = []
         self._gone_since: float | None = None
 
     def threads(self) -> dict[str, int]:
@@ -63,7 +63,7 @@ class Cluster:
             raise StreamscopeError(f"no worker of {self.address} can work: {reason(futures[0].exception())}")
         return kinds
 
-    def submit(self, order: Order, **where: Any) -> Future:
+    def submit(self, order: Order, **where: Any) -> Future[bytes]:
         with self._lost():
             if not self._shipped:
                 self._shipped = self._client.scatter([self._code, self._network], broadcast=True)
@@ -98,7 +98,7 @@ class Cluster:
         if now - self._gone_since > SILENT_SECONDS or self._client.status == "closed":
             raise self._gone()
 
-    def leave(self, under_way: list[Future]) -> None:
+    def leave(self, under_way: list[Future[bytes]]) -> None:
         """Nothing of the job stays on the cluster: what runs notices at its next steps that nobody wants it."""
         with suppress(Exception):
             self._client.cancel(under_way, force=True)
@@ -123,9 +123,9 @@ def reason(error: BaseException | None) -> str:
     return str(error) if isinstance(error, StreamscopeError) else f"{type(error).__name__}: {error}"
 
 
-def _connect(address: str) -> Client:
+def _connect(address: str, patience: float) -> Client:
     try:
-        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="streamscope")
+        return Client(address, timeout=patience, set_as_default=False, name="streamscope")
     except ValueError as error:
         raise UsageError(f"{address!r} is no scheduler address ({error}); use for example tcp://HOST:8786") from error
     except OSError as error:

@@ -55,7 +55,7 @@ def _layer(inside: int, outside: int, stride: int) -> nn.Sequential:
     return nn.Sequential(DemoBlock(inside, planes, stride, shortcut), DemoBlock(outside, planes))
 
 
-def build() -> nn.Module:
+def build() -> DemoNet:
     """The demo model with fresh weights, initialised as torchvision does (He, fan out)."""
     net = DemoNet()
     for module in net.modules():

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,10 @@ import torch
 from streamscope.core.bench import speed as bench_speed
 from streamscope.core.bench.quality import Quality
 from streamscope.core.bench.results import compare, differing_machine
-from streamscope.core.engine.network import Network, load_network
+from streamscope.core.engine.network import load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.batch_loop import batches_at_once
-from streamscope.core.model.blocks import Target
-from streamscope.core.model.recipe import Recipe
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.watch import Watch
 from streamscope.tui.cli.main import main
 
 
@@ -50,19 +47,17 @@ def test_ours_is_timed_with_as_many_batches_as_a_job_optimises_at_once() -> None
     assert batches_at_once(torch.device("cpu")) == min(torch.get_num_threads(), 4)
 
 
-def test_a_lane_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_speed, "batches_at_once", lambda device: 2)
-    network, seen = load_network(ModelSpec("demo"), "cpu"), []
+def test_a_lane_that_fails_ends_the_others() -> None:
+    seen: list[int] = []
 
-    def visualize(network: Network, target: Target, channels: Sequence[int], recipe: Recipe, watch: Watch) -> None:
+    def run(tick: Callable[[], None]) -> None:
         seen.append(1)
-        for step in range(8 if len(seen) == 1 else 1):
-            watch(step, 8)
+        for _ in range(8 if len(seen) == 1 else 1):
+            tick()
         raise ValueError("no room")
 
-    monkeypatch.setattr(bench_speed, "visualize", visualize)
     with pytest.raises(ValueError, match="no room"):
-        bench_speed.own_ms(network, Target("1.1", "block"), 2, 4)
+        bench_speed.step_times(run, lanes=2, device=torch.device("cpu"), steps=4)
 
 
 def test_quality_is_the_mean_ratio_of_pairs_with_a_t_interval() -> None:

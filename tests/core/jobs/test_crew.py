@@ -90,7 +90,7 @@ def test_a_stopped_job_ends_every_process(network: Network, tmp_path: Path) -> N
     def tell(event: Event) -> None:
         if isinstance(event, JobProgressed):
             workers.update(set(_children()) - others)
-            if event.report.rate > 0:
+            if (event.report.rate or 0) > 0:
                 request_stop(job)
 
     assert run_job(store, job, tell, network) == 1

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, Task, missing, missing_fzs, step_cost
-from streamscope.core.model.blocks import Block, Field, ModelInfo, Target, Tensor
+from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, Target, Tensor
 from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
@@ -40,7 +41,9 @@ def _fzs(fzset: FZSet, target: Target, channels: Sequence[int], retry: int = 0) 
     fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 
-def _measures(fzset: FZSet, block: str, tensor: Tensor, channels: Sequence[int], pre: float, retry: int = 0) -> None:
+def _measures(
+    fzset: FZSet, block: str, tensor: Tensor, channels: Sequence[int], pre: ArrayLike, retry: int = 0
+) -> None:
     """Measures whose `pre` of the own channel is `pre`."""
     plain = np.ones((len(channels), 3, CHANNELS), dtype=np.float32)
     plain[np.arange(len(channels)), 2, list(channels)] = pre
@@ -61,7 +64,7 @@ def _do(fzset: FZSet, request: Request, pre: float = 1.0) -> list[Task]:
 
 
 def _request(info: ModelInfo, **given: Any) -> Request:
-    made = {"blocks": (), "tensors": ("in", "block", "out"), "batch": 4, "channels": None} | given
+    made: dict[str, Any] = {"blocks": (), "tensors": TENSORS, "batch": 4, "channels": None} | given
     return Request.of(info, KEY, made["blocks"], made["tensors"], made["batch"], made["channels"])
 
 

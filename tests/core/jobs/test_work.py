@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 
 from streamscope.core.engine.network import Network, load_network
 from streamscope.core.errors import DiskFullError
-from streamscope.core.jobs.batch_loop import LocalRun, lane_count
+from streamscope.core.jobs.batch_loop import LocalRun, cuda_memory, lane_count
 from streamscope.core.jobs.plan import Request, Task, step_cost
 from streamscope.core.jobs.progress import Tally, image_cost
 from streamscope.core.jobs.run import Tell, check_space, describe
@@ -27,10 +26,20 @@ from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, WORKER, module_command
 from streamscope.core.store import JobSpec, Store, create_job, job_state, request_stop
-from streamscope.core.store.jobs.events import BatchDone, Event, JobProgressed, ProblemOccurred
+from streamscope.core.store.jobs.events import (
+    BatchDone,
+    DeviceMemory,
+    Event,
+    JobEnded,
+    JobProgressed,
+    ProblemOccurred,
+    Report,
+)
 from streamscope.core.store.jobs.job import Job
 from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
+from tests.support.optional import present
+from tests.support.stores import tiny_disk
 
 ROOT = Path(__file__).parents[3]
 SPEC = JobSpec("demo", device="cpu", steps=6, blocks=("1.1",), tensors=("in", "block", "out"), batch=4)
@@ -55,7 +64,7 @@ def _batches(events: Iterable[Event]) -> list[BatchDone]:
 
 def _table(root: Path, network: Network) -> list[dict[str, Value]]:
     store = Store.open(root)
-    fzset = store.choose_set(network.info)
+    fzset = present(store.choose_set(network.info))
     frame = build_frame(network.info, fzset, ["1.1"])
     return frame.rows(range(len(frame)))
 
@@ -70,15 +79,15 @@ def uninterrupted(network: Network, tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_job_computes_and_measures_all_that_it_requests(uninterrupted: Path, network: Network) -> None:
     rows = _table(uninterrupted, network)
     assert {row["status"] for row in rows} <= {"ok"} | {
-        r["status"] for r in rows if r["status"].startswith("undefined")
+        r["status"] for r in rows if str(r["status"]).startswith("undefined")
     }
     assert all(row["out_on_out"] is not None and row["block_on_in_up"] is not None for row in rows)
     assert not list((uninterrupted / "leases").glob("*.json"))
-    assert Store.open(uninterrupted).choose_set(network.info).completed_at()
+    assert present(Store.open(uninterrupted).choose_set(network.info)).completed_at()
 
 
 def test_a_job_that_finds_everything_stored_does_nothing(uninterrupted: Path, network: Network) -> None:
-    events = []
+    events: list[Event] = []
     code, _, _ = _run(uninterrupted, network, events.append)
     assert code == 0
     assert not _batches(events)
@@ -132,7 +141,11 @@ def test_two_jobs_at_once_share_the_work_and_do_none_of_it_twice(
     done = [(batch.kind, batch.tensor, batch.retry, batch.channels) for own in events for batch in _batches(own)]
     assert len(done) == len(set(done))
     # What the other has made is there too.
-    assert [(own[-1].state, own[-1].report.done, own[-1].report.share) for own in events] == [("done", 48, 1.0)] * 2
+    for own in events:
+        last = own[-1]
+        assert isinstance(last, JobEnded)
+        assert last.report is not None
+        assert (last.state, last.report.done, last.report.share) == ("done", 48, 1.0)
     assert _table(root, network) == _table(uninterrupted, network)
 
 
@@ -152,7 +165,7 @@ def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network: Net
 
 def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network: Network, tmp_path: Path) -> None:
     _, store, _ = _run(tmp_path / "cache", network, tensors=("in",))
-    fzset = store.choose_set(network.info)
+    fzset = present(store.choose_set(network.info))
     record = fzset.fzs(network.info.target("1.1", "in"))[2]
     record.path.write_bytes(record.path.read_bytes()[:200])
     measures = next((store.root / "models").rglob("measures/1.1/on_in"))
@@ -160,7 +173,7 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network: Network
     for file in damaged.iterdir():
         file.unlink()
     damaged.rmdir()
-    events = []
+    events: list[Event] = []
     code, _, job = _run(tmp_path / "cache", network, events.append)
     problems = [event.fault.message for event in events if isinstance(event, ProblemOccurred)]
     assert code == 1
@@ -171,29 +184,26 @@ def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network: Network
     assert rows[0]["status"] == "missing in"
 
 
-def test_too_little_disk_is_said_before_anything_is_computed(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Store.open(tmp_path / "cache", create=True)
-    monkeypatch.setattr("streamscope.core.jobs.run.free_bytes", lambda root: 1000)
-    events = []
-    code, _, job = _run(store.root, network, events.append)
-    assert code == 1
-    assert "FZs need about" in job_state(store, job).message
-    assert not _batches(events)
-    key = SetKey(Recipe(steps=6))
-    request = Request.of(network.info, key, ["1.1"], ["in"], 4)
-    with pytest.raises(DiskFullError, match=r"MB free$"):
-        check_space(store, store.set(network.info, key), request)
+def test_too_little_disk_is_said_before_anything_is_computed(network: Network, tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", kilobytes=200) as disk:
+        events: list[Event] = []
+        code, store, job = _run(disk / "cache", network, events.append)
+        assert code == 1
+        assert "FZs need about" in job_state(store, job).message
+        assert not _batches(events)
+        key = SetKey(Recipe(steps=6))
+        request = Request.of(network.info, key, ["1.1"], ["in"], 4)
+        with pytest.raises(DiskFullError, match=r"MB free$"):
+            check_space(store, store.set(network.info, key), request)
 
 
 def test_progress_counts_what_was_there_and_ends_at_the_total(network: Network, tmp_path: Path) -> None:
     _run(tmp_path / "cache", network, tensors=("in",))
-    reports = []
+    reports: list[Report] = []
     _run(tmp_path / "cache", network, lambda e: reports.append(e.report) if isinstance(e, JobProgressed) else None)
     assert reports[0].done == 16
     assert reports[-1].total == 48
-    shares = [report.share for report in reports]
+    shares = [present(report.share) for report in reports]
     assert shares == sorted(shares)
 
 
@@ -229,7 +239,7 @@ def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path: Path) -> 
     )
     event = json.loads(described.stdout)
     store = Store.open(Path(root))
-    assert store.recall(ModelSpec("demo").text).fingerprint == event["fingerprint"]
+    assert present(store.recall(ModelSpec("demo").text)).fingerprint == event["fingerprint"]
     job = create_job(store, replace(SPEC, tensors=("block",), channels={"1.1": (0, 1)}))
     ran = subprocess.run(
         [*base, "run", "--cache", root, "--job", job.id], cwd=ROOT, capture_output=True, text=True, timeout=ENDS
@@ -239,7 +249,7 @@ def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path: Path) -> 
 
 
 def test_every_stored_fz_says_what_made_it(uninterrupted: Path, network: Network) -> None:
-    fzset = Store.open(uninterrupted).choose_set(network.info)
+    fzset = present(Store.open(uninterrupted).choose_set(network.info))
     records = fzset.fzs(network.info.target("1.1", "block"))
     assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
     assert all(np.isfinite(r.activation) for r in records.values())
@@ -260,12 +270,15 @@ def test_several_batches_at_once_give_the_table_of_one_at_a_time(
 def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    class OnCuda(LocalRun):
+        def device_memory(self) -> DeviceMemory:
+            return cuda_memory(torch.device("cuda:1"))
+
     store = Store.open(tmp_path / "store", create=True)
     job = create_job(store, SPEC)
-    run = LocalRun(store, job, network, Request.of_job(network.info, SPEC, 4), lambda event: None)
-    run.renew_or_stop("on the CPU", force=True)
+    request = Request.of_job(network.info, SPEC, 4)
+    LocalRun(store, job, network, request, lambda event: None).renew_or_stop("on the CPU", force=True)
     assert "device_memory" not in json.loads((job.folder / "heartbeat.json").read_text())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
-    run.network = SimpleNamespace(device=torch.device("cuda:1"))
-    run.renew_or_stop("on CUDA", force=True)
+    OnCuda(store, job, network, request, lambda event: None).renew_or_stop("on CUDA", force=True)
     assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}

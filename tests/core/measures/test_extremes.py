@@ -5,9 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from streamscope.core.measures import inhibition
 from streamscope.core.measures.extremes import highest, lowest
-from streamscope.core.measures.inhibition import inhibition_rho
+from streamscope.core.measures.inhibition import BYTES_A_VALUE, inhibition_rho
 from streamscope.core.measures.robust import MeiActivations, own_activations, robust_measures
 
 
@@ -44,14 +43,13 @@ def test_fewer_images_than_asked_for_leave_places_empty() -> None:
     assert np.isnan(found[2:]).all()
 
 
-def test_rho_is_scipys_with_ties_and_without_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Several channels at a time, and a last slice that is not full.
-    monkeypatch.setattr(inhibition, "BUDGET", 3 * 64 * 300)
+def test_rho_is_scipys_with_ties_and_without_what_is_not_finite() -> None:
     random = np.random.default_rng(2)
     input_ = random.integers(-2, 9, (300, 8)).astype(np.float32)
     block = np.round(random.normal(0, 3, (300, 8)) - 0.5 * input_).astype(np.float32)
     input_[5, 0], block[9, 1], input_[11, 2] = np.nan, np.nan, np.inf
-    rho, p, n = inhibition_rho(input_, block)
+    # Three channels at a time, and a last slice that is not full.
+    rho, p, n = inhibition_rho(input_, block, budget=3 * BYTES_A_VALUE * 300)
     for channel in range(8):
         x, y = input_[:, channel], block[:, channel]
         used = (x > 0) & np.isfinite(x) & np.isfinite(y)

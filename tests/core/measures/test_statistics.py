@@ -34,12 +34,13 @@ def test_spearman_ties_take_mean_ranks() -> None:
     random = np.random.default_rng(0)
     x, y = random.integers(0, 4, 60), random.integers(0, 4, 60)
     ranks = [stats.rankdata(v) for v in (x, y)]
-    assert spearman(x, y).rho == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert spearman(x, y).rho == pytest.approx(stats.pearsonr(*ranks).statistic)
 
 
 def test_spearman_leaves_out_pairs_with_an_unknown() -> None:
     found = spearman([1, 2, NAN, 3, 4], [1, 2, 3, NAN, 4])
-    assert (found.rho, found.n) == (pytest.approx(1.0), 3)
+    assert found.rho == pytest.approx(1.0)
+    assert found.n == 3
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,8 @@ def test_wilson_interval_at_the_ends_stays_within_0_and_1() -> None:
 
 def test_a_proportion_counts_known_verdicts_only() -> None:
     found = proportion([1, 0, NAN, 1, NAN])
-    assert (found.k, found.n, found.share) == (2, 3, pytest.approx(2 / 3))
+    assert (found.k, found.n) == (2, 3)
+    assert found.share == pytest.approx(2 / 3)
     assert math.isnan(proportion([NAN, NAN]).share)
 
 

@@ -165,7 +165,7 @@ def test_network_has_torchvisions_names_and_six_blocks() -> None:
         *("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "avgpool", "fc")
     ]
     with torch.no_grad():
-        stream = net.maxpool(net.bn1(net.conv1(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))))
+        stream: torch.Tensor = net.maxpool(net.bn1(net.conv1(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))))
         assert stream.shape == (1, 16, 32, 32)
         shapes = []
         for layer in (net.layer1, net.layer2, net.layer3):

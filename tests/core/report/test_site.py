@@ -21,6 +21,7 @@ from streamscope.core.table.filter import compile_filter
 from streamscope.core.table.frame import Frame, build_frame
 from tests.support.app_store import make_info, open_store
 from tests.support.browser import chromium, complaints, requested, set_width
+from tests.support.optional import present
 from tests.support.report_store import NOTE, Made
 
 
@@ -58,7 +59,7 @@ def visit(browser: webdriver.Chrome, site: Path, page: str) -> None:
 
 def channels(browser: webdriver.Chrome) -> list[int]:
     rows = browser.find_elements(By.CSS_SELECTOR, "#rows tr")
-    return [int(row.get_attribute("data-channel")) for row in rows]
+    return [int(present(row.get_attribute("data-channel"))) for row in rows]
 
 
 def press(browser: webdriver.Chrome, keys: str) -> None:
@@ -281,5 +282,5 @@ def test_a_block_of_two_thousand_channels_makes_rows_as_they_are_needed(
         lambda b: b.execute_script("scrollTo(0, document.body.scrollHeight); return state.made") > made
     )
     assert len(build_frame(info, fzset, ["1.1"])) == 2048
-    data = json.loads(browser.find_element(By.ID, "data").get_attribute("textContent"))
+    data = json.loads(present(browser.find_element(By.ID, "data").get_attribute("textContent")))
     assert len(data["channels"]["rows"]) == 2048

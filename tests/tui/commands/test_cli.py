@@ -4,11 +4,9 @@ import csv
 import io
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +25,9 @@ from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
 from tests.support.app_store import commit_fzs, fill, make_info, open_store
-from tests.support.command_line import Run
+from tests.support.command_line import Run, run_without_torch
+from tests.support.optional import present
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = [
@@ -244,31 +244,33 @@ def test_models_lists_what_is_known_and_stored(run: Run) -> None:
     assert "18 FZs" in run("models")[1]
 
 
-def test_models_lists_blocks_before_any_weights_were_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_network: None
-) -> None:
-    arguments = ["models", "--cache", str(tmp_path / "cache")]
-    assert main([*arguments, "--json"]) == 0
-    rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
+def test_models_lists_blocks_before_any_weights_were_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "cache", capsys)
+    code, out, _ = run.without_torch("models", "--json", model=None)
+    assert code == 0
+    rows = {row["model"]: row for row in json.loads(out)}
     assert (rows["resnet50"]["fingerprint"], rows["resnet50"]["input_size"]) == (None, 224)
     assert rows["resnet50"]["blocks"]["4.2"] == 2048
     assert "1.0" not in rows["resnet50"]["default_blocks"]
-    assert rows["demo"]["fingerprint"] == bundled_description(ModelSpec("demo").text).fingerprint
-    assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    (line,) = [line for line in lines if line.startswith("resnet152 ")]
+    assert rows["demo"]["fingerprint"] == present(bundled_description(ModelSpec("demo").text)).fingerprint
+    code, out, _ = run.without_torch("models", model=None)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("resnet152 ")]
     assert "1.0 (256, only by name)  1.1 (256)  1.2 (256)  2.0 to 2.7 (512 each)  3.0 to 3.35 (1024 each)  " in line
     assert not (tmp_path / "cache").exists()
 
 
 def test_what_the_demo_has_not_is_said_on_an_empty_store_without_loading_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], no_network: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    run = Run(tmp_path / "cache", capsys)
     for command in ("table", "compute"):
-        assert main([command, "--model", "demo", "--block", "9.9", "--cache", str(tmp_path / "cache")]) == 2
-        assert "unknown block '9.9'; demo has 1.0, 1.1" in capsys.readouterr().err
-    assert main(["table", "--model", "demo", "--cache", str(tmp_path / "cache")]) == 1
-    assert "nothing is stored of demo in" in capsys.readouterr().err
+        code, _, err = run.without_torch(command, "--block", "9.9")
+        assert code == 2
+        assert "unknown block '9.9'; demo has 1.0, 1.1" in err[0]
+    code, _, err = run.without_torch("table")
+    assert code == 1
+    assert "nothing is stored of demo in" in err[0]
 
 
 def test_cache_info_and_verify_on_an_intact_store(run: Run) -> None:
@@ -311,16 +313,6 @@ def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsy
     assert events[-1] == "done"
 
 
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a network, which takes the seconds that importing torch does, is a failure."""
-
-    def load(*_, **__) -> None:
-        raise AssertionError("the network was loaded")
-
-    monkeypatch.setattr("streamscope.core.engine.network.load_network", load)
-
-
 STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4)
 
 
@@ -341,52 +333,44 @@ def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(
     assert row.endswith(f"18 FZs and 2 retries: {fzset.key}")
 
 
-def test_compute_says_at_once_that_nothing_is_missing(run: Run, store: Store, no_network: None) -> None:
-    before = store.choose_set(_info(store)).completed_at()
+def test_compute_says_at_once_that_nothing_is_missing(run: Run, store: Store) -> None:
+    fzset = present(store.choose_set(_info(store)))
+    before = present(fzset.completed_at())
     jobs = list((store.root / "jobs").iterdir())
-    code, out, _ = run(*STORED)
+    code, out, _ = run.without_torch(*STORED)
     lines = out.splitlines()
     assert code == 0
     assert lines[0].startswith("nothing is missing: 18 FZs are stored and measured (demo recipe, 4 steps")
     assert lines[1].startswith("1.1: 6 of 16 channels computed; ")
-    assert store.choose_set(_info(store)).completed_at() > before
-    event = json.loads(run(*STORED, "--json")[1])
+    assert present(fzset.completed_at()) > before
+    event = json.loads(run.without_torch(*STORED, "--json")[1])
     assert (event["event"], event["done"], event["total"]) == ("done", 18, 18)
-    assert run(*STORED, "--detach")[1].startswith("nothing is missing")
+    assert run.without_torch(*STORED, "--detach")[1].startswith("nothing is missing")
     assert list((store.root / "jobs").iterdir()) == jobs
 
 
-def test_a_job_is_detached_without_loading_the_network(
-    run: Run, store: Store, no_network: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("streamscope.tui.data.job_control.QUEUE_WORKER", "platform")
-    code, out, _ = run("compute", "--block", "2.1", "--detach", "--json", "--devices", "cpu,cpu")
-    job = open_job(Path(json.loads(out)["folder"]))
-    assert code == 0
-    assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("2.1",), None, ("cpu", "cpu"))
-    shutil.rmtree(job.folder)
-
-
-def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run: Run, no_network: None) -> None:
+def test_a_scheduler_that_is_not_there_is_said_at_once_and_last(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    code, out, err = run("compute", "--block", "2.1", "--scheduler", f"tcp://127.0.0.1:{port}")
+    code, out, err = run.without_torch("compute", "--block", "2.1", "--scheduler", f"tcp://127.0.0.1:{port}")
     assert (code, out) == (1, "")
     assert len(err) == 1
     assert f"no Dask scheduler answers at tcp://127.0.0.1:{port} (Connection refused)" in err[0]
 
 
-def test_a_detached_job_goes_on_by_itself_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--model", "demo", "--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", "4"]
-    assert main(["compute", *arguments, "--cache", str(tmp_path / "cache"), "--detach", "--json"]) == 0
-    job = open_job(Path(json.loads(capsys.readouterr().out)["folder"]))
-    store = Store.open(tmp_path / "cache")
-    ends = time.monotonic() + 120
-    while (state := job_state(store, job).state) not in FINISHED and time.monotonic() < ends:
-        time.sleep(0.2)
-    assert state == "done"
+def test_a_job_is_detached_without_loading_the_network_goes_on_by_itself_and_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(tmp_path / "cache", capsys)
+    chosen = ("--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", 4, "--devices", "cpu,cpu")
+    code, out, _ = run.without_torch("compute", *chosen, "--detach", "--json")
+    assert code == 0
+    job, store = open_job(Path(json.loads(out)["folder"])), Store.open(tmp_path / "cache")
+    assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("1.1",), None, ("cpu", "cpu"))
+    wait_until(lambda: job_state(store, job).state in FINISHED, "the job to end", seconds=120)
+    assert job_state(store, job).state == "done"
     info = _info(store)
-    assert list(store.choose_set(info).fzs(info.target("1.1", "in"))) == [7]
+    assert list(present(store.choose_set(info)).fzs(info.target("1.1", "in"))) == [7]
 
 
 def test_common_options_may_stand_before_the_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -526,23 +510,16 @@ def test_a_terminal_that_is_dumb_is_one_line(store: Store) -> None:
     assert result.stderr.startswith("streamscope: TERM is dumb")
 
 
-def test_reading_commands_do_not_load_torch(store: Store) -> None:
-    code = (
-        "import sys; from streamscope.tui.cli.main import main; main(sys.argv[1:]); "
-        "assert 'torch' not in sys.modules and 'textual' not in sys.modules"
-    )
-    for command in (["table"], ["models"], ["cache", "info"], ["--help"]):
-        arguments = [*command, *(["--model", "demo", "--cache", str(store.root)] if "--help" not in command else [])]
-        arguments = [a for a in arguments if not (command == ["cache", "info"] and a in ("--model", "demo"))]
-        result = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
-        assert result.returncode == 0, result.stderr
+def test_reading_commands_do_not_load_torch(run: Run) -> None:
+    for command in (("table",), ("models",), ("cache", "info")):
+        code, _, err = run.without_torch(*command, model="demo" if command == ("table",) else None)
+        assert code == 0, err
+    assert run_without_torch("--help").returncode == 0
 
 
 def _commands() -> Iterator[tuple[str, click.Command]]:
     for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
+        command = present(cli.get_command(click.Context(cli), name))
         yield name, command
         if isinstance(command, click.Group):
             yield from ((f"{name} {sub}", found) for sub, found in command.commands.items())

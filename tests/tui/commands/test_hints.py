@@ -15,6 +15,7 @@ from streamscope.core.store import Store
 from streamscope.tui.cli.main import cli, main
 from streamscope.tui.command_lines import CommandLine, block_words, command_line, default_cache, set_words
 from tests.support.app_store import fill, make_info, open_store
+from tests.support.command_line import run_without_torch
 
 
 def test_a_command_names_what_is_not_found_unasked() -> None:
@@ -60,16 +61,12 @@ READING = [["table"], ["fz", "--out", "x"], ["report", "--out", "x"], ["curves"]
 
 @pytest.mark.parametrize("command", READING, ids=lambda words: words[0])
 def test_a_reading_command_neither_loads_nor_fetches_a_model_of_which_nothing_is_stored(
-    command: list[str], resnet_store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: list[str], resnet_store: Store
 ) -> None:
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("the network was loaded")
-
-    monkeypatch.setattr("streamscope.core.engine.network.load_network", load)
-    assert main([*command, "--model", "resnet50", "--cache", str(resnet_store.root)]) == 1
-    said = capsys.readouterr().err
-    assert f"nothing is stored of resnet50 in {resnet_store.root}; run 'streamscope --model resnet50" in said
-    assert "Stored: resnet18 (--model resnet18)" in said
+    result = run_without_torch(*command, "--model", "resnet50", "--cache", str(resnet_store.root))
+    assert result.returncode == 1
+    assert f"nothing is stored of resnet50 in {resnet_store.root}; run 'streamscope --model resnet50" in result.stderr
+    assert "Stored: resnet18 (--model resnet18)" in result.stderr
 
 
 def test_weights_of_a_stored_model_that_are_not_the_default_are_to_be_named(

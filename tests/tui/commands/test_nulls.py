@@ -1,8 +1,6 @@
 """`streamscope curves` and `streamscope nulls` on a real store of the demo model."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -137,14 +135,8 @@ def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(
     assert files(store) == before
 
 
-def test_showing_what_is_stored_does_not_load_torch(store: Store) -> None:
-    code = """
-import sys
-from streamscope.tui.cli.main import main
-sys.exit(main(sys.argv[1:]) or 'torch' in sys.modules)
-"""
-    assert main(["curves", "--model", "demo", "--cache", str(store.root), "--device", "cpu", "--seed", "0"]) == 0
+def test_showing_what_is_stored_does_not_load_torch(run: Run) -> None:
+    assert run("curves", "--seed", 0)[0] == 0
     for command in ("nulls", "curves"):
-        arguments = [command, "--block", "1.1", "--model", "demo", "--cache", str(store.root), "--seed", "0"]
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
-        assert (done.returncode, bool(done.stdout)) == (0, True)
+        code, out, _ = run.without_torch(command, "--block", "1.1", "--seed", 0)
+        assert (code, bool(out)) == (0, True)
