@@ -68,7 +68,8 @@ def read_block(module: nn.Module, images: torch.Tensor, name: str) -> BlockTenso
 
     Raises UsageError for a block that the network does not have.
     """
-    x = module.maxpool(torch.relu(module.bn1(module.conv1(images))))  # type: ignore[operator]
+    part = module.get_submodule
+    x = part("maxpool")(torch.relu(part("bn1")(part("conv1")(images))))
     for current, block in residual_blocks(module):
         tensors = _forward(block, x)
         if current == name:
@@ -88,7 +89,9 @@ def scores_after(module: nn.Module, out: torch.Tensor, name: str) -> torch.Tenso
     for current, block in residual_blocks(module):
         if names.index(current) > names.index(name):
             out = _forward(block, out).out
-    return module.fc(torch.flatten(module.avgpool(out), 1))  # type: ignore[operator]
+    part = module.get_submodule
+    scores: torch.Tensor = part("fc")(torch.flatten(part("avgpool")(out), 1))
+    return scores
 
 
 def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -97,7 +100,8 @@ def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
     `images` (n, 3, side, side; normalised). What the network overwrites is overwritten here too, but only after the
     centres were copied.
     """
-    x = module.maxpool(torch.relu_(module.bn1(module.conv1(images))))  # type: ignore[operator]
+    part = module.get_submodule
+    x = part("maxpool")(torch.relu_(part("bn1")(part("conv1")(images))))
     found = {}
     for name, block in residual_blocks(module):
         y = x
@@ -106,7 +110,7 @@ def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
             y = bn(conv(y))
             if index < len(pairs) - 1:
                 torch.relu_(y)
-        bypass = x if block.downsample is None else block.downsample(x)  # type: ignore[operator]
+        bypass = block.downsample(x) if isinstance(block.downsample, nn.Module) else x
         row, column = (extent // 2 for extent in y.shape[2:])
         centres = bypass[:, :, row, column], y[:, :, row, column]
         found[name] = torch.stack([*centres, centres[0] + centres[1]], dim=1)
@@ -121,6 +125,6 @@ def _forward(block: nn.Module, x: torch.Tensor) -> BlockTensors:
         y = bn(conv(y))
         if index < len(pairs) - 1:
             y = torch.relu(y)
-    identity = x.clone() if block.downsample is None else block.downsample(x)  # type: ignore[operator]
+    identity = block.downsample(x) if isinstance(block.downsample, nn.Module) else x.clone()
     pre = identity + y
     return BlockTensors(identity, y, pre, torch.relu(pre))

@@ -252,7 +252,8 @@ def _mean_curve(curves: np.ndarray) -> np.ndarray:
     highest = rectified.max(axis=1, initial=0)
     if not (highest > 0).any():
         return np.full(curves.shape[1], np.nan)
-    return np.mean(rectified[highest > 0] / highest[highest > 0, None], axis=0)
+    mean: np.ndarray = np.mean(rectified[highest > 0] / highest[highest > 0, None], axis=0)
+    return mean
 
 
 def ablation_figure(ablation: Ablation) -> Figure:

@@ -9,7 +9,7 @@ from torch import nn
 
 def forward_by_hand(module: nn.Module, images: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
     """`in`, `block`, `pre` and `out` of every block, from weights and functional calls alone."""
-    state = module.state_dict()
+    state: dict[str, torch.Tensor] = module.state_dict()
     settings = dict(module.named_modules())
 
     def conv(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -18,9 +18,8 @@ def forward_by_hand(module: nn.Module, images: torch.Tensor) -> dict[str, dict[s
 
     def bn(x: torch.Tensor, name: str) -> torch.Tensor:
         shift = state[f"{name}.running_mean"].view(-1, 1, 1)
-        scale = (state[f"{name}.running_var"] + settings[name].eps).sqrt().view(-1, 1, 1)
-        scaled: torch.Tensor = (x - shift) / scale * state[f"{name}.weight"].view(-1, 1, 1)
-        return scaled + state[f"{name}.bias"].view(-1, 1, 1)
+        scale: torch.Tensor = (state[f"{name}.running_var"] + settings[name].eps).sqrt().view(-1, 1, 1)
+        return (x - shift) / scale * state[f"{name}.weight"].view(-1, 1, 1) + state[f"{name}.bias"].view(-1, 1, 1)
 
     x = bn(conv(images, "conv1"), "bn1").clamp(min=0)
     if isinstance(settings["maxpool"], nn.MaxPool2d):

@@ -38,7 +38,8 @@ class _Lazy(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
-            return import_module(COMMANDS[name]).command
+            command: click.Command = import_module(COMMANDS[name]).command
+            return command
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         # Only of what was typed, not of what a parser of options asks about.
         if near and not context.resilient_parsing:

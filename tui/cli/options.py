@@ -157,7 +157,7 @@ def few_images(count: int) -> str:
 def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
     """Which of several sets is read, by what they differ in."""
     converging = {False: "the recipe's steps", True: "until converged"}
-    ways = {
+    ways: dict[str, Callable[[SetKey], str]] = {
         "--steps": lambda k: f"{k.recipe.steps} steps",
         "--until-converged": lambda k: converging[k.recipe.plateau is not None],
         "--seed": lambda k: f"seed {k.seed}",

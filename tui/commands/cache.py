@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 
 import click
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Objective
-from streamscope.core.store import Store, drop, free_bytes, prune, scan_usage, usage, verify
+from streamscope.core.store import Removed, Store, drop, free_bytes, prune, scan_usage, usage, verify
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options
 from streamscope.tui.cli.printing import counted, print_whole
@@ -159,5 +160,5 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         click.echo(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
 
 
-def _as_json(items: list) -> None:
+def _as_json(items: Sequence[Removed]) -> None:
     click.echo(json.dumps([{"path": str(i.path), "what": i.what, "bytes": i.bytes} for i in items], indent=2))

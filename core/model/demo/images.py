@@ -66,22 +66,26 @@ def _column(values: FloatArray) -> FloatArray:
 
 
 def _disc(f: _Figures) -> FloatArray:
-    return np.hypot(f.u, f.v) - 0.95
+    distance: FloatArray = np.hypot(f.u, f.v)
+    return distance - 0.95
 
 
 def _ring(f: _Figures) -> FloatArray:
     half = f.uniform(0.13, 0.24)
-    return np.abs(np.hypot(f.u, f.v) - (0.97 - half)) - half
+    distance: FloatArray = np.abs(np.hypot(f.u, f.v) - (0.97 - half))
+    return distance - half
 
 
 def _square(f: _Figures) -> FloatArray:
-    return np.maximum(np.abs(f.u), np.abs(f.v)) - 0.78
+    distance: FloatArray = np.maximum(np.abs(f.u), np.abs(f.v))
+    return distance - 0.78
 
 
 def _triangle(f: _Figures) -> FloatArray:
     corners = 2 * np.pi / 3 * np.arange(3, dtype=np.float32)
     sides: list[FloatArray] = [np.cos(a) * f.u + np.sin(a) * f.v for a in corners]
-    return np.maximum.reduce(sides) - 0.5
+    distance: FloatArray = np.maximum.reduce(sides)
+    return distance - 0.5
 
 
 def _star(f: _Figures) -> FloatArray:
@@ -92,7 +96,8 @@ def _star(f: _Figures) -> FloatArray:
     notch = f.uniform(0.4, 0.5)
     edge_x, edge_y = notch * np.cos(half) - 1, notch * np.sin(half)
     x, y = length * np.cos(angle) - 1, length * np.sin(angle)
-    return (edge_y * x - edge_x * y) / np.hypot(edge_x, edge_y)
+    distance: FloatArray = (edge_y * x - edge_x * y) / np.hypot(edge_x, edge_y)
+    return distance
 
 
 def _cross(f: _Figures) -> FloatArray:
@@ -159,7 +164,8 @@ def _colours_unlike(others: list[FloatArray], rng: np.random.Generator) -> Float
     nearest = np.min([np.linalg.norm(tries - other[:, 0], axis=2) for other in others], axis=0)
     passed = nearest > 0.5
     pick = np.where(passed.any(axis=1), passed.argmax(axis=1), nearest.argmax(axis=1))
-    return tries[np.arange(len(tries)), pick][:, None, None, :]
+    colours: FloatArray = tries[np.arange(len(tries)), pick][:, None, None, :]
+    return colours
 
 
 def _smooth_noise(n: int, rng: np.random.Generator) -> FloatArray:
@@ -167,7 +173,8 @@ def _smooth_noise(n: int, rng: np.random.Generator) -> FloatArray:
     grid = rng.uniform(-1, 1, (n, 5, 5, 3)).astype(np.float32)
     at = np.linspace(0, 4, SIDE)
     weights = np.clip(1 - np.abs(at[:, None] - np.arange(5)[None, :]), 0, 1).astype(np.float32)
-    return np.einsum("yi,nijc,xj->nyxc", weights, grid, weights, optimize=True)
+    noise: FloatArray = np.einsum("yi,nijc,xj->nyxc", weights, grid, weights, optimize=True)
+    return noise
 
 
 def _backgrounds(base: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -201,12 +208,14 @@ def _draw_batch(name: str, n: int, rng: np.random.Generator) -> Pixels:
     canvas += inside * (first + share * (second - first) - canvas)
     grain = _column(rng.uniform(0.01, 0.05, n))[..., None]
     canvas += grain * rng.standard_normal(canvas.shape, dtype=np.float32)
-    return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels: FloatArray = np.clip(canvas, 0, 1) * 255 + 0.5
+    return levels.astype(np.uint8)
 
 
 def draw(label: int, rng: np.random.Generator) -> Pixels:
     """One image of class `CLASSES[label]`, (64, 64, 3) uint8."""
-    return _draw_batch(CLASSES[label], 1, rng)[0]
+    image: Pixels = _draw_batch(CLASSES[label], 1, rng)[0]
+    return image
 
 
 def class_images(label: int, count: int, seed: int) -> Pixels:

@@ -15,7 +15,7 @@ WIDTHS = (16, 32, 48)
 """Channels of `layer1` to `layer3`, two blocks each."""
 
 
-class DemoBlock(Bottleneck):
+class DemoBlock(Bottleneck):  # type: ignore[misc]  # torchvision has no types
     """torchvision's Bottleneck with half as many channels inside as outside.
 
     One 3x3 convolution a block instead of two: receptive fields grow slowly enough (11 px in 1.1, 31 px in 3.1 of the
@@ -44,7 +44,8 @@ class DemoNet(nn.Module):
         """Class scores, (n, 10), of normalised images, (n, 3, 64, 64)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+        scores: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return scores
 
 
 def _layer(inside: int, outside: int, stride: int) -> nn.Sequential:
