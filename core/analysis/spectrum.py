@@ -100,7 +100,8 @@ def top_mixes(frame: Frame, n: int) -> NDArray[np.intp]:
     """Row numbers of the `n` channels whose M is nearest 1, the nearest first; of equals the first in the frame."""
     distance = np.abs(frame["mix_ratio"] - 1)
     order = np.argsort(distance, kind="stable")
-    return order[~np.isnan(distance[order])][:n]
+    defined: NDArray[np.intp] = order[~np.isnan(distance[order])]
+    return defined[:n]
 
 
 def _verdict(rows: Frame, prefix: str, mix: bool) -> Float64Array:

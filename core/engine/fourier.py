@@ -26,8 +26,9 @@ def frequency_scale(size: int, decay: float) -> np.ndarray:
     """Weight of each frequency (size, size // 2 + 1): 1 / max(frequency, 1 / size) ** decay, in cycles per px."""
     from lucent.optvis.param.spatial import rfft2d_freqs
 
-    frequencies = rfft2d_freqs(size, size)[:, : size // 2 + 1]
-    return 1.0 / np.maximum(frequencies, 1.0 / size) ** decay
+    frequencies: np.ndarray = rfft2d_freqs(size, size)[:, : size // 2 + 1]
+    bounded: np.ndarray = np.maximum(frequencies, 1.0 / size)
+    return 1.0 / bounded**decay
 
 
 @dataclass(frozen=True)

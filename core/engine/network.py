@@ -100,7 +100,8 @@ def _architecture(name: str) -> nn.Module:
         return build()
     if name not in RESNETS:
         raise UsageError(f"unknown model {name!r}; use one of {', '.join((*RESNETS, DEMO_MODEL))}")
-    return torchvision.models.get_model(name, weights=None)
+    module: nn.Module = torchvision.models.get_model(name, weights=None)
+    return module
 
 
 def fingerprint(module: nn.Module) -> str:

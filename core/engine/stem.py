@@ -71,4 +71,5 @@ class _StemConv(torch.autograd.Function):
 
 def stem_convolution(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, gradient: StemGradient) -> torch.Tensor:
     """Valid convolution of `x` (n, in, h, w) by `weight` (out, in, k, k) and `bias` at `gradient.stride`."""
-    return _StemConv.apply(x, weight, bias, gradient)
+    out: torch.Tensor = _StemConv.apply(x, weight, bias, gradient)
+    return out

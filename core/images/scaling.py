@@ -30,7 +30,7 @@ def _resized(image: Pixels, side: int) -> Pixels:
     rows = _weights(image.shape[0], side)
     columns = _weights(image.shape[1], side)
     values = np.einsum("yh,hwc,xw->yxc", rows, image.astype(np.float32), columns, optimize=True)
-    levels: NDArray[np.float32] = np.clip(np.rint(values), 0, 255)
+    levels: Float32Array = np.clip(np.rint(values), 0, 255)
     return levels.astype(np.uint8)
 
 

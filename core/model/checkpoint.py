@@ -108,7 +108,8 @@ def _download(name: str, progress: Progress | None) -> dict[str, torch.Tensor]:
     try:
         # torch.hub announces a download on stdout, where only what was asked for belongs.
         with _watched_download(progress), redirect_stdout(io.StringIO()):
-            return weights.get_state_dict(progress=progress is not None, check_hash=True)
+            state: dict[str, torch.Tensor] = weights.get_state_dict(progress=progress is not None, check_hash=True)
+            return state
     except urllib.error.URLError as error:
         reason = error.reason if not isinstance(error, urllib.error.HTTPError) else f"HTTP {error.code}"
         raise DownloadError(f"the weights of {name} could not be downloaded ({reason})", weights.url) from error
@@ -144,9 +145,10 @@ def _watched_download(progress: Progress | None) -> Iterator[None]:
         def __exit__(self, *_: object) -> None:
             return None
 
-    original = torch.hub.tqdm
-    torch.hub.tqdm = Bar
+    # The name by which torch.hub makes its bar, which it does not say that it has.
+    hub: Any = torch.hub
+    original, hub.tqdm = hub.tqdm, Bar
     try:
         yield
     finally:
-        torch.hub.tqdm = original
+        hub.tqdm = original

@@ -31,6 +31,6 @@ def rank_and_correlate(result: ResultDraft, watch: PhaseWatch) -> None:
         result.write_extremes(target, Extremes(*(np.concatenate(part, axis=1) for part in zip(*parts, strict=True))))
         watch(done, len(targets), "finding the most and least exciting images")
     for done, block in enumerate(result.info.blocks, start=1):
-        sides = (result.activations(block.name, tensor) for tensor in ("in", "block"))
-        result.write_rho(block.name, *inhibition_rho(*sides))
+        input_, own = (result.activations(block.name, tensor) for tensor in ("in", "block"))
+        result.write_rho(block.name, *inhibition_rho(input_, own))
         watch(done, len(result.info.blocks), "correlating in and block")

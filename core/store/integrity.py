@@ -29,7 +29,8 @@ from streamscope.core.store.layout import (
     inside,
 )
 from streamscope.core.store.sets.batches import RECORD, read_fzs, read_measures
-from streamscope.core.store.store import FORMAT, Store, read_key
+from streamscope.core.store.sets.fz_set import read_key
+from streamscope.core.store.store import FORMAT, Store
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ def summarise(frame: Frame) -> dict[str, BlockSummary]:
     histograms = np.bincount(blocks[known] * bins + places, minlength=len(names) * bins).reshape(-1, bins)
 
     def count(rows: NDArray[np.bool_]) -> list[int]:
-        return np.bincount(blocks[rows], minlength=len(names)).tolist()
+        counted: list[int] = np.bincount(blocks[rows], minlength=len(names)).tolist()
+        return counted
 
     counts = zip(
         count(np.ones(len(frame), dtype=bool)),
@@ -174,7 +175,8 @@ def top_scale_invariant(frame: Frame, count: int) -> NDArray[np.intp]:
     """Row numbers of the `count` largest scale metrics, scale-invariant channels only."""
     order = frame.order("scale_metric", descending=True)
     eligible = (frame.columns["scale_invariant"] == 1) & ~np.isnan(frame.columns["scale_metric"])
-    return order[eligible[order]][:count]
+    rows: NDArray[np.intp] = order[eligible[order]]
+    return rows[:count]
 
 
 def _ranks(texts: NDArray[Any]) -> Float64Array:

@@ -42,7 +42,8 @@ def arrange(frame: Frame, arrangement: Arrangement, default_blocks: Sequence[str
     shown = _in_blocks(frame, arrangement, default_blocks)
     if arrangement.filter is not None:
         shown &= arrangement.filter.mask(frame)
-    return order[shown[order]]
+    rows: np.ndarray = order[shown[order]]
+    return rows
 
 
 def key_at(frame: Frame, row: int) -> Key:

@@ -29,7 +29,7 @@ class Selection:
 
     def mask(self, position: int) -> np.ndarray:
         """Which positions are chosen, shape (rows shown,)."""
-        chosen = self._chosen[self._index]
+        chosen: np.ndarray = self._chosen[self._index]
         if self._start is not None:
             first, last = sorted((self._start, position))
             chosen[first : last + 1] = True

@@ -71,4 +71,4 @@ class QuietParser(XTermParser):
 
 def ignore_late_replies() -> None:
     """To be called before an app runs that asked the terminal something: its driver makes its parser by this name."""
-    linux_driver.XTermParser = QuietParser  # type: ignore[misc]
+    linux_driver.XTermParser = QuietParser  # type: ignore[attr-defined]  # imported there, not exported

@@ -24,7 +24,10 @@ DRAWS = ["theta", "down", "right", "size"]
 """Slices of the draws of all steps, aligned in another way at each: that is no reason to compile anew."""
 
 
-@triton.jit(do_not_specialize=["source_side", "rotated_side", "side"], do_not_specialize_on_alignment=DRAWS)
+# Triton compiles the kernels itself, from arguments of its own kinds, and has no types.
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["source_side", "rotated_side", "side"], do_not_specialize_on_alignment=DRAWS
+)
 def _forward(  # type: ignore[no-untyped-def]
     source, theta, down, right, size, masks, mean, std, patch,
     source_side, rotated_side, side, shifted: tl.constexpr, pixels: tl.constexpr,
@@ -68,7 +71,7 @@ def _forward(  # type: ignore[no-untyped-def]
     tl.store(place + 2, (blue - tl.load(mean + 2)) / tl.load(std + 2) * shown, mask=wanted)
 
 
-@triton.jit(
+@triton.jit(  # type: ignore[untyped-decorator]  # as above
     do_not_specialize=["source_side", "rotated_side", "side", "s0", "s1", "s2", "s3"],
     do_not_specialize_on_alignment=DRAWS,
 )

@@ -195,7 +195,8 @@ class ConeTransform:
         origin = centre - self._scaled_start[scale] - reach
         x = np.stack([cos * half, -sin * half, cos * dx - sin * dy + origin], axis=-1)
         y = np.stack([sin * half, cos * half, sin * dx + cos * dy + origin], axis=-1)
-        return np.stack([x, y], axis=-2) / reach
+        matrices: np.ndarray = np.stack([x, y], axis=-2) / reach
+        return matrices
 
 
 def _moved(shift: int, side: int) -> float:

@@ -43,7 +43,8 @@ class Resampler:
 
     def __call__(self, x: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """(n, c, out, out) of `x` (n, c, in, in); `rows` and `columns` (n,) say which matrices each image takes."""
-        return _Resample.apply(x, self, rows, columns)
+        resized: torch.Tensor = _Resample.apply(x, self, rows, columns)
+        return resized
 
     def bands(self, kinds: torch.Tensor) -> Iterator[tuple[slice, slice, torch.Tensor]]:
         """Of each band its output rows, its input rows and the images' matrices (n, outputs, inputs)."""

@@ -71,7 +71,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """Inverse of `write_document`. Raises OSError, or StoreError when so much as one byte was flipped."""
     content = path.read_bytes()
     try:
-        data = json.loads(content)
+        data: dict[str, Any] = json.loads(content)
         stored = str(data.pop("sha256"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamageError(f"{path} is damaged") from None

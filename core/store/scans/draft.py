@@ -73,7 +73,8 @@ class ResultDraft:
 
     def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`, mapped from disk column by column. Raises OSError."""
-        return np.load(self.folder / activations_name(block, tensor), mmap_mode="r")
+        activations: Float32Array = np.load(self.folder / activations_name(block, tensor), mmap_mode="r")
+        return activations
 
     def write_extremes(self, target: Target, extremes: Extremes) -> None:
         """Raises OSError."""

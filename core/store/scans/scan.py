@@ -127,7 +127,7 @@ class Scan:
         channels = self.info.block(block).channels
         path = self.folder.result / activations_name(block, tensor)
         try:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
+            found: Float32Array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             what = reason(error) if isinstance(error, OSError) else str(error)
             raise DamageError(f"cannot read {path}: {what}") from error
