@@ -18,7 +18,7 @@ from torch import nn
 
 from streamscope.core.engine.stem import StemGradient, stem_convolution
 from streamscope.core.errors import UsageError
-from streamscope.core.model.stream import branch, residual_blocks
+from streamscope.core.model.stream import branch, residual_blocks, running_statistics, shortcut, stem
 
 Read = Literal["in", "block", "pre", "aliased"]
 """What a cone ends in. `aliased` is the tensor that an uncopied hook on the last BN holds: relu(pre)."""
@@ -101,18 +101,20 @@ def fold_network(module: nn.Module, device: torch.device | str = "cpu") -> Folde
     blocks = []
     for name, block in residual_blocks(module):
         convs = tuple(_fold(conv, bn, device) for conv, bn in branch(block))
-        shortcut = None if block.downsample is None else _fold(block.downsample[0], block.downsample[1], device)  # type: ignore[index, arg-type]
-        blocks.append(FoldedBlock(name, convs, shortcut))
+        bypass = shortcut(block)
+        blocks.append(FoldedBlock(name, convs, None if bypass is None else _fold(*bypass, device)))
+    # torch allows a number for each direction; a ResNet has one for both.
     window = Window(pool.kernel_size, pool.stride, pool.padding) if isinstance(pool, nn.MaxPool2d) else None  # type: ignore[arg-type]
-    stem = _fold(module.conv1, module.bn1, device)  # type: ignore[arg-type]
-    return FoldedNetwork(stem, StemGradient.of(stem.weight, stem.window.stride), window, tuple(blocks))
+    first = _fold(*stem(module), device)
+    return FoldedNetwork(first, StemGradient.of(first.weight, first.window.stride), window, tuple(blocks))
 
 
 def _fold(conv: nn.Conv2d, bn: nn.BatchNorm2d, device: torch.device | str) -> FoldedConv:
     with torch.no_grad():
-        gain = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)  # type: ignore[union-attr]
+        mean, variance = running_statistics(bn)
+        gain = bn.weight.double() / torch.sqrt(variance.double() + bn.eps)
         weight = (conv.weight.double() * gain[:, None, None, None]).float()
-        bias = bn.bias.double() - bn.running_mean.double() * gain  # type: ignore[union-attr]
+        bias = bn.bias.double() - mean.double() * gain
         if conv.bias is not None:
             bias = bias + conv.bias.double() * gain
     dilation = conv.dilation[0]
@@ -349,9 +351,9 @@ class _BlockStep:
         self.input = map_interval((start, stop), own.starts, sides, device)
 
     def unclipped(self, length: int) -> int:
-        convs = self._convs or (self.block.shortcut,)
-        for conv in reversed(convs):
-            length = (length - 1) * conv.window.stride + conv.window.kernel  # type: ignore[union-attr]
+        bypass = () if self.block.shortcut is None else (self.block.shortcut,)
+        for conv in reversed(self._convs or bypass):
+            length = (length - 1) * conv.window.stride + conv.window.kernel
         return length
 
     def __call__(self, x: torch.Tensor, size_index: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

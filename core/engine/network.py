@@ -20,7 +20,7 @@ from streamscope.core.model.demo.network import INPUT_SIZE, MEAN, STD, build
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Capture, Recipe
 from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
-from streamscope.core.model.stream import branch, describe_blocks, residual_blocks
+from streamscope.core.model.stream import branch, describe_blocks, residual_blocks, running_statistics
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -147,7 +147,8 @@ def _input(name: str) -> tuple[int, tuple[float, float, float], tuple[float, flo
 def _skip_weights(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> SkipWeights:
     gamma = bn.weight.detach().abs().double()
     mean = conv.weight.detach().abs().double().mean(dim=(1, 2, 3))
-    gain = gamma / torch.sqrt(bn.running_var.double() + bn.eps) * mean  # type: ignore[union-attr]
+    _, variance = running_statistics(bn)
+    gain = gamma / torch.sqrt(variance.double() + bn.eps) * mean
     return SkipWeights(*(tuple(v.float().tolist()) for v in (gamma, mean, gain)))
 
 

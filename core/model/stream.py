@@ -53,6 +53,30 @@ def branch(block: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     raise UsageError(f"{type(block).__name__} is not a residual block that streamscope knows (BasicBlock, Bottleneck)")
 
 
+def stem(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """The first convolution of a torchvision-style ResNet, and its BN."""
+    return _pair(module, "conv1", "bn1")
+
+
+def shortcut(block: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+    """The convolution that a downsample block's input passes on its way round the block, and its BN."""
+    return None if block.downsample is None else _pair(block, "downsample.0", "downsample.1")
+
+
+def _pair(module: nn.Module, conv: str, bn: str) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    first, second = module.get_submodule(conv), module.get_submodule(bn)
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.BatchNorm2d)
+    return first, second
+
+
+def running_statistics(bn: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance by which a BN normalises in eval mode, (channels,) each."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    return bn.running_mean, bn.running_var
+
+
 def describe_blocks(module: nn.Module) -> tuple[Block, ...]:
     """The blocks of a torchvision-style ResNet, in stream order: its architecture's, whatever its weights."""
     blocks: list[Block] = []

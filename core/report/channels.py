@@ -112,7 +112,7 @@ def payload(material: Material, block: Block, tables: dict[str, Table], pictures
     """
     found = pictures.of_block(block)
     meis = tables["meis"]
-    shown = pictures.of_images([int(row[-1]) for row in meis.rows]) if len(meis) else {}  # type: ignore[arg-type]
+    shown = pictures.of_images(meis.whole_numbers("row")) if len(meis) else {}
     fields = {t: material.info.fields.get(str(material.info.target(block.name, t))) for t in TENSORS}
     return {
         "block": block.name,
@@ -133,7 +133,7 @@ def _images(material: Material, meis: Table, shown: Mapping[int, str]) -> dict[s
     if material.scan is None:
         return {}
     images = material.scan.images
-    rows = sorted({int(row[-1]) for row in meis.rows})  # type: ignore[arg-type]
+    rows = sorted(set(meis.whole_numbers("row")))
     return {str(row): [images[row].path, images[row].label, shown.get(row)] for row in rows}
 
 

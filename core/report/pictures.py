@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from streamscope.core.images.scaling import scaled_down, scaled_up
 from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
 from streamscope.core.report.material import Material
+from streamscope.core.store import Scan
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.table.retries import retry_of, shown_fz
 
@@ -68,7 +70,7 @@ class Pictures:
         scan = self.material.scan
         assert scan is not None
         files = {row: f"pictures/images/{row:06d}.jpg" for row in sorted(set(rows)) if row >= 0}
-        self._write(_Job((file,), lambda row=row: (scan.image(row),)) for row, file in files.items())  # type: ignore[misc]
+        self._write(_Job((file,), partial(_one_image, scan, row)) for row, file in files.items())
         return {row: file for row, file in files.items() if self._written[file]}
 
     def file(self, block: str, tensor: Tensor, channel: int) -> str | None:
@@ -163,6 +165,10 @@ class _Job:
 
     files: tuple[str, ...]
     read: Callable[[], tuple[Pixels, ...]]
+
+
+def _one_image(scan: Scan, row: int) -> tuple[Pixels, ...]:
+    return (scan.image(row),)
 
 
 def _fz_file(target: Target, channel: int, retry: int, kind: str = "fz") -> str:

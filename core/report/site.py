@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +203,7 @@ class Site:
         pairs = []
         for pair in self.material.pairs:
             drawn = figures.Drawn(f"comparison-{pair.name}", f"M of every channel, {pair.title}.")
-            pairs.append({"title": pair.title, "figure": self._draw(drawn, lambda: figures.comparison_figure(pair))})  # noqa: B023
+            pairs.append({"title": pair.title, "figure": self._draw(drawn, partial(figures.comparison_figure, pair))})
         self._render("comparison.html.j2", self.pages[-1], "Other sets", tables=found, pairs=pairs)
 
     def _overview(self, found: Mapping[str, Table]) -> None:
@@ -263,13 +263,12 @@ class Site:
         for name in ("top_mixes", "top_scale"):
             table = found[name]
             if len(table):
-                sheet = [
-                    {t: self.pictures.fz(str(row[0]), t, int(row[1])) for t in TENSORS}  # type: ignore[arg-type]
-                    for row in table.rows
-                ]
+                blocks = (str(table.value(row, "block")) for row in range(len(table)))
+                keys = zip(blocks, table.whole_numbers("channel"), strict=True)
+                sheet = [{t: self.pictures.fz(block, t, channel) for t in TENSORS} for block, channel in keys]
                 drawn[name] = self._draw(
                     figures.Drawn(name, f"{table.title}: FZ(I), FZ(B), FZ(O).", plot=False),
-                    lambda table=table, sheet=sheet: contact_sheet(table, sheet),  # type: ignore[misc]
+                    partial(contact_sheet, table, sheet),
                 )
         return drawn
 
@@ -312,7 +311,7 @@ class Site:
                     "table": self._table(analyses.ablation_table(name, ablation)),
                     "figure": self._draw(
                         figures.Drawn(name, caption, block=ablation.block),
-                        lambda ablation=ablation: figures.ablation_figure(ablation),  # type: ignore[misc]
+                        partial(figures.ablation_figure, ablation),
                         self.material.provenance_of(f"{ablation.images:,} images in {Path(ablation.folder).name}"),
                     ),
                     "text": text,

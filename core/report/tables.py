@@ -89,6 +89,11 @@ class Table:
     def value(self, row: int, name: str) -> Value:
         return self.rows[row][self._place(name)]
 
+    def whole_numbers(self, name: str) -> list[int]:
+        """A column of whole numbers, from the rows that have one."""
+        place = self._place(name)
+        return [int(value) for row in self.rows if (value := row[place]) is not None]
+
     def cell(self, row: int, name: str) -> Cell:
         """Raises KeyError for a column that it does not have."""
         place = self._place(name)

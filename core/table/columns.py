@@ -160,7 +160,8 @@ def number_text(value: object) -> str:
         return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
     if isinstance(value, int | np.integer):
         return str(value)
-    number = float(value)  # type: ignore[arg-type]
+    assert isinstance(value, float | np.floating)
+    number = float(value)
     if math.isnan(number):
         return ""
     size = abs(number)

@@ -21,6 +21,7 @@ from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
 from streamscope.core.store import FZSet, Job, JobSpec, Store, job_state, request_stop
 from streamscope.tui.bench.app_start import app_start, first_look
+from streamscope.tui.terminal.detection import Mode
 
 ROWS = 15_000
 """As many channels as a resnet152 has: 15,104 in its fifty blocks."""
@@ -44,7 +45,7 @@ class Samples:
 
 
 def app_latencies(
-    keys: int = 200, rows: int = ROWS, graphics: str = "kitty", busy: bool = True, device: str = "auto"
+    keys: int = 200, rows: int = ROWS, graphics: Mode = "kitty", busy: bool = True, device: str = "auto"
 ) -> dict[str, Any]:
     """Opens the app without a terminal on a store of `rows` channels and presses `keys` keys, while a job of the demo
     model computes (`busy`).
@@ -79,7 +80,7 @@ def _first_look(root: Path) -> dict[str, Any]:
     return first_look(root, spec.name, info.fingerprint)
 
 
-async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: bool, device: str) -> dict[str, Any]:
+async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: Mode, busy: bool, device: str) -> dict[str, Any]:
     from textual.widgets import Input
 
     from streamscope.tui.app.app import StreamscopeApp
@@ -90,7 +91,7 @@ async def _measure(root: Path, spec: ModelSpec, keys: int, graphics: str, busy: 
 
     options = AppOptions(spec=spec, cache=root / "cache", marks=root / "marks", device=device)
     started = time.perf_counter()
-    app = StreamscopeApp(options, Store.open(options.cache), Graphics(graphics, (8, 17)), spec.text)  # type: ignore[arg-type]
+    app = StreamscopeApp(options, Store.open(options.cache), Graphics(graphics, (8, 17)), spec.text)
     found: dict[str, Samples] = {
         name: Samples() for name in ("key", "preview", "preview_far", "held", "sort", "filter")
     }

@@ -13,7 +13,7 @@ import time
 import tty
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from rich.console import Console
 
@@ -144,7 +144,8 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str], tmux:
     if requested != "auto":
         off = inside and requested == "kitty" and tmux is not None and not tmux.passthrough
         hint = f"tmux keeps the pictures back; turn them on by '{TURN_ON}'" if off else ""
-        return chosen(requested, "asked for", hint)  # type: ignore[arg-type]
+        # One of CHOICES, and not auto.
+        return chosen(cast(Mode, requested), "asked for", hint)
     if inside:
         return _inside_tmux(terminal, tmux, chosen)
     if terminal.kitty and has_placeholders(terminal.name):

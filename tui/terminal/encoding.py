@@ -24,12 +24,12 @@ from streamscope.tui.terminal.detection import Graphics
 # textual-image asks the terminal what it can do when it is imported, with timeouts that fail over SSH. `graphics`
 # has asked already, so for the time of the import there is no terminal.
 _stdout = sys.__stdout__
-sys.__stdout__ = None  # type: ignore[misc]
+sys.__stdout__ = None  # type: ignore[misc]  # declared as final
 try:
     from textual_image import _terminal
     from textual_image.renderable import HalfcellImage, SixelImage, TGPImage
 finally:
-    sys.__stdout__ = _stdout  # type: ignore[misc]
+    sys.__stdout__ = _stdout  # type: ignore[misc]  # as above
 
 SIXEL_COLOURS = 256
 _DEFINITION = re.compile(r"(#(\d+);2;\d+;\d+;\d+)")
