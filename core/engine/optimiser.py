@@ -45,10 +45,11 @@ class Optimiser:
         seed: int,
         capture: Capture,
         of: Objective,
+        largest_map: int = LARGEST_MAP,
     ) -> None:
         info, self.device = network.info, network.device
         self.target, self.recipe, self.channels, self.seed = target, recipe, tuple(channels), seed
-        self.size = info.input_size
+        self.size, self.largest_map = info.input_size, largest_map
         self.jitter = recipe.jitter_for(info.fields[str(target)].size)
         read, cone = objective(target, capture), WholeMap if of == "channel" else Cone
         seen = (target.block, read)
@@ -66,7 +67,7 @@ class Optimiser:
         """Images that pass through the network together."""
         if self.device.type == "cuda":
             return len(self.channels)
-        return max(1, LARGEST_MAP // self.transform.cone.map_bytes)
+        return max(1, self.largest_map // self.transform.cone.map_bytes)
 
     def run(self, watch: Watch | None) -> FZBatch:
         steps = self.recipe.steps

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, SkipWeights, Target
-from streamscope.core.model.fz import FZBatch
+from streamscope.core.model.fz import NO_FLAG, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FZSet, Store
@@ -80,8 +80,7 @@ def commit_fzs(fzset: FZSet, target: Target, channels: Sequence[int], retry: int
     size = fzset.info.input_size
     images = np.stack([made_up_image(f"{target}{channel}{retry}", size) for channel in channels])
     trace = np.tile(np.linspace(0, 9, 32), (len(channels), 1))
-    flags = [""] * len(channels)
-    batch = FZBatch(target, tuple(channels), images, trace[:, -1], trace, tuple(flags))
+    batch = FZBatch(target, tuple(channels), images, trace[:, -1], trace, (NO_FLAG,) * len(channels))
     fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 

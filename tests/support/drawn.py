@@ -7,7 +7,7 @@ import numpy as np
 
 from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import TENSORS
-from streamscope.core.model.fz import SAMPLES, FZBatch
+from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.reading.activations import BlockReader, scale_down, scale_up
 from streamscope.core.store import FZSet, Store
@@ -34,7 +34,7 @@ def drawn_set(
         zeros = np.zeros(len(channels))
         traces = np.zeros((len(channels), SAMPLES))
         target = network.info.target("1.1", tensor)
-        fzset.commit_fzs(FZBatch(target, tuple(channels), images, zeros, traces, ("",) * len(channels)), {}, retry)
+        fzset.commit_fzs(FZBatch(target, tuple(channels), images, zeros, traces, (NO_FLAG,) * len(channels)), {}, retry)
         reader = BlockReader(network, "1.1")
         scaled = reader.read(images, scale_up if tensor == "in" else scale_down)
         fzset.commit_measures("1.1", tensor, channels, reader.read(images), scaled, retry)

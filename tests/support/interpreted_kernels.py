@@ -5,6 +5,7 @@ Run with TRITON_INTERPRET=1, by `test_fused_rotation`.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def rotations(
-    degrees: list[float],
+    degrees: Sequence[float],
     shifts: list[tuple[float, float]],
     side: int,
     source: int,
@@ -43,8 +44,8 @@ def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float 
     mask = torch.ones(2, side)
     mask[1, :3] = mask[0, -2:] = 0
     colours = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.2, 0.3, 1.4])
-    fractions = torch.rand(2, 4, generator=generator)
-    placement = Placement(theta, *fractions, torch.tensor([0, 1, 1, 0]))
+    down, right = torch.rand(2, 4, generator=generator)
+    placement = Placement(theta, down, right, torch.tensor([0, 1, 1, 0]))
     patch = PatchFormat(side, rotated_side, *colours, mask)
     given = source, placement, patch
     weight = torch.randn(4, 3, side, side, generator=generator)

@@ -24,7 +24,6 @@ from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import DTYPES, OVERRIDE
-from streamscope.core.engine.transforms import rotation
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe
@@ -128,8 +127,6 @@ def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
 @click.option("--operations", is_flag=True, help="Rotate by torch's own operations, as where Triton does not work.")
 def main(weights: Path | None, targets: tuple[str, ...], dtype: str, operations: bool) -> None:
     os.environ[OVERRIDE] = dtype
-    # As on CUDA: what `rotate` itself looks at.
-    rotation.rotate = lambda *given: rotation._Rotate.apply(*given)
     network = load_network(ModelSpec("resnet18", weights) if weights else ModelSpec("demo"), "cpu")
     module = network.module.to(META)
     network = replace(network, module=module, folded=fold_network(module, META))

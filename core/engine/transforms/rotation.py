@@ -127,7 +127,7 @@ def rotate(source: torch.Tensor, theta: torch.Tensor, side: int) -> torch.Tensor
     `theta` maps the output to the source in `grid_sample`'s -1..1 with aligned corners. In pixels it must be a rotation
     by at most 45 degrees and a shift.
     """
-    return _Rotate.apply(source, theta, side) if source.is_cuda else _sample(source, theta, side)
+    return _sample(source, theta, side) if source.device.type == "cpu" else _Rotate.apply(source, theta, side)
 
 
 def _sample(source: torch.Tensor, theta: torch.Tensor, side: int) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,17 @@ from tests.support.stores import toy_info, toy_set
 FINGERPRINT = "ab" * 32
 
 
-def frame_of(block: str, **columns: list) -> Frame:
+def frame_of(block: str, **columns: list[Any]) -> Frame:
     count = len(next(iter(columns.values())))
-    given = {"block": [block] * count, "channel": list(range(count)), "fingerprint": [FINGERPRINT] * count}
+    given: dict[str, list[Any]] = {
+        "block": [block] * count,
+        "channel": list(range(count)),
+        "fingerprint": [FINGERPRINT] * count,
+    }
     return small_frame(**{**given, **columns})
 
 
-def with_columns(frame: Frame, **columns: list) -> Frame:
+def with_columns(frame: Frame, **columns: list[Any]) -> Frame:
     return Frame({**frame.columns, **{name: np.array(values, dtype=float) for name, values in columns.items()}})
 
 
@@ -121,13 +126,13 @@ def test_folded_batch_norms_leave_the_effective_gain_and_say_so() -> None:
 
 
 def test_inhibition_groups_are_split_at_a_mix_ratio_of_one() -> None:
-    m = [0.2, 0.9, 0.5, 1.0, 2.0, 3.0, None]
+    m = [0.2, 0.9, 0.5, 1.0, 2.0, 3.0]
     values = [-3.0, -1.0, -2.0, 1.0, 2.0, 3.0, 99.0]
-    block_on_in, rho = inhibition(frame_of("2.1", mix_ratio=m, block_on_in=values))
+    block_on_in, rho = inhibition(frame_of("2.1", mix_ratio=[*m, None], block_on_in=values))
     assert block_on_in.groups.means == (-2.0, 2.0)
     assert block_on_in.groups.sizes == (3, 3)
     assert pytest.approx(stats.f_oneway(values[:3], values[3:6]).statistic) == block_on_in.groups.F
-    assert block_on_in.correlation.rho == pytest.approx(stats.spearmanr(values[:6], m[:6]).statistic)
+    assert block_on_in.correlation.rho == pytest.approx(stats.spearmanr(values[:6], m).statistic)
     assert (rho.quantity, rho.correlation.n, rho.groups.sizes) == ("rho", 0, (0, 0))
 
 

@@ -16,6 +16,7 @@ from streamscope.core.model.stream import read_block
 from streamscope.core.store import Store
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.cli.main import main
+from tests.support.optional import present
 
 WHICH = ("--block", "2.1", "--channels", "0-2", "--steps", "6")
 
@@ -32,11 +33,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root: Path) -> None:
     network = load_network(ModelSpec("demo"), "cpu")
     info, store = network.info, Store.open(root)
-    exact, lucent = (store.choose_set(info, seed=0, capture=capture) for capture in ("exact", "lucent"))
+    exact = present(store.choose_set(info, seed=0, capture="exact"))
+    lucent = present(store.choose_set(info, seed=0, capture="lucent"))
     assert exact.path != lucent.path
     for channel in range(3):
-        images = {name: s.fz_image(info.target("2.1", "in"), channel) for name, s in (("e", exact), ("l", lucent))}
-        assert np.array_equal(images["e"], images["l"])
+        first, second = (fzset.fz_image(info.target("2.1", "in"), channel) for fzset in (exact, lucent))
+        assert np.array_equal(first, second)
     target = info.target("2.1", "block")
     images = np.stack([lucent.fz_image(target, channel) for channel in range(3)])
     assert not np.array_equal(images[0], exact.fz_image(target, 0))
@@ -46,7 +48,7 @@ def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root: Path) 
     own = np.arange(3)
     found = [records[channel].activation for channel in range(3)]
     assert found == pytest.approx(tensors.centre("out")[own, own].tolist(), rel=1e-4, abs=1e-4)
-    measured = lucent.own("2.1", "block").plain
+    measured = present(lucent.own("2.1", "block")).plain
     for axis, name in enumerate(("in", "block", "pre")):
         assert measured[:, axis] == pytest.approx(tensors.centre(name)[own, own].tolist(), rel=1e-4, abs=1e-4)
 
@@ -64,7 +66,7 @@ def test_the_table_reads_the_set_that_is_named(root: Path, capsys: pytest.Captur
 def test_what_lucents_tensor_changes_is_counted_beside_what_a_seed_changes(root: Path) -> None:
     store = Store.open(root)
     (info,) = store.models()
-    exact = store.choose_set(info, seed=0, capture="exact")
+    exact = present(store.choose_set(info, seed=0, capture="exact"))
     pairs = comparable_sets(store.sets(info), exact)
     assert [pair.differ for pair in pairs] == ["capture", "seed"]
     frames = [build_frame(info, s, ["2.1"]) for s in (exact, *(pair.second for pair in pairs))]

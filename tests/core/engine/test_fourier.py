@@ -1,13 +1,15 @@
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
 from streamscope.core.engine.fourier import Spectrum, from_8_bit, random_parameters, to_8_bit
+from tests.support.optional import present
 
 
-def _lucent_image(size: int):
+def _lucent_image(size: int) -> tuple[torch.Tensor, Callable[[], torch.Tensor]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lucent.optvis import param
@@ -31,9 +33,10 @@ def test_gradients_of_the_parameters_are_lucents() -> None:
     parameters, image = _lucent_image(64)
     weight = torch.randn(1, 3, 64, 64)
     (image() * weight).sum().backward()
-    lucents, parameters.grad = parameters.grad.clone(), None
+    lucents = present(parameters.grad).clone()
+    parameters.grad = None
     (Spectrum.patch(64, 1.0, 0, 64).image(parameters.transpose(2, 3)) * weight).sum().backward()
-    assert torch.allclose(parameters.grad, lucents, atol=1e-5 * float(lucents.abs().max()))
+    assert torch.allclose(present(parameters.grad), lucents, atol=1e-5 * float(lucents.abs().max()))
 
 
 def test_random_parameters_have_the_recipes_deviation() -> None:

@@ -9,8 +9,10 @@ from typing import Never
 import pytest
 import torch
 import torchvision
+from torchvision.models.resnet import BasicBlock
 
 from streamscope.core.engine import network as model
+from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import load_network, pick_device
 from streamscope.core.errors import DownloadError, UsageError, WeightsError
 from streamscope.core.model.checkpoint import read_checkpoint
@@ -61,7 +63,8 @@ def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper
 
 def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint: Path) -> None:
     info = load_network(ModelSpec("resnet18", checkpoint), "cpu").info
-    block = untrained("resnet18").layer2[1]
+    block = untrained("resnet18").get_submodule("layer2.1")
+    assert isinstance(block, BasicBlock)
     weights = info.weights["2.1"]
     assert weights.bn_weight == pytest.approx(block.bn2.weight.abs().tolist())
     assert weights.conv_weight == pytest.approx(block.conv2.weight.abs().mean(dim=(1, 2, 3)).tolist())
@@ -69,15 +72,16 @@ def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint: Path)
 
 def test_folding_a_bn_leaves_the_effective_gain_as_it_was(tmp_path: Path) -> None:
     module = untrained("resnet18")
-    before = model.describe("resnet18", module, model.fold_network(module)).weights["2.1"]
-    block = module.layer2[1]
+    before = model.describe("resnet18", module, fold_network(module)).weights["2.1"]
+    block = module.get_submodule("layer2.1")
+    assert isinstance(block, BasicBlock)
     gain = block.bn2.weight / torch.sqrt(block.bn2.running_var + block.bn2.eps)
     block.conv2.weight *= gain[:, None, None, None]
     block.bn2.bias -= block.bn2.running_mean * gain
     block.bn2.weight.fill_(1)
     block.bn2.running_mean.zero_()
     block.bn2.running_var.fill_(1 - block.bn2.eps)
-    after = model.describe("resnet18", module, model.fold_network(module)).weights["2.1"]
+    after = model.describe("resnet18", module, fold_network(module)).weights["2.1"]
     assert after.effective_gain == pytest.approx(before.effective_gain, rel=1e-5)
     assert after.bn_weight != pytest.approx(before.bn_weight, rel=0.1)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from streamscope.core.engine.cone import Cone, fold_network
-from streamscope.core.engine.network import Network, load_network, measure_in_float32, provenance
+from streamscope.core.engine.cone import Cone, Read, fold_network
+from streamscope.core.engine.network import Network, load_network, provenance
 from streamscope.core.engine.optimiser import Optimiser
-from streamscope.core.engine.precision import OVERRIDE, step_dtype
+from streamscope.core.engine.precision import OVERRIDE, measure_in_float32, step_dtype
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Target
@@ -68,9 +68,9 @@ def test_measuring_is_in_float32_and_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize("read", ["in", "block", "pre", "aliased"])
-def test_a_network_in_bfloat16_reads_the_same_but_for_rounding(network: Network, read: str) -> None:
+def test_a_network_in_bfloat16_reads_the_same_but_for_rounding(network: Network, read: Read) -> None:
     folded = fold_network(network.module)
-    cones = [Cone(given, "2.0", read, [64, 61]) for given in (folded, folded.to(HALF))]  # type: ignore[arg-type]
+    cones = [Cone(given, "2.0", read, [64, 61]) for given in (folded, folded.to(HALF))]
     side = cones[0].patch.length
     patch = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     size = torch.tensor([0, 1, 1, 0])
@@ -99,4 +99,4 @@ def test_fzs_reach_the_activations_of_float32(network: Network, monkeypatch: pyt
         found.append(visualize(network, Target("1.1", "block"), range(8), Recipe(steps=64, rate=0.3)).activation)
     ratio = found[1] / found[0]
     assert 0.9 < ratio.mean() < 1.1
-    assert not np.array_equal(*found)
+    assert not np.array_equal(found[0], found[1])

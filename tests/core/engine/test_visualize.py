@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from streamscope.core.engine import optimiser, visualize
+from streamscope.core.engine import visualize
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.optimiser import Optimiser, channel_generator, split
@@ -35,14 +35,12 @@ def test_what_passes_together_is_of_nearly_the_same_number(count: int, most: int
     assert [item for run in runs for item in run] == list(range(count))
 
 
-def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = network, Target("1.1", "block"), [MIX, SKIP, SCALE_INVARIANT], Recipe(steps=40)
-    together = visualize.visualize(*given)
-    monkeypatch.setattr(optimiser, "LARGEST_MAP", 1)
-    assert Optimiser(*given, 0, "exact", "neuron").at_once == 1
-    alone = visualize.visualize(*given)
+def test_images_that_pass_one_by_one_come_out_as_those_that_pass_together(network: Network) -> None:
+    given = network, Target("1.1", "block"), [MIX, SKIP, SCALE_INVARIANT], Recipe(steps=40), 0
+    together = Optimiser(*given, "exact", "neuron").run(None)
+    one_by_one = Optimiser(*given, "exact", "neuron", largest_map=1)
+    assert one_by_one.at_once == 1
+    alone = one_by_one.run(None)
     assert alone.activation == pytest.approx(together.activation, rel=1e-4)
     assert alone.trace == pytest.approx(together.trace, rel=1e-4)
     assert np.abs(alone.images.astype(int) - together.images).max() <= 1
@@ -139,30 +137,28 @@ def test_a_broken_channel_does_not_touch_its_neighbours(network: Network) -> Non
         RuntimeError("Triton Error [CUDA]: out of memory"),
     ],
 )
-def test_running_out_of_memory_halves_the_batch_and_goes_on(
-    network: Network, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
-) -> None:
+def test_running_out_of_memory_halves_the_batch_and_goes_on(network: Network, error: RuntimeError) -> None:
     whole = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
-    run = visualize.Optimiser.run
+    seen: list[int] = []
 
-    def run_small_batches(self, watch):
-        if len(self.channels) > 1:
+    def too_much_twice(step: int, steps: int) -> None:
+        seen.append(step)
+        # Of four images, and then of the first two of them.
+        if len(seen) in (3, 4):
             raise error
-        return run(self, watch)
 
-    monkeypatch.setattr(visualize.Optimiser, "run", run_small_batches)
-    halved = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6))
+    halved = visualize.visualize(network, Target("1.0", "out"), [0, 1, 2, 3], Recipe(steps=6), watch=too_much_twice)
+    assert seen == [1, 2, 3, 1, *range(1, 7), *range(1, 7), *range(1, 7)]
     assert halved.channels == (0, 1, 2, 3)
     assert np.abs(halved.images.astype(int) - whole.images).max() <= 1
 
 
-def test_one_fz_that_does_not_fit_is_an_error(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(self, watch) -> None:
+def test_one_fz_that_does_not_fit_is_an_error(network: Network) -> None:
+    def too_much(step: int, steps: int) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(visualize.Optimiser, "run", run)
     with pytest.raises(torch.OutOfMemoryError):
-        visualize.visualize(network, Target("1.0", "out"), [0, 1], Recipe(steps=6))
+        visualize.visualize(network, Target("1.0", "out"), [0, 1], Recipe(steps=6), watch=too_much)
 
 
 def test_what_the_watcher_raises_ends_the_optimisation(network: Network) -> None:

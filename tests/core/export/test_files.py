@@ -80,7 +80,7 @@ def test_csv_and_json_give_back_the_same_float32_numbers_in_the_fewest_digits() 
     from_json = [row["rho"] for row in json.loads(to_json(frame, range(200), ["rho"]))]
     assert from_csv == from_json
     assert from_csv == [float(str(number)) for number in numbers]
-    np.testing.assert_array_equal(np.float32(from_csv), numbers)
+    np.testing.assert_array_equal(np.array(from_csv, dtype=np.float32), numbers)
 
 
 def test_all_columns_have_the_contract_s_order_in_both_formats() -> None:
@@ -90,7 +90,9 @@ def test_all_columns_have_the_contract_s_order_in_both_formats() -> None:
 
 
 @pytest.mark.parametrize(("format_", "text"), [("csv", to_csv), ("json", to_json)])
-def test_a_file_gets_its_meta_beside_it(tmp_path: Path, format_: str, text: Callable[[Frame], str]) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_gets_its_meta_beside_it(
+    tmp_path: Path, format_: str, text: Callable[[Frame, list[int], list[str]], str]
+) -> None:
     path = tmp_path / f"t.{format_}"
     write_table(FRAME, [1, 0], ["block", "mix_ratio"], format_, path, {"model": "tiny", "filter": None})
     assert path.read_text(encoding="utf-8") == text(FRAME, [1, 0], ["block", "mix_ratio"])
@@ -111,7 +113,7 @@ def test_a_file_gets_its_meta_beside_it(tmp_path: Path, format_: str, text: Call
 
 
 def test_meta_tells_versions_model_recipe_filter_and_time() -> None:
-    info = ModelInfo("tiny", "ab" * 32, 8, (0.5,) * 3, (0.5,) * 3, (), (), 16)
+    info = ModelInfo("tiny", "ab" * 32, 8, (0.5,) * 3, (0.5,) * 3, (), (), Recipe(steps=16))
     key = SetKey(Recipe(steps=16), seed=3, capture="lucent")
     meta = table_meta(info, key, "mix_ratio > 1", sort="block")
     time = datetime.fromisoformat(meta.pop("time"))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamscope.core.images.scaling import Image as Pixels
 from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.model.arrays import Pixels
 from streamscope.core.reading.activations import Scale, scale_down, scale_up
 
 

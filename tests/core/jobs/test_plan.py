@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.plan import Request, Task, missing, missing_fzs, step_cost
 from streamscope.core.model.blocks import TENSORS, Block, Field, ModelInfo, Target, Tensor
-from streamscope.core.model.fz import FZBatch
+from streamscope.core.model.fz import NO_FLAG, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FZSet, JobSpec, Store
@@ -37,7 +37,7 @@ def fzset(tmp_path: Path, info: ModelInfo) -> FZSet:
 def _fzs(fzset: FZSet, target: Target, channels: Sequence[int], retry: int = 0) -> None:
     n = len(channels)
     images = np.zeros((n, 8, 8, 3), dtype=np.uint8)
-    batch = FZBatch(target, tuple(channels), images, np.ones(n), np.ones((n, 32)), ("",) * n)
+    batch = FZBatch(target, tuple(channels), images, np.ones(n), np.ones((n, 32)), (NO_FLAG,) * n)
     fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.measures import criteria
-from streamscope.core.measures.criteria import Floats
+from streamscope.core.model.arrays import Float64Array
 
 NAN = float("nan")
 
@@ -73,7 +73,7 @@ def test_meets_mix_is_strict_at_both_bounds() -> None:
 
 
 @pytest.mark.parametrize("criterion", [criteria.meets_block, criteria.meets_input])
-def test_scale_criteria_are_strict_and_rectify_the_unscaled_activation(criterion: Callable[..., Floats]) -> None:
+def test_scale_criteria_are_strict_and_rectify_the_unscaled_activation(criterion: Callable[..., Float64Array]) -> None:
     rescaled = [2.0, 1.0, 0.5, 0.0, 0.1, -0.5, -0.5, NAN, 1.0]
     plain = [1.0, 1.0, 1.0, -3.0, -3.0, -3.0, 1.0, 1.0, NAN]
     # 2 > 1; 1 > 1 no; 0.5 > 1 no; 0 > relu(-3) = 0 no; 0.1 > 0; -0.5 > 0 no (though -0.5 > -3); no; unknown; unknown
@@ -88,7 +88,7 @@ def test_scale_invariant_needs_all_three_and_is_unknown_where_one_is() -> None:
 
 
 @pytest.mark.parametrize("gain", [criteria.block_gain, criteria.input_gain])
-def test_gains_rectify_both_terms_and_need_a_positive_denominator(gain: Callable[..., Floats]) -> None:
+def test_gains_rectify_both_terms_and_need_a_positive_denominator(gain: Callable[..., Float64Array]) -> None:
     rescaled = [6.0, 1.0, -1.0, 4.0, 6.0, 6.0, NAN, 6.0, 6.0]
     plain = [2.0, 3.0, 3.0, -2.0, 2.0, 2.0, 2.0, NAN, 2.0]
     own = [8.0, 8.0, 4.0, 8.0, 0.0, -8.0, 8.0, 8.0, NAN]

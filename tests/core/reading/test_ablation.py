@@ -30,6 +30,7 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.reading.ablation import ablate, class_names, zoom_in
 from streamscope.core.store import Store, verify
 from streamscope.core.store.ablations import Ablation, read_ablation, write_ablation
+from tests.support.optional import present
 
 NAMES = ("tench", "great white shark", "cardigan", "Cardigan")
 
@@ -171,15 +172,16 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(
     labels = torch.tensor([CLASSES.index(i.label) for i in images])
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (network.info.mean, network.info.std))
 
-    def scores(x: torch.Tensor, hold: Callable[..., torch.Tensor] | None = None) -> torch.Tensor:
-        handle = module.layer2[1].register_forward_hook(hold) if hold else None
+    def scores(x: torch.Tensor, hold: Callable[..., object] | None = None) -> torch.Tensor:
+        handle = module.get_submodule("layer2.1").register_forward_hook(hold) if hold else None
         try:
-            return module((x - mean) / std)
+            found: torch.Tensor = module((x - mean) / std)
+            return found
         finally:
             if handle:
                 handle.remove()
 
-    seen = []
+    seen: list[torch.Tensor] = []
     scores(pixels / 255, lambda m, i, out: seen.append(out.clone()))
     means = seen[0][:, :, 16, 16].mean(dim=0)
     assert result.means == pytest.approx(means[[0, 3, 9]].tolist(), rel=1e-4)
@@ -243,8 +245,9 @@ def test_a_stored_ablation_reads_back_and_damage_is_found(network: Network, resu
     unknown = dataclasses.replace(
         result, zooms=(zoom_result(1.0, 64, np.zeros((4, 5), dtype=bool), 0),), created=result.created + 1
     )
-    path = write_ablation(store.folder(network.info), result)
-    write_ablation(store.folder(network.info), unknown)
+    models = present(store.folder(network.info))
+    path = write_ablation(models, result)
+    write_ablation(models, unknown)
     assert read_ablation(path) == result
     first, second = store.ablations(network.info)
     assert first == result

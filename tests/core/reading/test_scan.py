@@ -29,6 +29,7 @@ from streamscope.core.watch import PhaseWatch
 from tests.support.by_hand import forward_by_hand
 from tests.support.deadly import Deadly
 from tests.support.networks import SCALE_INVARIANT, hand_set_network, untrained
+from tests.support.optional import present
 from tests.support.scans import draw_images
 from tests.support.stores import python, tiny_disk
 
@@ -144,7 +145,7 @@ def test_a_scan_that_is_done_is_left_alone_and_a_changed_folder_is_scanned_anew(
     second = run(network, store, folder)
     assert second.path != first.path
     assert len(second.images) == COUNT + 1
-    assert store.choose_scan(network.info, folder).path == second.path
+    assert present(store.choose_scan(network.info, folder)).path == second.path
 
 
 def test_a_scan_interrupted_anywhere_goes_on_where_it_was(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from streamscope.core.analysis.nulls import read_nulls, real_shares, sham_shares, shuffled_pairs
 from streamscope.core.engine.network import Network
+from streamscope.core.model.blocks import Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.reading.shams import compute_shams, flip, quarter_turn, sham_versions, shift
@@ -19,17 +21,21 @@ from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, KEY, drawn_set
 from tests.support.networks import SCALE_INVARIANT, hand_set_network
+from tests.support.optional import present
 from tests.support.stores import toy_info
 
 TOY = SetKey(Recipe(steps=10))
+Rows = Sequence[Sequence[float]] | np.ndarray
 
 
-def measure(
-    fzset: FZSet, block_on: ArrayLike, up_on: ArrayLike, input_on: ArrayLike, down_on: ArrayLike, pre: float = 1.0
-) -> None:
+def measure(fzset: FZSet, block_on: Rows, up_on: Rows, input_on: Rows, down_on: Rows, pre: ArrayLike = 1.0) -> None:
     """Commits the first channels of block 1.1. Row d of `block_on` and `up_on` is what each B says to FZ(I_d) and to
     its double, row c of `input_on` and `down_on` what each I says to FZ(B_c) and to its half."""
-    for tensor, axis, plain_rows, scaled_rows in (("in", 1, block_on, up_on), ("block", 0, input_on, down_on)):
+    sides: tuple[tuple[Tensor, int, Rows, Rows], ...] = (
+        ("in", 1, block_on, up_on),
+        ("block", 0, input_on, down_on),
+    )
+    for tensor, axis, plain_rows, scaled_rows in sides:
         count = len(plain_rows)
         plain = np.full((count, 3, 4), 99, dtype=np.float32)
         scaled = np.full((count, 3, 4), 99, dtype=np.float32)
@@ -52,7 +58,7 @@ def toy_set(tmp_path: Path) -> FZSet:
 
 
 def test_shuffled_pairs_are_counted_as_on_paper(toy_set: FZSet) -> None:
-    found = shuffled_pairs(toy_set, "1.1")
+    found = present(shuffled_pairs(toy_set, "1.1"))
     # (3), rows d, columns c: UP > relu(BLOCK): [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     # (4), rows c, columns d: DOWN > relu(INPUT): [[1, 1, 1], [0, 1, 0], [1, 0, 1]]
     # Both, (d, c): [[1, 0, 0], [0, 1, 0], [1, 0, 0]], (4) being turned round.
@@ -75,7 +81,7 @@ def test_the_real_share_is_that_of_the_table(toy_set: FZSet) -> None:
     real = real_shares(toy_set, "1.1")
     for name in ("meets_mix", "meets_block", "meets_input", "scale_invariant"):
         assert (real[name].k, real[name].n) == ((frame[name] == 1).sum(), 3)
-    found = shuffled_pairs(toy_set, "1.1")
+    found = present(shuffled_pairs(toy_set, "1.1"))
     assert {name: found.real[name] for name in found.real} == {name: real[name] for name in found.real}
 
 
@@ -89,7 +95,7 @@ def test_every_pair_of_different_channels_counts_once_whatever_their_number(tmp_
         up_on[d, c] > max(block_on[d, c], 0) and down_on[c, d] > max(input_on[c, d], 0)
         for c, d in itertools.permutations(range(4), 2)
     ]
-    share = shuffled_pairs(fzset, "1.1").shares["meets_both"]
+    share = present(shuffled_pairs(fzset, "1.1")).shares["meets_both"]
     assert (share.k, share.n) == (sum(both), 12)
     assert share.low < share.share < share.high
 
@@ -105,12 +111,12 @@ def test_a_row_read_from_a_retry_is_paired_by_the_fzs_of_its_retry(tmp_path: Pat
     fzset = Store.open(tmp_path, create=True).set(toy_info(), TOY, create=True)
     ones = np.ones((2, 2))
     measure(fzset, ones, 2 * ones, ones, 2 * ones, pre=[[-1] * 4, [1] * 4])
-    assert {(s.k, s.n) for s in shuffled_pairs(fzset, "1.1").shares.values()} == {(2, 2)}
+    assert {(s.k, s.n) for s in present(shuffled_pairs(fzset, "1.1")).shares.values()} == {(2, 2)}
     for tensor in ("in", "block"):
         # The first channel's FZs of the next seed excite `out`, but meet neither criterion with the other channel.
         plain, scaled = np.ones((1, 3, 4), dtype=np.float32), np.zeros((1, 3, 4), dtype=np.float32)
         fzset.commit_measures("1.1", tensor, [0], plain, scaled, retry=1)
-    shares = shuffled_pairs(fzset, "1.1").shares
+    shares = present(shuffled_pairs(fzset, "1.1")).shares
     # (3) fails for FZ(I_0) with B_1, (4) for FZ(B_0) with I_1; the other direction still reads channel 1's FZs.
     assert {name: (s.k, s.n) for name, s in shares.items()} == {
         "meets_block": (1, 2),
@@ -137,7 +143,8 @@ def network() -> Network:
 def test_a_shift_is_a_quarter_of_the_receptive_field(network: Network) -> None:
     image = torch.arange(64.0).expand(1, 3, 64, 64)
     # The stem sees 7 px, block 1.0 adds 2 * 2 * 4 px twice over; block 1.1 again as much.
-    for on, field in (("in", 23), ("block", 39)):
+    fields: dict[Tensor, int] = {"in": 23, "block": 39}
+    for on, field in fields.items():
         moved = sham_versions(network.info, "1.1", on)["shift"](image)
         assert network.info.fields[str(network.info.target("1.1", on))].size == field
         assert moved[0, 0, 0, 40] == 40 - round(field / 4)
@@ -168,7 +175,7 @@ def test_all_that_is_stored_is_read_and_what_is_not_is_left_out(network: Network
     store.register(network.info)
     assert read_nulls(store, network.info, KEY, "1.1") is None
     fzset = drawn_set(tmp_path, network)
-    found = read_nulls(store, network.info, KEY, "1.1")
+    found = present(read_nulls(store, network.info, KEY, "1.1"))
     assert [null.null for null in found.nulls] == ["shuffled pairs"]
     assert found.seeds is None
 
@@ -177,22 +184,27 @@ def test_all_that_is_stored_is_read_and_what_is_not_is_left_out(network: Network
     copy = dataclasses.replace(network, info=dataclasses.replace(network.info, name=name, fingerprint="cd" * 32))
     drawn_set(tmp_path, copy, channels=(1, 2))
     drawn_set(tmp_path, network, key=dataclasses.replace(KEY, seed=1))
-    found = read_nulls(store, network.info, KEY, "1.1")
+    found = present(read_nulls(store, network.info, KEY, "1.1"))
     names = ["shuffled pairs", "sham: flip", "sham: quarter turn", "sham: shift", "untrained copy 3"]
     assert [null.null for null in found.nulls] == names
     assert found.nulls[-1].shares["meets_both"].n == 2
     # The other seed's FZs are the very same drawings: every verdict is the same.
     defined = found.real["meets_mix"].n
-    assert (found.seeds.seeds, found.seeds.same_update.k, found.seeds.same_update.n) == (2, defined, defined)
-    assert (found.seeds.holds_again.k, found.seeds.holds_again.n) == (found.real["scale_invariant"].k,) * 2
-    assert (found.seeds.appears.k, found.seeds.appears.n) == (0, defined - found.real["scale_invariant"].k)
+    seeds = present(found.seeds)
+    assert (seeds.seeds, seeds.same_update.k, seeds.same_update.n) == (2, defined, defined)
+    assert (seeds.holds_again.k, seeds.holds_again.n) == (found.real["scale_invariant"].k,) * 2
+    assert (seeds.appears.k, seeds.appears.n) == (0, defined - found.real["scale_invariant"].k)
 
 
 def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path: Path) -> None:
     store = Store.open(tmp_path, create=True)
     yes, no = (2.0, 2.0), (0.0, 2.0)  # of (3) and (4), the plain activation being 1
     # By seed, for channels 0 to 2: O(FZ(I)) with O(FZ(B)) = 1, and whether (3) and (4) hold.
-    seeds = [[(1, yes), (1, no), (3, yes)], [(1, yes), (1, yes), (3, yes)], [(3, yes), (0.1, yes), (2, no)]]
+    seeds: list[list[tuple[float, tuple[float, float]]]] = [
+        [(1, yes), (1, no), (3, yes)],
+        [(1, yes), (1, yes), (3, yes)],
+        [(3, yes), (0.1, yes), (2, no)],
+    ]
     for seed, rows in enumerate(seeds):
         fzset = store.set(toy_info(), dataclasses.replace(TOY, seed=seed), create=True)
         for tensor in ("in", "block"):
@@ -201,7 +213,7 @@ def test_agreement_over_seeds_is_counted_as_on_paper(tmp_path: Path) -> None:
                 plain[channel, 2] = m if tensor == "in" else 1
                 scaled[channel] = up if tensor == "in" else down
             fzset.commit_measures("1.1", tensor, [0, 1, 2], plain, scaled)
-    found = read_nulls(store, toy_info(), TOY, "1.1").seeds
+    found = present(present(read_nulls(store, toy_info(), TOY, "1.1")).seeds)
     assert found.seeds == 3
     # Updates of seed 0: mix, mix, skip. The others agree once, once and twice of two.
     assert (found.same_update.k, found.same_update.n) == (4, 6)
@@ -215,7 +227,7 @@ def test_an_activation_that_is_not_finite_leaves_its_pairs_out(tmp_path: Path) -
     block_on = np.array(BLOCK_ON, dtype=float)
     block_on[0] = np.nan  # FZ(I_0) itself is beyond floats
     measure(fzset, block_on, UP_ON, INPUT_ON, DOWN_ON)
-    found = shuffled_pairs(fzset, "1.1")
+    found = present(shuffled_pairs(fzset, "1.1"))
     assert {name: (s.k, s.n) for name, s in found.shares.items()} == {
         "meets_block": (1, 4),
         "meets_input": (3, 6),

@@ -22,6 +22,7 @@ from streamscope.core.store.sets.curves import curves_of, missing_mei_curves
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, drawn_set
 from tests.support.networks import SCALE_INVARIANT, SKIP, hand_set_network
+from tests.support.optional import present
 
 NAN = np.nan
 
@@ -34,7 +35,7 @@ def test_scales_are_equal_steps_of_octaves_from_half_to_twice_with_1_among_them(
 
 
 def test_invariance_is_the_mean_of_the_rectified_curve_over_its_maximum() -> None:
-    curves = [[2, 2, 2, 2], [0, 4, 0, 0], [-3, 4, 2, -9], [-1, -2, -3, 0], [1, NAN, 1, 1]]
+    curves: list[list[float]] = [[2, 2, 2, 2], [0, 4, 0, 0], [-3, 4, 2, -9], [-1, -2, -3, 0], [1, NAN, 1, 1]]
     assert invariance(curves) == pytest.approx([1, 0.25, 0.375, NAN, NAN], nan_ok=True)
 
 
@@ -95,7 +96,7 @@ def test_curves_at_1_2_and_one_half_are_what_the_table_says(network: Network, tm
     fzset = drawn_set(tmp_path, network)
     assert curves_of(fzset, "1.1") is None
     assert compute_curves(network, fzset, "1.1") == 2 * len(CHANNELS)
-    curves = curves_of(fzset, "1.1")
+    curves = present(curves_of(fzset, "1.1"))
     table = build_frame(network.info, fzset, ["1.1"])
     assert curves.channels.tolist() == list(CHANNELS)
     assert (curves.scales[0], curves.scales[8], curves.scales[16]) == (0.5, 1, 2)
@@ -113,13 +114,14 @@ def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_
 ) -> None:
     fzset = drawn_set(tmp_path, network)
     compute_curves(network, fzset, "1.1")
-    curves = curves_of(fzset, "1.1")
+    curves = present(curves_of(fzset, "1.1"))
     # Red all over: 1 for red, and 0.3 of bias; nothing is added by a block that looks for green.
-    red = curves.of(SKIP)
+    red = present(curves.of(SKIP))
     assert red["in", "in"] == pytest.approx(1.3)
     assert red["block", "in"] == pytest.approx(0)
-    assert (invariance(red["out", "in"]), half_width_octaves(curves.scales, red["out", "in"])) == (1, 2)
-    blob = curves.of(SCALE_INVARIANT)
+    assert invariance(red["out", "in"]) == 1
+    assert half_width_octaves(curves.scales, red["out", "in"]) == 2
+    blob = present(curves.of(SCALE_INVARIANT))
     # The input feature answers to the blob as it is, the block feature to its double.
     assert blob["in", "in"].argmax() < blob["block", "in"].argmax()
     assert invariance(blob["out", "in"]) > invariance(blob["in", "in"])
@@ -144,8 +146,8 @@ def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(
     assert compute_curves(network, fzset, "1.1") == 0
     whole = drawn_set(tmp_path / "b", network)
     compute_curves(network, whole, "1.1")
-    for key, values in curves_of(whole, "1.1").values.items():
-        assert (curves_of(fzset, "1.1").values[key] == values).all()
+    for key, values in present(curves_of(whole, "1.1")).values.items():
+        assert (present(curves_of(fzset, "1.1")).values[key] == values).all()
 
 
 def test_channels_that_are_computed_later_are_added(network: Network, tmp_path: Path) -> None:
@@ -153,17 +155,17 @@ def test_channels_that_are_computed_later_are_added(network: Network, tmp_path: 
     compute_curves(network, fzset, "1.1")
     fzset = drawn_set(tmp_path, network, channels=(3, 4))
     assert compute_curves(network, fzset, "1.1") == 4
-    assert curves_of(fzset, "1.1").channels.tolist() == [0, 3, 4, 5]
+    assert present(curves_of(fzset, "1.1")).channels.tolist() == [0, 3, 4, 5]
 
 
 def test_curves_with_antialiasing_are_kept_apart(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network, channels=(3, 4))
     compute_curves(network, fzset, "1.1", antialias=True)
     assert curves_of(fzset, "1.1") is None
-    found = curves_of(fzset, "1.1", antialias=True)
+    found = present(curves_of(fzset, "1.1", antialias=True))
     assert found.antialias
     compute_curves(network, fzset, "1.1")
-    plain = curves_of(fzset, "1.1").values["in", "block"]
+    plain = present(curves_of(fzset, "1.1")).values["in", "block"]
     assert (found.values["in", "block"][:, 8:] == plain[:, 8:]).all()
     assert not (found.values["in", "block"][:, :8] == plain[:, :8]).all()
 
@@ -175,20 +177,20 @@ def test_a_row_read_from_a_retry_has_the_curves_of_its_fzs(network: Network, tmp
     row = build_frame(network.info, fzset, ["1.1"]).rows([SKIP])[0]
     assert row["fz_seed"] == 1
     compute_curves(network, fzset, "1.1")
-    assert curves_of(fzset, "1.1").of(SKIP)["pre", "in"][8] == pytest.approx(row["out_on_in"])
+    assert present(present(curves_of(fzset, "1.1")).of(SKIP))["pre", "in"][8] == pytest.approx(row["out_on_in"])
 
 
 def test_a_damaged_batch_is_told_and_made_again(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path, network)
     compute_curves(network, fzset, "1.1")
-    before = curves_of(fzset, "1.1")
+    before = present(curves_of(fzset, "1.1"))
     folder = response_folder(fzset.path, CURVES, "1.1", "in")
     values = next(folder.glob("*/values.npy"))
     values.write_bytes(values.read_bytes()[:-1] + b"x")
-    assert np.isnan(curves_of(fzset, "1.1").values["in", "in"]).all()
+    assert np.isnan(present(curves_of(fzset, "1.1")).values["in", "in"]).all()
     assert [problem for problem in fzset.problems.errors() if isinstance(problem, DamageError)]
     assert compute_curves(network, fzset, "1.1") == len(CHANNELS)
-    assert (curves_of(fzset, "1.1").values["in", "in"] == before.values["in", "in"]).all()
+    assert (present(curves_of(fzset, "1.1")).values["in", "in"] == before.values["in", "in"]).all()
     assert not fzset.problems.errors()
 
 
@@ -215,7 +217,7 @@ def scan(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Scan:
 def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network: Network, scan: Scan) -> None:
     assert curves_of(scan, "1.1") is None
     assert compute_mei_curves(network, scan, "1.1") == 8
-    curves = curves_of(scan, "1.1")
+    curves = present(curves_of(scan, "1.1"))
     assert curves.images == 9
     measured = 0
     for on in ("in", "block"):
@@ -223,7 +225,7 @@ def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network: 
         for channel in range(8):
             rows = extremes.top[:, channel]
             enough = bool((extremes.top_values[:, channel] > 0).all())
-            got = {read: curves.of(channel)[read, on] for read in ("in", "block", "pre", "out")}
+            got = {read: present(curves.of(channel))[read, on] for read in ("in", "block", "pre", "out")}
             assert all(np.isnan(values).all() != enough for values in got.values())
             if enough:
                 measured += 1
@@ -241,12 +243,12 @@ def test_mei_curves_do_not_depend_on_how_images_are_batched(
     network: Network, scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compute_mei_curves(network, scan, "1.1")
-    before = curves_of(scan, "1.1").values["block", "in"]
+    before = present(curves_of(scan, "1.1")).values["block", "in"]
     monkeypatch.setattr(responses, "BATCH", 3)
     monkeypatch.setattr("streamscope.core.reading.tuning.CHUNK", 2)
     # The other kind of curves, at the scales that antialiasing does not touch.
     compute_mei_curves(network, scan, "1.1", antialias=True)
-    after = curves_of(scan, "1.1", antialias=True).values["block", "in"]
+    after = present(curves_of(scan, "1.1", antialias=True)).values["block", "in"]
     assert after[:, 8:] == pytest.approx(before[:, 8:], abs=1e-5, nan_ok=True)
 
 

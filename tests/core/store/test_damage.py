@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.errors import DiskFullError, StoreError
-from streamscope.core.model.blocks import Target
+from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.store import FZSet, Store, prune, verify
 from tests.support.stores import (
     CONV2,
@@ -109,7 +109,7 @@ def test_a_writer_killed_at_any_moment_leaves_all_of_a_batch_or_nothing(tmp_path
 WRITER = """
 import sys
 from pathlib import Path
-from streamscope.core.model.blocks import Target
+from streamscope.core.model.blocks import TENSORS, Target
 from tests.support.stores import commit, toy_set
 
 fzset = toy_set(Path(sys.argv[1]))
@@ -133,7 +133,7 @@ def test_several_writers_at_once_make_each_batch_once_and_readers_see_whole_ones
         writer.stdin.write("go\n")
         writer.stdin.flush()
     store, fzset = reader_of(tmp_path)
-    targets = [Target(b, t) for b in ("1.0", "2.0") for t in ("block", "out")]  # type: ignore[arg-type]
+    targets = [Target(b, t) for b in ("1.0", "2.0") for t in TENSORS[1:]]
     while any(writer.poll() is None for writer in writers):
         for target in targets:
             for channel, record in fzset.fzs(target).items():
@@ -152,10 +152,11 @@ def test_a_full_disk_is_one_clear_line_and_keeps_what_was_committed(tmp_path: Pa
         fzset = toy_set(disk)
         commit(fzset, channels=[0], images=images_of([0], side=64))
         filling = fill(disk, leave=8192)
-        for write in (
+        writes: tuple[Callable[[], object], ...] = (
             lambda: commit(fzset, channels=[1, 2], images=images_of([1, 2], side=64)),
             lambda: fzset.commit_measures("2.0", "out", range(6), activations_of(range(6), 6), None),
-        ):
+        )
+        for write in writes:
             with pytest.raises(DiskFullError, match=r"^no space left to write [^;]*$"):
                 write()
         assert temporaries(disk) == []
@@ -232,7 +233,9 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
 
 
 @pytest.mark.parametrize(("damage", "line"), DAMAGES, ids=[damage.__name__ for damage, _ in DAMAGES])
-def test_a_damaged_batch_is_named_and_the_others_are_read(tmp_path: Path, damage: Callable, line: str) -> None:
+def test_a_damaged_batch_is_named_and_the_others_are_read(
+    tmp_path: Path, damage: Callable[[Path], None], line: str
+) -> None:
     fzset = toy_set(tmp_path)
     commit(fzset, channels=[0, 1])
     commit(fzset, channels=[2, 3])
@@ -257,7 +260,9 @@ def test_a_damaged_batch_is_named_and_the_others_are_read(tmp_path: Path, damage
 
 
 @pytest.mark.parametrize(("damage", "line"), [(cut, "is damaged"), (Path.unlink, "No such file or directory")])
-def test_damaged_activations_are_named_and_the_others_are_read(tmp_path: Path, damage: Callable, line: str) -> None:
+def test_damaged_activations_are_named_and_the_others_are_read(
+    tmp_path: Path, damage: Callable[[Path], None], line: str
+) -> None:
     fzset = toy_set(tmp_path)
     for channel in (0, 1):
         fzset.commit_measures("1.0", "out", [channel], activations_of([channel], 4), None)

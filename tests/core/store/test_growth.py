@@ -8,7 +8,7 @@ import numpy as np
 from streamscope.core.bench.store import made_up_info, measure_store
 from streamscope.core.jobs.plan import Plan, Request
 from streamscope.core.model.blocks import Target, Tensor
-from streamscope.core.model.fz import FZBatch
+from streamscope.core.model.fz import NO_FLAG, FZBatch
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet, Store, usage, verify
 
@@ -30,7 +30,7 @@ def _commit(fzset: FZSet, tensor: Tensor, channels: Sequence[int]) -> None:
     count = len(channels)
     images = np.zeros((count, 8, 8, 3), dtype=np.uint8)
     target = Target("4.0", tensor)
-    batch = FZBatch(target, tuple(channels), images, np.ones(count), np.ones((count, 32)), ("",) * count)
+    batch = FZBatch(target, tuple(channels), images, np.ones(count), np.ones((count, 32)), (NO_FLAG,) * count)
     fzset.commit_fzs(batch, {"device": "cpu"})
     plain = np.ones((count, 3, 512), dtype=np.float32)
     fzset.commit_measures("4.0", tensor, channels, plain, None if tensor == "out" else plain)

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def journals(folder: Path) -> list[Path]:
     return sorted((folder / TOY[:16]).iterdir())
 
 
-def write_journal(folder: Path, name: str, *lines: dict) -> None:
+def write_journal(folder: Path, name: str, *lines: dict[str, Any]) -> None:
     (folder / TOY[:16]).mkdir(exist_ok=True)
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / TOY[:16] / name).write_text(text)
@@ -169,7 +170,7 @@ def test_a_line_torn_by_a_crash_costs_that_line_only(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_judgement_is_named_and_skipped(tmp_path: Path) -> None:
     good = {"time": 5, "block": "2.1", "channel": 7, "mark": "keep"}
-    bad = [
+    bad: list[dict[str, Any]] = [
         {**good, "time": "now"},
         {**good, "time": 2**60},
         {**good, "channel": 7.5},

@@ -13,6 +13,7 @@ from streamscope.core.store import Store
 from streamscope.core.store.scans.scan import Scan
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.data.store_reader import SetChoice, StoreReader
+from tests.support.optional import present
 from tests.support.scans import draw_images, made_up_activations, write_scan
 from tests.support.stores import KEY, toy_info
 
@@ -86,8 +87,8 @@ def test_the_newest_scan_is_chosen_unless_told(store: Store, tmp_path: Path) -> 
     second = write_scan(store, INFO, tmp_path / "b")
     assert store.signature(INFO) != before
     assert [scan.path for scan in store.scans(INFO)] == [first.path, second.path]
-    assert store.choose_scan(INFO).path == second.path
-    assert store.choose_scan(INFO, tmp_path / "a").path == first.path
+    assert present(store.choose_scan(INFO)).path == second.path
+    assert present(store.choose_scan(INFO, tmp_path / "a")).path == first.path
     assert store.choose_scan(INFO, tmp_path / "c") is None
 
 
@@ -168,12 +169,12 @@ def test_an_open_app_sees_a_scan_that_was_finished_meanwhile_and_keeps_to_its_fo
 ) -> None:
     store.register(INFO)
     reader = StoreReader(store.root, INFO, SetChoice())
-    assert reader.read().scan is None
+    assert present(reader.read()).scan is None
     first = write_scan(store, INFO, tmp_path / "a")
-    reading = reader.read()
-    assert reading.scan.path == first.path
+    reading = present(reader.read())
+    assert present(reading.scan).path == first.path
     assert reading.frame["images"][0] == 24
     write_scan(store, INFO, tmp_path / "b")
-    assert reader.read().scan.path == first.path
+    assert present(present(reader.read()).scan).path == first.path
     told = StoreReader(store.root, INFO, SetChoice(images=tmp_path / "b"))
-    assert told.read().scan.source == tmp_path / "b"
+    assert present(present(told.read()).scan).source == tmp_path / "b"

@@ -175,7 +175,7 @@ def test_of_two_fzs_of_a_channel_the_first_committed_is_read(tmp_path: Path) -> 
         ({"channels": [1, 1]}, "must be different"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path, changes: dict, message: str) -> None:
+def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     fzset = toy_set(tmp_path)
     before = names_under(tmp_path)
     with pytest.raises(ValueError, match=message):

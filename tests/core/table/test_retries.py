@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from streamscope.core.export.sheet import pictured
-from streamscope.core.model.blocks import Target
+from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet
 from streamscope.core.table.frame import build_frame
@@ -33,7 +33,7 @@ def retried(root: Path) -> FZSet:
 
 def test_a_retried_row_shows_the_fzs_it_is_read_from_and_the_first_out(tmp_path: Path) -> None:
     fzset = retried(tmp_path)
-    shown = {tensor: shown_fz(fzset, "1.1", tensor, 1, retry=1) for tensor in ("in", "block", "out")}  # type: ignore[arg-type]
+    shown = {tensor: shown_fz(fzset, "1.1", tensor, 1, retry=1) for tensor in TENSORS}
     assert {tensor: found and found[0] for tensor, found in shown.items()} == {"in": 1, "block": 1, "out": 0}
     assert shown_fz(fzset, "1.1", "in", 0, retry=1) == (0, fzset.fzs(Target("1.0", "out"))[0])
     assert shown_fz(fzset, "1.1", "in", 3, retry=0) is None

@@ -8,7 +8,7 @@ import pytest
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Block, ModelInfo, SkipWeights, Target
-from streamscope.core.model.fz import FZBatch
+from streamscope.core.model.fz import NO_FLAG, Flag, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Judgement, Marks, Store
 from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, near_names, number_text, parse_columns
@@ -67,15 +67,15 @@ def visualise(
     fzset: FZSet,
     target: Target,
     rises: dict[int, float],
-    flags: dict[int, str] | None = None,
+    flags: dict[int, Flag] | None = None,
     retry: int = 0,
 ) -> None:
     """Commits FZs whose activation ends at 1 and gained the given share in the last quarter."""
     channels = list(rises)
     traces = np.stack([np.where(np.arange(32) < 24, 1 - rises[c], 1.0) for c in channels]).astype(np.float32)
     images = np.zeros((len(channels), 8, 8, 3), dtype=np.uint8)
-    marks = [(flags or {}).get(c, "") for c in channels]
-    batch = FZBatch(target, tuple(channels), images, np.ones(len(channels)), traces, tuple(marks))
+    marks = tuple((flags or {}).get(c, NO_FLAG) for c in channels)
+    batch = FZBatch(target, tuple(channels), images, np.ones(len(channels)), traces, marks)
     fzset.commit_fzs(batch, {"device": "cpu"}, retry)
 
 
@@ -309,7 +309,7 @@ def test_marks_go_to_their_rows_and_replace_earlier_ones() -> None:
     ]
     assert (frame["marked"] != "").sum() == 1
     again = with_marks(frame, {("1.1", 0): Judgement("reject")})
-    assert [(r, again["marked"][r]) for r in np.flatnonzero(again["marked"] != "")] == [(0, "reject")]
+    assert [(int(r), again["marked"][r]) for r in np.flatnonzero(again["marked"] != "")] == [(0, "reject")]
     assert again["mix_ratio"] is frame["mix_ratio"]
     assert (plain["marked"] == "").all()
     assert (frame["marked"] == "keep").sum() == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ SHOWN = SetKey(INFO.default_recipe)
 
 def request(shown: SetKey = SHOWN, **changes: str) -> Request:
     scopes = {"marked": {"2.0": [1, 5], "2.1": [0]}, "filtered": {}}
-    return request_of(ComputeForm(**{**FORM.__dict__, **changes}), INFO, shown, scopes)
+    return request_of(replace(FORM, **changes), INFO, shown, scopes)
 
 
 def test_all_means_the_default_blocks_and_every_channel() -> None:
@@ -88,7 +89,7 @@ def test_the_job_of_a_form_can_be_read_back_by_its_worker() -> None:
 )
 def test_what_makes_no_sense_is_said(field: str, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        request(**{field: text})
+        request(SHOWN, **{field: text})
 
 
 async def test_the_dialog_counts_each_fz_once_and_does_not_start_while_something_is_wrong(tmp_path: Path) -> None:

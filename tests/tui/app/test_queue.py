@@ -138,7 +138,7 @@ async def test_quitting_asks_whether_queued_jobs_go_on_and_keeps_them(tmp_path: 
         await pilot.press("q")
         assert isinstance(app.screen, Choice)
         await pilot.press("escape")
-        assert app.screen is channels_screen(app)
+        await until(pilot, lambda: app.screen is channels_screen(app))
         await pilot.press("q", "enter")
     assert app.return_code == 0
     assert job_state(store, job).state == "running"

@@ -137,7 +137,7 @@ async def test_a_wrong_filter_is_neither_taken_by_enter_nor_left_standing(tmp_pa
         assert screen.filter_bar.text == "channel < 2 and foos"
         await pilot.click(ChannelTable, offset=(3, 2))
         await until(pilot, lambda: screen.filter_bar.text == "channel < 2")
-        assert screen.focused is screen.table
+        await until(pilot, lambda: screen.focused is screen.table)
         assert len(shown(app)) == 6
         assert screen.arrangement.filter is not None
         assert screen.arrangement.filter.expression == "channel < 2"

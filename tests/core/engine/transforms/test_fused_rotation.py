@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -10,8 +11,13 @@ from itertools import product
 import pytest
 import torch
 
-from streamscope.core.engine.transforms import rotation
-from streamscope.core.engine.transforms.rotation import check_function, fused_function, turn_by_operations
+from streamscope.core.engine.transforms.rotation import (
+    PatchFormat,
+    Placement,
+    check_function,
+    fused_function,
+    turn_by_operations,
+)
 from tests.support.interpreted_kernels import CASES
 
 pytest.importorskip("triton", reason="torch brings Triton on Linux only")
@@ -74,12 +80,12 @@ def _kind(name: str, dtype: str) -> str:
 
 
 def test_kernels_that_do_not_work_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(*given: object):
-        return turn_by_operations(*given) * 1.01
+    def wrong(source: torch.Tensor, placement: Placement, patch: PatchFormat) -> torch.Tensor:
+        return turn_by_operations(source, placement, patch) * 1.01
 
     check_function(turn_by_operations, CPU)
     with pytest.raises(RuntimeError, match="differs from torch's own operations"):
         check_function(wrong, CPU)
-    monkeypatch.setattr(rotation.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.warns(UserWarning, match=r"FZs take longer on cpu: .*\(Triton needs a C compiler and there is none\)"):
         assert fused_function.__wrapped__(CPU) is None
