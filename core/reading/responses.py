@@ -33,10 +33,12 @@ def compute_fz_responses(
     versions: Mapping[Tensor, Mapping[Any, Version]],
     variant: str = "",
     watch: Watch | None = None,
+    batch: int = BATCH,
 ) -> int:
     """Computes and commits what is missing of a kind on a set's FZs of `in` and `block`; returns of how many FZs.
 
-    `versions` gives, for the FZs of each tensor, what each version is called and how it is made. Raises StoreError when
+    `versions` gives, for the FZs of each tensor, what each version is called and how it is made; `batch` channels are
+    committed together. Raises StoreError when
     an FZ cannot be read or the store not be written.
     """
     missing = [
@@ -51,12 +53,12 @@ def compute_fz_responses(
     for on, retry, channels in missing:
         target = network.info.target(block, on)
         folder = response_folder(fzset.base(retry), kind, block, on, variant)
-        for batch in batches(channels):
-            images = np.stack([fzset.fz_image(target, channel, retry) for channel in batch])
-            values = own_responses(reader, images, batch, list(versions[on].values()))
+        for together in batches(channels, batch):
+            images = np.stack([fzset.fz_image(target, channel, retry) for channel in together])
+            values = own_responses(reader, images, together, list(versions[on].values()))
             header = describe(network, kind, block, on, variant, seed=fzset.key.seed + retry)
-            commit_responses(folder, header, batch, list(versions[on]), values)
-            done += len(batch)
+            commit_responses(folder, header, together, list(versions[on]), values)
+            done += len(together)
             if watch is not None:
                 watch(done, total)
     return total
@@ -80,9 +82,9 @@ def responses(reader: BlockReader, images: np.ndarray, versions: Sequence[Versio
     return np.stack([reader.activations(version(pixels)) for version in versions], axis=-1)
 
 
-def batches(channels: Sequence[int]) -> Iterator[list[int]]:
-    for first in range(0, len(channels), BATCH):
-        yield list(channels[first : first + BATCH])
+def batches(channels: Sequence[int], batch: int) -> Iterator[list[int]]:
+    for first in range(0, len(channels), batch):
+        yield list(channels[first : first + batch])
 
 
 def describe(network: Network, kind: ResponseKind, block: str, on: Tensor, variant: str, **more: Any) -> dict[str, Any]:

@@ -43,9 +43,10 @@ Scale = Callable[[torch.Tensor], torch.Tensor]
 class CentreReader:
     """Reads the centre activations of every tensor of every block, from 8-bit images in one forward pass a batch."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, batch: int | None = None) -> None:
+        """`batch` images pass together; None chooses by the kind of device."""
         self._network = network
-        self.batch = BATCH.get(network.device.type, BATCH["cpu"])
+        self.batch = batch or BATCH.get(network.device.type, BATCH["cpu"])
         self._normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
@@ -65,34 +66,37 @@ def scan_images(
     images: Sequence[ImagePath],
     workers: int | None = None,
     watch: PhaseWatch = lambda done, total, what: None,
+    per_chunk: int | None = None,
+    batch: int | None = None,
 ) -> Scan:
     """Does what is missing of the scan of `images` (of `find_images(folder)`); returns it whole.
 
-    Interrupted at any moment and called again it goes on, and the result is the same. Raises ImageError when the
+    `batch` images pass together and `per_chunk` are committed together; None chooses. Interrupted at any moment and
+    called again with the same it goes on, and the result is the same. Raises ImageError when the
     images go away or none can be read, StoreError when somebody else is scanning them, DiskFullError.
     """
     store.register(network.info)
     models = store.folder(network.info)
     assert models is not None
-    draft = Draft(models, network.info, folder, images)
+    draft = Draft(models, network.info, folder, images, per_chunk)
     if not draft.finished:
         leases = Leases(store.root, "scan")
         key = f"scan {network.info.fingerprint} {draft.path.name}"
         if not leases.claim(key):
             raise StoreError(f"{folder} is being scanned by another process; let it finish, then run this again")
         try:
-            _work(network, draft, workers or default_workers(), _beating(leases, watch), store)
+            _work(network, draft, workers or default_workers(), _beating(leases, watch), store, batch)
         finally:
             leases.release_all()
     return draft.scan()
 
 
-def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store: Store) -> None:
+def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store: Store, batch: int | None) -> None:
     remove_leftovers(store, draft.path)
     draft.create()
     missing = [] if draft.has_result else draft.missing()
     _check_space(store, draft, missing)
-    reader = CentreReader(network)
+    reader = CentreReader(network, batch)
     with Decoders(draft.preparation, workers) as decoders:
         if not draft.has_result:
             _read_chunks(reader, draft, missing, decoders, watch)

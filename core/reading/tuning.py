@@ -14,7 +14,7 @@ from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import VERDICT_TENSORS
 from streamscope.core.reading.activations import CHUNK, BlockReader
-from streamscope.core.reading.responses import Version, batches, compute_fz_responses, describe, responses
+from streamscope.core.reading.responses import BATCH, Version, batches, compute_fz_responses, describe, responses
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet
@@ -78,24 +78,36 @@ def rescalings(side: int, antialias: bool) -> dict[float, Version]:
 
 
 def compute_curves(
-    network: Network, fzset: FZSet, block: str, antialias: bool = False, watch: Watch | None = None
+    network: Network,
+    fzset: FZSet,
+    block: str,
+    antialias: bool = False,
+    watch: Watch | None = None,
+    batch: int = BATCH,
 ) -> int:
     """Computes and commits the curves that are missing of a block on a set's FZs; returns of how many FZs.
 
-    Raises StoreError when an FZ cannot be read or the store not be written.
+    `batch` channels are committed together. Raises StoreError when an FZ cannot be read or the store not be written.
     """
     versions = rescalings(network.info.input_size, antialias)
     variant = ANTIALIASED if antialias else ""
-    return compute_fz_responses(network, fzset, CURVES, block, dict.fromkeys(VERDICT_TENSORS, versions), variant, watch)
+    by_tensor = dict.fromkeys(VERDICT_TENSORS, versions)
+    return compute_fz_responses(network, fzset, CURVES, block, by_tensor, variant, watch, batch)
 
 
 def compute_mei_curves(
-    network: Network, scan: Scan, block: str, antialias: bool = False, watch: Watch | None = None
+    network: Network,
+    scan: Scan,
+    block: str,
+    antialias: bool = False,
+    watch: Watch | None = None,
+    batch: int = BATCH,
 ) -> int:
     """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
 
-    An image that is an MEI of several channels of a batch is read once. A channel that fewer than 9 images excite gets
-    NaN. Raises ImageError when an image was moved or changed, StoreError when the store cannot be written.
+    `batch` channels are committed together, and an image that is an MEI of several of them is read once. A channel that
+    fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or changed, StoreError when the store
+    cannot be written.
     """
     missing = missing_mei_curves(scan, block, antialias)
     if not missing:
@@ -105,22 +117,22 @@ def compute_mei_curves(
     variant = ANTIALIASED if antialias else ""
     extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
     done = 0
-    for batch in batches(missing):
+    for together in batches(missing, batch):
         # (9, n) rows of the scan; -1 throughout where fewer than 9 images excite the channel.
-        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, -1)[:, batch] for on, e in extremes.items()}
+        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, -1)[:, together] for on, e in extremes.items()}
         rows = np.setdiff1d(np.concatenate(list(tops.values())), [-1])
-        answers = np.full((len(rows) + 1, 3, len(batch), len(versions)), np.nan, dtype=np.float32)
+        answers = np.full((len(rows) + 1, 3, len(together), len(versions)), np.nan, dtype=np.float32)
         for first in range(0, len(rows), CHUNK):
             images = np.stack([scan.image(int(row)) for row in rows[first : first + CHUNK]])
-            answers[first : first + len(images)] = responses(reader, images, list(versions.values()))[:, :, batch]
+            answers[first : first + len(images)] = responses(reader, images, list(versions.values()))[:, :, together]
         for on, top in tops.items():
             places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
-            seen = answers[places, :, np.arange(len(batch))]
+            seen = answers[places, :, np.arange(len(together))]
             read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
             header = describe(network, CURVES, block, on, variant, images=len(top), scan=scan.path.name)
             folder = response_folder(scan.path, CURVES, block, on, variant)
-            commit_responses(folder, header, batch, list(versions), read.mean(axis=0))
-        done += len(batch)
+            commit_responses(folder, header, together, list(versions), read.mean(axis=0))
+        done += len(together)
         if watch is not None:
             watch(done, len(missing))
     return len(missing)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual import events
@@ -35,9 +36,9 @@ def small_store(root: Path, blocks: tuple[str, ...] = ("1.1", "2.0", "2.1")) -> 
     return store
 
 
-def options(folder: Path, **changes: object) -> AppOptions:
-    given: dict[str, object] = {"spec": ModelSpec("resnet18"), "cache": folder / "cache", "marks": folder / "marks"}
-    return AppOptions(**{**given, **changes})  # type: ignore[arg-type]
+def options(folder: Path, **changes: Any) -> AppOptions:
+    given: dict[str, Any] = {"spec": ModelSpec("resnet18"), "cache": folder / "cache", "marks": folder / "marks"}
+    return AppOptions(**{**given, **changes})
 
 
 @asynccontextmanager

@@ -96,13 +96,11 @@ def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
     counted = [Traffic()]
     if fused:
         transform._turn.use(kernels(counted))
-    turned: Callable[[torch.Tensor], torch.Tensor] = lambda x: transform._turn(  # noqa: E731
-        x, Placement(draws.theta, draws.down, draws.right, draws.size)
-    )
+    placement = Placement(draws.theta, draws.down, draws.right, draws.size)
     steps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "inverse DFT": optimiser.spectrum.image,
         "scale": lambda x: transform._resizing(x, draws.rows, draws.columns),
-        "rotate": turned,
+        "rotate": lambda x: transform._turn(x, placement),
         "network": lambda x: transform.cone(x, draws.size),
     }
     found = {}

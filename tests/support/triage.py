@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import chdir
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -96,10 +97,14 @@ async def triage(app: StreamscopeApp, pilot: Pilot[None], block: str) -> Outcome
 async def _arrange(app: StreamscopeApp, keys: Keys, block: str) -> None:
     screen = channels_screen(app)
     keys.step = f"show block {block}"
+
+    def moved_on(before: str | None) -> bool:
+        return screen.arrangement.block != before
+
     while screen.arrangement.block != block:
         before = screen.arrangement.block
         await keys.press("right_square_bracket")
-        await until(keys.pilot, lambda before=before: screen.arrangement.block != before)  # type: ignore[misc]
+        await until(keys.pilot, partial(moved_on, before))
     keys.step = "only M near 1"
     await keys.press("slash", *"mee", "tab", "enter")
     await until(keys.pilot, lambda: screen.filter_bar.text == "meets_mix" and screen.table.has_focus)

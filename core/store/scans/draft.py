@@ -102,11 +102,19 @@ class Draft:
     The same images (by path, size and date) in the same folder give the same draft, so that a rerun goes on with it.
     """
 
-    def __init__(self, model_folder: Path, info: ModelInfo, source: Path, images: Sequence[ImagePath]) -> None:
+    def __init__(
+        self,
+        model_folder: Path,
+        info: ModelInfo,
+        source: Path,
+        images: Sequence[ImagePath],
+        per_chunk: int | None = None,
+    ) -> None:
+        """`per_chunk` images are committed together; None chooses by how many bytes their activations take."""
         self.info, self.images = info, images
         self.source = Path(os.path.abspath(source))
         self.preparation = Preparation.of(info)
-        self.per_chunk = chunk_images(info)
+        self.per_chunk = per_chunk or chunk_images(info)
         self.path = ModelFolder(model_folder).scans / self._name()
         self._folder = ScanFolder(self.path)
 

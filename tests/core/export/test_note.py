@@ -13,6 +13,7 @@ from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.export.files import table_meta
 from streamscope.core.export.note import NOTE_COLUMNS, kind_of, to_markdown, write_note
 from streamscope.core.export.sheet import GAP, MARGIN, SIDE, contact_sheet, pictured, sheet_size, write_sheet
+from streamscope.core.model.blocks import TENSORS
 from streamscope.core.store import FZSet, Judgement, Store
 from streamscope.core.table.frame import Frame, build_frame, with_marks
 from tests.support.app_store import fill, make_info, open_store
@@ -43,8 +44,8 @@ def test_a_sheet_has_every_channel_where_it_should_be(tmp_path: Path) -> None:
     sheet = contact_sheet("title", channels)
     assert sheet.size == sheet_size(3)
     top = sheet.height - MARGIN - SIDE
-    for place, tensor in enumerate(("in", "block", "out")):
-        pixels = channels[0].fzs[tensor]  # type: ignore[index]
+    for place, tensor in enumerate(TENSORS):
+        pixels = channels[0].fzs[tensor]
         assert pixels is not None
         wanted = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         left = MARGIN + place * (SIDE + GAP)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +18,9 @@ from streamscope.core.images.decoding import PER_TASK, Decoders
 from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.criteria import mix_ratio
 from streamscope.core.model.stream import read_block, read_centres
-from streamscope.core.reading import scan as scanning
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
-from streamscope.core.store.scans import draft as draft_module
 from streamscope.core.store.scans.scan import Scan
 from streamscope.core.watch import PhaseWatch
 from tests.support.by_hand import forward_by_hand
@@ -32,15 +29,11 @@ from tests.support.networks import SCALE_INVARIANT, hand_set_network, untrained
 from tests.support.optional import present
 from tests.support.scans import draw_images
 from tests.support.stores import python, tiny_disk
+from tests.support.waiting import wait_until
 
 COUNT = 40
-
-
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three chunks of the 40 images, batches that fill neither a chunk nor each other."""
-    monkeypatch.setattr(draft_module, "CHUNK_IMAGES", (16, 16))
-    monkeypatch.setitem(scanning.BATCH, "cpu", 7)
+PER_CHUNK, BATCH = 16, 7
+"""Three chunks of the 40 images, and batches that fill neither a chunk nor each other."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(network: Network, store: Store, folder: Path, watch: PhaseWatch = lambda done, total, what: None) -> Scan:
-    return scan_images(network, store, folder, find_images(folder), 1, watch)
+    return scan_images(network, store, folder, find_images(folder), 1, watch, PER_CHUNK, BATCH)
 
 
 def contents(scan: Scan) -> dict[Path, bytes]:
@@ -186,15 +179,12 @@ def test_a_killed_scan_leaves_no_process_and_is_resumed_to_the_same_result(
 import os, signal, sys
 from pathlib import Path
 import psutil
-from streamscope.core.reading import scan
 from streamscope.core.images.folder import find_images
+from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Store
-from streamscope.core.store.scans import draft
 from tests.support.networks import hand_set_network
 
 if __name__ == "__main__":
-    draft.CHUNK_IMAGES = (16, 16)
-    scan.BATCH["cpu"] = 7
     folder = Path(sys.argv[2])
 
     def watch(done, total, what):
@@ -202,16 +192,14 @@ if __name__ == "__main__":
             print(*(p.pid for p in psutil.Process().children(recursive=True)), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    scan.scan_images(hand_set_network(), Store.open(Path(sys.argv[1])), folder, find_images(folder), 2, watch)
+    store = Store.open(Path(sys.argv[1]))
+    scan_images(hand_set_network(), store, folder, find_images(folder), 2, watch, int(sys.argv[3]), int(sys.argv[4]))
 """
-    killed = python(code, store.root, folder)
+    killed = python(code, store.root, folder, PER_CHUNK, BATCH)
     children = [int(pid) for pid in killed.communicate(timeout=120)[0].split()]
     assert killed.returncode == -signal.SIGKILL
     assert len(children) >= 2
-    until = time.monotonic() + 20
-    while any(_alive(pid) for pid in children):
-        assert time.monotonic() < until, "decoding processes outlive the scan"
-        time.sleep(0.05)
+    wait_until(lambda: not any(map(_alive, children)), "the decoding processes to end", seconds=20)
     seen = []
     scan = run(network, store, folder, lambda done, total, what: seen.append((done, what)))
     assert seen[0] == (16, "images")

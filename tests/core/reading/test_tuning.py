@@ -11,7 +11,6 @@ from streamscope.core.engine.network import Network
 from streamscope.core.errors import DamageError, UsageError
 from streamscope.core.images.folder import find_images
 from streamscope.core.measures.tuning import SCALES, half_width_octaves, invariance
-from streamscope.core.reading import responses
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.reading.tuning import compute_curves, compute_mei_curves, real_scale, rescale, shown_side
@@ -128,10 +127,7 @@ def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_
     assert curves.of(99) is None
 
 
-def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(responses, "BATCH", 3)
+def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(network: Network, tmp_path: Path) -> None:
     fzset = drawn_set(tmp_path / "a", network)
 
     def stop(done: int, total: int) -> None:
@@ -139,9 +135,9 @@ def test_an_interrupted_run_is_gone_on_with_and_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compute_curves(network, fzset, "1.1", watch=stop)
+        compute_curves(network, fzset, "1.1", watch=stop, batch=3)
     seen = []
-    assert compute_curves(network, fzset, "1.1", watch=lambda done, total: seen.append((done, total))) == 5
+    assert compute_curves(network, fzset, "1.1", watch=lambda done, total: seen.append((done, total)), batch=3) == 5
     assert seen == [(3, 5), (5, 5)]
     assert compute_curves(network, fzset, "1.1") == 0
     whole = drawn_set(tmp_path / "b", network)
@@ -203,9 +199,9 @@ def test_an_unknown_block_is_named(network: Network, tmp_path: Path) -> None:
 def scan(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Scan:
     folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
-    for number in range(14):
+    for number in range(60):
         pixels = np.zeros((64, 64, 3), dtype=np.uint8)
-        if number < 12:
+        if number < 58:
             pixels[:] = random.integers(0, 256, (1, 1, 3)) // (1, 4, 1)
             pixels[20:44, 20:44] = random.integers(0, 256, (24, 24, 3)) // (1, 4, 1)
         Image.fromarray(pixels).save(folder / f"{number:02}.png")
@@ -239,15 +235,11 @@ def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network: 
     assert compute_mei_curves(network, scan, "1.1") == 0
 
 
-def test_mei_curves_do_not_depend_on_how_images_are_batched(
-    network: Network, scan: Scan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mei_curves_do_not_depend_on_how_images_are_batched(network: Network, scan: Scan) -> None:
     compute_mei_curves(network, scan, "1.1")
     before = present(curves_of(scan, "1.1")).values["block", "in"]
-    monkeypatch.setattr(responses, "BATCH", 3)
-    monkeypatch.setattr("streamscope.core.reading.tuning.CHUNK", 2)
     # The other kind of curves, at the scales that antialiasing does not touch.
-    compute_mei_curves(network, scan, "1.1", antialias=True)
+    compute_mei_curves(network, scan, "1.1", antialias=True, batch=3)
     after = present(curves_of(scan, "1.1", antialias=True)).values["block", "in"]
     assert after[:, 8:] == pytest.approx(before[:, 8:], abs=1e-5, nan_ok=True)
 

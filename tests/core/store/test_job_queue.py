@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
@@ -27,7 +28,7 @@ from streamscope.core.store import (
     requeue,
     waiting,
 )
-from streamscope.core.store.jobs.events import Report
+from streamscope.core.store.jobs.events import LastWord, Report
 from tests.support.stores import python
 
 
@@ -48,11 +49,11 @@ def state_of(store: Store, job: Job) -> str:
     return job_state(store, job).state
 
 
-def ends(how: str, ran: list[str] | None = None):  # type: ignore[no-untyped-def]
+def ends(how: LastWord, ran: list[str] | None = None) -> Callable[[Store, Job], None]:
     def run(store: Store, job: Job) -> None:
         if ran is not None:
             ran.append(job.id)
-        job.finish(how)  # type: ignore[arg-type]
+        job.finish(how)
 
     return run
 
@@ -124,9 +125,9 @@ def test_a_cancelled_job_never_runs(store: Store) -> None:
 
 
 @pytest.mark.parametrize("how", ["failed", "stopped"])
-def test_what_failed_or_was_stopped_can_be_queued_again(store: Store, how: str) -> None:
+def test_what_failed_or_was_stopped_can_be_queued_again(store: Store, how: LastWord) -> None:
     job = create_job(store, JobSpec("demo", device="cpu"))
-    job.finish(how)  # type: ignore[arg-type]
+    job.finish(how)
     requeue(store, job)
     assert order(store) == [job.id]
 

@@ -20,7 +20,7 @@ from streamscope.core.store import (
     remove_finished,
     request_stop,
 )
-from streamscope.core.store.jobs.events import JobEnded, LoggedEvent, ProblemOccurred, Report
+from streamscope.core.store.jobs.events import JobEnded, LastWord, LoggedEvent, ProblemOccurred, Report
 from tests.support.stores import fill, python, tiny_disk
 
 SPEC = JobSpec("resnet18", blocks=("2.1",), tensors=("in", "block"), channels={"2.1": tuple(range(32))})
@@ -68,9 +68,9 @@ def test_a_job_is_queued_runs_is_told_to_stop_and_stops(store: Store) -> None:
 
 
 @pytest.mark.parametrize("last", ["done", "failed", "stopped"])
-def test_a_last_word_holds_for_ever(store: Store, last: str) -> None:
+def test_a_last_word_holds_for_ever(store: Store, last: LastWord) -> None:
     job = create_job(store, SPEC)
-    job.finish(last, Fault("so it ended"))  # type: ignore[arg-type]
+    job.finish(last, Fault("so it ended"))
     make_older(job.folder / "heartbeat.json", 1000)
     assert (only_job(store).state, only_job(store).message) == (last, "so it ended")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.errors import StoreError
-from streamscope.core.model.blocks import Target
+from streamscope.core.model.blocks import Target, Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import (
     FZSet,
@@ -37,15 +37,16 @@ def fzset(tmp_path: Path) -> FZSet:
     for target, channels in ((CONV2, [0, 1]), (CONV2, [2]), (OUT, [0, 1])):
         commit(fzset, target, channels)
     commit(fzset, CONV2, [1], retry=1)
-    for block, tensor, channels, retry in (
+    measures: tuple[tuple[str, Tensor, list[int], int], ...] = (
         ("1.0", "block", [0, 1], 0),
         ("1.0", "block", [2], 0),
         ("1.0", "block", [1], 1),
         ("1.0", "out", [0, 1], 0),
         ("1.1", "in", [0, 1], 0),
-    ):
+    )
+    for block, tensor, channels, retry in measures:
         plain = activations_of(channels, 4)
-        fzset.commit_measures(block, tensor, channels, plain, None if tensor == "out" else plain, retry)  # type: ignore[arg-type]
+        fzset.commit_measures(block, tensor, channels, plain, None if tensor == "out" else plain, retry)
     fzset.mark_completed("a job")
     Store(tmp_path).remember("toy", toy_info().fingerprint)
     return fzset
@@ -171,15 +172,13 @@ def test_a_file_too_many_goes_alone(tmp_path: Path, fzset: FZSet) -> None:
 
 
 def measured(fzset: FZSet) -> dict[str, list[int]]:
-    found = {
-        f"{block} on {tensor} {retry}": fzset.measured(block, tensor, retry)  # type: ignore[arg-type]
-        for block, tensor, retry in (
-            ("1.0", "block", 0),
-            ("1.0", "block", 1),
-            ("1.0", "out", 0),
-            ("1.1", "in", 0),
-        )
-    }
+    keys: tuple[tuple[str, Tensor, int], ...] = (
+        ("1.0", "block", 0),
+        ("1.0", "block", 1),
+        ("1.0", "out", 0),
+        ("1.1", "in", 0),
+    )
+    found = {f"{block} on {tensor} {retry}": fzset.measured(block, tensor, retry) for block, tensor, retry in keys}
     return {name: m.channels.tolist() for name, m in found.items() if m is not None}
 
 

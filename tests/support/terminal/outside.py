@@ -22,7 +22,7 @@ from termios import TIOCSWINSZ
 import numpy as np
 from PIL import Image
 
-from tests.support.terminal.screen import PATIENCE
+from tests.support.waiting import PATIENCE
 
 PLACEHOLDER = "\U0010eeee"
 # Combining characters for row and column numbers, in the order of kitty's protocol; as many as the tests need.

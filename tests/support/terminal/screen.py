@@ -6,9 +6,9 @@ import io
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,9 @@ import pytest
 from PIL import Image
 
 from streamscope.core.processes import COMMAND_LINE, module_command
+from tests.support.waiting import PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).parents[3]
-PATIENCE = 60.0
-"""Seconds until a condition must hold, on a slow machine too."""
 
 
 def needs(*programs: str) -> None:
@@ -54,15 +53,6 @@ def command(folder: Path, *arguments: str) -> list[str]:
     ]
 
 
-def until(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE) -> None:
-    """Waits for the condition; fails with what there is instead."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(what())
-        time.sleep(0.1)
-
-
 class Display:
     """A virtual screen with one terminal on it."""
 
@@ -85,13 +75,13 @@ class Display:
                     terminal, env=self.environ, stdout=output, stderr=output, start_new_session=True
                 )
             stack.callback(_end, process)
-            until(
-                lambda: self._find() != "" or process.poll() is not None,  # noqa: B023
-                lambda: f"{terminal[0]} opened no window",
-            )
+            wait_until(partial(self._ready, process), f"{terminal[0]} to open a window")
             if self._window:
                 return
         raise AssertionError(f"{terminal[0]} ended with {process.poll()}: {said.read_text(errors='replace')[-500:]}")
+
+    def _ready(self, process: subprocess.Popen[bytes]) -> bool:
+        return self._find() != "" or process.poll() is not None
 
     def _find(self) -> str:
         found = self._xdotool("search", "--onlyvisible", "--class", "xterm|kitty").split()

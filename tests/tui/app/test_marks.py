@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from streamscope.core.store import Marks
@@ -28,10 +29,14 @@ async def test_marks_survive_sorting_filtering_and_a_restart(tmp_path: Path) -> 
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
         screen = channels_screen(app)
+
+        def marked(key: tuple[str, int], mark: str) -> bool:
+            return app.judgement(key).mark == mark
+
         for key, letter, mark in ((("1.1", 4), "y", "keep"), (("2.1", 0), "n", "reject"), (("2.0", 7), "u", "unsure")):
             screen.table.move_to(key)
             await pilot.press(letter)
-            await until(pilot, lambda key=key, mark=mark: app.judgement(key).mark == mark)  # type: ignore[misc]
+            await until(pilot, partial(marked, key, mark))
         await pilot.press("s", *"scale_metric", "enter")
         await pilot.press("slash", *"marked", "enter")
         await until(pilot, lambda: len(shown(app)) == 3)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from textual.widgets import OptionList
 
 from streamscope.core.errors import Fault
 from streamscope.core.jobs import queue_worker
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, request_stop, waiting
-from streamscope.core.store.jobs.events import Report
+from streamscope.core.store.jobs.events import LastWord, Report
+from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.job_actions import end_message
 from streamscope.tui.screens.dialogs.base import Choice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
@@ -32,6 +35,7 @@ from tests.support.app_driver import (
     until,
 )
 from tests.support.app_store import make_info
+from tests.support.optional import present
 
 
 def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
@@ -40,6 +44,11 @@ def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
 
 def lines(text: str, *words: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if all(word in line for word in words)]
+
+
+def on_a_line(app: StreamscopeApp, *words: str) -> bool:
+    """Whether some line of the screen has all of the words."""
+    return bool(lines(screen_text(app), *words))
 
 
 async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_waits_in_turn(tmp_path: Path) -> None:
@@ -55,7 +64,7 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
         await pilot.press("J")
         assert isinstance(app.screen, JobsScreen)
         await until(pilot, lambda: "1 running, 1 waiting" in screen_text(app))
-        listed = [option.id for option in app.screen.query_one("#jobs").options]  # type: ignore[attr-defined]
+        listed = [option.id for option in app.screen.query_one("#jobs", OptionList).options]
         assert listed == [runs.id, waits.id]
         for words in (
             ("running", "4/16", "1,234 steps/s", "3 min left", "cuda:0"),
@@ -63,7 +72,7 @@ async def test_jobs_of_other_processes_are_listed_what_runs_first_then_what_wait
             ("device", "cuda:0", "process"),
             ("memory", "GB of the worker", "cuda:0 11.9 of 85.0 GB"),
         ):
-            await until(pilot, lambda words=words: bool(lines(screen_text(app), *words)))  # type: ignore[misc]
+            await until(pilot, partial(on_a_line, app, *words))
 
 
 def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> None:
@@ -71,7 +80,7 @@ def test_a_job_on_a_cpu_shows_the_memory_of_its_worker_only(tmp_path: Path) -> N
     job = queued(store)
     job.heartbeat(Report(done=4, total=16), device="cpu")
     state = job_state(store, job)
-    assert memory(state) == f"{state.memory / 1e9:.2f} GB of the worker"  # type: ignore[operator]
+    assert memory(state) == f"{present(state.memory) / 1e9:.2f} GB of the worker"
 
 
 async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_path: Path) -> None:
@@ -86,7 +95,9 @@ async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_pa
         await until(pilot, lambda: len(app.jobs) == 3)
         await pilot.press("J", "j", "J")
         await until(pilot, lambda: [s.job.id for s in waiting(store, "cpu")] == [second.id, first.id])
-        await until(pilot, lambda: app.screen.highlighted is not None and app.screen.highlighted.job == first)  # type: ignore[attr-defined]
+        screen = app.screen
+        assert isinstance(screen, JobsScreen)
+        await until(pilot, lambda: screen.highlighted is not None and screen.highlighted.job == first)
         await pilot.press("space")
         await until(pilot, lambda: state(first) == "paused" and "paused" in screen_text(app))
         await pilot.press("space")
@@ -215,9 +226,9 @@ def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path
     store, info, own = small_store(tmp_path / "cache", ("1.1",)), make_info(), ModelSpec("resnet18")
     shown = SetKey(info.recipe(64))
 
-    def said(seed: int, how: str = "done", model: str = "resnet18") -> str:
+    def said(seed: int, how: LastWord = "done", model: str = "resnet18") -> str:
         job = create_job(store, JobSpec(model, steps=64, seed=seed, blocks=("2.1",)))
-        job.finish(how)  # type: ignore[arg-type]
+        job.finish(how)
         return end_message(job_state(store, job), shown, info, own)
 
     assert said(0) == "job done"
@@ -242,14 +253,14 @@ async def test_a_message_goes_after_a_while_but_not_one_of_a_failure(tmp_path: P
 def test_a_job_says_that_it_starts_before_torch_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = small_store(tmp_path / "cache", ("1.1",))
     job = queued(store)
-    seen = []
+    seen: list[JobState] = []
     worker = ModuleType("streamscope.core.jobs.worker")
 
     def run_job(store: Store, job: Job, tell: object) -> None:
         seen.append(job_state(store, job))
         raise ValueError("broken")
 
-    worker.run_job = run_job  # type: ignore[attr-defined]
+    vars(worker)["run_job"] = run_job
     monkeypatch.setitem(sys.modules, "streamscope.core.jobs.worker", worker)
     errors = os.dup(sys.stderr.fileno())
     try:

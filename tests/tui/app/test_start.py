@@ -85,7 +85,8 @@ async def test_a_store_that_takes_no_description_is_said_instead_of_the_table(tm
     app = StreamscopeApp(given, Store(given.cache), Graphics("off", (8, 17)), given.spec.text)
     async with app.run_test() as pilot:
         await until(pilot, lambda: isinstance(app.screen, LoadingScreen) and "q quits" in app.screen.text)
-        assert str(tmp_path / "cache" / "models") in app.screen.text  # type: ignore[attr-defined]
+        assert isinstance(app.screen, LoadingScreen)
+        assert str(tmp_path / "cache" / "models") in app.screen.text
 
 
 @pytest.mark.parametrize(("converged", "steps"), [(None, 2560), (True, 640)])

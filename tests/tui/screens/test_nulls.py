@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,12 @@ async def test_the_detail_screen_has_the_shares_of_the_channels_block_beside_its
         channels_screen(app).table.move_to(("2.0", 7))
         await pilot.press("enter")
         assert isinstance(app.screen, DetailScreen)
+
+        def shows(lines: list[str]) -> bool:
+            return all(line in screen_text(app) for line in lines)
+
         for block in ("2.0", "2.1"):
-            await until(pilot, lambda block=block: all(line in screen_text(app) for line in wanted[block]))  # type: ignore[misc]
+            await until(pilot, partial(shows, wanted[block]))
             assert screen_text(app).count("all of ") == 1
             await pilot.press("j")
         assert channels_screen(app).table.key == ("2.1", 1)

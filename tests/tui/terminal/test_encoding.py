@@ -13,6 +13,7 @@ from PIL import Image
 from streamscope.tui.terminal.detection import Graphics
 from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode, fit
 from tests.support.app_store import made_up_image
+from tests.support.optional import present
 
 CELL = (8, 16)
 IMAGE = made_up_image("picture", 64)
@@ -58,7 +59,7 @@ def test_half_blocks_are_as_many_cells_as_asked_for_and_show_the_colours() -> No
     assert [line.cell_length for line in picture.lines] == [4, 4]
     segment = next(iter(picture.lines[0]))
     assert segment.style is not None
-    assert (segment.style.color.name, segment.style.bgcolor.name) == ("#ff0000", "#ff0000")  # type: ignore[union-attr]
+    assert [present(segment.style.color).name, present(segment.style.bgcolor).name] == ["#ff0000", "#ff0000"]
     last = next(iter(picture.lines[1]))
     assert last.style is not None
     assert last.style.color is not None

@@ -13,7 +13,8 @@ from PIL import Image
 from streamscope.tui.table.arrangement import Key
 from tests.support.app_driver import small_store
 from tests.support.terminal.layout import Place, places
-from tests.support.terminal.screen import Display, command, display, needs, until
+from tests.support.terminal.screen import Display, command, display, needs
+from tests.support.waiting import wait_until
 
 XTERM = ["xterm", "-ti", "vt340", "-fa", "DejaVu Sans Mono", "-fs", "10", "-geometry", "120x40+0+0"]
 XTERM += ["-xrm", "XTerm*decTerminalID: vt340", "-xrm", "XTerm*sixelScrolling: true"]
@@ -77,7 +78,7 @@ class Looker:
             last[:] = self.differences(size, key)
             return max(last) <= within
 
-        until(there, lambda: f"{what}: the pictures differ by {last}; see {self._screen.keep('failed.png')}")
+        wait_until(there, lambda: f"{what}: the pictures differ by {last}; see {self._screen.keep('failed.png')}")
 
 
 def test_xterm_draws_the_fzs_in_sixel_and_again_after_a_dialog_a_fast_run_and_a_resize(
@@ -92,7 +93,7 @@ def test_xterm_draws_the_fzs_in_sixel_and_again_after_a_dialog_a_fast_run_and_a_
     look.wait(size, ("1.1", 0), CLOSE, "at first")
     assert min(look.differences(size, ("1.1", 3))) > 1.4 * CLOSE, "another channel's FZs would have passed"
     screen.key("question")
-    until(lambda: max(look.differences(size, ("1.1", 0))) > CLOSE, lambda: "the dialog did not cover the pictures")
+    wait_until(lambda: max(look.differences(size, ("1.1", 0))) > CLOSE, "the dialog to cover the pictures")
     screen.key("Escape")
     look.wait(size, ("1.1", 0), CLOSE, "after a dialog")
     screen.key(*["j"] * 13, "k")

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from tests.support.app_driver import small_store
-from tests.support.terminal.layout import places
+from tests.support.terminal.layout import Place, places
 from tests.support.terminal.outside import Outside, marks_written, new_kitty
-from tests.support.terminal.screen import command, needs, until
+from tests.support.terminal.screen import command, needs
+from tests.support.waiting import wait_until
 
 SIZE, CELL = (110, 34), (9, 18)
 EXACT = 1.0
@@ -41,10 +42,10 @@ def shows(outside: Outside, folder: Path, key: tuple[str, int]) -> bool:
     return True
 
 
-_known: dict[tuple[Path, tuple[str, int]], list] = {}  # type: ignore[type-arg]
+_known: dict[tuple[Path, tuple[str, int]], list[Place]] = {}
 
 
-def places_of(folder: Path, key: tuple[str, int]) -> list:  # type: ignore[type-arg]
+def places_of(folder: Path, key: tuple[str, int]) -> list[Place]:
     if (folder, key) not in _known:
         _known[folder, key] = places(folder, SIZE, CELL, key)
     return _known[folder, key]
@@ -119,17 +120,17 @@ def inside(folder: Path, *arguments: str) -> list[str]:
 
 def test_without_graphics_the_app_is_used_by_keys_alone_inside_tmux(tmp_path: Path, tmux: Tmux) -> None:
     tmux.start(*inside(tmp_path, "--graphics", "off"))
-    until(lambda: "graphics off" in tmux.screen(), tmux.screen)
+    wait_until(lambda: "graphics off" in tmux.screen(), tmux.screen)
     tmux("send-keys", "j", "y")
-    until(lambda: "✓" in tmux.screen() and "1.1 · 1" in tmux.screen(), tmux.screen)
+    wait_until(lambda: "✓" in tmux.screen() and "1.1 · 1" in tmux.screen(), tmux.screen)
     tmux("send-keys", "?")
-    until(lambda: "Keys" in tmux.screen() and "Esc" in tmux.screen(), tmux.screen)
+    wait_until(lambda: "Keys" in tmux.screen() and "Esc" in tmux.screen(), tmux.screen)
     tmux("send-keys", "Escape")
-    until(lambda: "Esc" not in tmux.screen(), tmux.screen)
+    wait_until(lambda: "Esc" not in tmux.screen(), tmux.screen)
     tmux("resize-window", "-x", "80", "-y", "24")
-    until(lambda: "1.1 · 1" in tmux.screen(), tmux.screen)
+    wait_until(lambda: "1.1 · 1" in tmux.screen(), tmux.screen)
     tmux("send-keys", "q")
-    until(lambda: tmux("list-sessions") == "", tmux.screen)
+    wait_until(lambda: tmux("list-sessions") == "", tmux.screen)
 
 
 @pytest.mark.parametrize("passthrough", ["on", "off"])

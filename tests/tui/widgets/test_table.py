@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -252,9 +253,13 @@ async def test_a_figure_is_never_cut_at_the_edge(tmp_path: Path) -> None:
     async with opened(options(tmp_path), size=(99, 24)) as (app, pilot):
         table = channels_screen(app).table
         whole = table.render_line(3).text
+
+        def filled(cells: int) -> bool:
+            return table.render_line(3).cell_length == cells
+
         for width in range(98, 50, -3):
             await pilot.resize_terminal(width, 24)
-            await until(pilot, lambda width=width: table.render_line(3).cell_length == width - 1)  # type: ignore[misc]
+            await until(pilot, partial(filled, width - 1))
             row = table.render_line(3).text.rstrip()
             assert whole.startswith(f"{row} ")
 
