@@ -11,6 +11,7 @@ from itertools import product
 import pytest
 import torch
 
+from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.engine.transforms.rotation import (
     PatchFormat,
     Placement,
