@@ -12,13 +12,7 @@ import pytest
 import torch
 
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
-from streamscope.core.engine.transforms.rotation import (
-    PatchFormat,
-    Placement,
-    check_function,
-    fused_function,
-    turn_by_operations,
-)
+from streamscope.core.engine.transforms.rotation import check_function, fused_function, turn_by_operations
 from tests.support.interpreted_kernels import CASES
 
 pytest.importorskip("triton", reason="torch brings Triton on Linux only")
