@@ -20,7 +20,8 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
-from streamscope.core.store import FINISHED, JobSpec, Marks, Store, create_job, job_state, marks_folder, open_job
+from streamscope.core.store import JobSpec, Marks, Store, create_job, job_state, marks_folder, open_job
+from streamscope.core.store.jobs.events import LAST_WORDS
 from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
@@ -362,12 +363,13 @@ def test_a_job_is_detached_without_loading_the_network_goes_on_by_itself_and_end
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run(tmp_path / "cache", capsys)
-    chosen = ("--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", 4, "--devices", "cpu,cpu")
+    chosen = ("--block", "1.1", "--channels", "7", "--tensor", "in", "--steps", 4, "--devices", "cpu")
     code, out, _ = run.without_torch("compute", *chosen, "--detach", "--json")
     assert code == 0
     job, store = open_job(Path(json.loads(out)["folder"])), Store.open(tmp_path / "cache")
-    assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("1.1",), None, ("cpu", "cpu"))
-    wait_until(lambda: job_state(store, job).state in FINISHED, "the job to end", seconds=120)
+    assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("1.1",), None, ("cpu",))
+    # Not until it counts as dead: on a busy machine its worker, which gives way, may be silent for long.
+    wait_until(lambda: job_state(store, job).state in LAST_WORDS, "the job to end", seconds=240)
     assert job_state(store, job).state == "done"
     info = _info(store)
     assert list(present(store.choose_set(info)).fzs(info.target("1.1", "in"))) == [7]
