@@ -89,6 +89,19 @@ class ImageError(StreamscopeError):
     """A real image cannot be read, is no image, or is not the one that was scanned."""
 
 
+class AmbiguousValuesError(ImageError):
+    """The numbers of an image could mean several brightnesses; a value range says which."""
+
+    kind = "ambiguous values"
+    MARK: ClassVar[str] = "has ambiguous values:"
+    """In every such message: what is stored of an image is the message alone."""
+
+    @classmethod
+    def is_meant_by(cls, problem: str) -> bool:
+        """Whether what was wrong with an image was this."""
+        return cls.MARK in problem
+
+
 class FilterError(UsageError):
     """A filter expression is malformed; `position` is the 0-based column of the offending text."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamscope.core.errors import (
+    AmbiguousValuesError,
     CacheError,
     DamageError,
     DiskFullError,
@@ -16,6 +17,7 @@ from streamscope.core.store.sets.fz_set import MissingFZError
 from streamscope.tui.command_lines import CommandLine, set_words
 
 BY_KIND = {
+    AmbiguousValuesError.kind: "say what is black and what is white with --value-range LOW,HIGH",
     CacheError.kind: "use --cache DIR with another one",
     DamageError.kind: "run 'streamscope cache verify'",
     DiskFullError.kind: "free some ('streamscope cache prune') or use --cache DIR on another disk, then run the same "

@@ -18,6 +18,7 @@ from types import TracebackType
 
 from streamscope.core.errors import ImageError
 from streamscope.core.images.folder import Preparation, read_image
+from streamscope.core.images.pixels import Trait
 from streamscope.core.model.arrays import Pixels
 from streamscope.core.processes import safe_path
 
@@ -36,6 +37,7 @@ class Decoded:
     sha256: str
     pixels: Pixels | None
     problem: str
+    traits: frozenset[Trait] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _decode(paths: Sequence[Path], preparation: Preparation) -> list[Decoded]:
     found = []
     for path in paths:
         try:
-            found.append(Decoded(path, *read_image(path, preparation), ""))
+            image = read_image(path, preparation)
+            found.append(Decoded(path, image.sha256, image.pixels, "", image.traits))
         except ImageError as error:
             found.append(Decoded(path, "", None, str(error)))
     return found

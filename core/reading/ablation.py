@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +16,17 @@ import torchvision
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.normalisation import Normalisation
-from streamscope.core.errors import ImageError, UsageError
-from streamscope.core.images.folder import ImagePath, Preparation, contents_digest, find_images, read_image
+from streamscope.core.errors import AmbiguousValuesError, ImageError, UsageError
+from streamscope.core.images.folder import (
+    ImagePath,
+    Preparation,
+    ReadImage,
+    contents_digest,
+    find_images,
+    read_image,
+)
+from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
-from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.classes import match_classes
 from streamscope.core.model.demo import CLASSES
 from streamscope.core.model.spec import DEMO_MODEL
@@ -38,7 +45,13 @@ def class_names(model: str) -> tuple[str, ...]:
     return tuple(torchvision.models.get_model_weights(model).DEFAULT.meta["categories"])
 
 
-def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch | None = None) -> Ablation:
+def ablate(
+    network: Network,
+    folder: Path,
+    asked: AblationRequest,
+    watch: Watch | None = None,
+    interpretation: Interpretation = AS_TRAINED,
+) -> Ablation:
     """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated.
 
     Images that cannot be read are left out and named. `watch` counts images, each once a zoom and once for the means.
@@ -50,10 +63,12 @@ def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch 
     names = class_names(info.name)
     found = find_images(folder)
     classes = match_classes([image.label for image in found], names)
-    images = _Images(network, folder, found, watch, passes=1 + len(asked.zooms))
+    images = _Images(network, folder, found, watch, 1 + len(asked.zooms), interpretation)
     means, readable = images.means(asked.block)
     if not readable:
-        raise UsageError(f"none of the {len(found)} images in {folder} can be read ({images.unreadable[0][1]})")
+        problem = images.unreadable[0][1]
+        kind = AmbiguousValuesError if AmbiguousValuesError.is_meant_by(problem) else UsageError
+        raise kind(f"none of the {len(found)} images in {folder} can be read ({problem})")
     channels = tuple(sorted(set(asked.channels)))
     controls = draw_controls(means, channels, asked.controls, asked.seed)
     labels = torch.tensor([classes[image.label] for image in readable], device=network.device)
@@ -82,6 +97,8 @@ def ablate(network: Network, folder: Path, asked: AblationRequest, watch: Watch 
         device=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else "cpu",
         seconds=time.monotonic() - started,
         created=time.time(),
+        interpretation=interpretation,
+        traits=tuple(images.traits.items()),
     )
 
 
@@ -89,14 +106,24 @@ class _Images:
     """Reads a folder's images batch by batch, the next batch being decoded while the last is computed with."""
 
     def __init__(
-        self, network: Network, folder: Path, found: Sequence[ImagePath], watch: Watch | None, passes: int
+        self,
+        network: Network,
+        folder: Path,
+        found: Sequence[ImagePath],
+        watch: Watch | None,
+        passes: int,
+        interpretation: Interpretation,
     ) -> None:
         self.network, self.folder, self.found = network, folder, found
         self.unreadable: list[tuple[str, str]] = []
+        self.traits: Counter[str] = Counter()
         self.contents: list[tuple[str, str]] = []
         """(path, SHA-256) of the readable images."""
+        if chosen := str(interpretation):
+            # Other pixels of the same files are other images.
+            self.contents.append((chosen, ""))
         self._watch, self._done, self._total = watch, 0, passes * len(found)
-        self._preparation = Preparation.of(network.info)
+        self._preparation = Preparation.of(network.info, interpretation)
         self.normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
@@ -117,7 +144,7 @@ class _Images:
         """Images that could be read, and their pixels (n, 3, side, side) in 0..1. What cannot be read is noted the
         `first` time, and raises ImageError afterwards."""
         with ThreadPoolExecutor() as pool:
-            waiting: deque[tuple[Sequence[ImagePath], list[Future[tuple[str, Pixels]]]]] = deque()
+            waiting: deque[tuple[Sequence[ImagePath], list[Future[ReadImage]]]] = deque()
             for start in range(0, len(images), BATCH):
                 part = images[start : start + BATCH]
                 waiting.append((part, [pool.submit(self._read, image) for image in part]))
@@ -126,25 +153,26 @@ class _Images:
             while waiting:
                 yield self._collect(*waiting.popleft(), first)
 
-    def _read(self, image: ImagePath) -> tuple[str, Pixels]:
+    def _read(self, image: ImagePath) -> ReadImage:
         return read_image(self.folder / image.path, self._preparation)
 
     def _collect(
-        self, part: Sequence[ImagePath], futures: list[Future[tuple[str, Pixels]]], first: bool
+        self, part: Sequence[ImagePath], futures: list[Future[ReadImage]], first: bool
     ) -> tuple[list[ImagePath], torch.Tensor]:
         kept, pixels = [], []
         for image, future in zip(part, futures, strict=True):
             try:
-                sha256, decoded = future.result()
+                image_read = future.result()
             except ImageError as error:
                 if not first:
                     raise
                 self.unreadable.append((image.path, str(error)))
                 continue
             kept.append(image)
-            pixels.append(decoded)
+            pixels.append(image_read.pixels)
             if first:
-                self.contents.append((image.path, sha256))
+                self.traits.update(image_read.traits)
+                self.contents.append((image.path, image_read.sha256))
         self._done += len(part)
         if self._watch is not None:
             self._watch(self._done, self._total)

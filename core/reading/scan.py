@@ -18,6 +18,7 @@ from streamscope.core.engine.normalisation import Normalisation
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import Decoded, Decoders, default_workers
 from streamscope.core.images.folder import ImagePath
+from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
 from streamscope.core.model.arrays import Float32Array, Pixels
@@ -68,6 +69,7 @@ def scan_images(
     watch: PhaseWatch = lambda done, total, what: None,
     per_chunk: int | None = None,
     batch: int | None = None,
+    interpretation: Interpretation = AS_TRAINED,
 ) -> Scan:
     """Does what is missing of the scan of `images` (of `find_images(folder)`); returns it whole.
 
@@ -78,7 +80,7 @@ def scan_images(
     store.register(network.info)
     models = store.folder(network.info)
     assert models is not None
-    draft = Draft(models, network.info, folder, images, per_chunk)
+    draft = Draft(models, network.info, folder, images, per_chunk, interpretation)
     if not draft.finished:
         leases = Leases(store.root, "scan")
         key = f"scan {network.info.fingerprint} {draft.path.name}"
@@ -150,7 +152,7 @@ def _read_chunks(
                 _check_source(draft.source, found)
             else:
                 pixels.append(found.pixels)
-            seen.append(Seen(image.path, image.label, found.sha256, found.problem))
+            seen.append(Seen(image.path, image.label, found.sha256, found.problem, found.traits))
             if len(pixels) == reader.batch:
                 parts.append(reader.read(pixels))
                 pixels.clear()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import DamageError
+from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.store.files.atomic import make_folder
@@ -52,6 +53,9 @@ class Ablation:
     seconds: float
     created: float
     """Seconds since 1970."""
+    interpretation: Interpretation = AS_TRAINED
+    traits: tuple[tuple[str, int], ...] = ()
+    """How many images have each `Trait`; not stored."""
 
     @property
     def name(self) -> str:
@@ -60,7 +64,11 @@ class Ablation:
         return f"{self.block}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.json"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "zooms": [_zoom_to_json(zoom) for zoom in self.zooms]}
+        """An interpretation of the images that is the default is left out, so that 0.2.0 reads it."""
+        found = {**asdict(self), "zooms": [_zoom_to_json(zoom) for zoom in self.zooms]}
+        del found["interpretation"], found["traits"]
+        chosen = self.interpretation.to_json()
+        return {**found, "interpretation": chosen} if chosen else found
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Ablation:
@@ -72,6 +80,7 @@ class Ablation:
         values["controls"] = Controls(sets, data["controls"]["nearest"])
         values["control_means"] = tuple(tuple(means) for means in data["control_means"])
         values["zooms"] = tuple(_zoom_from_json(zoom) for zoom in data["zooms"])
+        values["interpretation"] = Interpretation.from_json(data.get("interpretation", {}))
         return cls(**values)
 
 
@@ -88,7 +97,7 @@ def read_ablation(path: Path) -> Ablation:
     data = read_document(path)
     try:
         return Ablation.from_json(data)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DamageError(f"{path} is no ablation ({error})") from error
 
 

@@ -64,7 +64,7 @@ def write_scan(
     for chunk in draft.missing():
         seen = []
         for image in (draft.images[place] for place in chunk):
-            digest, _ = read_image(folder / image.path, draft.preparation)
+            digest = read_image(folder / image.path, draft.preparation).sha256
             seen.append(Seen(image.path, image.label, digest, ""))
         draft.commit_chunk(chunk, seen, {b: v[chunk.start : chunk.stop] for b, v in values.items()})
     rank = partial(rank_and_correlate, watch=lambda done, total, what: None)

@@ -1,12 +1,15 @@
-"""Tables of names on the terminal: a name that is cut is another's name too, so none is."""
+"""What is printed on the terminal: lines, and tables of names. A name that is cut is another's name too: none is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from streamscope.core.text import visible, visible_lines
 
 NUMBERS = ("FZs", "retries", "images", "MB")
 """Columns that are lined up to the right."""
@@ -17,6 +20,16 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Prints text as it is read: whatever a terminal would obey is shown instead."""
+    click.echo(visible_lines(text), err=err)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A field of a table on the terminal: no markup, no control characters."""
+    return Text(visible(text), style)
+
+
 def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table: folded within its columns on a terminal that is too narrow, a line a row everywhere else."""
     console = Console()
@@ -25,7 +38,7 @@ def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in columns:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=piped, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(field) for field in row))
+        table.add_row(*(cell(field) for field in row))
     if piped:
         console.width = max(80, console.measure(table, options=console.options.update(max_width=10**6)).maximum)
     console.print(table)

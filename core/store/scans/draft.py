@@ -13,6 +13,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,8 +24,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope import __version__
-from streamscope.core.errors import ImageError, StoreError
+from streamscope.core.errors import AmbiguousValuesError, ImageError, StoreError
 from streamscope.core.images.folder import ImagePath, Preparation
+from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, ModelInfo, Target
@@ -62,6 +64,8 @@ class Seen:
     label: str
     sha256: str
     problem: str
+    traits: frozenset[str] = frozenset()
+    """`Trait`s: what else it has that the model was not shown, or was."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,12 @@ class Draft:
         source: Path,
         images: Sequence[ImagePath],
         per_chunk: int | None = None,
+        interpretation: Interpretation = AS_TRAINED,
     ) -> None:
         """`per_chunk` images are committed together; None chooses by how many bytes their activations take."""
         self.info, self.images = info, images
         self.source = Path(os.path.abspath(source))
-        self.preparation = Preparation.of(info)
+        self.preparation = Preparation.of(info, interpretation)
         self.per_chunk = per_chunk or chunk_images(info)
         self.path = ModelFolder(model_folder).scans / self._name()
         self._folder = ScanFolder(self.path)
@@ -149,6 +154,7 @@ class Draft:
                 "source": str(self.source),
                 "images": len(self.images),
                 "preparation": str(self.preparation),
+                **self.preparation.interpretation.to_json(),
                 "engine": __version__,
                 "created": time.time(),
             }
@@ -187,7 +193,10 @@ class Draft:
             for axis, tensor in enumerate(READ):
                 # Channel by channel, as the result has them.
                 arrays[tensor_name(block.name, tensor)] = np.ascontiguousarray(values[:, axis].T)
-        described = {"images": [[i.path, i.label, i.sha256, i.problem] for i in seen]}
+        described: dict[str, Any] = {"images": [[i.path, i.label, i.sha256, i.problem] for i in seen]}
+        # Beside the images: an earlier release reads four fields of each.
+        if traits := {image.path: sorted(image.traits) for image in seen if image.traits}:
+            described["traits"] = traits
         files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
         return write_folder(self._chunk(chunk), files)
 
@@ -202,10 +211,13 @@ class Draft:
         seen = [image for chunk in self.chunks() for image in self._seen(chunk)]
         readable = [image for image in seen if not image.problem]
         if not readable:
-            raise ImageError(f"none of the {len(seen)} images could be read; the first: {seen[0].problem}")
+            problem = seen[0].problem
+            kind = AmbiguousValuesError if AmbiguousValuesError.is_meant_by(problem) else ImageError
+            raise kind(f"none of the {len(seen)} images could be read; the first: {problem}")
         listed = {
             "images": [[i.path, i.label, i.sha256] for i in readable],
             "unreadable": [[i.path, i.problem] for i in seen if i.problem],
+            "traits": Counter(trait for i in readable for trait in sorted(i.traits)),
             "provenance": {"engine": __version__, **provenance},
         }
 
@@ -236,7 +248,7 @@ class Draft:
     def scan(self) -> Scan:
         """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
         finished = read_document(self._folder.finished)["time"] if self.finished else float("nan")
-        return Scan(self.path, self.info, self.source, finished)
+        return Scan(self.path, self.info, self.source, finished, interpretation=self.preparation.interpretation)
 
     def _chunk(self, chunk: range) -> Path:
         return self._folder.chunks / f"{chunk[0]:07d}-{chunk[-1]:07d}"
@@ -245,7 +257,11 @@ class Draft:
         folder = self._chunk(chunk)
         try:
             data = json.loads(read_checked(folder, IMAGES, read_sums(folder)))
-            return [Seen(*image) for image in data["images"]]
+            traits = data.get("traits", {})
+            return [
+                Seen(path, label, digest, problem, frozenset(traits.get(path, ())))
+                for path, label, digest, problem in data["images"]
+            ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
 

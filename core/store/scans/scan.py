@@ -11,6 +11,7 @@ scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, UsageError
 from streamscope.core.images.folder import Preparation, contents_digest, read_image
+from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
@@ -57,6 +59,7 @@ class Described:
 
     source: str
     images: int
+    interpretation: Interpretation = AS_TRAINED
 
     @classmethod
     def read(cls, path: Path) -> Described:
@@ -64,8 +67,8 @@ class Described:
         document = ScanFolder(path).document
         data = read_document(document)
         try:
-            return cls(str(data["source"]), int(data["images"]))
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(str(data["source"]), int(data["images"]), Interpretation.from_json(data))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DamageError(f"{document} is damaged ({error})") from error
 
 
@@ -89,7 +92,13 @@ class Scan:
     """
 
     def __init__(
-        self, path: Path, info: ModelInfo, source: Path, finished_at: float, problems: Problems | None = None
+        self,
+        path: Path,
+        info: ModelInfo,
+        source: Path,
+        finished_at: float,
+        problems: Problems | None = None,
+        interpretation: Interpretation = AS_TRAINED,
     ) -> None:
         self.path, self.folder = path, ScanFolder(path)
         self.info = info
@@ -97,6 +106,7 @@ class Scan:
         self.finished_at = finished_at
         """Seconds since 1970; NaN while it is being made."""
         self.problems = problems or Problems()
+        self.interpretation = interpretation
         self._robust: dict[str, RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
@@ -105,7 +115,8 @@ class Scan:
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
         described, finished = Described.read(path), read_document(ScanFolder(path).finished)
-        return cls(path, info, Path(described.source), float(finished["time"]), problems)
+        source, at = Path(described.source), float(finished["time"])
+        return cls(path, info, source, at, problems, described.interpretation)
 
     def __repr__(self) -> str:
         return f"Scan({self.info.name}, {self.source})"
@@ -119,6 +130,11 @@ class Scan:
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """(path, what was wrong) of images that have no row."""
         return self._listed[1]
+
+    @property
+    def traits(self) -> Mapping[str, int] | None:
+        """How many images have each `Trait`; None for a scan by a release that did not look (0.2.0)."""
+        return self._listed[2]
 
     def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`: read-only, mapped from disk, column by column."""
@@ -170,10 +186,10 @@ class Scan:
         path = self.source / scanned.path
         if not self.source.is_dir():
             raise ImageError(f"{self.source} is gone: the scanned images were moved; scan them where they are now")
-        digest, pixels = read_image(path, Preparation.of(self.info))
-        if digest != scanned.sha256:
+        image = read_image(path, Preparation.of(self.info, self.interpretation))
+        if image.sha256 != scanned.sha256:
             raise ChangedImageError(self.info, self.source, path)
-        return pixels
+        return image.pixels
 
     @property
     def described(self) -> dict[str, Any]:
@@ -182,13 +198,15 @@ class Scan:
         return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
 
     @cached_property
-    def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...]]:
+    def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...], dict[str, int] | None]:
         content = self._content(self.folder.result, IMAGES)
         try:
             data = json.loads(content)
             images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
-            return images, tuple((str(path), str(what)) for path, what in data["unreadable"])
-        except (ValueError, KeyError, TypeError) as error:
+            unreadable = tuple((str(path), str(what)) for path, what in data["unreadable"])
+            traits = {str(name): int(count) for name, count in data["traits"].items()} if "traits" in data else None
+            return images, unreadable, traits
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamageError(f"{self.folder.result / IMAGES} is damaged") from error
 
     def _arrays(self, folder: Path, name: str) -> Any:

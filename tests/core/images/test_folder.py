@@ -40,7 +40,7 @@ def test_an_image_of_the_models_own_size_is_taken_as_it_is(tmp_path: Path) -> No
     image = photograph(12, 12)
     image.save(tmp_path / "a.png")
     demo: ModelInfo = toy_info("demo")
-    assert np.array_equal(read_image(tmp_path / "a.png", Preparation.of(demo))[1], np.asarray(image))
+    assert np.array_equal(read_image(tmp_path / "a.png", Preparation.of(demo)).pixels, np.asarray(image))
 
 
 @pytest.mark.parametrize(

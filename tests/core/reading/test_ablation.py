@@ -167,7 +167,7 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(
     module = network.module
     images = find_images(folder)
     pixels = torch.tensor(
-        np.stack([read_image(folder / i.path, Preparation.of(network.info))[1] for i in images])
+        np.stack([read_image(folder / i.path, Preparation.of(network.info)).pixels for i in images])
     ).permute(0, 3, 1, 2)
     labels = torch.tensor([CLASSES.index(i.label) for i in images])
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (network.info.mean, network.info.std))

@@ -98,7 +98,7 @@ def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_
     network: Network, store: Store, folder: Path
 ) -> None:
     scan = run(network, store, folder)
-    images = np.stack([read_image(folder / image.path, Preparation.of(network.info))[1] for image in scan.images])
+    images = np.stack([read_image(folder / image.path, Preparation.of(network.info)).pixels for image in scan.images])
     assert len(images) == COUNT
     plain, up, down = (
         forward_by_hand(network.module, scale(from_8_bit(images))) for scale in (lambda x: x, scale_up, scale_down)

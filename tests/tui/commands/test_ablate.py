@@ -37,6 +37,7 @@ def test_ablation_of_given_channels_needs_no_set_and_is_stored(run: Run, folder:
     store = Store.open(tmp_path / "cache")
     (info,) = store.models()
     (stored,) = store.ablations(info)
+    assert told.pop("files") == {"found": 20, "read": 20, "skipped": {}, "traits": {}}
     assert json.loads(json.dumps(stored.to_json())) == told
     code, out, _ = run("ablate", *given)
     assert code == 0

@@ -12,13 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from streamscope.core.errors import UsageError
-from streamscope.core.images.folder import find_images
+from streamscope.core.images.folder import list_images
+from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.ablation import MATCHING, RESAMPLES, ZOOMS, AblationRequest, Ratio
 from streamscope.core.model.blocks import ModelInfo, format_channels
 from streamscope.core.store import Store
 from streamscope.core.store.ablations import Ablation, write_ablation
 from streamscope.core.table.frame import build_frame
+from streamscope.core.text import visible
+from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.options import Given, set_options
+from streamscope.tui.cli.printing import say
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.cli.selection import Selection, selection_options
 
@@ -43,9 +47,18 @@ from streamscope.tui.cli.selection import Selection, selection_options
     show_default=True,
     help="Another seed draws other control sets.",
 )
+@interpretation_options
 @selection_options
 @set_options
-def command(given: Given, selection: Selection, folder: Path, controls: int, zooms: str, control_seed: int) -> None:
+def command(
+    given: Given,
+    selection: Selection,
+    folder: Path,
+    controls: int,
+    zooms: str,
+    control_seed: int,
+    interpretation: Interpretation,
+) -> None:
     """Classify the labelled IMAGES, one folder a class, with channels of a block ablated.
 
     Every value of the channels in the block's output is set to their mean rectified activation. Without --channels,
@@ -59,7 +72,7 @@ def command(given: Given, selection: Selection, folder: Path, controls: int, zoo
     if not selection.blocks:
         raise UsageError("name a block to ablate channels of, such as --block 2.1")
     wanted = _parse_zooms(zooms)
-    find_images(folder)
+    found = list_images(folder)
     store = given.store()
     # Channels that are told need nothing stored.
     told = selection.channels is not None and not selection.needs_table
@@ -85,13 +98,19 @@ def command(given: Given, selection: Selection, folder: Path, controls: int, zoo
     results = []
     for request in requests:
         with count_progress(f"ablating {request.block}", "images") as watch:
-            results.append(ablate(network, folder, request, watch))
+            results.append(ablate(network, folder, request, watch, interpretation))
         write_ablation(model, results[-1])
     if given.as_json:
-        click.echo(json.dumps([result.to_json() for result in results], indent=2))
+        described = [
+            {**result.to_json(), "files": described_files(found, result.unreadable, dict(result.traits))}
+            for result in results
+        ]
+        click.echo(json.dumps(described, indent=2))
         return
     for result in results:
         _print(result)
+    last = results[-1]
+    say_files(found, last.unreadable, dict(last.traits), interpretation)
 
 
 def _parse_zooms(text: str) -> tuple[float, ...]:
@@ -133,12 +152,12 @@ def _selected(selection: Selection) -> str:
 
 
 def _print(result: Ablation) -> None:
-    click.echo(
+    say(
         f"{result.model} {result.block}: channels {format_channels(result.channels)} ({result.selected}) at their "
-        f"means; {result.images} images of {result.classes} classes in {result.folder}"
+        f"means; {result.images} images of {result.classes} classes in {visible(result.folder)}"
     )
     for path, reason in result.unreadable:
-        click.echo(f"streamscope: left out {path}: {reason}", err=True)
+        say(f"streamscope: left out {visible(path)}: {visible(reason)}", err=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     # On a narrow terminal an interval goes below its number rather than off the edge.
     widths = {"zoom": 4, "true\nzoom": 4, "intact": 6, "ablated": 7, "controls": 13}

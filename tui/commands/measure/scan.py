@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from streamscope.core.images.folder import ImagePath, find_images
+from streamscope.core.images.folder import ImageFolder, count_deep, list_images
+from streamscope.core.images.pixels import Interpretation
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Scan, Store
+from streamscope.core.text import visible
+from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.options import Given, device_options, few_images
+from streamscope.tui.cli.printing import say
 from streamscope.tui.cli.progress import download_progress, duration, phase_progress
 
 NAMED = 5
@@ -28,25 +31,26 @@ NAMED = 5
     metavar="N",
     help="Processes that decode images.  [default: one a core, 2 to 16]",
 )
+@interpretation_options
 @device_options
-def command(given: Given, folder: Path, workers: int | None) -> None:
+def command(given: Given, folder: Path, workers: int | None, interpretation: Interpretation) -> None:
     """Read the centre activation of every tensor of every block for every image of the folder IMAGES, in one pass.
 
-    The folder is flat or has one folder a class; files that are no images are skipped. Afterwards the table has each
-    channel's rho, its measures by MEIs (the 9 images that excite it most) and `robust`; --images says which scan a
-    reading command takes where there are several. What is finished is left alone, so a run that was killed goes on
-    where it was.
+    The folder is flat or has one folder a class; files that are no images are skipped and counted. Afterwards the
+    table has each channel's rho, its measures by MEIs (the 9 images that excite it most) and `robust`; --images says
+    which scan a reading command takes where there are several. What is finished is left alone, so a run that was killed
+    goes on where it was.
 
     \b
     streamscope scan ~/imagenet/val
     streamscope demo-images shapes && streamscope scan shapes --model demo
     """
-    images = find_images(folder)
+    found = list_images(folder)
     spec = given.spec
     store = Store.open(given.root, create=True)
-    done = _finished(store, spec, folder, images)
+    done = _finished(store, spec, folder, found, interpretation)
     if done is not None:
-        _report(given, done, None)
+        _report(given, done, found, None)
         return
 
     from streamscope.core.engine.network import load_network
@@ -60,11 +64,13 @@ def command(given: Given, folder: Path, workers: int | None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     with phase_progress() as watch:
-        scan = scan_images(network, store, folder, images, workers, watch)
-    _report(given, scan, time.monotonic() - started)
+        scan = scan_images(network, store, folder, found.images, workers, watch, interpretation=interpretation)
+    _report(given, scan, found, time.monotonic() - started)
 
 
-def _finished(store: Store, spec: ModelSpec, folder: Path, images: Sequence[ImagePath]) -> Scan | None:
+def _finished(
+    store: Store, spec: ModelSpec, folder: Path, found: ImageFolder, interpretation: Interpretation
+) -> Scan | None:
     """The scan of these very images, where there is nothing left to do: found without seconds of loading weights."""
     info = store.recall(spec.text)
     models = store.folder(info) if info is not None else None
@@ -72,30 +78,38 @@ def _finished(store: Store, spec: ModelSpec, folder: Path, images: Sequence[Imag
         return None
     from streamscope.core.store.scans.draft import Draft
 
-    draft = Draft(models, info, folder, images)
+    draft = Draft(models, info, folder, found.images, interpretation=interpretation)
     return draft.scan() if draft.finished else None
 
 
-def _report(given: Given, scan: Scan, seconds: float | None) -> None:
+def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None) -> None:
     """`seconds` that it took; None when it had been done before."""
     unreadable = scan.unreadable
     shown = unreadable[:NAMED] if not given.as_json else ()
     for _, what in shown:
-        click.echo(f"streamscope: {what}", err=True)
+        say(f"streamscope: {visible(what)}", err=True)
     if len(unreadable) > len(shown) > 0:
-        click.echo(f"streamscope: and {len(unreadable) - len(shown)} more; --json names all", err=True)
+        say(f"streamscope: and {len(unreadable) - len(shown)} more; --json names all", err=True)
     if few := few_images(len(scan.images)):
-        click.echo(f"streamscope: {few}; commands read this scan, the newest, unless --images names another", err=True)
+        say(f"streamscope: {few}; commands read this scan, the newest, unless --images names another", err=True)
     if given.as_json:
-        found = {
+        described = {
             "folder": str(scan.source),
             "path": str(scan.path),
             "images": len(scan.images),
             "unreadable": [{"path": path, "problem": what} for path, what in unreadable],
             "seconds": round(seconds or 0, 2),
+            "files": described_files(found, unreadable, scan.traits or {}),
         }
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(described, indent=2))
     else:
         left_out = f", {len(unreadable)} unreadable left out" if unreadable else ""
         when = "before; nothing is missing" if seconds is None else f"in {duration(seconds)}"
-        click.echo(f"scanned {len(scan.images)} images of {scan.source}{left_out} {when}")
+        say(f"scanned {len(scan.images)} images of {visible(str(scan.source))}{left_out} {when}")
+        say_files(found, unreadable, scan.traits or {}, scan.interpretation)
+    if scan.traits is None and (count := count_deep(scan.source, found.images)):
+        say(
+            f"streamscope: {count} of these images have more than 8 bits a value, which the release that scanned them "
+            f"took for white or black; '{given.commands('cache', 'prune', '--images', scan.source)}', then scan again",
+            err=True,
+        )
