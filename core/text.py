@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _OBEYED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 """C0 and C1 controls, marks that turn the direction of writing, line separators, halves of characters."""
@@ -32,3 +33,47 @@ def _shown(match: re.Match[str]) -> str:
         # A byte that could not be decoded, as Python keeps it in names.
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+# What a spreadsheet takes for a formula where a field begins: there, and after what some take for the end of a field.
+_FORMULA = re.compile(r"(?:^|(?<=[;\t\n]))(?='*[=+\-@＝＋－＠\t])")
+_QUOTED_FORMULA = re.compile(r"(?:^|(?<=[;\t\n]))'(?='*[=+\-@＝＋－＠\t])")
+_ESCAPED = r"x(?:[01][0-9a-f]|7f|[89][0-9a-f])|u(?:061c|200[ef]|202[89a-e]|206[6-9]|d[89a-f][0-9a-f]{2})"
+_TO_ESCAPE = re.compile(rf"(\\*)(?:([{_OBEYED}])|({_ESCAPED}))".replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_ESCAPE = re.compile(rf"(\\+)({_ESCAPED})")
+
+
+@lru_cache(maxsize=4096)
+def csv_cell(text: str) -> str:
+    """A text as a CSV file has it, so that neither a spreadsheet runs it nor a terminal obeys it; `from_csv_cell` is
+    the inverse.
+
+    Where a formula would begin (`= + - @` or a tab, at the start or after a line feed, tab or semicolon) stands an
+    apostrophe before it, and one more where there are some. Control characters but tab and line feed become `\\x1b`
+    or `\\u202e`; backslashes before such a one, or before what looks like one, are doubled.
+    """
+    return _FORMULA.sub("'", _TO_ESCAPE.sub(_escape, text))
+
+
+def from_csv_cell(text: str) -> str:
+    """The text that `csv_cell` was given. What it changes nothing of is read as it is."""
+    return _ESCAPE.sub(_unescape, _QUOTED_FORMULA.sub("", text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    slashes, control, lookalike = match.groups()
+    if lookalike is not None:
+        return 2 * slashes + lookalike
+    code = ord(control)
+    return 2 * slashes + (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    slashes, code = match.groups()
+    kept = "\\" * (len(slashes) // 2)
+    return kept + (chr(int(code[1:], 16)) if len(slashes) % 2 else code)
+
+
+def json_text(text: str) -> str:
+    """JSON with the control characters in it as escapes, which every reader takes for the same."""
+    return CONTROLS.sub(lambda match: match[0] if match[0] in "\n\t\r" else f"\\u{ord(match[0]):04x}", text)

@@ -1,4 +1,10 @@
-"""Tables as CSV and JSON files, each with a `.meta.json` beside it that says what it was made from."""
+"""Tables as CSV and JSON files, each with a `.meta.json` beside it that says what it was made from.
+
+Texts in CSV are written so that no spreadsheet runs them and no terminal obeys them: an apostrophe before `= + - @`
+at their start (and after a semicolon, tab or line end), control characters as `\\x1b` (`core.text.csv_cell`;
+`from_csv_cell` gives the text back). JSON has every text as it is, control characters as JSON's own escapes. Numbers
+are numbers in both.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +31,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.table.columns import Value, column
 from streamscope.core.table.frame import Frame
+from streamscope.core.text import csv_cell, json_text
 
 Format = Literal["csv", "json"]
 FORMATS: tuple[Format, ...] = ("csv", "json")
@@ -38,7 +45,7 @@ def to_csv(frame: Frame, index: Index, columns: Sequence[str]) -> str:
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Value]]) -> str:
-    """A header and rows of fields as CSV: None is an empty field, booleans are true and false."""
+    """A header and rows of fields as CSV: None is an empty field, booleans are true and false, texts are escaped."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -49,7 +56,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Value]]) -> str:
 def to_json(frame: Frame, index: Index, columns: Sequence[str]) -> str:
     """Rows `index` as a list of objects, a line each; empty fields are null."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    lines = [encode(row) for row in frame.rows(index, columns)]
+    lines = [json_text(encode(row)) for row in frame.rows(index, columns)]
     return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
 
 
@@ -102,7 +109,7 @@ def write_with_meta(
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot write {str(shown)!r}: {_reason(error)}") from error
     beside = meta_path(path)
-    described = json.dumps({"file": path.name, **meta}, indent=2, ensure_ascii=False) + "\n"
+    described = json_text(json.dumps({"file": path.name, **meta}, indent=2, ensure_ascii=False) + "\n")
     further = {path.parent / name: data for name, data in (more or {}).items()}
     contents: dict[Path, str | bytes] = {**further, beside: described, path: content}
     try:
@@ -169,7 +176,7 @@ def _csv_field(value: Value) -> str | int | float:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value
+    return csv_cell(value) if isinstance(value, str) else value
 
 
 def _version(package: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from streamscope.core.export.files import FORMATS, Index, write_table, write_with_meta
 from streamscope.core.export.sheet import Pictured, check_count, pictured, png, strip, write_sheet
@@ -13,6 +15,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import Value, column, number_text
 from streamscope.core.table.frame import Frame
+from streamscope.core.text import visible, visible_lines
 
 NOTE_COLUMNS = ("block", "channel", "mix_ratio", "update", "scale_metric", "scale_invariant", "marked", "tags", "note")
 KINDS = (*FORMATS, "md", "png")
@@ -41,7 +44,7 @@ def note_text(title: str, table: str, channels: Sequence[Pictured], pictures: Ma
         if said:
             parts.append(f"{_escaped(said)}\n")
         if row["note"]:
-            parts.append("\n".join(f"> {_escaped(line)}" for line in str(row["note"]).splitlines()) + "\n")
+            parts.append("\n".join(f"> {line}" for line in _escaped(str(row["note"])).split("\n")) + "\n")
     return "\n".join(parts)
 
 
@@ -66,12 +69,13 @@ def write_note(
     for done, row in enumerate(rows, 1):
         channel = pictured(info, fzset, frame, row)
         name = f"{folder}/{channel.row['block']}_{int(str(channel.row['channel'])):04d}.png"
-        files[name], names[channel.name] = png(strip(channel.fzs, PICTURE_SIDE)), name.replace(" ", "%20")
+        files[name], names[channel.name] = png(strip(channel.fzs, PICTURE_SIDE)), quote(os.fsencode(name))
         channels.append(Pictured(channel.row, {}))
         advance(done)
-    filter_ = f", filter `{meta['filter']}`" if meta.get("filter") else ""
-    title = f"{info.name}: {len(rows)} channel{'s' * (len(rows) != 1)}"
-    about = f"{info.name} `{info.fingerprint[:12]}`, {fzset.key}{filter_}; {meta['time']}\n"
+    filter_ = f", filter {_code(meta['filter'])}" if meta.get("filter") else ""
+    model = _escaped(info.name)
+    title = f"{model}: {len(rows)} channel{'s' * (len(rows) != 1)}"
+    about = f"{model} `{info.fingerprint[:12]}`, {fzset.key}{filter_}; {meta['time']}\n"
     table = f"{about}\n{to_markdown(frame, rows, columns)}"
     text = note_text(title, table, channels, names)
     write_with_meta(path, text, {**meta, "format": "md", "columns": list(columns), "rows": len(rows)}, files)
@@ -126,5 +130,12 @@ def _cell(value: Value) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown takes as it is."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", text)
+    """Text that Markdown takes as it is, control characters shown."""
+    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", visible_lines(text))
+
+
+def _code(text: str) -> str:
+    """Text as code within a line: in more backticks than it has itself."""
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    pad = " " if "`" in text else ""
+    return f"{fence}{pad}{visible(text)}{pad}{fence}"

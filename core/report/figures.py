@@ -24,6 +24,7 @@ from streamscope.core.report.tables import Table
 from streamscope.core.store.ablations import Ablation
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.table.frame import HISTOGRAM_EDGES, Frame
+from streamscope.core.text import visible
 
 COLOURS = {"overwrite": "#d55e00", "mix": "#c99700", "skip": "#0072b2", "invariant": "#009e73", "other": "#777777"}
 """Okabe and Ito's, told apart by the colour-blind; the pages use the same."""
@@ -64,8 +65,9 @@ def save(report: Path, drawn: Drawn, provenance: str, draw: Callable[[], Figure]
         # Laid out once, not again for each file and its size.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(report / drawn.png, metadata={"Software": None, "Description": provenance})
-        figure.savefig(report / drawn.pdf, metadata={"CreationDate": None, "Subject": provenance})
+        said = visible(provenance)
+        figure.savefig(report / drawn.png, metadata={"Software": None, "Description": said})
+        figure.savefig(report / drawn.pdf, metadata={"CreationDate": None, "Subject": said})
     return drawn
 
 

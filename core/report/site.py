@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,6 +23,7 @@ from streamscope.core.report.pictures import Pictures
 from streamscope.core.report.sheets import TITLES, contact_sheet
 from streamscope.core.report.tables import Table
 from streamscope.core.store.files.atomic import write_file
+from streamscope.core.text import visible_lines
 
 TOP = 12
 """Channels in the lists of top mixes and top scale metrics."""
@@ -30,6 +32,22 @@ BY = ("FZ", "MEI", "both")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 Progress = Callable[[int, int], None]
+
+
+def _shown(value: object) -> object:
+    """What a page shows of a value: control characters in texts are pictures. Jinja escapes the rest."""
+    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _page_json(data: object, **options: Any) -> str:
+    """The same of every text in what the scripts get."""
+
+    def shown(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {shown(key): shown(value) for key, value in part.items()}
+        return [shown(value) for value in part] if isinstance(part, list | tuple) else _shown(part)
+
+    return json.dumps(shown(data), **options)
 
 
 @dataclass(frozen=True)
@@ -92,7 +110,9 @@ class Site:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=_shown,
         )
+        found.policies["json.dumps_function"] = _page_json
         found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
         return found
 
@@ -141,8 +161,7 @@ class Site:
         text = self._environment.get_template(template).render(
             site=site, file=page.file, title=title, css=css, **values
         )
-        # A note from a foreign journal may hold halves of characters that UTF-8 cannot say.
-        write_file(self.folder / page.file, text.encode("utf-8", "backslashreplace"), durable=False)
+        write_file(self.folder / page.file, text.encode(), durable=False)
 
     def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
         rows, provenance = self.material.rows[block.name], f"block {block.name}"

@@ -15,6 +15,7 @@ from streamscope.core.export.files import csv_text, write_with_meta
 from streamscope.core.table.columns import COLUMNS, Value, column, number_text
 from streamscope.core.table.frame import Frame
 from streamscope.core.table.numbers import shortest_decimals
+from streamscope.core.text import csv_cell
 
 Show = Literal["number", "percent"]
 HEADINGS = {
@@ -178,7 +179,7 @@ def exact(value: Value) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return csv_cell(value) if isinstance(value, str) else str(value)
 
 
 def shown(value: Value, show: Show = "number") -> str:

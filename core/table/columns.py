@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from streamscope.core.errors import UsageError
+from streamscope.core.text import visible
 
 Kind = Literal["number", "bool", "text"]
 Value = float | int | bool | str | None
@@ -149,15 +150,17 @@ def parse_columns(text: str) -> tuple[str, ...]:
 def number_text(value: object) -> str:
     """One field for people to read, at most 9 characters for a number: 3 decimals, fewer where the number is large.
 
-    Empty for None and NaN. Text loses line breaks and control characters, which a terminal would obey. Files get full
-    precision and text as it is (`streamscope.core.export.files`).
+    Empty for None and NaN. Line breaks in text become spaces, control characters, which a terminal would obey, are
+    shown. Files get full precision and the whole text (`streamscope.core.export.files`).
     """
     if value is None:
         return ""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, str):
-        return value if value.isprintable() else "".join(c if c.isprintable() else " " for c in value)
+        if value.isprintable():
+            return value
+        return "".join(c if c.isprintable() else " " for c in visible(re.sub(r"\s", " ", value)))
     if isinstance(value, int | np.integer):
         return str(value)
     assert isinstance(value, float | np.floating)

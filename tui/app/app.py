@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.theme import BUILTIN_THEMES
 
@@ -44,6 +45,7 @@ from streamscope.tui.screens.loading import LoadingScreen
 from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.session import Session, initial_session
+from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
 from streamscope.tui.terminal.input import ignore_late_replies
 from streamscope.tui.widgets.filter import FilterBar
@@ -99,6 +101,7 @@ class StreamscopeApp(App[None]):
         self.store = store
         self.graphics = graphics
         self.painter = Painter(graphics, self._write_to_terminal)
+        self._visible_controls = VisibleControls()
         self.spec_text = spec_text
         self.info: ModelInfo | None = None
         self.reading: Reading | None = None
@@ -119,6 +122,9 @@ class StreamscopeApp(App[None]):
         self._watch = JobWatch(store)
         self._polling = False
         self._failure = ""
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._visible_controls]
 
     @property
     def jobs_running(self) -> int:

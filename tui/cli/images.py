@@ -13,7 +13,7 @@ from streamscope.core.errors import AmbiguousValuesError, UsageError
 from streamscope.core.images.folder import ImageFolder, kinds_text
 from streamscope.core.images.pixels import Interpretation, Trait
 from streamscope.tui.advice import BY_KIND
-from streamscope.tui.cli.printing import say
+from streamscope.tui.cli.lines import say
 
 UNREADABLE, AMBIGUOUS = "unreadable", "ambiguous"
 

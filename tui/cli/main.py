@@ -11,6 +11,7 @@ import click
 
 from streamscope import __version__
 from streamscope.core.errors import StreamscopeError
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
 
 COMMANDS = {
@@ -104,4 +105,4 @@ def _help_of(error: click.UsageError) -> str:
 
 
 def _say(line: str) -> None:
-    click.echo(f"streamscope: {' '.join(line.split())}", err=True)
+    say(f"streamscope: {' '.join(line.split())}", err=True)

@@ -18,6 +18,7 @@ from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
+from streamscope.tui.cli.lines import say
 from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
 
 DEVICE_HELP = "auto (CUDA when there is one), cpu, cuda or cuda:N."
@@ -107,7 +108,7 @@ class Given:
             raise self._nothing_stored(store, info, objective)
         fitting = [other.key for other in store.fitting_sets(info, objective=objective, **self.told)]
         if len(fitting) > 1:
-            click.echo(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
+            say(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
         return fzset
 
     def stored_scan(self, store: Store, info: ModelInfo) -> Scan | None:
@@ -124,7 +125,7 @@ class Given:
         if scan is not None:
             few = few_images(len(scan.images))
             if few or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
-                click.echo(f"streamscope: reading the scan of {scan.source}{f': {few}' if few else ''}", err=True)
+                say(f"streamscope: reading the scan of {scan.source}{f': {few}' if few else ''}", err=True)
         return scan
 
     def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:

@@ -1,15 +1,14 @@
-"""What is printed on the terminal: lines, and tables of names. A name that is cut is another's name too: none is."""
+"""Tables on the terminal: a name that is cut is another's name too, so none is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamscope.core.text import visible, visible_lines
+from streamscope.core.text import visible
 
 NUMBERS = ("FZs", "retries", "images", "MB")
 """Columns that are lined up to the right."""
@@ -18,11 +17,6 @@ NUMBERS = ("FZs", "retries", "images", "MB")
 def counted(count: int, what: str) -> str:
     """`1 scan`, `3 sets`."""
     return f"{count} {what}{'s' * (count != 1)}"
-
-
-def say(text: str, *, err: bool = False) -> None:
-    """Prints text as it is read: whatever a terminal would obey is shown instead."""
-    click.echo(visible_lines(text), err=err)
 
 
 def cell(text: str, style: str = "") -> Text:

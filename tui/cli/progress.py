@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred
+from streamscope.core.text import visible
 from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
 
@@ -32,14 +33,14 @@ def download_progress(text: str) -> Iterator[Watch | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=None, visible=False)
+        task = progress.add_task(visible(text), total=None, visible=False)
         yield lambda done, total: progress.update(task, completed=done, total=total or None, visible=True)
 
 
@@ -51,14 +52,14 @@ def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
         yield None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(text, total=None)
+        task = progress.add_task(visible(text), total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
@@ -70,7 +71,7 @@ def phase_progress() -> Iterator[PhaseWatch]:
         yield lambda done, total, what: None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -107,7 +108,7 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[eta]}"),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading the weights", total=1.0, fzs="", rate="", eta="")
@@ -115,12 +116,14 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
         def receive(event: Event) -> None:
             match event:
                 case ProblemOccurred(fault):
-                    progress.console.print(f"streamscope: {worded_fault(fault)}", markup=False, highlight=False)
+                    progress.console.print(
+                        visible(f"streamscope: {worded_fault(fault)}"), markup=False, highlight=False
+                    )
                 case JobProgressed(report=report):
                     progress.update(
                         task,
                         completed=report.share,
-                        description=report.message,
+                        description=visible(report.message),
                         fzs=f"{report.done}/{report.total} FZs",
                         rate=f"{report.rate or 0.0:,.0f} steps/s",
                         eta=f"ETA {duration(report.eta)}" if report.eta is not None else "",

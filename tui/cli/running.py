@@ -10,6 +10,7 @@ import click
 from streamscope.core.store import JobSpec, Store, create_job
 from streamscope.core.store.jobs.events import Event, JobEnded, ProblemOccurred, write_event
 from streamscope.tui.advice import worded_fault
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.progress import job_progress
 
 if TYPE_CHECKING:
@@ -40,5 +41,5 @@ def run_visibly(store: Store, spec: JobSpec, network: Network | None, as_json: b
 
         code = run_job(store, job, tell, network)
     for line in dict.fromkeys(problems):
-        click.echo(f"streamscope: {line}", err=True)
+        say(f"streamscope: {line}", err=True)
     return code

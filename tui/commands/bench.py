@@ -11,6 +11,7 @@ import click
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Target, parse_channels
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, device_options
 from streamscope.tui.cli.progress import count_progress, download_progress
 
@@ -106,17 +107,17 @@ def command(
     picked = {block: parse_channels(channels, network.info.block(block).channels) for block in names}
     found: dict[str, Any] = {"machine": results.header(network)}
 
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         if not given.as_json:
             click.echo(line)
 
     machine = found["machine"]
     gpu = f" ({machine['gpu']})" if machine["gpu"] else ""
-    say(f"{machine['cpu']}, {machine['cores']} cores, device {machine['device']}{gpu}; torch {machine['torch']}")
+    tell(f"{machine['cpu']}, {machine['cores']} cores, device {machine['device']}{gpu}; torch {machine['torch']}")
     for block in names if "speed" in wanted else ():
         measured = speed.speed(network, block, batch, rounds, steps)
         found.setdefault("speed", []).append(measured.to_json())
-        say(
+        tell(
             f"{block} block: {_timing(measured.ours)} ms an image and step in {measured.lanes} batches of "
             f"{measured.batch}, Lucent {_timing(measured.lucent)} ms: {measured.ratio:.1f}x "
             f"(with frozen weights {_timing(measured.lucent_frozen)} ms: {measured.ratio_frozen:.1f}x)"
@@ -124,29 +125,29 @@ def command(
     for block in names if "shares" in wanted else ():
         shares = speed.shares(network, Target(block, "block"), batch, steps)
         found.setdefault("shares", []).append({"block": block, **shares})
-        say(f"{block} block: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
+        tell(f"{block} block: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
     if "tensors" in wanted:
         found["tensors"] = speed.every_tensor(network, batch, steps)
         found["whole_set_hours"] = speed.whole_set_hours(network, found["tensors"])
         for target, values in found["tensors"].items():
-            say(f"{target}: {values['ms']:.2f} ms an image and step, {values['image_steps_a_second']:,.0f} a second")
-        say(f"every FZ of the studied blocks: {found['whole_set_hours']:.1f} hours")
+            tell(f"{target}: {values['ms']:.2f} ms an image and step, {values['image_steps_a_second']:,.0f} a second")
+        tell(f"every FZ of the studied blocks: {found['whole_set_hours']:.1f} hours")
     for block in names if "quality" in wanted else ():
         with count_progress(f"{block} block by both", "image-steps") as watch:
             compared = quality_of.quality(network, block, picked[block], range(seeds), quality_steps, watch)
         found.setdefault("quality", []).append(compared.to_json())
-        say(
+        tell(
             f"{block} block: activation ours / Lucent's {compared.mean:.3f} "
             f"({compared.low:.3f} to {compared.high:.3f}), {len(compared.ours)} pairs of {compared.steps} steps"
         )
     for part in wanted:
         if part in ("scan", "workers", "store", "app"):
             found[part] = _measure(part, network, given.device)
-            say(f"{part}: {json.dumps(found[part], indent=2)}")
+            tell(f"{part}: {json.dumps(found[part], indent=2)}")
     found["peak_bytes"] = results.peak_bytes(network.device)
     if out is not None:
         out.write_text(json.dumps(found, indent=2) + "\n")
-        click.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)
     if given.as_json:
         click.echo(json.dumps(found, indent=2))
 
@@ -185,8 +186,8 @@ def _compare(before: Path, after: Path, as_json: bool) -> None:
         click.echo(json.dumps({"changes": rows, "machine": results.differing_machine(*documents)}, indent=2))
         return
     for line in results.differing_machine(*documents):
-        click.echo(f"measured on another {line}")
+        say(f"measured on another {line}")
     width = max((len(c.name) for c in changes), default=0)
     for change in changes:
         ratio = "" if change.ratio is None else f"  x{change.ratio:.2f}"
-        click.echo(f"{change.name:{width}}  {change.before:10.4g}  {change.after:10.4g}{ratio}")
+        say(f"{change.name:{width}}  {change.before:10.4g}  {change.after:10.4g}{ratio}")

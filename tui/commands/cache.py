@@ -14,6 +14,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Objective
 from streamscope.core.store import Removed, Store, drop, free_bytes, prune, scan_usage, usage, verify
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options
 from streamscope.tui.cli.printing import counted, print_whole
 
@@ -61,7 +62,7 @@ def info_command(given: Given) -> None:
     else:
         size = sum(u.bytes for u in used) + sum(s.bytes for s in scans)
         held = counted(len(used), "set") + (f" and {counted(len(scans), 'scan')}" if scans else "")
-        click.echo(f"{store.root}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
+        say(f"{store.root}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
         if used:
             rows = [
                 (*_model(u.info), u.path.name, str(u.fzs), str(u.retries), f"{u.bytes / 1e6:,.1f}", _when(u.completed))
@@ -74,7 +75,7 @@ def info_command(given: Given) -> None:
             ]
             print_whole(("model", "fingerprint", "scan of", "images", "MB", "finished"), scanned_rows)
     for problem in store.problems:
-        click.echo(f"streamscope: {worded(problem)}", err=True)
+        say(f"streamscope: {worded(problem)}", err=True)
 
 
 def _model(info: ModelInfo) -> tuple[str, str]:
@@ -96,17 +97,17 @@ def verify_command(given: Given, dropping: bool) -> int:
     found = list(verify(store))
     for problem in found:
         if not given.as_json:
-            click.echo(str(problem))
+            say(str(problem))
     removed = list(dict.fromkeys(path for problem in found for path in drop(problem))) if dropping else []
     if given.as_json:
         damaged = [{"path": str(p.path), "what": p.what} for p in found]
         click.echo(json.dumps({"damaged": damaged, "removed": [str(path) for path in removed]}, indent=2))
     elif removed:
-        click.echo(f"removed {len(removed)} damaged batches; the same 'compute' or 'scan' makes them again")
+        say(f"removed {len(removed)} damaged batches; the same 'compute' or 'scan' makes them again")
     elif found:
-        click.echo(f"{len(found)} problems; 'streamscope cache verify --drop' removes what is damaged", err=True)
+        say(f"{len(found)} problems; 'streamscope cache verify --drop' removes what is damaged", err=True)
     else:
-        click.echo("everything is intact")
+        say("everything is intact")
     return 1 if found and not dropping else 0
 
 
@@ -143,21 +144,19 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         _as_json(planned)
     elif not given.as_json:
         for item in planned:
-            click.echo(
-                f"{'would remove' if dry_run else 'removing'} {item.what} {item.path} ({item.bytes / 1e6:,.1f} MB)"
-            )
+            say(f"{'would remove' if dry_run else 'removing'} {item.what} {item.path} ({item.bytes / 1e6:,.1f} MB)")
         if not planned:
-            click.echo("nothing to remove")
+            say("nothing to remove")
     if dry_run or not planned:
         return
     if not yes and model is not None and not click.confirm("Remove these?", err=True):
-        click.echo("nothing was removed", err=True)
+        say("nothing was removed", err=True)
         return
     removed = prune(Store.open(given.root), model=model, set=key, images=given.images)
     if given.as_json:
         _as_json(removed)
     else:
-        click.echo(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
+        say(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
 
 
 def _as_json(items: Sequence[Removed]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from streamscope.core.model.demo import CLASSES, write_images
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, common_options
 
 
@@ -24,4 +25,4 @@ def command(given: Given, folder: Path, per_class: int, seed: int) -> None:
     if given.as_json:
         click.echo(json.dumps({"folder": str(folder), "images": count, "classes": list(CLASSES)}))
     else:
-        click.echo(f"drew {count} images of {len(CLASSES)} classes in {folder}")
+        say(f"drew {count} images of {len(CLASSES)} classes in {folder}")

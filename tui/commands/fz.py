@@ -13,6 +13,7 @@ from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.model.blocks import TENSORS, format_channels, pick_blocks
 from streamscope.core.model.recipe import Objective
 from streamscope.core.table.frame import build_frame
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, objective_option, reading_options
 from streamscope.tui.cli.selection import Selection, selection_options
 from streamscope.tui.command_lines import block_words, set_words
@@ -80,7 +81,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     if given.as_json:
         click.echo(json.dumps([str(out / name) for name in sources]))
     else:
-        click.echo(f"wrote {len(sources)} FZs to {out}")
+        say(f"wrote {len(sources)} FZs to {out}")
 
 
 def _copy(sources: dict[str, Path], out: Path) -> None:

@@ -11,6 +11,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.report.steps import Step, Wording
 from streamscope.core.store import FZSet
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, reading_options
 from streamscope.tui.command_lines import CommandLine, block_words, null_words, set_words
 
@@ -65,16 +66,16 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     with count_progress("writing the report", "channels") as progress:
         problems = write_report(material, out, top, progress)
     for problem in [*store.problems, *problems[:10]]:
-        click.echo(f"streamscope: {worded(problem)}", err=True)
+        say(f"streamscope: {worded(problem)}", err=True)
     if len(problems) > 10:
-        click.echo(f"streamscope: and {len(problems) - 10} more", err=True)
+        say(f"streamscope: and {len(problems) - 10} more", err=True)
     if given.as_json:
         lines = [worded(problem) for problem in problems]
         click.echo(json.dumps({"out": str(out), "index": str(out / "index.html"), "problems": lines}))
     else:
         count = len(material.blocks)
         said = f"{len(material.frame)} channels of {count} block{'s' if count > 1 else ''}"
-        click.echo(f"wrote {out / 'index.html'}: {said}")
+        say(f"wrote {out / 'index.html'}: {said}")
 
 
 def _wording(commands: CommandLine, info: ModelInfo, fzset: FZSet) -> Wording:

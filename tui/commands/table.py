@@ -9,7 +9,6 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from streamscope.core.errors import UsageError
 from streamscope.core.export.files import table_meta, to_csv, to_json
@@ -18,7 +17,9 @@ from streamscope.core.table.columns import COLUMNS, DEFAULT_COLUMNS, column, num
 from streamscope.core.table.filter import HELP
 from streamscope.core.table.frame import Frame, build_frame
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, reading_options
+from streamscope.tui.cli.printing import cell
 from streamscope.tui.cli.selection import Selection, selection_options
 
 
@@ -84,7 +85,7 @@ def command(
         raise UsageError("--desc needs --sort COL")
     rows = rows[:top]
     for problem in store.problems:
-        click.echo(f"streamscope: {worded(problem)}", err=True)
+        say(f"streamscope: {worded(problem)}", err=True)
 
     kind = format_ or ("json" if given.as_json else _by_ending(out))
     everything = tuple(c.name for c in COLUMNS)
@@ -97,7 +98,7 @@ def command(
         meta = table_meta(info, fzset.key, selection.expression, **told)
         shown = names or (NOTE_COLUMNS if kind == "md" else everything)
         write_channels(kind, info, fzset, frame, rows, shown, out, meta)
-        click.echo(f"wrote {len(rows)} channels to {out}", err=True)
+        say(f"wrote {len(rows)} channels to {out}", err=True)
     elif kind == "table":
         _print(frame, rows, names or DEFAULT_COLUMNS)
     elif kind == "png":
@@ -119,7 +120,7 @@ def _print(frame: Frame, rows: np.ndarray, names: tuple[str, ...]) -> None:
     for name in names:
         table.add_column(name, justify="right" if column(name).kind == "number" else "left", no_wrap=True)
     for row in frame.rows(rows, names):
-        table.add_row(*(Text(number_text(value)) for value in row.values()))
+        table.add_row(*(cell(number_text(value)) for value in row.values()))
     console = Console()
     if not console.is_terminal:
         # Piped into grep or less: rows must not be cut to a width that nobody sees.

@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 from streamscope.core.model.blocks import format_channels
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import ACTIVE, FINISHED, JobSpec, JobState, in_turn, last_words
+from streamscope.core.text import visible_lines
 from streamscope.tui.table.headings import DIM
 from streamscope.tui.widgets.status import MessageLine, duration
 
@@ -260,5 +261,5 @@ def detail(state: JobState) -> Text:
         rows.append(("heard of", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.updated))))
     text = Text()
     for label, value in rows:
-        text.append(f"{label:<9}", DIM).append(f"{value}\n")
+        text.append(f"{label:<9}", DIM).append(f"{visible_lines(value)}\n")
     return text

@@ -137,7 +137,9 @@ class SpectrumScreen(Screen[None]):
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
             lacking = sorted({null for several in found for null in several})
-            self.query_one("#message", Static).update(lacking_text(lacking, self._commands) if lacking else LEGEND)
+            self.query_one("#message", Static).update(
+                Text(lacking_text(lacking, self._commands)) if lacking else LEGEND
+            )
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)

@@ -8,6 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from streamscope.core.table.columns import Value
+from streamscope.core.text import visible_lines
 from streamscope.tui.table.headings import (
     DIM,
     FAILED,
@@ -142,10 +143,10 @@ def _rest(row: ChannelValues, width: int) -> list[Text]:
     lines = []
     for name, label in (("tags", "tags"), ("note", "note"), ("flags", "FZs")):
         if row.get(name):
-            lines.append(Text.assemble((f"{label} ", DIM), str(row[name])))
+            lines.append(Text.assemble((f"{label} ", DIM), visible_lines(str(row[name]))))
     status = row.get("status")
     if status and status != "ok":
-        lines.append(Text(_said(str(status)), style=Style(color="yellow")))
+        lines.append(Text(visible_lines(_said(str(status))), style=Style(color="yellow")))
     if row.get("fz_seed") is not None and row.get("fz_seed") != row.get("seed"):
         lines.append(Text(f"optimised again with seed {row['fz_seed']}", style=DIM))
     weights = Text(f"|γ| {_figure(row, 'bn_weight', 3)}  |w| {_figure(row, 'conv_weight', 4)}", style=DIM)

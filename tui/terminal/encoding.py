@@ -17,6 +17,8 @@ from PIL import Image
 from rich.console import Console
 from rich.segment import ControlType, Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.strip import Strip
 
 from streamscope.tui.terminal.detection import Graphics
@@ -46,6 +48,10 @@ class PixelStrip(Strip):
     def crop(self, start: int, end: int | None = None) -> Strip:
         last = self.cell_length if end is None else min(end, self.cell_length)
         return self if start <= 0 and last == self.cell_length else Strip.blank(max(0, last - max(0, start)))
+
+    def apply_filter(self, filter: LineFilter, background: Color) -> Strip:
+        # Pixels are no text, and what is filtered is a plain strip, which would be cut.
+        return self
 
 
 @dataclass(frozen=True)

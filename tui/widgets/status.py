@@ -11,6 +11,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from streamscope.core.store import ACTIVE, FINISHED, JobState
+from streamscope.core.text import visible
 from streamscope.tui.table.headings import DIM
 
 MESSAGE_SECONDS = 10.0
@@ -48,7 +49,7 @@ class MessageLine(Static):
         if self._forgets is not None:
             self._forgets.stop()
         self._forgets = self.set_timer(self._seconds, self._forget) if text and not failed else None
-        self.left, self.failed = text, failed
+        self.left, self.failed = visible(text), failed
         self.draw()
 
     def draw(self) -> None:
@@ -111,7 +112,7 @@ def progress(running: Sequence[JobState], width: int) -> Text:
     if job.state == "stopping":
         text.append("  stopping")
     if job.message:
-        text.append(f"  {job.message}", DIM)
+        text.append(f"  {visible(job.message)}", DIM)
     if len(running) > 1:
         text.append(f"  (and {len(running) - 1} more)", DIM)
     return text

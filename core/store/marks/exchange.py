@@ -1,89 +1,182 @@
-"""Marks as CSV, to share with a colleague."""
+"""Marks as CSV, to share with a colleague.
+
+One row a channel: model, fingerprint, block, channel, marked, tags (separated by spaces), note. Texts are written as
+`core.text.csv_cell` does, so that a spreadsheet runs none of them, and come back as they were; what version 0.2.0
+wrote, without that, is read too. So are the files that spreadsheets save: with a byte-order mark, in UTF-16, separated
+by semicolons or tabs, with empty rows and with `9.0` for a channel.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.files import read_regular
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.descriptions import architecture
+from streamscope.core.model.spec import MODELS, architecture_of
 from streamscope.core.store.files.atomic import write_file
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.marks.judgements import check_mark, check_tag
+from streamscope.core.text import csv_cell, from_csv_cell
 
 if TYPE_CHECKING:
     from streamscope.core.store.marks.journal import Marks
 
 COLUMNS = ("model", "fingerprint", "block", "channel", "marked", "tags", "note")
-SHOWN = 12
-"""Digits of a fingerprint in a message."""
+DELIMITERS = ",;\t"
+_CHANNEL = re.compile(r"([0-9]+)(?:[.,]0*)?", re.ASCII)
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    """What a line of a file says of one channel."""
+
+    line: int
+    model: str
+    fingerprint: str
+    block: str
+    channel: int
+    mark: str
+    tags: tuple[str, ...]
+    note: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.fingerprint, self.block, self.channel
+
+    @property
+    def change(self) -> dict[str, Any]:
+        """For `Marks.say`: an empty field leaves what is known, tags are added to those there are."""
+        change: dict[str, Any] = {}
+        if self.mark:
+            change["mark"] = self.mark
+        if self.tags:
+            change["add"] = list(self.tags)
+        if self.note:
+            change["note"] = self.note
+        return change
+
+    def contradicts(self, other: ImportRow) -> bool:
+        """Whether both say something of the mark or the note, and not the same."""
+        said = ((self.mark, other.mark), (self.note, other.note))
+        return any(mine and theirs and mine != theirs for mine, theirs in said)
 
 
 def write_csv(marks: Marks, path: Path) -> int:
-    """Writes every judgement, tags separated by spaces, and returns how many. Raises StoreError, DiskFullError."""
+    """Writes every judgement, and returns how many. Raises StoreError, DiskFullError."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     judgements = marks.all()
     for (block, channel), judgement in judgements.items():
-        row = (marks.model, marks.fingerprint, block, channel, judgement.mark, " ".join(judgement.tags), judgement.note)
-        writer.writerow(row)
-    # A note may hold what came in as undecodable bytes.
-    write_file(path, text.getvalue().encode(errors="replace"))
+        texts = [csv_cell(part) for part in (judgement.mark, " ".join(judgement.tags), judgement.note)]
+        writer.writerow([csv_cell(marks.model), marks.fingerprint, csv_cell(block), channel, *texts])
+    write_file(path, text.getvalue().encode())
     return len(judgements)
 
 
-def read_csv(marks: Marks, path: Path) -> int:
-    """Says all that the file says; an empty field leaves what is known, tags are added to those there are.
+def read_csv(path: Path, models: Iterable[ModelInfo] = ()) -> list[ImportRow]:
+    """The rows of a file that say something.
 
-    Returns the number of channels. Raises StoreError, with nothing applied, when any line is malformed (it names the
-    line) or of another model (it names both fingerprints).
+    Raises StoreError when any line is malformed, or names a block or a channel that its model does not have (by its
+    fingerprint among `models`, else by the name of its architecture): it names the line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    changes: list[tuple[str, int, dict[str, Any]]] = []
+    known = {info.fingerprint: info for info in models}
+    text = _text(path)
+    header_line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    rows: list[ImportRow] = []
     line = 1
     try:
-        header = next(reader, [])
+        header = [name.strip() for name in next(reader, [])]
         missing = [name for name in COLUMNS if name not in header]
         if missing:
             raise ValueError(f"the column {missing[0]} is missing; columns are {','.join(COLUMNS)}")
         line = reader.line_num + 1
-        for row in reader:
-            if row:
-                if len(row) != len(header):
-                    raise ValueError(f"has {len(row)} fields, not {len(header)}")
-                changes.append(_change(marks, dict(zip(header, row, strict=True))))
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                if len(fields) != len(header):
+                    raise ValueError(f"has {len(fields)} fields, not {len(header)}")
+                row = _row(line, dict(zip(header, fields, strict=True)))
+                _check_channel(known.get(row.fingerprint), row)
+                rows.append(row)
             line = reader.line_num + 1
     except (csv.Error, ValueError, UsageError) as error:
         raise StoreError(f"{path} line {line}: {error}; nothing was imported") from None
-    marks.say(change for change in changes if change[2])
-    return len({(block, channel) for block, channel, change in changes if change})
+    return [row for row in rows if row.change]
 
 
-def _change(marks: Marks, row: dict[str, str]) -> tuple[str, int, dict[str, Any]]:
-    if row["fingerprint"] != marks.fingerprint:
-        mine = f"{marks.model} {marks.fingerprint[:SHOWN]}".strip()
-        raise ValueError(f"is of the model {row['model']} {row['fingerprint'][:SHOWN]}, these marks are of {mine}")
-    if not row["block"]:
+def contradictions(rows: Sequence[ImportRow]) -> int:
+    """Of how many channels rows say different things; the last of them holds, tags are put together."""
+    last: dict[tuple[str, str, int], ImportRow] = {}
+    found = set()
+    for row in rows:
+        if row.key in last and row.contradicts(last[row.key]):
+            found.add(row.key)
+        last[row.key] = row
+    return len(found)
+
+
+def by_fingerprint(rows: Iterable[ImportRow]) -> Mapping[str, list[ImportRow]]:
+    """Rows of each model, in their order."""
+    found: dict[str, list[ImportRow]] = {}
+    for row in rows:
+        found.setdefault(row.fingerprint, []).append(row)
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        content = read_regular(path)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {reason(error)}") from error
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def _row(line: int, fields: Mapping[str, str]) -> ImportRow:
+    """Raises ValueError, UsageError."""
+    fields = {name: from_csv_cell(text) for name, text in fields.items()}
+    fingerprint, block = fields["fingerprint"].strip().lower(), fields["block"].strip()
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise ValueError(f"the fingerprint is {fingerprint!r}, not 64 hexadecimal digits")
+    if not block:
         raise ValueError("the block is empty")
-    if not row["channel"].isascii() or not row["channel"].isdecimal():
-        raise ValueError(f"the channel is {row['channel']!r}, not a number")
-    check_mark(row["marked"])
-    tags = row["tags"].split()
+    channel = _CHANNEL.fullmatch(fields["channel"].strip())
+    if channel is None:
+        raise ValueError(f"the channel is {fields['channel']!r}, not a number")
+    mark = fields["marked"].strip()
+    check_mark(mark)
+    tags = tuple(fields["tags"].split())
     for tag in tags:
         check_tag(tag)
-    change: dict[str, Any] = {}
-    if row["marked"]:
-        change["mark"] = row["marked"]
-    if tags:
-        change["add"] = tags
-    if row["note"]:
-        change["note"] = row["note"]
-    return row["block"], int(row["channel"]), change
+    return ImportRow(line, fields["model"].strip(), fingerprint, block, int(channel[1]), mark, tags, fields["note"])
+
+
+def _check_channel(info: ModelInfo | None, row: ImportRow) -> None:
+    """Of weights that were never seen here the architecture is known by its name, if that is one of ours.
+
+    Raises UsageError naming what there is.
+    """
+    if info is None and architecture_of(row.model) not in MODELS:
+        return
+    blocks = info.blocks if info is not None else architecture(architecture_of(row.model)).blocks
+    count = next((block.channels for block in blocks if block.name == row.block), None)
+    if count is None:
+        names = ", ".join(block.name for block in blocks)
+        raise UsageError(f"unknown block {row.block!r}; {row.model} has {names}")
+    if row.channel >= count:
+        raise UsageError(f"unknown channel {row.channel}; block {row.block} of {row.model} has 0-{count - 1}")

@@ -19,13 +19,13 @@ from typing import Any
 
 import platformdirs
 
-from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.errors import StoreError, StreamscopeError, UsageError
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.job import append
-from streamscope.core.store.marks.exchange import read_csv, write_csv
+from streamscope.core.store.marks.exchange import ImportRow, write_csv
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
 
 SHORT = 16
@@ -169,9 +169,16 @@ class Marks:
         self._news |= self._catch_up()
         return write_csv(self, path)
 
-    def import_csv(self, path: Path) -> int:
-        """Takes over what a file from `export_csv` says, and returns of how many channels; see `exchange.read_csv`."""
-        return read_csv(self, path)
+    def take_over(self, rows: Iterable[ImportRow]) -> int:
+        """Says what rows of a file (`exchange.read_csv`) say, and returns of how many channels.
+
+        Raises UsageError, with nothing said, for a row of another model, StoreError.
+        """
+        taken = list(rows)
+        if any(row.fingerprint != self.fingerprint for row in taken):
+            raise UsageError(f"these marks are of {self.model} {self.fingerprint[:SHORT]}")
+        self.say((row.block, row.channel, row.change) for row in taken)
+        return len({row.key for row in taken})
 
     def _catch_up(self) -> bool:
         sizes = self._sizes()

@@ -22,6 +22,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.table.columns import COLUMNS
 from streamscope.core.table.frame import Frame
+from streamscope.core.text import from_csv_cell
 from tests.support.frames import small_frame
 
 FRAME = small_frame(
@@ -52,9 +53,22 @@ def test_csv_text_is_exact() -> None:
     assert to_csv(FRAME, [0, 1, 2], NAMES) == (
         "block,channel,mix_ratio,in_on_in,bn_weight,scale_invariant,update,note\n"
         '2.1,0,0.1,0.33333334,12345678.0,true,overwrite,"a, ""b"""\n'
-        '3.10,511,2.0,-1e-05,1e+20,false,skip,"two\nlines\r"\n'
+        '3.10,511,2.0,-1e-05,1e+20,false,skip,"two\nlines\\x0d"\n'
         "4.0,7,,,0.0,,,é — ☃\n"
     )
+
+
+def test_texts_are_neither_run_nor_obeyed_and_come_back_and_numbers_stay_numbers() -> None:
+    notes = ["=1+1", "-1", "'=1", "\x1b[2J", "\x9b\u202e\udcff", "+ and -"]
+    frame = small_frame(block=["2.1"] * 6, channel=list(range(6)), rho=[-0.5, -1, 0, 0, 0, 0], note=notes)
+    text = to_csv(frame, range(6), ["channel", "rho", "note"])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["note"] for row in rows[:3]] == ["'=1+1", "'-1", "''=1"]
+    assert [from_csv_cell(row["note"]) for row in rows] == notes
+    assert [row["rho"] for row in rows[:2]] == ["-0.5", "-1.0"]
+    json_ = to_json(frame, range(6), ["note"])
+    assert [row["note"] for row in json.loads(json_)] == notes
+    assert not set(text + json_) & set("\x1b\x9b\u202e\udcff")
 
 
 def test_json_text_is_exact() -> None:

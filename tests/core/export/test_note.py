@@ -107,3 +107,18 @@ def test_the_ending_says_the_kind() -> None:
         None,
         None,
     ]
+
+
+def test_a_note_shows_what_would_be_obeyed_and_links_to_any_file_name(tmp_path: Path) -> None:
+    info = make_info()
+    fzset = fill(open_store(tmp_path, info), info, ["2.1"], range(2))
+    said = {("2.1", 1): Judgement("keep", ("\x1b[31m",), "a\r\nb\x1b]0;t\x07 <script> &lt; \u202e\udcff")}
+    frame = with_marks(build_frame(info, fzset, ["2.1"]), said)
+    file = tmp_path / "a](x) `y`.md"
+    write_note(info, fzset, frame, [1], NOTE_COLUMNS, file, table_meta(info, fzset.key, "note == '`'"))
+    text = file.read_text()
+    assert not set(text) & set("\x1b\x07\u202e\r")
+    assert "> a\n> b␛\\]0;t␇ \\<script\\> \\&lt; \\\\u202e\\\\xff" in text
+    assert "](a%5D%28x%29%20%60y%60-pictures/2.1_0001.png)" in text
+    assert "filter `` note == '`' ``;" in text
+    assert not set((tmp_path / "a](x) `y`.md.meta.json").read_text()) & set("\x1b\u202e")

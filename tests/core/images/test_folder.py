@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from streamscope.core.errors import ImageError
-from streamscope.core.images.folder import Preparation, contents_digest, decode, find_images, read_image
+from streamscope.core.errors import ImageError, UsageError
+from streamscope.core.images.folder import Preparation, contents_digest, decode, find_images, list_images, read_image
 from streamscope.core.model.blocks import ModelInfo
 from tests.support.stores import toy_info
 
@@ -77,6 +77,35 @@ def test_neither_pipes_nor_links_in_circles_hold_up_the_search(tmp_path: Path) -
     (tmp_path / "round").symlink_to(tmp_path)
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     assert [image.path for image in find_images(tmp_path)] == ["a.PNG", "gone.png"]
+    assert list_images(tmp_path).skipped == {"not a regular file": 1}
+
+
+def test_every_file_that_is_no_image_is_counted_by_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in (
+        "a.jpg",
+        "b.JFIF",
+        "c.jpe",
+        "d.gif",
+        "e.GIF",
+        "f.npy",
+        "._a.jpg",
+        ".DS_Store",
+        "README",
+        "v1.final draft 2",
+    ):
+        (tmp_path / "cat" / name).write_bytes(b"")
+    found = list_images(tmp_path)
+    assert [image.path for image in found.images] == ["cat/a.jpg", "cat/b.JFIF", "cat/c.jpe"]
+    assert found.skipped == {".gif": 2, "hidden": 2, "without an ending": 2, ".npy": 1}
+    assert list(found.skipped.values()) == sorted(found.skipped.values(), reverse=True)
+    assert found.files == 10
+
+
+def test_a_folder_without_images_names_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"there are no images in .*; skipped: 1 \.gif$"):
+        find_images(tmp_path)
 
 
 def test_decoding_processes_do_not_import_torch() -> None:

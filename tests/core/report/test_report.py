@@ -23,7 +23,7 @@ from streamscope.core.report.folder import check_place, report_folder
 from streamscope.core.report.material import gather
 from streamscope.core.report.pictures import Pictures
 from streamscope.core.report.tables import Field, make_table
-from streamscope.core.store import FZSet, Store
+from streamscope.core.store import FZSet, Marks, Store, marks_folder
 from streamscope.tui.cli.main import main
 from tests.support.app_store import SMALL, commit_fzs, fill, make_info, open_store
 from tests.support.optional import present
@@ -172,6 +172,23 @@ def test_what_users_wrote_is_never_markup(report: Path) -> None:
     assert "<script>window.hacked" not in text
     assert "<img src=x" not in text
     assert NOTE in [row["note"] for row in read_table(report, "channels-2.0")]
+
+
+def test_no_page_has_a_control_character_and_none_stops_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = make_info()
+    fill(open_store(tmp_path / "cache", info), info, ["2.1"], range(4))
+    marks = Marks(marks_folder(), info.fingerprint, info.name)
+    marks.note("2.1", 0, "=1+1\x1b]0;t\x07 \x9b2J \u202e\udcff </script><script>1</script>")
+    out = tmp_path / "report"
+    words = ["report", "--out", str(out), "--cache", str(tmp_path / "cache"), "--block", "2.1"]
+    assert main(words) == 0, capsys.readouterr().err
+    page = (out / "block-2.1.html").read_text()
+    assert "=1+1␛]0;t␇ \\\\x9b2J \\\\u202e\\\\xff" in page
+    assert "</script><script>1" not in page
+    for path in [*out.glob("*.html"), *out.rglob("*.csv"), *out.rglob("*.json")]:
+        assert not set(path.read_text()) & set("\x1b\x07\x9b\u202e"), path
 
 
 def test_pages_link_only_to_files_of_the_report(report: Path) -> None:

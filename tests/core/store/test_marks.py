@@ -2,13 +2,17 @@
 
 import csv
 import json
+import os
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamscope.core.errors import DiskFullError, StoreError, UsageError
+from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import Judgement, Marks, Store, drop, marks_folder, prune, verify
+from streamscope.core.store.marks.exchange import contradictions, read_csv
 from tests.support.stores import KEY, commit, fill, python, tiny_disk, toy_info, toy_set
 
 TOY = "ab" * 32
@@ -251,11 +255,15 @@ def test_the_place_of_marks_is_the_users_own_or_the_given_one(tmp_path: Path, mo
     assert marks_folder() == tmp_path / "mine"
 
 
+def imported(marks: Marks, path: Path, *models: ModelInfo) -> int:
+    return marks.take_over(read_csv(path, models))
+
+
 def test_marks_go_to_a_colleague_and_back_as_csv(tmp_path: Path) -> None:
     marks = marks_of(tmp_path / "a")
     marks.mark("2.1", [7], "keep")
     marks.tag("2.1", [7], add=["edge", "dot"])
-    marks.note("2.0", 3, 'a "quoted", odd\nnote\rwith ü')
+    marks.note("2.0", 3, 'a "quoted", odd\nnote with ü')
     marks.mark("2.0", [4], "keep")
     marks.mark("2.0", [4], "")
     assert marks.export_csv(tmp_path / "marks.csv") == 2
@@ -263,12 +271,65 @@ def test_marks_go_to_a_colleague_and_back_as_csv(tmp_path: Path) -> None:
         rows = list(csv.reader(file))
     assert rows == [
         ["model", "fingerprint", "block", "channel", "marked", "tags", "note"],
-        ["toy", TOY, "2.0", "3", "", "", 'a "quoted", odd\nnote\rwith ü'],
+        ["toy", TOY, "2.0", "3", "", "", 'a "quoted", odd\nnote with ü'],
         ["toy", TOY, "2.1", "7", "keep", "dot edge", ""],
     ]
     theirs = marks_of(tmp_path / "b")
-    assert theirs.import_csv(tmp_path / "marks.csv") == 2
+    assert imported(theirs, tmp_path / "marks.csv") == 2
     assert theirs.all() == marks_of(tmp_path / "b").all() == marks.all()
+
+
+def test_no_spreadsheet_runs_what_was_noted_and_no_terminal_obeys_it(tmp_path: Path) -> None:
+    marks = marks_of(tmp_path / "a")
+    marks.note("2.1", 7, "=cmd|' /C calc'!A0\x1b]0;title\x07")
+    marks.tag("2.1", [7], add=["-edge", "@x"])
+    marks.export_csv(tmp_path / "marks.csv")
+    with open(tmp_path / "marks.csv", newline="", encoding="utf-8") as file:
+        *_, row = csv.reader(file)
+    assert row[5:] == ["'-edge @x", "'=cmd|' /C calc'!A0\\x1b]0;title\\x07"]
+
+
+def test_export_import_and_export_give_the_same_bytes_whatever_was_noted(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    parts = [
+        "'",
+        "=",
+        "+",
+        "-",
+        "@",
+        "\\",
+        "x1b",
+        "\x1b",
+        "\x9b",
+        "\x00",
+        "\u202e",
+        "\udcff",
+        "\r",
+        "\n",
+        "\t",
+        ";",
+        ",",
+        '"',
+        "é",
+    ]
+    marks = marks_of(tmp_path / "a")
+    notes = [
+        "'=",
+        "''=1",
+        "=1",
+        "\t",
+        " spaces ",
+        *("".join(draw.choices(parts, k=draw.randrange(1, 12))) for _ in range(2000)),
+    ]
+    marks.say(("2.1", channel, {"note": note}) for channel, note in enumerate(notes))
+    tags = ["".join(draw.choices([p for p in parts if not p.isspace()], k=3)) for _ in range(50)]
+    marks.tag("2.1", [0], add=tags)
+    marks.export_csv(tmp_path / "first.csv")
+    theirs = marks_of(tmp_path / "b")
+    assert imported(theirs, tmp_path / "first.csv") == len(notes)
+    theirs.export_csv(tmp_path / "second.csv")
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
+    assert theirs.all() == marks.all()
 
 
 HEADER = "model,fingerprint,block,channel,marked,tags,note\n"
@@ -280,29 +341,70 @@ def test_an_import_adds_to_what_is_known_and_an_empty_field_says_nothing(tmp_pat
     marks.tag("2.1", [7], add=["mine"])
     marks.note("2.1", 7, "my note")
     path = tmp_path / "theirs.csv"
-    path.write_text("\ufeff" + HEADER + f"toy,{TOY},2.1,7,,theirs,\ntoy,{TOY},2.1,8,reject,,why\n\n", encoding="utf-8")
-    assert marks.import_csv(path) == 2
+    path.write_text(HEADER + f"toy,{TOY},2.1,7,,theirs,\ntoy,{TOY},2.1,8,reject,,why\ntoy,{TOY},2.1,9,,,\n")
+    assert imported(marks, path) == 2
     assert marks.get("2.1", 7) == Judgement("keep", ("mine", "theirs"), "my note")
     assert marks.get("2.1", 8) == Judgement("reject", (), "why")
 
 
-GOOD = f"toy,{TOY},2.1,7,keep,,\n"
+SAVED = {
+    "with a byte-order mark": HEADER + "toy,TOY,2.0,5,keep,a b,why\n",
+    "by semicolons": HEADER.replace(",", ";") + "toy;TOY;2.0;5;keep;a b;why\n;;;;;;\n",
+    "by tabs": HEADER.replace(",", "\t") + "toy\tTOY\t2.0\t5\tkeep\ta b\twhy\n",
+    "with empty rows": HEADER + "\n,,,,,,\ntoy,TOY,2.0,5,keep,a b,why\n , ,,,,,\n",
+    "with a float for a channel": HEADER + "toy,TOY,2.0,5.0,keep,a b,why\n",
+    "with a decimal comma": HEADER.replace(",", ";") + 'toy;TOY;2.0;"5,0";keep;a b;why\n',
+    "with spaces": HEADER.replace(",", " , ") + "toy , TOY , 2.0 , 5 ,keep ,a b,why\n",
+    "with capitals": HEADER + f"toy,{TOY.upper()},2.0,5,keep,a b,why\n",
+    "with another column": "who," + HEADER + "me,toy,TOY,2.0,5,keep,a b,why\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", SAVED)
+def test_what_spreadsheets_save_is_read(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / "marks.csv"
+    path.write_text(SAVED[name].replace("TOY", TOY).replace("\n", "\r\n"), encoding=encoding, newline="")
+    marks = marks_of(tmp_path / "marks")
+    assert imported(marks, path, toy_info()) == 1
+    assert marks.all() == {("2.0", 5): Judgement("keep", ("a", "b"), "why")}
+
+
+def test_of_two_rows_of_a_channel_the_last_holds_and_tags_are_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "marks.csv"
+    lines = ["2.0,5,keep,a,why", "2.0,5,reject,b,", "2.0,4,keep,,", "2.0,4,keep,,", "2.0,3,keep,,", "2.0,3,,,note"]
+    path.write_text(HEADER + "".join(f"toy,{TOY},{line}\n" for line in lines))
+    rows = read_csv(path, [toy_info()])
+    assert contradictions(rows) == 1
+    marks = marks_of(tmp_path / "marks")
+    assert marks.take_over(rows) == 3
+    assert marks.get("2.0", 5) == Judgement("reject", ("a", "b"), "why")
+    assert marks.get("2.0", 3) == Judgement("keep", (), "note")
+
+
+GOOD = f"toy,{TOY},2.0,3,keep,,\n"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER + GOOD + f"toy,{TOY},2.1,x,keep,,\n", "line 3: the channel is 'x', not a number"),
-        (HEADER + GOOD + f"toy,{TOY},2.1,-1,keep,,\n", "line 3: the channel is '-1', not a number"),
-        (HEADER + GOOD + f"toy,{TOY},2.1,8,maybe,,\n", "line 3: unknown mark 'maybe'"),
-        (HEADER + GOOD + f"toy,{TOY},,8,keep,,\n", "line 3: the block is empty"),
-        (HEADER + GOOD + f"toy,{TOY},2.1,8,keep\n", "line 3: has 5 fields, not 7"),
-        (HEADER + GOOD + f'toy,{TOY},2.1,8,keep,,"two\nlines"\ntoy,{TOY},2.1\n', "line 5: has 3 fields, not 7"),
-        (HEADER + GOOD + f'toy,{TOY},2.1,8,keep,,"open\n', "line 3: unexpected end of data"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,x,keep,,\n", "line 3: the channel is 'x', not a number"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,-1,keep,,\n", "line 3: the channel is '-1', not a number"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,2.5,keep,,\n", "line 3: the channel is '2.5', not a number"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,٣,keep,,\n", "line 3: the channel is '٣', not a number"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,6,keep,,\n", "line 3: unknown channel 6; block 2.0 of toy has 0-5"),
+        (HEADER + GOOD + f"toy,{TOY},02. Jan,1,keep,,\n", "line 3: unknown block '02. Jan'; toy has 1.0, 1.1, 2.0"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,2,maybe,,\n", "line 3: unknown mark 'maybe'"),
+        (HEADER + GOOD + f"toy,{TOY},,2,keep,,\n", "line 3: the block is empty"),
+        (HEADER + GOOD + "toy,../../../etc,2.0,2,keep,,\n", "line 3: the fingerprint is '../../../etc', not 64"),
+        (HEADER + GOOD + f"toy,{TOY},2.0,2,keep\n", "line 3: has 5 fields, not 7"),
+        (HEADER + GOOD + f'toy,{TOY},2.0,2,keep,,"two\nlines"\ntoy,{TOY},2.0\n', "line 5: has 3 fields, not 7"),
+        (HEADER + GOOD + f'toy,{TOY},2.0,2,keep,,"open\n', "line 3: unexpected end of data"),
         (
-            HEADER + GOOD + f"odd,{'cd' * 32},2.1,8,keep,,\n",
-            f"line 3: is of the model odd {'cd' * 6}, these marks are ",
+            HEADER + GOOD + f"resnet18,{'cd' * 32},02. Jan,8,keep,,\n",
+            "line 3: unknown block '02. Jan'; resnet18 has 1.0",
         ),
+        (HEADER + GOOD + f"resnet18-untrained-3,{'cd' * 32},2.1,999,keep,,\n", "line 3: unknown channel 999"),
         ("block,channel\n", "line 1: the column model is missing"),
         ("", "line 1: the column model is missing"),
     ],
@@ -312,26 +414,30 @@ def test_a_bad_line_is_named_and_nothing_is_imported(tmp_path: Path, text: str, 
     path.write_text(text)
     marks = marks_of(tmp_path / "marks")
     with pytest.raises(StoreError) as caught:
-        marks.import_csv(path)
+        imported(marks, path, toy_info())
     assert str(caught.value).startswith(f"{path} {message}")
     assert str(caught.value).endswith("; nothing was imported")
     assert marks.all() == {}
     assert not (tmp_path / "marks").exists()
 
 
-def test_a_foreign_fingerprint_names_both(tmp_path: Path) -> None:
+def test_marks_take_no_rows_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "foreign.csv"
-    path.write_text(HEADER + f"odd,{'cd' * 32},2.1,8,keep,,\n")
-    with pytest.raises(StoreError, match=rf"odd {'cd' * 6}, these marks are of toy {'ab' * 6}"):
-        marks_of(tmp_path / "marks").import_csv(path)
+    path.write_text(HEADER + GOOD + f"odd,{'cd' * 32},2.1,8,keep,,\n")
+    with pytest.raises(UsageError, match="these marks are of toy"):
+        imported(marks_of(tmp_path / "marks"), path)
+    assert not (tmp_path / "marks").exists()
 
 
 def test_a_file_that_is_not_there_or_not_text_is_one_clear_line(tmp_path: Path) -> None:
     marks = marks_of(tmp_path / "marks")
     with pytest.raises(StoreError, match=r"cannot read .*none.csv: No such file or directory"):
-        marks.import_csv(tmp_path / "none.csv")
+        imported(marks, tmp_path / "none.csv")
     (tmp_path / "binary.csv").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(StoreError, match=r"binary.csv is not UTF-8 text"):
-        marks.import_csv(tmp_path / "binary.csv")
+        imported(marks, tmp_path / "binary.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(StoreError, match=r"cannot read .*pipe.csv: is not a regular file"):
+        imported(marks, tmp_path / "pipe.csv")
     with pytest.raises(StoreError, match="cannot write"):
         marks.export_csv(tmp_path / "no folder" / "marks.csv")

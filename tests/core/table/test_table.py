@@ -455,7 +455,7 @@ def test_a_column_list_is_read_in_its_order_and_checked() -> None:
         (-1e300, "-1.00e+300"),
         (float("inf"), "inf"),
         ("skip", "skip"),
-        ("two\nlines\x1b[31m", "two lines [31m"),
+        ("two\nlines\x1b[31m", "two lines␛[31m"),
     ],
 )
 def test_fields_are_shown_short(value: object, text: str) -> None:

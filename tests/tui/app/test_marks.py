@@ -130,3 +130,20 @@ async def test_marks_that_cannot_be_written_are_an_error_shown_once(tmp_path: Pa
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is channels_screen(app))
         assert app.judgement(("1.1", 0)).mark == ""
+
+
+async def test_nothing_that_a_note_holds_is_obeyed_by_the_terminal(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    info = make_info()
+    marks = Marks(tmp_path / "marks", info.fingerprint, info.name)
+    note = "a\x1b]0;title\x07b [red]c[/red] \x9b2J \u202e"
+    marks.note("1.1", 0, note)
+    marks.tag("1.1", [0], add=["\x1b[31m"])
+    async with opened(options(tmp_path)) as (app, pilot):
+        await until(pilot, lambda: "␛]0;title␇b [red]c[/red] \\x9b2J" in screen_text(app))
+        for keys in ((), ("enter",), ("e",)):
+            await pilot.press(*keys)
+            await pilot.pause()
+            assert not set(screen_text(app)) & set("\x1b\x07\x9b\u202e")
+        await pilot.press("enter")
+    assert stored_marks(tmp_path).get("1.1", 0).note == note

@@ -3,17 +3,22 @@
 import csv
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.demo import write_images
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
+from streamscope.core.store.files.checksums import SUMS, sha256
+from streamscope.core.store.files.documents import encode
 from tests.support.command_line import Run
-from tests.support.scans import write_scan
+from tests.support.scans import draw_images, write_scan
 from tests.support.stores import KEY, toy_info
 
 
@@ -50,6 +55,98 @@ def test_scanning_twice_scans_once_and_what_could_not_be_read_is_named(run: Run,
     assert (scan["folder"], scan["images"]) == (str(tmp_path / "shapes"), 21)
     assert scan["finished"] is not None
     assert run("cache", "verify")[:2] == (0, "everything is intact\n")
+
+
+def odd_folder(folder: Path) -> None:
+    """20 images of the demo's, and beside them what people have in their folders."""
+    write_images(folder, 2, 0)
+    (folder / "disc" / "a.gif").write_bytes(b"")
+    (folder / ".DS_Store").write_bytes(b"")
+    os.mkfifo(folder / "disc" / "pipe.png")
+    (folder / "disc" / "b\x1b[31m\n\udcff.png").write_text("no image")
+    grey = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(grey).save(folder / "ring" / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(folder / "ring" / "odd.png", exif=exif)
+
+
+def test_what_was_left_out_is_counted_by_kind_and_what_was_ignored_is_told(run: Run, tmp_path: Path) -> None:
+    odd_folder(tmp_path / "shapes")
+    code, out, err = run("scan", tmp_path / "shapes", "--workers", 1)
+    assert code == 0
+    first, last = out.splitlines()
+    assert first.startswith(f"scanned 21 images of {tmp_path / 'shapes'}, 2 unreadable left out in ")
+    counts, _, kinds = last.partition(": ")
+    assert counts == "21 of 26 files read, 5 skipped"
+    assert sorted(kinds.split(", ")) == ["1 .gif", "1 ambiguous", "1 hidden", "1 not a regular file", "1 unreadable"]
+    assert not set("".join([out, *err])) & set("\x1b\udcff")
+    assert any("disc/b␛[31m␊\\xff.png is not an image" in line for line in err)
+    assert any("deep.png has ambiguous values: they run from 0 to 4095" in line for line in err)
+    assert (
+        "streamscope: 1 with ambiguous values: say what is black and what is white with --value-range LOW,HIGH" in err
+    )
+    assert any("1 image with an EXIF rotation, which is ignored" in line for line in err)
+    assert any("1 image with transparent parts" in line for line in err)
+    _, out, _ = run("scan", tmp_path / "shapes", "--json")
+    files = json.loads(out)["files"]
+    kinds = {".gif": 1, "hidden": 1, "not a regular file": 1, "ambiguous": 1, "unreadable": 1}
+    assert files == {"found": 26, "read": 21, "skipped": kinds, "traits": {"exif-rotation": 1, "transparency": 1}}
+
+
+def test_what_is_chosen_of_the_images_makes_another_scan_and_nothing_else_does(run: Run, tmp_path: Path) -> None:
+    odd_folder(tmp_path / "shapes")
+    read = ("scan", tmp_path / "shapes", "--workers", 1, "--json")
+    plain = json.loads(run(*read)[1])
+    assert plain["path"] == json.loads(run(*read)[1])["path"]
+    chosen = (*read, "--value-range", "0,4095", "--exif-rotate", "--background", "white")
+    other = json.loads(run(*chosen)[1])
+    assert other["path"] != plain["path"]
+    assert (other["images"], plain["images"]) == (22, 21)
+    store = Store.open(tmp_path / "cache")
+    (info,) = store.models()
+    rows = {scan.path.name: scan for scan in store.scans(info)}
+    scan = rows[Path(other["path"]).name]
+    (row,) = [place for place, image in enumerate(scan.images) if image.path == "ring/odd.png"]
+    assert scan.image(row).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "line"),
+    [
+        ("--value-range", "4095", "malformed value range '4095'; write for example --value-range 0,4095"),
+        ("--value-range", "9,1", "value range '9,1' is empty"),
+        ("--value-range", "0,inf", "value range '0,inf' is empty"),
+        ("--background", "nocolour", "unknown colour 'nocolour'"),
+    ],
+)
+def test_a_wrong_choice_is_a_usage_error(run: Run, tmp_path: Path, option: str, value: str, line: str) -> None:
+    code, out, err = run("scan", tmp_path, option, value)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert line in err[0]
+
+
+def test_a_scan_by_a_release_that_made_16_bits_white_is_told(
+    run: Run, toy: tuple[Store, ModelInfo], tmp_path: Path
+) -> None:
+    store, info = toy
+    draw_images(tmp_path / "shapes")
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64) * 16).save(tmp_path / "shapes" / "deep.png")
+    scan = write_scan(store, info, tmp_path / "shapes")
+    assert run("scan", tmp_path / "shapes", model=None)[2] == []
+    # What 0.2.0 wrote: no word of traits.
+    result = scan.path / "result"
+    listed = json.loads((result / "images.json").read_bytes())
+    del listed["traits"]
+    old = (result / "images.json").read_bytes()
+    (result / "images.json").write_bytes(encode(listed))
+    sums = (result / SUMS).read_text().replace(sha256(old), sha256(encode(listed)))
+    (result / SUMS).write_text(sums)
+    code, out, err = run("scan", tmp_path / "shapes", model=None)
+    assert (code, out) == (0, f"scanned 25 images of {tmp_path / 'shapes'} before; nothing is missing\n")
+    assert len(err) == 1
+    assert "1 of these images have more than 8 bits a value, which the release that scanned them took for" in err[0]
+    assert f"cache prune --images {tmp_path / 'shapes'}', then scan again" in err[0]
 
 
 @pytest.mark.parametrize(

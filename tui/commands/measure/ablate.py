@@ -19,10 +19,9 @@ from streamscope.core.model.blocks import ModelInfo, format_channels
 from streamscope.core.store import Store
 from streamscope.core.store.ablations import Ablation, write_ablation
 from streamscope.core.table.frame import build_frame
-from streamscope.core.text import visible
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.printing import say
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.cli.selection import Selection, selection_options
 
@@ -154,10 +153,10 @@ def _selected(selection: Selection) -> str:
 def _print(result: Ablation) -> None:
     say(
         f"{result.model} {result.block}: channels {format_channels(result.channels)} ({result.selected}) at their "
-        f"means; {result.images} images of {result.classes} classes in {visible(result.folder)}"
+        f"means; {result.images} images of {result.classes} classes in {result.folder}"
     )
     for path, reason in result.unreadable:
-        say(f"streamscope: left out {visible(path)}: {visible(reason)}", err=True)
+        say(f"streamscope: left out {path}: {reason}", err=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     # On a narrow terminal an interval goes below its number rather than off the edge.
     widths = {"zoom": 4, "true\nzoom": 4, "intact": 6, "ablated": 7, "controls": 13}
@@ -182,7 +181,7 @@ def _print(result: Ablation) -> None:
         console.width = 140
     console.print(table)
     matched = [float(np.mean(means)) for means in result.control_means]
-    click.echo(
+    say(
         f"controls: {count} sets, mean (lowest-highest); {MATCHING} (here {result.controls.nearest}). Mean activation "
         f"{np.mean(result.means):.4g} chosen, {np.mean(matched):.4g} controls ({min(matched):.4g}-{max(matched):.4g}). "
         f"Ratios with 95 % intervals, {RESAMPLES} resamples of the images in pairs, control sets held fixed. As low: "

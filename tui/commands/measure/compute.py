@@ -16,6 +16,7 @@ from streamscope.core.model.recipe import Objective
 from streamscope.core.store import FZSet, JobSpec, Store
 from streamscope.core.store.jobs.events import JobEnded, Report, write_event
 from streamscope.core.table.frame import build_frame, summarise
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, objective_option, set_options
 from streamscope.tui.cli.progress import download_progress
 from streamscope.tui.cli.running import run_visibly
@@ -160,7 +161,10 @@ def _detach(given: Given, spec: JobSpec) -> int:
     from streamscope.tui.data.job_control import Workers
 
     job = Workers().start(Store.open(given.root, create=True), spec)
-    click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}) if given.as_json else f"started job {job.id}")
+    if given.as_json:
+        click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}))
+    else:
+        say(f"started job {job.id}")
     return 0
 
 
@@ -172,7 +176,7 @@ def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request)
         click.echo(write_event(JobEnded("done", Fault("nothing is missing"), Report(done=count, total=count))))
         return
     measured = " and measured" if request.key.objective == "neuron" else ""
-    click.echo(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")
+    say(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")
     _summarise(info, fzset, request)
 
 
@@ -196,10 +200,10 @@ def _check_scheduler(address: str) -> None:
 def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
     if request.key.objective == "channel":
         for target, channels in wanted_fzs(info, request).items():
-            click.echo(f"{target}: {len(channels & fzset.fzs(target).keys())} of {len(channels)} channel FZs stored")
+            say(f"{target}: {len(channels & fzset.fzs(target).keys())} of {len(channels)} channel FZs stored")
         return
     for block, summary in summarise(build_frame(info, fzset, request.blocks)).items():
-        click.echo(
+        say(
             f"{block}: {summary.computed} of {summary.channels} channels computed; {summary.skip} skip, "
             f"{summary.mix} mix, {summary.overwrite} overwrite, {summary.undefined} undefined; "
             f"{summary.scale_invariant} scale invariant"

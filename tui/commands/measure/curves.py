@@ -18,7 +18,9 @@ from streamscope.core.store import FZSet
 from streamscope.core.store.sets.curves import curves_of, missing_curves, missing_mei_curves
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
+from streamscope.tui.cli.printing import cell
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.command_lines import block_words, set_words
 
@@ -65,7 +67,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     _compute(given, info, fzset, scan, present, antialias)
     rows = [row for name in present for row in _summary(info, fzset, scan, name, antialias)]
     for problem in store.problems:
-        click.echo(f"streamscope: {worded(problem)}", err=True)
+        say(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -73,7 +75,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     for column in rows[0]:
         table.add_column(column.replace("_", " "), justify="right" if column in ("channels", *_MEDIANS) else "left")
     for row in rows:
-        table.add_row(*(number_text(value) for value in row.values()))
+        table.add_row(*(cell(number_text(value)) for value in row.values()))
     Console().print(table)
 
 

@@ -24,7 +24,9 @@ from streamscope.core.store.sets.readings import Readings
 from streamscope.core.store.sets.responses import missing_responses
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
+from streamscope.tui.cli.printing import cell
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
@@ -73,7 +75,7 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
     for problem in store.problems:
-        click.echo(f"streamscope: {worded(problem)}", err=True)
+        say(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
         click.echo(json.dumps([_json(nulls) for nulls in found], indent=2))
     else:
@@ -169,7 +171,7 @@ def _print(nulls: Nulls) -> None:
     for column in (f"block {nulls.block}", "real share", "share under the null", "p"):
         table.add_column(column, no_wrap=True)
     for null in nulls.nulls:
-        table.add_row(f"[bold]{null.null}[/bold]")
+        table.add_row(cell(null.null, "bold"))
         for name in (n for n in CRITERIA if n in null.shares):
             shares = share_text(null.real[name]), share_text(null.shares[name])
             table.add_row(f"  {CRITERIA[name]}", *shares, number_text(null.p.get(name)))

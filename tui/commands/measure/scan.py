@@ -13,10 +13,9 @@ from streamscope.core.images.folder import ImageFolder, count_deep, list_images
 from streamscope.core.images.pixels import Interpretation
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Scan, Store
-from streamscope.core.text import visible
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
+from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, device_options, few_images
-from streamscope.tui.cli.printing import say
 from streamscope.tui.cli.progress import download_progress, duration, phase_progress
 
 NAMED = 5
@@ -87,7 +86,7 @@ def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None)
     unreadable = scan.unreadable
     shown = unreadable[:NAMED] if not given.as_json else ()
     for _, what in shown:
-        say(f"streamscope: {visible(what)}", err=True)
+        say(f"streamscope: {what}", err=True)
     if len(unreadable) > len(shown) > 0:
         say(f"streamscope: and {len(unreadable) - len(shown)} more; --json names all", err=True)
     if few := few_images(len(scan.images)):
@@ -105,7 +104,7 @@ def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None)
     else:
         left_out = f", {len(unreadable)} unreadable left out" if unreadable else ""
         when = "before; nothing is missing" if seconds is None else f"in {duration(seconds)}"
-        say(f"scanned {len(scan.images)} images of {visible(str(scan.source))}{left_out} {when}")
+        say(f"scanned {len(scan.images)} images of {scan.source}{left_out} {when}")
         say_files(found, unreadable, scan.traits or {}, scan.interpretation)
     if scan.traits is None and (count := count_deep(scan.source, found.images)):
         say(

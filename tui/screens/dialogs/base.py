@@ -10,6 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
@@ -53,7 +54,7 @@ class Notice(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box failed" if self._failed else "box") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "Esc closes"
             with VerticalScroll():
                 yield Static(Text(self._body) if isinstance(self._body, str) else self._body, classes="body")
@@ -100,7 +101,7 @@ class Prompt(InputDialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "Enter keeps, Esc leaves"
             yield Input(self._value, compact=True, select_on_focus=False)
             yield Static(self._hint, classes="hint")
@@ -143,7 +144,7 @@ class Choice(InputDialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "type to find, Enter takes, Esc leaves"
             yield Input(placeholder="find", compact=True)
             listed = OptionList()

@@ -11,6 +11,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.timer import Timer
@@ -68,7 +69,7 @@ class ComputeDialog(ModalScreen[ComputeForm | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "Enter starts, Tab next field, Esc leaves"
             for name, value in asdict(self._form).items():
                 _, label, hint = next(field for field in FIELDS if field[0] == name)

@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from streamscope.core.errors import UsageError
@@ -50,7 +51,7 @@ class ExportDialog(InputDialog[ExportForm | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = self._title
+            box.border_title = Content(self._title)
             box.border_subtitle = "Enter writes, Ctrl+T format, Ctrl+Y copies, Esc leaves"
             for name, value in (("path", self._form.path), ("columns", self._form.columns)):
                 with Horizontal(classes="row"):
