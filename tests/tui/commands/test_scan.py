@@ -89,9 +89,9 @@ def test_what_was_left_out_is_counted_by_kind_and_what_was_ignored_is_told(run: 
     assert any("1 image with an EXIF rotation, which is ignored" in line for line in err)
     assert any("1 image with transparent parts" in line for line in err)
     _, out, _ = run("scan", tmp_path / "shapes", "--json")
-    files = json.loads(out)["files"]
-    kinds = {".gif": 1, "hidden": 1, "not a regular file": 1, "ambiguous": 1, "unreadable": 1}
-    assert files == {"found": 26, "read": 21, "skipped": kinds, "traits": {"exif-rotation": 1, "transparency": 1}}
+    counted = json.loads(out)["files"]
+    by_kind = {".gif": 1, "hidden": 1, "not a regular file": 1, "ambiguous": 1, "unreadable": 1}
+    assert counted == {"found": 26, "read": 21, "skipped": by_kind, "traits": {"exif-rotation": 1, "transparency": 1}}
 
 
 def test_what_is_chosen_of_the_images_makes_another_scan_and_nothing_else_does(run: Run, tmp_path: Path) -> None:
