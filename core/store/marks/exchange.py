@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.files import read_regular
@@ -24,11 +24,8 @@ from streamscope.core.model.descriptions import architecture
 from streamscope.core.model.spec import MODELS, architecture_of
 from streamscope.core.store.files.atomic import write_file
 from streamscope.core.store.files.disk_errors import reason
-from streamscope.core.store.marks.judgements import check_mark, check_tag
+from streamscope.core.store.marks.judgements import Judgement, check_mark, check_tag
 from streamscope.core.text import csv_cell, from_csv_cell
-
-if TYPE_CHECKING:
-    from streamscope.core.store.marks.journal import Marks
 
 COLUMNS = ("model", "fingerprint", "block", "channel", "marked", "tags", "note")
 DELIMITERS = ",;\t"
@@ -71,15 +68,14 @@ class ImportRow:
         return any(mine and theirs and mine != theirs for mine, theirs in said)
 
 
-def write_csv(marks: Marks, path: Path) -> int:
-    """Writes every judgement, and returns how many. Raises StoreError, DiskFullError."""
+def write_csv(model: str, fingerprint: str, judgements: Mapping[tuple[str, int], Judgement], path: Path) -> int:
+    """Writes judgements of a model by (block, channel), and returns how many. Raises StoreError, DiskFullError."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    judgements = marks.all()
     for (block, channel), judgement in judgements.items():
         texts = [csv_cell(part) for part in (judgement.mark, " ".join(judgement.tags), judgement.note)]
-        writer.writerow([csv_cell(marks.model), marks.fingerprint, csv_cell(block), channel, *texts])
+        writer.writerow([csv_cell(model), fingerprint, csv_cell(block), channel, *texts])
     write_file(path, text.getvalue().encode())
     return len(judgements)
 

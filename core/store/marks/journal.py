@@ -167,7 +167,7 @@ class Marks:
     def export_csv(self, path: Path) -> int:
         """Writes every judgement as CSV and returns how many. Raises StoreError."""
         self._news |= self._catch_up()
-        return write_csv(self, path)
+        return write_csv(self.model, self.fingerprint, self.all(), path)
 
     def take_over(self, rows: Iterable[ImportRow]) -> int:
         """Says what rows of a file (`exchange.read_csv`) say, and returns of how many channels.
