@@ -85,6 +85,16 @@ class DiskFullError(StoreError):
     kind = "disk full"
 
 
+class ForeignJobError(StoreError):
+    """A job is another user's: it can be looked at, nothing else."""
+
+
+class SchedulerError(StreamscopeError):
+    """A job is to be done by a cluster that nobody has named: what a record says of it does not count."""
+
+    kind = "scheduler"
+
+
 class ImageError(StreamscopeError):
     """A real image cannot be read, is no image, or is not the one that was scanned."""
 

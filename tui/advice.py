@@ -10,6 +10,7 @@ from streamscope.core.errors import (
     DownloadError,
     Fault,
     MisfitError,
+    SchedulerError,
     StreamscopeError,
 )
 from streamscope.core.store.scans.scan import ChangedImageError
@@ -23,6 +24,7 @@ BY_KIND = {
     DiskFullError.kind: "free some ('streamscope cache prune') or use --cache DIR on another disk, then run the same "
     "command again: what was finished is kept",
     DownloadError.kind: "download {place} elsewhere, pass it with --weights, or try --model demo",
+    SchedulerError.kind: "start it by the command, 'streamscope compute --scheduler ADDRESS': what is stored is kept",
     MisfitError.kind: "name its architecture with --model",
 }
 

@@ -115,7 +115,7 @@ class LocalRun(LeasedRun):
                 computed = self._compute(task, device.close)
         if task is None:
             if left:
-                self._go_on("waiting for other batches")
+                self._go_on(self.waiting_message)
                 with self.changed:
                     self.changed.wait(WAIT_SECONDS)
             return left

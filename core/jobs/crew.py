@@ -21,6 +21,7 @@ from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedErro
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.processes import WORKER, module_command
 from streamscope.core.store import Job, Store
+from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.events import (
     BatchDone,
     Counts,
@@ -30,6 +31,7 @@ from streamscope.core.store.jobs.events import (
     ProblemOccurred,
     ProcessEnded,
     Report,
+    WaitStarted,
     read_event,
 )
 from streamscope.core.store.leases import stale_leases
@@ -87,6 +89,7 @@ class Crew(Run):
         self._workers: list[_Worker] = []
         self._events: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
         """What the processes say; None when one has closed its output, which is when it ended."""
+        self._awaited: WaitStarted | None = None
 
     def run(self) -> None:
         self.begin(self.devices)
@@ -160,8 +163,18 @@ class Crew(Run):
                 worker.last = event
             case ProblemOccurred(fault):
                 self.problem(fault)
+            case WaitStarted():
+                # Of one of ours nobody waits for word; nor is it said by each.
+                if event.holder not in self._holders() and event != self._awaited:
+                    self._awaited = event
+                    self.say(event)
             case BatchDone():
                 self.say(replace(event, device=worker.device))
+
+    def _holders(self) -> set[str]:
+        """Our processes, as leases name them."""
+        me = this_process()
+        return {str(replace(me, pid=worker.process.pid)) for worker in self._workers}
 
     def _ended(self, worker: _Worker) -> None:
         code = worker.process.wait()

@@ -17,8 +17,7 @@ from threading import Event, Thread
 
 from streamscope.core.errors import Fault, StoreError, StreamscopeError
 from streamscope.core.jobs.priority import give_way
-from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, lease_of, waiting
-from streamscope.core.store.files.owner import this_process
+from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, own_queue, waiting
 from streamscope.core.store.jobs.events import Report
 
 RENEW_SECONDS = 10.0
@@ -53,19 +52,20 @@ def main(arguments: list[str] | None = None) -> int:
 def work_off(store: Store, device: str, run: Callable[[Store, Job], object], ending: Event) -> int:
     """Runs the queued jobs of a device in turn until none waits or `ending` is set; how many it ran.
 
-    Runs none when another live process works this queue off. Raises StoreError.
+    Only those of this user: in a shared store others' wait for workers of their own. Runs none when another live
+    process works this queue off. Raises StoreError.
     """
-    queue = (this_process().host, device_queue(device))
+    queue = own_queue(device)
     leases = Leases(store.root, f"queue worker {os.getpid()}")
     done = 0
     last: Job | None = None
     # A job that is queued just before the lease is given back would wait for ever, so the queue is looked at again.
-    while waiting(store, device) and not ending.is_set() and leases.claim(lease_of(queue)):
+    while waiting(store, queue) and not ending.is_set() and leases.claim_or_watch(queue.lease, ending.wait):
         left = Event()
         keeper = Thread(target=_renew, args=(leases, left), daemon=True)
         keeper.start()
         try:
-            while (jobs := waiting(store, device)) and not ending.is_set():
+            while (jobs := waiting(store, queue)) and not ending.is_set():
                 job = jobs[0].job
                 if job == last:
                     raise StoreError(f"job {job.id} failed to start twice; see {job.errors}")
@@ -90,7 +90,7 @@ def _run(store: Store, job: Job) -> None:
     # It takes seconds: a process that finds the queue taken ends before that.
     from streamscope.core.jobs.worker import run_job
 
-    with open(job.errors, "ab") as errors:
+    with job.open_errors() as errors:
         os.dup2(errors.fileno(), sys.stderr.fileno())
     try:
         run_job(store, job, lambda event: None)

@@ -26,6 +26,7 @@ from streamscope.core.store.jobs.events import (
     JobStarted,
     ProblemOccurred,
     Report,
+    WaitStarted,
 )
 
 BEAT_SECONDS = 2.0
@@ -119,6 +120,7 @@ class LeasedRun(Run):
         self._again: dict[str, float] = {}
         """The same of those that are done again for undefined rows."""
         self._beat = 0.0
+        self._awaited: WaitStarted | None = None
 
     def end(self) -> None:
         """Everything that could be done is."""
@@ -129,19 +131,37 @@ class LeasedRun(Run):
         """The first task that nobody else is doing, ours from now on; and whether any, also others', is left."""
         with self.changed:
             left = False
+            awaited: WaitStarted | None = None
             for task in self._plan.tasks(without=self._failed):
                 left = True
                 lease = self._lease(task)
-                if lease not in self._busy and self.leases.claim(lease):
+                if lease in self._busy:
+                    continue
+                if not self.leases.claim(lease):
+                    awaited = awaited or WaitStarted(describe(task), self.leases.holder(lease))
+                else:
                     self._busy[lease] = 0.0
                     # Between planning and claiming, another job may have done it.
                     if self._plan.is_missing(task):
+                        self._awaited = None
                         return task, True
                     self.release(task)
+            self._wait_for(awaited)
             for fault in map(Fault.of, self.store.problems):
                 if fault not in self.problems:
                     self.problem(fault)
             return None, left
+
+    @property
+    def waiting_message(self) -> str:
+        """What is waited for, and for whom, while nothing can be claimed."""
+        return "waiting for other batches" if self._awaited is None else str(self._awaited)
+
+    def _wait_for(self, awaited: WaitStarted | None) -> None:
+        """Said once of each, and only when nothing of our own is under way: that is no waiting."""
+        if awaited is not None and awaited.holder and not self._busy and awaited != self._awaited:
+            self._awaited = awaited
+            self.say(awaited)
 
     def release(self, task: Task) -> None:
         with self.changed:

@@ -3,7 +3,7 @@
 It only chooses who does the job; how batches are done is in `batch_loop`, what is the same everywhere in `run`.
 
 describe --cache DIR --model NAME [--weights FILE]
-run --cache DIR --job ID
+run --cache DIR --job ID [--scheduler ADDRESS]
 join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a crew's processes
 """
 
@@ -18,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamscope.core.errors import NO_FAULT, Fault, StreamscopeError
+from streamscope.core.errors import NO_FAULT, Fault, SchedulerError, StreamscopeError
 from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
+from streamscope.core.jobs.pulse import Pulse
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, Store, open_job
@@ -33,7 +34,6 @@ from streamscope.core.store.jobs.events import (
     ModelRegistered,
     ProcessEnded,
     ProcessFailed,
-    Report,
     write_event,
 )
 from streamscope.core.watch import Watch
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     describing.add_argument("--weights", type=Path)
     running = commands.add_parser("run")
     running.add_argument("--job", required=True)
+    running.add_argument("--scheduler")
     joining = commands.add_parser("join")
     joining.add_argument("--job", required=True)
     joining.add_argument("--device", required=True)
@@ -70,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
             keep_niceness()
             job = open_job(store.root / "jobs" / given.job)
             return join_job(store, job, given.device, given.batch, given.threads)
-        return run_job(store, open_job(store.root / "jobs" / given.job), tell)
+        job = open_job(store.root / "jobs" / given.job)
+        job.check_own("start")
+        return run_job(store, job, tell, scheduler=given.scheduler)
     except StreamscopeError as error:
         tell(ProcessFailed(Fault.of(error)))
         print(error, file=sys.stderr)
@@ -87,34 +90,47 @@ def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None)
     return network.info
 
 
-def run_job(store: Store, job: Job, tell: Tell, network: Network | None = None) -> int:
+def run_job(store: Store, job: Job, tell: Tell, network: Network | None = None, scheduler: str | None = None) -> int:
     """Does a job to its end and says in its folder how it ended; 0 when all that it requests is stored.
 
-    `network` spares loading what the caller has loaded for this job.
+    `network` spares loading what the caller has loaded for this job. `scheduler` is the Dask scheduler whose cluster
+    does it, as the user named it: one that stands in the job's record is not connected to.
     """
-    from streamscope.core.jobs.run import JobStoppedError
-
     run: Run | None = None
     keep_freed_memory()
-    try:
-        run = _open_run(store, job, tell, network)
-        run.run()
-    except (JobStoppedError, KeyboardInterrupt):
-        return _end(job, run, tell, "stopped", Fault("stopped; what is missing can be computed later"))
-    except StreamscopeError as error:
-        return _end(job, run, tell, "failed", Fault.of(error))
-    except Exception as error:
-        _end(job, run, tell, "failed", Fault(f"{type(error).__name__}: {error}"))
-        raise
-    if run.problems:
-        first, more = run.problems[0], len(run.problems) - 1
-        message = f"{first.message} (and {more} more)" if more else first.message
-        return _end(job, run, tell, "failed", replace(first, message=message))
-    return _end(job, run, tell, "done", NO_FAULT)
+    with Pulse(job, "starting: importing torch") as pulse:
+        from streamscope.core.jobs.run import JobStoppedError
+
+        def hear(event: Event) -> None:
+            pulse.hear(event)
+            tell(event)
+
+        try:
+            run = _open_run(store, job, pulse, hear, network, scheduler)
+            run.run()
+            state, fault = _outcome(run)
+        except (JobStoppedError, KeyboardInterrupt):
+            state, fault = "stopped", Fault("stopped; what is missing can be computed later")
+        except StreamscopeError as error:
+            state, fault = "failed", Fault.of(error)
+        except Exception as error:
+            pulse.stop()
+            _end(job, run, tell, "failed", Fault(f"{type(error).__name__}: {error}"))
+            raise
+    return _end(job, run, tell, state, fault)
 
 
-def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Run:
-    """Whoever does a job, by its spec: a cluster, a process a device, or this process."""
+def _outcome(run: Run) -> tuple[LastWord, Fault]:
+    if not run.problems:
+        return "done", NO_FAULT
+    first, more = run.problems[0], len(run.problems) - 1
+    return "failed", replace(first, message=f"{first.message} (and {more} more)" if more else first.message)
+
+
+def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network | None, scheduler: str | None) -> Run:
+    """Whoever does a job: the cluster of `scheduler`, else by its spec a process a device, or this process."""
+    if job.spec.scheduler and scheduler is None:
+        raise SchedulerError(f"the job was for a Dask cluster ({job.spec.scheduler}), and nobody has named one")
     from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.batch_loop import LocalRun
     from streamscope.core.jobs.devices import shared_batch, threads_each, worker_devices
@@ -122,20 +138,20 @@ def _open_run(store: Store, job: Job, tell: Tell, network: Network | None) -> Ru
 
     spec = job.spec
     model = spec.model_spec
-    devices = ("cpu",) if spec.scheduler else worker_devices(spec.device, spec.devices)
+    devices = ("cpu",) if scheduler else worker_devices(spec.device, spec.devices)
     if network is None:
-        job.heartbeat(Report(message="loading the weights"))
+        pulse.say("loading the weights")
         network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
     store.remember(model.text, network.info.fingerprint)
-    if spec.scheduler:
+    if scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run
         except ModuleNotFoundError as error:
             raise StreamscopeError(
                 f"a cluster needs Dask, which is not installed ({error.name}); install streamscope[cluster]"
             ) from error
-        return open_cluster_run(store, job, network, spec.scheduler, tell)
+        return open_cluster_run(store, job, network, scheduler, tell)
     if len(devices) > 1:
         from streamscope.core.jobs.crew import Crew
 

@@ -84,8 +84,16 @@ def scan_images(
     if not draft.finished:
         leases = Leases(store.root, "scan")
         key = f"scan {network.info.fingerprint} {draft.path.name}"
-        if not leases.claim(key):
-            raise StoreError(f"{folder} is being scanned by another process; let it finish, then run this again")
+
+        def wait(seconds: float) -> None:
+            watch(0, len(images), f"watching the scan held by {leases.holder(key)}")
+            time.sleep(seconds)
+
+        if not leases.claim_or_watch(key, wait):
+            raise StoreError(
+                f"{folder} is being scanned by another process ({leases.holder(key)}); let it finish, then run this "
+                "again"
+            )
         try:
             _work(network, draft, workers or default_workers(), _beating(leases, watch), store, batch)
         finally:

@@ -2,22 +2,30 @@
 
 from streamscope.core.store.files.atomic import free_bytes
 from streamscope.core.store.integrity import Problem, drop, verify
-from streamscope.core.store.jobs.job import (
+from streamscope.core.store.jobs.job import Job, create_job, open_job, read_log
+from streamscope.core.store.jobs.queue import (
+    Queue,
+    check_resumable,
+    device_queue,
+    hold,
+    in_turn,
+    move,
+    own_queue,
+    queue_of,
+    requeue,
+    waiting,
+)
+from streamscope.core.store.jobs.spec import JobSpec
+from streamscope.core.store.jobs.state import (
     ACTIVE,
     FINISHED,
-    Job,
     JobState,
-    create_job,
     job_state,
     job_states,
     last_words,
-    open_job,
-    read_log,
     remove_finished,
     request_stop,
 )
-from streamscope.core.store.jobs.queue import device_queue, hold, in_turn, lease_of, move, queue_of, requeue, waiting
-from streamscope.core.store.jobs.spec import JobSpec
 from streamscope.core.store.jobs.watch import JobWatch
 from streamscope.core.store.leases import Leases
 from streamscope.core.store.marks.journal import Marks, marks_folder
@@ -46,6 +54,7 @@ __all__ = [
     "Measured",
     "Own",
     "Problem",
+    "Queue",
     "Removed",
     "Scan",
     "ScanUsage",
@@ -53,6 +62,7 @@ __all__ = [
     "Store",
     "Usage",
     "check_mark",
+    "check_resumable",
     "check_tag",
     "create_job",
     "device_queue",
@@ -64,10 +74,10 @@ __all__ = [
     "job_state",
     "job_states",
     "last_words",
-    "lease_of",
     "marks_folder",
     "move",
     "open_job",
+    "own_queue",
     "prune",
     "queue_of",
     "read_log",

@@ -14,7 +14,7 @@ from streamscope.core.model.recipe import SetKey
 from streamscope.core.store.files.atomic import discard, remove_folder
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import TEMPORARY, is_dead_tag
-from streamscope.core.store.jobs.job import remove_finished
+from streamscope.core.store.jobs.state import remove_finished
 from streamscope.core.store.leases import stale_leases
 from streamscope.core.store.store import Store
 

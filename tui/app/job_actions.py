@@ -184,9 +184,11 @@ class JobActions:
 
     def stop(self, screen: ChannelsScreen, reading: Reading) -> None:
         """One of those that are not finished."""
-        left = {state.job.id: state for state in self._window.jobs.values() if state.state not in FINISHED}
+        going = [state for state in self._window.jobs.values() if state.state not in FINISHED]
+        left = {state.job.id: state for state in going if state.job.is_own}
         if not left:
-            screen.say("no job is running")
+            users = ", ".join(sorted({state.job.user for state in going}))
+            screen.say(f"no job of yours is running; others' are: {users}" if going else "no job is running")
             return
 
         def answered(name: str | None) -> None:
@@ -277,9 +279,10 @@ def _new_set(request: Request, reading: Reading) -> str:
 
 
 def jobs_left_running(states: Sequence[JobState]) -> list[JobState]:
-    """Queued and running jobs of this machine that nobody's command waits for: those that were put into a queue."""
+    """This user's queued and running jobs of this machine that no command waits for: those put into a queue."""
     here = this_process().host
-    return [s for s in states if s.state in ("queued", "running") and s.place is not None and s.job.host == here]
+    own = [s for s in states if s.job.is_own and s.job.host == here]
+    return [s for s in own if s.state in ("queued", "running") and s.place is not None]
 
 
 def scopes(screen: ChannelsScreen, chosen: Sequence[Key]) -> Mapping[str, Mapping[str, Sequence[int]]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,7 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred
+from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred, WaitStarted
 from streamscope.core.text import visible
 from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
@@ -100,7 +101,7 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
     """A receiver for a job's events that draws its bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda event: None
+        yield _tell_waits
         return
     columns = (
         TextColumn("{task.fields[fzs]}"),
@@ -130,6 +131,12 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
                     )
 
         yield receive
+
+
+def _tell_waits(event: Event) -> None:
+    """Without a bar to see it in, a wait is one line: it may take for ever, and looks like work."""
+    if isinstance(event, WaitStarted):
+        click.echo(f"streamscope: {event}", err=True)
 
 
 def duration(seconds: float) -> str:

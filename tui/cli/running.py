@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from streamscope.core.engine.network import Network
 
 
-def run_visibly(store: Store, spec: JobSpec, network: Network | None, as_json: bool = False) -> int:
+def run_visibly(
+    store: Store, spec: JobSpec, network: Network | None, as_json: bool = False, scheduler: str | None = None
+) -> int:
     """Creates a job of the store and does it to its end; returns its exit code.
 
     Problems become lines on stderr; with `as_json` every event is a line on stdout. `network` spares loading what the
-    caller has loaded for this job. Raises StoreError when the job cannot be created.
+    caller has loaded for this job; `scheduler` is the Dask scheduler that the user named. Raises StoreError when the
+    job cannot be created.
     """
     from streamscope.core.jobs.worker import run_job
 
@@ -39,7 +42,7 @@ def run_visibly(store: Store, spec: JobSpec, network: Network | None, as_json: b
             if as_json:
                 click.echo(write_event(event))
 
-        code = run_job(store, job, tell, network)
+        code = run_job(store, job, tell, network, scheduler)
     for line in dict.fromkeys(problems):
         say(f"streamscope: {line}", err=True)
     return code

@@ -17,6 +17,7 @@ from streamscope.core.store import (
     JobSpec,
     JobState,
     Store,
+    check_resumable,
     create_job,
     free_bytes,
     in_turn,
@@ -85,17 +86,31 @@ class Workers:
         self.see_to(store, job)
         return job
 
+    def start_on_cluster(self, store: Store, spec: JobSpec, scheduler: str) -> Job:
+        """Start a job on the cluster of a scheduler that the user named, at once: no device is waited for.
+
+        Raises StoreError.
+        """
+        job = create_job(store, spec)
+        command = module_command(WORKER, "run", "--cache", str(store.root), "--job", job.id, "--scheduler", scheduler)
+        self._launch(job, command)
+        return job
+
     def see_to(self, store: Store, job: Job) -> None:
         """Start a worker for the queue that a job waits in; while another is at it, it ends at once.
 
-        Raises StoreError, also when the job waits for a device of another machine.
+        Raises StoreError, also when the job waits for a device of another machine, and what `check_resumable` raises.
         """
-        host, device = queue_of(job)
-        if host != this_process().host:
-            raise StoreError(f"job {job.id} waits for a device of {host}; resume it there")
-        command = [*self._command, "--cache", str(store.root), "--device", device]
+        check_resumable(job)
+        queue = queue_of(job)
+        if queue.host != this_process().host:
+            raise StoreError(f"job {job.id} waits for a device of {queue.host}; resume it there")
+        self._launch(job, [*self._command, "--cache", str(store.root), "--device", queue.device])
+
+    def _launch(self, job: Job, command: Sequence[str]) -> None:
+        """A process that outlives this one and its terminal."""
         try:
-            with open(job.errors, "ab") as errors:
+            with job.open_errors() as errors:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -123,7 +138,8 @@ class Workers:
             if name in unfinished and unfinished[name].state != "paused":
                 words = last_words(unfinished[name]) or f"its worker ended at once, with exit code {code}"
                 job.finish("failed", Fault(words))
-            behind = [s for s in states if s.state == "queued" and queue_of(s.job) == queue_of(job) and s.job != job]
+            queued = [s for s in states if s.state == "queued" and not s.job.spec.scheduler and s.job != job]
+            behind = [s for s in queued if queue_of(s.job) == queue_of(job)]
             if behind:
                 self.see_to(store, in_turn(behind)[0].job)
 

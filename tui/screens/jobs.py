@@ -225,7 +225,14 @@ def what(state: JobState, own: ModelSpec) -> str:
     picked = f", {some} channel{'s' * (some != 1)}" if some else ""
     recipe = f"  {spec.steps} steps" if spec.steps else ""
     seed = f" seed {spec.seed}" if spec.seed else ""
-    return f"{model}{blocks}{picked}{recipe}{seed}  {state.device} on {state.job.host}"
+    whose = "" if state.job.is_own else f", {state.job.user}'s"
+    return f"{model}{blocks}{picked}{recipe}{seed}  {place_of(state)}{whose}"
+
+
+def place_of(state: JobState) -> str:
+    """What a job computes on, and where that is."""
+    cluster = state.job.spec.scheduler
+    return f"cluster of {cluster}" if cluster else f"{state.device} on {state.job.host}"
 
 
 def model_name(spec: JobSpec) -> str:
@@ -246,7 +253,11 @@ def detail(state: JobState) -> Text:
         left = f", {duration(state.eta)} left" if state.eta is not None else ""
         rows.append(("rate", f"{rate(state) or 'not known yet'}{left}"))
     worker = f"   process {state.worker.pid}" if state.worker is not None and state.state in ACTIVE else ""
-    rows.append(("device", f"{state.device} on {state.job.host}{worker}"))
+    rows.append(("device", f"{place_of(state)}{worker}"))
+    if not state.job.is_own:
+        one = state.job.uid is not None
+        whose = f"{state.job.user}; only they can start, stop or move it" if one else "not one user's: nobody starts it"
+        rows.append(("user", whose))
     if state.state in ACTIVE and (used := memory(state)):
         rows.append(("memory", used))
     rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))

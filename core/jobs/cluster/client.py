@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import queue
 import time
 from contextlib import suppress
@@ -15,7 +14,7 @@ from distributed import Future
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.jobs.cluster.connection import Cluster, reason
-from streamscope.core.jobs.cluster.parcel import Order, Reply
+from streamscope.core.jobs.cluster.parcel import Order, ParcelError, Reply
 from streamscope.core.jobs.plan import Request, Task
 from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, LeasedRun, Tell, describe
 from streamscope.core.store import Job, Store
@@ -107,6 +106,8 @@ class ClusterRun(LeasedRun):
             self._settle()
             if not left and not self._under_way and not self._settling:
                 return
+            if left and not self._under_way:
+                self.renew_or_stop(self.waiting_message)
             with suppress(queue.Empty):
                 self._take(self._cluster.ended.get(timeout=WAIT_SECONDS))
 
@@ -130,7 +131,12 @@ class ClusterRun(LeasedRun):
             return
         task = order.task
         if future.status == "finished":
-            reply: Reply = pickle.loads(future.result())
+            try:
+                reply = Reply.unpack(future.result())
+            except ParcelError as error:
+                self.failed(task, error)
+                self.release(task)
+                return
             if reply.needs_images:
                 self._send(order, with_images=True)
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from distributed.scheduler import KilledWorker
 
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import StreamscopeError, UsageError
-from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, WorkerKind, make_entrance, pack, pack_code
+from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, WorkerKind, make_entrance, pack_code
 from streamscope.core.model.spec import architecture_of
 
 CONNECT_SECONDS = 15
@@ -38,7 +37,7 @@ class Cluster:
         self._entrance = make_entrance()
         self._digest, self._code = pack_code()
         state = safetensors.torch.save({name: v.cpu().contiguous() for name, v in network.module.state_dict().items()})
-        self._network = pack(NetworkParcel(architecture_of(network.info.name), network.info, state))
+        self._network = NetworkParcel(architecture_of(network.info.name), network.info, state).pack()
         self._shipped: list[Future[bytes]] = []
         self._gone_since: float | None = None
 
@@ -58,7 +57,7 @@ class Cluster:
             waiting()
             self.check()
             time.sleep(0.1)
-        kinds: list[WorkerKind] = [pickle.loads(future.result()) for future in futures if future.status == "finished"]
+        kinds = [WorkerKind.unpack(future.result()) for future in futures if future.status == "finished"]
         if not kinds:
             raise StreamscopeError(f"no worker of {self.address} can work: {reason(futures[0].exception())}")
         return kinds
@@ -67,7 +66,7 @@ class Cluster:
         with self._lost():
             if not self._shipped:
                 self._shipped = self._client.scatter([self._code, self._network], broadcast=True)
-            content: Any = pack(order)
+            content: Any = order.pack()
             if len(content) > LARGE:
                 content = self._client.scatter(content, hash=False)
             return self._client.submit(
@@ -124,9 +123,17 @@ def reason(error: BaseException | None) -> str:
 
 
 def _connect(address: str, patience: float) -> Client:
+    """A `tls://` address is connected to with the certificates that the user's Dask configuration names."""
     try:
         return Client(address, timeout=patience, set_as_default=False, name="streamscope")
     except ValueError as error:
         raise UsageError(f"{address!r} is no scheduler address ({error}); use for example tcp://HOST:8786") from error
-    except OSError as error:
+    except (TypeError, RuntimeError, OSError) as error:
+        # What is wrong with certificates comes as errors of several kinds, wrapped or not.
+        if address.startswith("tls://") or not isinstance(error, OSError):
+            cause = error.__cause__ or error
+            raise StreamscopeError(
+                f"cannot connect to {address} ({cause}); its certificates are those that your Dask configuration "
+                "names under distributed.comm.tls"
+            ) from error
         raise StreamscopeError(f"no Dask scheduler answers at {address}; start one with 'dask scheduler'") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 import threading
 import time
 from functools import cache
@@ -19,7 +18,7 @@ from PIL import Image
 import streamscope
 from streamscope.core.engine.network import Network, rebuild_network
 from streamscope.core.jobs.allocator import keep_freed_memory
-from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, WorkerKind, pack
+from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, WorkerKind
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
 from streamscope.core.jobs.tasks import commit_task, compute_task, default_batch
@@ -31,13 +30,13 @@ _loading = threading.Lock()
 
 
 def answer(network: bytes, order: bytes) -> bytes:
-    """Does a pickled order with a pickled network; the pickled reply. Raises StreamscopeError for what went wrong."""
-    given: Order = pickle.loads(order)
+    """Does a packed order with a packed network; the packed reply. Raises StreamscopeError for what went wrong."""
+    given = Order.unpack(order)
     loaded = _load(network, given.device)
     if given.task is None:
         batch = default_batch(loaded.info, loaded.device)
-        return pack(WorkerKind(str(loaded.device), batch, _shares_disk(given), str(streamscope.__file__)))
-    return pack(_do(loaded, given, given.task))
+        return WorkerKind(str(loaded.device), batch, _shares_disk(given), str(streamscope.__file__)).pack()
+    return _do(loaded, given, given.task).pack()
 
 
 def _load(parcel: bytes, device: str) -> Network:
@@ -45,7 +44,7 @@ def _load(parcel: bytes, device: str) -> Network:
     with _loading:
         if place not in _networks:
             keep_freed_memory()
-            unpacked: NetworkParcel = pickle.loads(parcel)
+            unpacked = NetworkParcel.unpack(parcel)
             state = safetensors.torch.load(unpacked.state)
             # One at a time: a worker that goes from job to job must not fill its device with networks.
             _networks.clear()

@@ -59,9 +59,9 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def write_new(path: Path, content: bytes, durable: bool = True) -> None:
-    """Writes a file that does not exist yet. Raises OSError."""
-    with open(path, "xb") as file:
+def write_new(path: Path, content: bytes, durable: bool = True, mode: int = 0o666) -> None:
+    """Writes a file that does not exist yet, with `mode` but what the umask takes off. Raises OSError."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
         file.write(content)
         file.flush()
         if durable:

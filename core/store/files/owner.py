@@ -25,6 +25,9 @@ class Owner:
     started: str
     """When the kernel started it, in the kernel's own ticks: unlike seconds since 1970 they never shift."""
 
+    def __str__(self) -> str:
+        return f"{self.host}, process {self.pid}"
+
     @property
     def tag(self) -> str:
         """Short text for the names of temporary files; `is_dead_tag` reads it back."""
@@ -46,10 +49,20 @@ def this_process() -> Owner:
     return _describe(os.getpid())
 
 
+def is_here(owner: Owner) -> bool:
+    """Whether it ran in this boot of this host, so that its end can be seen."""
+    me = this_process()
+    return (owner.host, owner.boot) == (me.host, me.boot)
+
+
 def is_dead(owner: Owner) -> bool:
     """True only when it is certain: same boot of this host, and no such process any more (a zombie counts as none)."""
-    me = this_process()
-    return (owner.host, owner.boot) == (me.host, me.boot) and _is_gone(owner.pid, owner.started)
+    return is_here(owner) and _is_gone(owner.pid, owner.started)
+
+
+def is_alive(owner: Owner) -> bool:
+    """True only when it is certain: a process of this host that is still there."""
+    return is_here(owner) and not _is_gone(owner.pid, owner.started)
 
 
 def is_dead_tag(tag: str) -> bool | None:

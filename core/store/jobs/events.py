@@ -125,6 +125,17 @@ class BatchDone:
 
 
 @dataclass(frozen=True)
+class WaitStarted:
+    """All that is left is being done by others: `batch` is the first of it, `holder` the host and process doing it."""
+
+    batch: str
+    holder: str
+
+    def __str__(self) -> str:
+        return f"waiting for {self.batch}, held by {self.holder}"
+
+
+@dataclass(frozen=True)
 class ProblemOccurred:
     """Something could not be done; the rest goes on."""
 
@@ -183,6 +194,7 @@ Event = (
     JobStarted
     | JobProgressed
     | BatchDone
+    | WaitStarted
     | ProblemOccurred
     | ClusterConnected
     | DownloadProgressed
@@ -241,6 +253,8 @@ def encode_event(event: Event) -> dict[str, Any]:
                 "seconds": event.seconds,
                 **({"device": event.device} if event.device else {}),
             }
+        case WaitStarted(batch, holder):
+            return {"event": "waiting", "batch": batch, "holder": holder}
         case ProblemOccurred(fault):
             return {"event": "problem", **encode_fault(fault)}
         case ClusterConnected(workers, shared_disk):
@@ -335,6 +349,8 @@ def _decode(data: Any) -> Event | None:
                 _number(data.get("mean_steps")),
                 str(data.get("device") or ""),
             )
+        case "waiting":
+            return WaitStarted(str(data["batch"]), str(data["holder"]))
         case "problem":
             return ProblemOccurred(decode_fault(data))
         case "cluster":

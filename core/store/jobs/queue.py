@@ -1,21 +1,38 @@
 """The queue of a device: jobs that wait their turn, in an order that outlives whoever queued them.
 
-A queued job is a folder with a file `place`; those of one host and device go by rising place. Whoever works the queue
-off holds its lease. A job is paused by a file `hold`, which its worker obeys as it does `stop`; what it has stored
-stays, and taken up again it does what is missing.
+A queued job is a folder with a file `place`; those of one user, host and device go by rising place. Whoever works the
+queue off holds its lease, and runs nobody else's jobs. A job is paused by a file `hold`, which its worker obeys as it
+does `stop`; what it has stored stays, and taken up again it does what is missing.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from streamscope.core.errors import StoreError
+from streamscope.core.errors import SchedulerError, StoreError
 from streamscope.core.store.files.atomic import write_file
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import this_process
-from streamscope.core.store.jobs.job import ACTIVE, BEAT, HOLD, PLACE, STOP, Job, JobState, job_state, job_states
+from streamscope.core.store.jobs.job import BEAT, HOLD, PLACE, STOP, Job
+from streamscope.core.store.jobs.state import ACTIVE, JobState, add_sign, job_state, job_states
 from streamscope.core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Where a job waits. Devices are those of the machine where it was queued; `uid` is the user who queued it."""
+
+    host: str
+    device: str
+    uid: int | None
+
+    @property
+    def lease(self) -> str:
+        """What whoever works it off must hold."""
+        return f"queue {self.host} {self.device} of {self.uid}"
 
 
 def device_queue(device: str) -> str:
@@ -26,21 +43,26 @@ def device_queue(device: str) -> str:
     return "cuda" if name == "cuda:0" else name
 
 
-def queue_of(job: Job) -> tuple[str, str]:
-    """(host, device) whose queue a job waits in. Devices are those of the machine where it was queued."""
-    return job.host, device_queue(job.spec.device)
+def queue_of(job: Job) -> Queue:
+    return Queue(job.host, device_queue(job.spec.device), job.uid)
 
 
-def lease_of(queue: tuple[str, str]) -> str:
-    """What whoever works this queue off must hold."""
-    return f"queue {queue[0]} {queue[1]}"
+def own_queue(device: str) -> Queue:
+    """This user's queue of a device of this host."""
+    return Queue(this_process().host, device_queue(device), os.geteuid())
 
 
-def waiting(store: Store, device: str, host: str | None = None) -> list[JobState]:
-    """The jobs queued for a device of a host (this one), next first."""
-    queue = (this_process().host if host is None else host, device_queue(device))
+def waiting(store: Store, queue: Queue) -> list[JobState]:
+    """The jobs that wait in a queue, next first."""
     queued = [state for state in job_states(store) if state.state == "queued" and state.place is not None]
     return in_turn(state for state in queued if queue_of(state.job) == queue)
+
+
+def check_resumable(job: Job) -> None:
+    """Raises ForeignJobError when another user's, SchedulerError when only a command can say which cluster does it."""
+    job.check_own("start")
+    if job.spec.scheduler:
+        raise SchedulerError(f"job {job.id} was for a Dask cluster ({job.spec.scheduler}), which a queue has none of")
 
 
 def in_turn(states: Iterable[JobState]) -> list[JobState]:
@@ -49,16 +71,17 @@ def in_turn(states: Iterable[JobState]) -> list[JobState]:
 
 
 def hold(job: Job) -> None:
-    """Pauses a job: a running one after what is in flight. Raises StoreError."""
-    with writing(job.folder / HOLD):
-        (job.folder / HOLD).touch()
+    """Pauses a job: a running one after what is in flight. Raises StoreError; for another user's ForeignJobError."""
+    job.check_own("pause")
+    add_sign(job.folder / HOLD)
 
 
 def requeue(store: Store, job: Job) -> None:
     """Puts a paused, stopped, failed or dead job (back) into its device's queue, where it was or at the end.
 
-    Raises StoreError when it is running or its worker has not left it yet.
+    Raises StoreError when it is running or its worker has not left it yet, and what `check_resumable` raises.
     """
+    check_resumable(job)
     state = job_state(store, job)
     if state.state in ACTIVE:
         raise StoreError(f"job {job.id} is {state.state}; wait until its worker has left it")
@@ -74,10 +97,10 @@ def requeue(store: Store, job: Job) -> None:
 def move(store: Store, job: Job, by: int) -> bool:
     """Moves a queued job one place up (`by` < 0) or down in its queue; False when it is at that end.
 
-    Raises StoreError.
+    Raises StoreError; for another user's ForeignJobError.
     """
-    host, device = queue_of(job)
-    order = waiting(store, device, host)
+    job.check_own("move")
+    order = waiting(store, queue_of(job))
     names = [state.job.id for state in order]
     if job.id not in names:
         return False

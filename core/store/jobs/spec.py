@@ -26,7 +26,8 @@ class JobSpec:
     devices: tuple[str, ...] = ()
     """One worker process for each; empty for a single one on `device`."""
     scheduler: str | None = None
-    """Address of a Dask scheduler whose cluster computes."""
+    """Address of the Dask scheduler whose cluster computes. For people to read: nobody connects to what a record
+    names, since whoever may write to a store may put one there."""
     recipe: Recipe | None = None
     """None for the model's default recipe, with `steps` where they are given."""
     steps: int | None = None

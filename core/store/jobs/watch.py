@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamscope.core.errors import StoreError
-from streamscope.core.store.jobs.job import BEAT, FINISHED, JobState, job_folders, job_state, open_job
+from streamscope.core.store.jobs.job import BEAT, open_job
+from streamscope.core.store.jobs.state import FINISHED, JobState, job_folders, job_state
 from streamscope.core.store.store import Store
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import socket
+from contextlib import suppress
 
 import click
 
-from streamscope.core.errors import Fault, StreamscopeError, UsageError
+from streamscope.core.errors import Fault, StoreError, StreamscopeError, UsageError
 from streamscope.core.jobs.plan import Request, missing, wanted_fzs
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.device_names import check_devices
@@ -50,7 +51,9 @@ LISTENING_SECONDS = 5.0
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Compute on the Dask cluster of this scheduler, tcp://HOST:8786; its workers choose by --device too.",
+    help="Compute on the Dask cluster of this scheduler, tcp://HOST:8786 or, encrypted and authenticated by the "
+    "certificates in your Dask configuration, tls://HOST:8786; its workers choose by --device too. Name only one "
+    "that you trust: Dask lets whoever runs a scheduler run code here.",
 )
 @objective_option
 @click.option(
@@ -109,7 +112,7 @@ def command(
             return 0
         if detach:
             # Its worker chooses the batch that suits its devices.
-            return _detach(given, request.job_spec(spec, given.device, named, scheduler, batch))
+            return _detach(given, request.job_spec(spec, given.device, named, scheduler, batch), scheduler)
 
     from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.devices import shared_batch, worker_devices
@@ -126,11 +129,11 @@ def command(
     # A cluster's workers say which batch suits them.
     job = request.job_spec(spec, given.device, named, scheduler, batch)
     if detach:
-        return _detach(given, job)
+        return _detach(given, job, scheduler)
     store = Store.open(given.root, create=True)
     fzset = store.set(network.info, request.key)
     before = fzset.signature()
-    code = run_visibly(store, job, network, given.as_json)
+    code = run_visibly(store, job, network, given.as_json, scheduler)
     # What failed at once has nothing to sum up, and what went wrong is to be read last.
     if not given.as_json and (code == 0 or fzset.signature() != before):
         _summarise(network.info, fzset, request)
@@ -157,10 +160,11 @@ def _request(
     return Request.of(info, key, selection.blocks, tensors, batch, channels)
 
 
-def _detach(given: Given, spec: JobSpec) -> int:
+def _detach(given: Given, spec: JobSpec, scheduler: str | None) -> int:
     from streamscope.tui.data.job_control import Workers
 
-    job = Workers().start(Store.open(given.root, create=True), spec)
+    store = Store.open(given.root, create=True)
+    job = Workers().start_on_cluster(store, spec, scheduler) if scheduler else Workers().start(store, spec)
     if given.as_json:
         click.echo(json.dumps({"job": job.id, "folder": str(job.folder)}))
     else:
@@ -170,7 +174,9 @@ def _detach(given: Given, spec: JobSpec) -> int:
 
 def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request) -> None:
     """Nothing is missing. The set counts as completed anew, as by a job: reading commands take the last one."""
-    fzset.mark_completed("compute")
+    with suppress(StoreError):
+        # In a cache that can only be read it is as complete.
+        fzset.mark_completed("compute")
     count = sum(len(channels) for channels in wanted_fzs(info, request).values())
     if given.as_json:
         click.echo(write_event(JobEnded("done", Fault("nothing is missing"), Report(done=count, total=count))))
