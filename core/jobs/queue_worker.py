@@ -85,7 +85,7 @@ def _renew(leases: Leases, left: Event) -> None:
 
 
 def _run(store: Store, job: Job) -> None:
-    """One job; what it writes about what went wrong lands in its own folder."""
+    """Does one job; what this process writes about what went wrong lands in the job's own folder from now on."""
     job.heartbeat(Report(message="starting: importing torch"))
     # It takes seconds: a process that finds the queue taken ends before that.
     from streamscope.core.jobs.worker import run_job

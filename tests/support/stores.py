@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,30 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[st
         text=True,
         **options,
     )
+
+
+OTHER = 65534
+"""A user who is nobody in particular."""
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Runs the block as somebody else. Skips the test where only root could."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another user")
+    os.seteuid(OTHER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder that everybody may write in; pytest's own are closed to other users."""
+    with tempfile.TemporaryDirectory(prefix="streamscope-shared-") as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
 
 
 @contextmanager

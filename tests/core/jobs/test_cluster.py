@@ -2,20 +2,26 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client, LocalCluster, Worker
+from distributed.security import Security
 
 from streamscope.core.engine.network import Network, load_network
-from streamscope.core.errors import StreamscopeError, UsageError
+from streamscope.core.errors import SchedulerError, StreamscopeError, UsageError
 from streamscope.core.jobs.cluster.connection import Cluster
+from streamscope.core.jobs.queue_worker import work_off
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import JobSpec, Store, create_job, job_state, read_log, request_stop
+from streamscope.core.store import JobSpec, Store, create_job, job_state, open_job, read_log, request_stop, requeue
 from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Event, JobProgressed
 from streamscope.core.store.jobs.job import Job
 from streamscope.core.table.columns import Value
@@ -23,6 +29,7 @@ from streamscope.core.table.frame import build_frame
 from tests.support.waiting import wait_until
 
 SPEC = JobSpec("demo", device="cpu", steps=24, blocks=("1.1",), tensors=("in", "block"), batch=4)
+ROLES = ("scheduler", "worker", "client")
 NOT_FOR_WORKERS = ("textual", "textual_image", "tui")
 
 
@@ -77,7 +84,7 @@ def test_a_worker_is_killed_midway_and_the_table_is_that_of_one_process(
             killed.append(cluster.workers[0].pid)
             os.kill(killed[0], signal.SIGKILL)
 
-    assert run_job(store, job, tell, network) == 0
+    assert run_job(store, job, tell, network, cluster.scheduler_address) == 0
     assert killed
     assert _connected(job) == ClusterConnected(("cpu", "cpu"), shared_disk=False)
     assert _table(store.root, network) == _table(alone, network)
@@ -90,7 +97,7 @@ def test_workers_with_the_same_disk_store_their_batches_themselves(
 ) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     job = create_job(store, replace(SPEC, scheduler=cluster.scheduler_address))
-    assert run_job(store, job, lambda event: None, network) == 0
+    assert run_job(store, job, lambda event: None, network, cluster.scheduler_address) == 0
     assert _connected(job).shared_disk
     assert _table(store.root, network) == _table(alone, network)
     assert _images(store.root) == _images(alone)
@@ -117,7 +124,7 @@ def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network
         if isinstance(event, JobProgressed) and (event.report.rate or 0) > 0:
             request_stop(job)
 
-    assert run_job(store, job, tell, network) == 1
+    assert run_job(store, job, tell, network, cluster.scheduler_address) == 1
     assert job_state(store, job).state == "stopped"
     assert not list((store.root / "leases").glob("*.json"))
 
@@ -126,6 +133,60 @@ def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network
 
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         wait_until(lambda: not any(client.run(executing).values()), "the batches under way to end", seconds=30)
+
+
+def test_an_address_that_stands_in_a_record_is_not_connected_to(
+    network: Network, tmp_path: Path
+) -> None:
+    store = Store.open(tmp_path / "cache", create=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        job = create_job(store, replace(SPEC, scheduler=address), queued=True)
+        assert open_job(job.folder).spec.scheduler == address, "it is shown"
+
+        def run(store: Store, job: Job) -> None:
+            run_job(store, job, lambda event: None, network)
+
+        assert work_off(store, "cpu", run, threading.Event()) == 1
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    state = job_state(store, job)
+    assert state.state == "failed"
+    assert state.fault.kind == "scheduler"
+    assert f"was for a Dask cluster ({address})" in state.message
+    with pytest.raises(SchedulerError, match="which a queue has none of"):
+        requeue(store, job)
+
+
+def test_a_scheduler_with_tls_is_connected_to_by_the_certificates_of_the_users_dask_configuration(
+    network: Network, tmp_path: Path
+) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    if subprocess.run([*making, "-keyout", key, "-out", certificate], capture_output=True).returncode != 0:
+        pytest.skip("openssl makes no certificate here")
+    roles = {f"tls_{role}_{part}": path for role in ROLES for part, path in (("cert", certificate), ("key", key))}
+    security = Security(tls_ca_file=certificate, require_encryption=True, **roles)
+    with LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=":0",
+        security=security,
+        protocol="tls",
+        local_directory=str(tmp_path),
+    ) as found:
+        address = found.scheduler_address
+        assert address.startswith("tls://")
+        with pytest.raises(StreamscopeError, match="certificates are those that your Dask configuration names"):
+            Cluster(address, network)
+        tls = "distributed.comm.tls"
+        settings = {f"{tls}.ca-file": certificate, f"{tls}.client.cert": certificate, f"{tls}.client.key": key}
+        with dask.config.set(settings):
+            cluster = Cluster(address, network)
+        assert list(cluster.threads().values()) == [1]
+        cluster.leave([])
 
 
 def test_an_address_where_nobody_answers_is_one_clear_line(network: Network) -> None:
@@ -145,6 +206,6 @@ def test_without_dask_it_is_said_what_to_install(
     for name in [name for name in sys.modules if name.startswith("streamscope.core.jobs.cluster.")]:
         monkeypatch.delitem(sys.modules, name)
     store = Store.open(tmp_path / "cache", create=True)
-    job = create_job(store, replace(SPEC, scheduler="tcp://127.0.0.1:1"))
-    assert run_job(store, job, lambda event: None, network) == 1
+    job = create_job(store, SPEC)
+    assert run_job(store, job, lambda event: None, network, "tcp://127.0.0.1:1") == 1
     assert "install streamscope[cluster]" in job_state(store, job).message

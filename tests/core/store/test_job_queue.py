@@ -21,8 +21,8 @@ from streamscope.core.store import (
     hold,
     job_state,
     job_states,
-    lease_of,
     move,
+    own_queue,
     queue_of,
     request_stop,
     requeue,
@@ -42,7 +42,7 @@ def queued(store: Store, device: str = "cpu") -> Job:
 
 
 def order(store: Store, device: str = "cpu") -> list[str]:
-    return [state.job.id for state in waiting(store, device)]
+    return [state.job.id for state in waiting(store, own_queue(device))]
 
 
 def state_of(store: Store, job: Job) -> str:
@@ -138,7 +138,7 @@ def test_while_one_process_works_a_queue_off_another_leaves_at_once(store: Store
         "import sys\nfrom pathlib import Path\nfrom streamscope.core.store import Leases\n"
         "assert Leases(Path(sys.argv[1]), 'other').claim(sys.argv[2])\nprint('held', flush=True)\nsys.stdin.read()",
         store.root,
-        lease_of(queue_of(job)),
+        queue_of(job).lease,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -157,7 +157,7 @@ def test_a_job_queued_while_another_runs_is_run_after_it_by_the_same_worker(stor
         ends("done", ran)(store, job)
 
     assert work_off(store, "cpu", run, Event()) == 2
-    assert Leases(store.root, "me").claim(lease_of(queue_of(job_states(store)[0].job)))
+    assert Leases(store.root, "me").claim(queue_of(job_states(store)[0].job).lease)
 
 
 def test_a_job_that_cannot_even_say_that_it_failed_does_not_run_for_ever(store: Store) -> None:

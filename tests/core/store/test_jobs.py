@@ -9,6 +9,7 @@ import pytest
 
 from streamscope.core.errors import DiskFullError, Fault, StoreError
 from streamscope.core.store import (
+    Job,
     JobSpec,
     JobState,
     Store,
@@ -19,7 +20,9 @@ from streamscope.core.store import (
     read_log,
     remove_finished,
     request_stop,
+    requeue,
 )
+from streamscope.core.store.files.clock import FolderClock
 from streamscope.core.store.jobs.events import JobEnded, LastWord, LoggedEvent, ProblemOccurred, Report
 from tests.support.stores import fill, python, tiny_disk
 
@@ -75,15 +78,57 @@ def test_a_last_word_holds_for_ever(store: Store, last: LastWord) -> None:
     assert (only_job(store).state, only_job(store).message) == (last, "so it ended")
 
 
-def test_a_worker_silent_for_a_minute_is_dead(store: Store) -> None:
+def beat_elsewhere(job: Job, done: int, seconds: float = 0.0) -> None:
+    """A heartbeat of a worker on another host, dated `seconds` ago."""
+    job.heartbeat(Report(done=done, total=2))
+    path = job.folder / "heartbeat.json"
+    data = json.loads(path.read_text())
+    data["process"].update(host="elsewhere", pid=2**30)
+    path.write_text(json.dumps(data))
+    make_older(path, seconds)
+
+
+def test_a_worker_elsewhere_that_is_silent_for_a_minute_is_dead(store: Store) -> None:
     job = create_job(store, SPEC)
-    job.heartbeat(Report(done=1, total=2))
-    make_older(job.folder / "heartbeat.json", 50)
+    beat_elsewhere(job, 1, seconds=50)
     assert only_job(store).state == "running"
     make_older(job.folder / "heartbeat.json", 15)
-    assert only_job(store).state == "dead"
-    job.heartbeat(Report(done=2, total=2))
+    assert only_job(Store(store.root)).state == "dead"
+    beat_elsewhere(job, 2)
     assert only_job(store).state == "running"
+
+
+def test_a_worker_of_this_host_is_dead_only_when_its_process_is_gone(store: Store) -> None:
+    job = create_job(store, SPEC)
+    job.heartbeat(Report(done=1, total=2))
+    make_older(job.folder / "heartbeat.json", 3000)
+    assert only_job(store).state == "running", "a loaded machine may not let it say anything"
+
+
+def test_a_worker_whose_clock_is_late_is_not_dead_once_it_was_seen_to_live(store: Store) -> None:
+    job = create_job(store, SPEC)
+    beat_elsewhere(job, 1, seconds=600)
+    assert only_job(store).state == "dead", "by the only date there is"
+    beat_elsewhere(job, 2, seconds=598)
+    assert only_job(store).state == "running"
+
+
+def test_a_dead_worker_whose_clock_was_ahead_is_dead_once_it_was_seen_silent_for_a_minute(store: Store) -> None:
+    job = create_job(store, SPEC)
+    beat_elsewhere(job, 1, seconds=-900)
+    seconds = [0.0]
+    store.clock = FolderClock(store.root, lambda: seconds[0])
+    assert only_job(store).state == "running"
+    seconds[0] = 61.0
+    assert only_job(store).state == "dead"
+    requeue(store, job)
+    assert only_job(store).state == "queued"
+
+
+def test_a_date_beyond_all_clocks_is_none(store: Store) -> None:
+    job = create_job(store, SPEC)
+    beat_elsewhere(job, 1, seconds=-9_000_000)
+    assert only_job(store).state == "dead"
 
 
 def test_a_job_that_no_worker_takes_up_is_dead_after_a_minute(store: Store) -> None:
@@ -118,14 +163,10 @@ def test_a_killed_workers_job_is_dead_at_once(store: Store) -> None:
 
 def test_a_worker_of_another_host_is_judged_by_its_heartbeat(store: Store) -> None:
     job = create_job(store, SPEC)
-    job.heartbeat(Report(done=1))
-    beat = job.folder / "heartbeat.json"
-    data = json.loads(beat.read_text())
-    data["process"].update(host="elsewhere", pid=2**30)
-    beat.write_text(json.dumps(data))
+    beat_elsewhere(job, 1)
     assert only_job(store).state == "running"
-    make_older(beat, 70)
-    assert only_job(store).state == "dead"
+    make_older(job.folder / "heartbeat.json", 70)
+    assert only_job(Store(store.root)).state == "dead"
 
 
 def test_the_log_is_read_on_from_where_it_was(store: Store) -> None:

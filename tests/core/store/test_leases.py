@@ -3,13 +3,25 @@
 import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from streamscope.core.errors import DiskFullError, StoreError
 from streamscope.core.store import Leases
+from streamscope.core.store.leases import stale_leases
 from tests.support.stores import fill, python, tiny_disk
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that stands still unless it is moved."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def the_file(root: Path) -> Path:
@@ -114,10 +126,97 @@ def test_of_a_worker_elsewhere_only_silence_tells(tmp_path: Path, changes: dict[
     worker.kill()
     worker.communicate()
     move_elsewhere(the_file(tmp_path), **changes)
-    mine = Leases(tmp_path, "mine")
+    clock = Clock()
+    mine = Leases(tmp_path, "mine", clock)
     assert not mine.claim("batch")
     make_older(the_file(tmp_path), 70)
+    assert not mine.claim("batch"), "the host that wrote the date may have another clock"
+    clock.now += 19
+    assert not mine.claim("batch")
+    clock.now += 2
     assert mine.claim("batch")
+
+
+def test_a_lease_dated_in_the_future_is_free_once_it_was_seen_unchanged_for_a_minute(tmp_path: Path) -> None:
+    Leases(tmp_path, "gone").claim("batch")
+    move_elsewhere(the_file(tmp_path), host="gpu-node-7")
+    make_older(the_file(tmp_path), -900)
+    clock = Clock()
+    mine = Leases(tmp_path, "mine", clock)
+    for _ in range(6):
+        assert not mine.claim("batch")
+        clock.now += 10
+    assert mine.holder("batch").startswith("gpu-node-7, process ")
+    assert not mine.has_sign_of_life("batch")
+    clock.now += 1
+    assert mine.claim("batch")
+
+
+def test_a_holder_that_renews_keeps_its_lease_whatever_the_date_it_writes(tmp_path: Path) -> None:
+    Leases(tmp_path, "lives").claim("batch")
+    move_elsewhere(the_file(tmp_path), host="gpu-node-7")
+    clock = Clock()
+    mine = Leases(tmp_path, "mine", clock)
+    for _ in range(20):
+        # Its host is ten minutes late, and so are the dates on this disk.
+        make_older(the_file(tmp_path), 600 if clock.now == 0 else -10)
+        assert not mine.claim("batch")
+        clock.now += 10
+    assert mine.has_sign_of_life("batch")
+
+
+def test_what_nobody_is_to_wait_for_is_claimed_from_a_holder_that_gives_no_sign_of_life(tmp_path: Path) -> None:
+    holder = Leases(tmp_path, "holder")
+    holder.claim("queue")
+    clock = Clock()
+    mine = Leases(tmp_path, "mine", clock)
+
+    def pass_by(seconds: float) -> None:
+        clock.now += seconds
+
+    assert not mine.claim_or_watch("queue", pass_by), "its process is there"
+    assert clock.now == 0
+    move_elsewhere(the_file(tmp_path), host="gpu-node-7")
+    make_older(the_file(tmp_path), -900)
+
+    def renewed(seconds: float) -> None:
+        pass_by(seconds)
+        if clock.now >= 5:
+            holder.renew()
+
+    assert not Leases(tmp_path, "mine", clock).claim_or_watch("queue", renewed)
+    assert clock.now == 5
+    make_older(the_file(tmp_path), -900)
+    other = Leases(tmp_path, "other", clock)
+    assert not other.claim_or_watch("queue", lambda seconds: True), "whoever is to end does not wait"
+    assert other.claim_or_watch("queue", pass_by)
+    assert 60 < clock.now < 70
+
+
+def test_what_cannot_be_read_as_a_lease_is_free_once_it_was_seen_unchanged_for_a_minute(tmp_path: Path) -> None:
+    Leases(tmp_path, "gone").claim("batch")
+    path = the_file(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    make_older(path, 500)
+    clock = Clock()
+    mine = Leases(tmp_path, "mine", clock)
+    assert not mine.claim("batch"), "nor is a pipe waited for"
+    clock.now += 61
+    assert mine.claim("batch")
+
+
+def test_pruning_finds_the_leases_of_the_dead_by_one_look(tmp_path: Path) -> None:
+    leases = Leases(tmp_path, "a")
+    for key in ("future", "future, of a process that is there", "old", "new"):
+        leases.claim(key)
+    paths = {json.loads(path.read_text())["key"]: path for path in (tmp_path / "leases").glob("*.json")}
+    move_elsewhere(paths["future"], host="gpu-node-7")
+    move_elsewhere(paths["new"], host="gpu-node-7")
+    make_older(paths["future"], -900)
+    make_older(paths["future, of a process that is there"], -900)
+    make_older(paths["old"], 70)
+    assert stale_leases(tmp_path) == sorted([paths["future"], paths["old"]])
 
 
 def test_a_pid_that_another_process_got_does_not_keep_a_lease(tmp_path: Path) -> None:
