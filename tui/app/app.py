@@ -47,7 +47,7 @@ from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.session import Session, initial_session
 from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
-from streamscope.tui.terminal.input import ignore_late_replies
+from streamscope.tui.terminal.driver import use_terminal
 from streamscope.tui.widgets.filter import FilterBar
 from streamscope.tui.widgets.painter import Painter
 
@@ -68,7 +68,7 @@ def run_app(options: AppOptions) -> int:
     spec_text = options.spec.text
     graphics = detect(options.graphics)
     app = StreamscopeApp(options, store, graphics, spec_text)
-    ignore_late_replies()
+    use_terminal(app)
     app.run(mouse=options.settings.mouse)
     if app.jobs_running:
         jobs = "1 job goes on" if app.jobs_running == 1 else f"{app.jobs_running} jobs go on"
@@ -86,6 +86,7 @@ class StreamscopeApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "show_keys", "Keys", id="keys"),
         Binding("q", "quit", "Quit", id="quit"),
+        Binding("ctrl+z", "suspend_process", "Suspend; fg in the shell continues", show=False, id="suspend"),
     ]
 
     def __init__(
@@ -144,7 +145,12 @@ class StreamscopeApp(App[None]):
         return super()._background_screens if self.screen.is_modal else []
 
     def on_mount(self) -> None:
+        self.app_resume_signal.subscribe(self, self._repaint)
         self.push_screen(LoadingScreen(self.options.cache, self.options.spec, self.spec_text, self.options.set_choice))
+
+    def _repaint(self, _: App[object]) -> None:
+        """After a shell had the terminal nothing of what was drawn is there any more."""
+        self.refresh(layout=True)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         screen = self.channels

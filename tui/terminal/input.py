@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable
 
 from textual._xterm_parser import XTermParser
-from textual.drivers import linux_driver
 from textual.message import Message
 
 # Answers to `streamscope.tui.terminal.detection.QUERIES`: device attributes, cell size, version, kitty graphics.
@@ -67,8 +66,3 @@ class QuietParser(XTermParser):
         if overdue:
             yield from super().feed(overdue)
         yield from super().tick()
-
-
-def ignore_late_replies() -> None:
-    """To be called before an app runs that asked the terminal something: its driver makes its parser by this name."""
-    linux_driver.XTermParser = QuietParser  # type: ignore[attr-defined]  # imported there, not exported

@@ -213,6 +213,11 @@ class Outside:
         """Whether nothing is still on its way."""
         return not self._due
 
+    def vanish(self) -> None:
+        """As a window that is closed, or a line that drops."""
+        os.close(self._master)
+        self._master = -1
+
     def close(self) -> None:
         self.process.terminate()
         try:
@@ -220,7 +225,8 @@ class Outside:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
 
 
 def new_kitty(cell: tuple[int, int]) -> Callable[[bytes], bytes]:

@@ -15,7 +15,7 @@ from streamscope.core.errors import Fault
 from streamscope.core.jobs import queue_worker
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, request_stop, waiting
+from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, own_queue, request_stop, waiting
 from streamscope.core.store.jobs.events import LastWord, Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.job_actions import end_message
@@ -94,7 +94,7 @@ async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_pa
     async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
         await until(pilot, lambda: len(app.jobs) == 3)
         await pilot.press("J", "j", "J")
-        await until(pilot, lambda: [s.job.id for s in waiting(store, "cpu")] == [second.id, first.id])
+        await until(pilot, lambda: [s.job.id for s in waiting(store, own_queue("cpu"))] == [second.id, first.id])
         screen = app.screen
         assert isinstance(screen, JobsScreen)
         await until(pilot, lambda: screen.highlighted is not None and screen.highlighted.job == first)

@@ -1,0 +1,70 @@
+"""A terminal that vanishes ends the app, which keeps what it had; one that is taken away for a while gets it back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.app_driver import small_store
+from tests.support.terminal.outside import Outside, new_kitty
+from tests.support.terminal.screen import command
+from tests.support.waiting import wait_until
+
+SIZE = (110, 34)
+
+
+@contextmanager
+def on_terminal(program: list[str]) -> Iterator[Outside]:
+    outside = Outside(program, SIZE, new_kitty((9, 18)))
+    try:
+        yield outside
+    finally:
+        outside.close()
+
+
+def is_open(outside: Outside) -> bool:
+    """Whether the table is on the screen."""
+    lines = outside.reader.lines()
+    return "22 judged" in lines and "q Quit" in lines
+
+
+def test_the_app_saves_and_ends_when_its_terminal_vanishes_without_a_word(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    words = shlex.join(command(tmp_path))
+    with on_terminal(["sh", "-c", f"trap '' HUP; STREAMSCOPE_STATE={tmp_path / 'state'} exec {words}"]) as outside:
+        outside.until(lambda: is_open(outside), "the app did not open")
+        outside.type("jjj")
+        outside.type("2")
+        outside.vanish()
+        wait_until(lambda: outside.process.poll() is not None, "the app to end")
+        assert outside.process.returncode == 0
+    (session,) = tmp_path.glob("state/resnet18-*.json")
+    assert "2.1" in session.read_text(), session.read_text()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or shutil.which("setsid") is None, reason="no shell with job control")
+def test_ctrl_z_stops_the_app_and_fg_shows_it_again(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    with on_terminal(["setsid", "-c", "-w", "bash", "--norc", "--noprofile", "-i"]) as outside:
+        outside.type(f"PS1='ready> '; {shlex.join(command(tmp_path))}\n")
+        outside.until(lambda: is_open(outside), "the app did not open")
+        outside.type("\x1a")
+        outside.until(lambda: b"Stopped" in outside.heard, "the shell did not say that it stopped")
+        before = len(outside.heard)
+        outside.type("echo still $((40 + 2))\n")
+        outside.until(lambda: b"still 42" in outside.heard[before:], "the shell did not answer")
+        outside.reader.text.clear()
+        outside.type("fg\n")
+        outside.until(lambda: is_open(outside), "the app did not paint itself again")
+        before = len(outside.heard)
+        outside.type("q")
+        outside.until(lambda: b"ready> " in outside.heard[before:], "the app did not give the terminal back")
+        outside.type("exit 7\n")
+        wait_until(lambda: (outside.step(), outside.process.poll())[1] is not None, "the shell to end")
+        assert outside.process.returncode == 7

@@ -1,0 +1,89 @@
+"""The terminal as the app uses it: keys without late answers, and an end when the terminal is gone."""
+
+from __future__ import annotations
+
+import os
+import selectors
+from codecs import getincrementaldecoder
+from collections.abc import Callable
+from typing import IO, Any
+
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+
+from streamscope.tui.terminal.input import QuietParser
+
+READ_BYTES = 4096
+TICK_SECONDS = 0.1
+"""How often keys that were held back are looked at."""
+
+
+class TerminalDriver(LinuxDriver):
+    """Ends the app as `q` does when its terminal vanished: a dropped line need not send SIGHUP.
+
+    Textual reads the end of the input again and again, and its writer dies of the first error.
+    """
+
+    def __init__(
+        self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        assert self._file is not None
+        self._file = _Screen(self._file, self._hang_up)  # type: ignore[assignment]  # all of a file that the writer uses
+        self._is_gone = False
+
+    def run_input_thread(self) -> None:
+        """Hands on what is typed until the app exits or the input ends."""
+        parser, decode = QuietParser(self._debug), getincrementaldecoder("utf-8")("replace").decode
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                if selector.select(TICK_SECONDS):
+                    try:
+                        data = os.read(self.fileno, READ_BYTES)
+                    except OSError:
+                        data = b""
+                    if not data:
+                        self._hang_up()
+                        return
+                    for message in parser.feed(decode(data)):
+                        self.process_message(message)
+                for message in parser.tick():
+                    self.process_message(message)
+
+    def _hang_up(self) -> None:
+        """What is shown is remembered and marks are kept, as on any exit."""
+        if not self._is_gone:
+            self._is_gone = True
+            self._app.call_later(self._app.exit)
+
+
+class _Screen:
+    """What is written to a terminal that is gone goes nowhere."""
+
+    def __init__(self, file: IO[str], gone: Callable[[], None]) -> None:
+        self._file, self._gone = file, gone
+
+    def write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except OSError:
+            self._gone()
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError:
+            self._gone()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+
+def use_terminal(app: App[Any]) -> None:
+    """To be called before an app runs: on a terminal of Unix it gets this driver."""
+    if app.driver_class is LinuxDriver:
+        app.driver_class = TerminalDriver
