@@ -67,6 +67,16 @@ class StoreError(StreamscopeError):
     """The store cannot be read or written, or something in it is damaged."""
 
 
+class HomeError(StoreError):
+    """A folder of the user's own is not known; `place` is the variable that may name it."""
+
+    kind = "home"
+
+    def __init__(self, message: str, variable: str) -> None:
+        self.place = variable
+        super().__init__(message)
+
+
 class DamageError(StoreError):
     """Something in the store is not what was written."""
 
@@ -80,9 +90,13 @@ class CacheError(StoreError):
 
 
 class DiskFullError(StoreError):
-    """No space is left for what a job has to write."""
+    """No space is left for what is to be written at `place`."""
 
     kind = "disk full"
+
+    def __init__(self, message: str, place: object = "") -> None:
+        self.place = str(place)
+        super().__init__(message)
 
 
 class ForeignJobError(StoreError):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 import streamscope
+from streamscope.core.errors import HomeError
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store.files.users import user_folder
 
 if TYPE_CHECKING:
     from streamscope.core.analysis.nulls import Lacking
@@ -53,18 +53,22 @@ HERE = CommandLine()
 
 
 def default_cache() -> Path:
-    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder."""
+    """`$STREAMSCOPE_CACHE`, else `cache/` in a checkout, else the user's cache folder. Raises HomeError."""
     if os.environ.get("STREAMSCOPE_CACHE"):
         return Path(os.environ["STREAMSCOPE_CACHE"])
     checkout = Path(streamscope.__file__).parent.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "cache").is_dir():
         return checkout / "cache"
-    return platformdirs.user_cache_path("streamscope")
+    return user_folder("cache", "STREAMSCOPE_CACHE")
 
 
 def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
     """Commands about this model in this store, to be shown and pasted. The store they find unasked is not named."""
-    return CommandLine(spec.name, spec.weights, None if cache == default_cache() else cache)
+    try:
+        named = cache != default_cache()
+    except HomeError:
+        named = True
+    return CommandLine(spec.name, spec.weights, cache if named else None)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

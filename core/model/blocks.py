@@ -142,14 +142,20 @@ def parse_channels(text: str, count: int) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if not match:
             raise UsageError(f"malformed channel range {part.strip()!r} in {text!r}; write for example 0-31,108")
-        first = int(match[1])
-        last = int(match[2]) if match[2] else first
+        first = _whole_number(match[1])
+        last = _whole_number(match[2]) if match[2] else first
         if last < first:
             raise UsageError(f"channel range {part.strip()!r} runs backwards; write {last}-{first}")
         if last >= count:
             raise UsageError(f"channel {last} is out of range; this block has channels 0-{count - 1}")
         channels.update(range(first, last + 1))
     return sorted(channels)
+
+
+def _whole_number(digits: str) -> int:
+    """Of digits of any count, which Python converts up to a few thousand of; what is beyond all channels stays so."""
+    significant = digits.lstrip("0")
+    return int(significant[:18] or "0")
 
 
 def format_channels(channels: Iterable[int]) -> str:

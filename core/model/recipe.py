@@ -16,6 +16,9 @@ Objective = Literal["neuron", "channel"]
 JITTER_BY_FIELD = ((67, 0), (147, 4))
 """(largest receptive field in px, jitter): arXiv 2407.05340's choice for ResNet18, read as a rule."""
 WIDEST_JITTER = 16
+MOST_STEPS = 1_000_000_000
+LARGEST_SEED = 2**62
+"""Generators take 64 bits, and FZs that are optimised again the next seeds."""
 PLATEAU = 0.01
 """Rise over the last quarter of the steps, as a share of the activation, below which an FZ counts as converged."""
 
@@ -42,6 +45,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps <= 0:
             raise UsageError(f"steps must be 1 or more, not {self.steps}")
+        if self.steps > MOST_STEPS:
+            raise UsageError(f"steps must be {MOST_STEPS:,} or fewer")
         if self.plateau is not None and not 0 < self.plateau < 1:
             raise UsageError(f"a plateau is a share between 0 and 1, not {self.plateau:g}")
 
@@ -78,6 +83,8 @@ class SetKey:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, not {self.seed}")
+        if self.seed > LARGEST_SEED:
+            raise UsageError(f"seed must be {LARGEST_SEED} or less")
         if self.capture not in ("exact", "lucent"):
             raise UsageError(f"unknown capture {self.capture!r}; use exact or lucent")
         if self.objective not in ("neuron", "channel"):

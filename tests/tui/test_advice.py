@@ -10,14 +10,18 @@ import pytest
 from streamscope.core.errors import (
     CacheError,
     DamageError,
+    DiskFullError,
     DownloadError,
     Fault,
+    HomeError,
     ImageError,
     MisfitError,
+    SchedulerError,
     StreamscopeError,
     WeightsError,
 )
 from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.store import Store
 from streamscope.core.store.files.disk_errors import write_error
 from streamscope.core.store.scans.scan import ChangedImageError
 from streamscope.core.store.sets.fz_set import MissingFZError
@@ -28,13 +32,39 @@ TOY = toy_info()
 
 
 @pytest.mark.parametrize(
+    ("place", "advice"),
+    [
+        ("cache/models/demo/sets/x", "free some ('streamscope cache prune') or use --cache DIR"),
+        ("marks/demo.jsonl", "free some on the disk of your marks"),
+        ("report/index.html", "free some on that disk, or name a place on another one"),
+    ],
+)
+def test_a_full_disk_is_advised_about_by_what_is_full(
+    place: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(tmp_path / "cache", create=True)
+    monkeypatch.setenv("STREAMSCOPE_MARKS", str(tmp_path / "marks"))
+    error = write_error(tmp_path / place, OSError(errno.ENOSPC, "full"))
+    assert isinstance(error, DiskFullError)
+    assert worded(error).startswith(f"no space left to write {tmp_path / place}; {advice}")
+    assert worded_fault(Fault.of(error)) == worded(error)
+    assert ("cache prune" in worded(error)) == place.startswith("cache")
+
+
+@pytest.mark.parametrize(
     ("error", "line"),
     [
         (DamageError("x is damaged"), "x is damaged; run 'streamscope cache verify'"),
         (
-            write_error(Path("/x"), OSError(errno.ENOSPC, "full")),
-            "no space left to write /x; free some ('streamscope cache prune') or use --cache DIR on another disk, then "
+            DiskFullError("9 FZs need about 9 MB"),
+            "9 FZs need about 9 MB; free some ('streamscope cache prune') or use --cache DIR on another disk, then "
             "run the same command again: what was finished is kept",
+        ),
+        (HomeError("no home folder is known of uid 7", "SOME"), "no home folder is known of uid 7; set HOME, or SOME"),
+        (
+            SchedulerError("the job was for a Dask cluster"),
+            "the job was for a Dask cluster; start it by the command, 'streamscope compute --scheduler ADDRESS': what "
+            "is stored is kept",
         ),
         (write_error(Path("/x"), OSError(errno.EACCES, "Permission denied")), "cannot write /x: Permission denied"),
         (CacheError("/x is a file"), "/x is a file; use --cache DIR with another one"),

@@ -7,23 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from streamscope.core.errors import StoreError, StreamscopeError
+from streamscope.core.errors import HomeError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.documents import read_document, write_document
+from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.tui.table.session import Session, session_from_json
 
 HISTORY = 100
 """Filters remembered."""
 
 
-def state_folder() -> Path:
-    """`$STREAMSCOPE_STATE`, else the user's state folder."""
+def state_folder() -> Path | None:
+    """`$STREAMSCOPE_STATE`, else the user's state folder; None, which remembers nothing, where no home is known."""
     given = os.environ.get("STREAMSCOPE_STATE")
-    return Path(given).expanduser() if given else platformdirs.user_state_path("streamscope")
+    if given:
+        return expanded(given, "STREAMSCOPE_STATE")
+    try:
+        return user_folder("state", "STREAMSCOPE_STATE")
+    except HomeError:
+        return None
 
 
 class Memory:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import platformdirs
-
-from streamscope.core.errors import UsageError
+from streamscope.core.errors import HomeError, UsageError
+from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.core.table.columns import column
 
 EXAMPLE = """\
@@ -54,7 +53,13 @@ class Allowed:
 def settings_path() -> Path:
     """`$STREAMSCOPE_CONFIG`, else `config.toml` in the user's configuration folder."""
     given = os.environ.get("STREAMSCOPE_CONFIG")
-    return Path(given).expanduser() if given else platformdirs.user_config_path("streamscope") / "config.toml"
+    if given:
+        return expanded(given, "STREAMSCOPE_CONFIG")
+    try:
+        return user_folder("config", "STREAMSCOPE_CONFIG") / "config.toml"
+    except HomeError:
+        # Who has no folder for settings has no settings.
+        return Path(os.devnull)
 
 
 def read_settings(path: Path, allowed: Allowed) -> Settings:

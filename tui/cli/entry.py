@@ -14,6 +14,8 @@ from importlib import import_module
 from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 
+from streamscope.tui.cli.streams import mend_streams
+
 APP = "streamscope.tui.app.app"
 LATE = Path(__file__).parents[1] / "screens" / "loading.py"
 """A module that the app imports after nearly all others: once its bytecode is there, theirs is."""
@@ -29,6 +31,7 @@ UNKEPT = "streamscope: loading (a few seconds: Python keeps no bytecode here) ..
 
 def main() -> int:
     """Runs the command line of this process; returns the exit code."""
+    mend_streams()
     words = first_words(sys.argv[1:])
     if words:
         _show(words)

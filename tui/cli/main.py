@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -13,6 +14,7 @@ from streamscope import __version__
 from streamscope.core.errors import StreamscopeError
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
+from streamscope.tui.cli.streams import is_stdout_broken
 
 COMMANDS = {
     "tui": "streamscope.tui.commands.app",
@@ -31,6 +33,10 @@ COMMANDS = {
     "bench": "streamscope.tui.commands.bench",
 }
 """Each command's module, which has it as `command`; loaded when it is called, so that `--help` is quick."""
+
+
+_LONG_NUMBER = re.compile(r"\d{64,}")
+"""What nobody typed on purpose is not read either."""
 
 
 class _Lazy(click.Group):
@@ -71,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in given
     try:
         result: Any = cli.main(given, prog_name="streamscope", standalone_mode=False)
+        # What is still held back fails here, where it can be said, or never.
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         _say(f"{error.format_message().rstrip('.')}; see '{_help_of(error)}'")
@@ -96,6 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and is_stdout_broken():
+            _say(f"cannot write the output: {error.strerror or error}")
+            return 1
         _say(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where")
         return 1
 
@@ -105,4 +116,5 @@ def _help_of(error: click.UsageError) -> str:
 
 
 def _say(line: str) -> None:
-    say(f"streamscope: {' '.join(line.split())}", err=True)
+    text = _LONG_NUMBER.sub(lambda match: f"{match[0][:20]}...", " ".join(line.split()))
+    say(f"streamscope: {text}", err=True)

@@ -258,7 +258,7 @@ def write_images(folder: Path, per_class: int, seed: int) -> int:
         _write_whole(folder, existed, per_class, seed)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left to write the images to {folder}; nothing was kept") from error
+            raise DiskFullError(f"no space left to write the images to {folder}; nothing was kept", folder) from error
         raise StoreError(f"cannot write images to {folder}: {error.strerror or error}") from error
     return per_class * len(CLASSES)
 

@@ -21,7 +21,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def write_error(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(f"no space left to write {path}")
+        return DiskFullError(f"no space left to write {path}", path)
     return StoreError(f"cannot write {path}: {reason(error)}")
 
 

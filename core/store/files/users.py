@@ -1,4 +1,7 @@
-"""Whose a file is, and reading what others may have put there: a link, a pipe or a device is no record."""
+"""Users: whose a file is, where they keep their own, and reading what others may have put into a place of theirs.
+
+A link, a pipe or a device is no record.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,14 @@ import errno
 import os
 import pwd
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
+
+import platformdirs
+
+from streamscope.core.errors import HomeError
 
 
 def user_name(uid: int) -> str:
@@ -16,6 +25,29 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def user_folder(kind: Literal["cache", "config", "data", "state"], variable: str) -> Path:
+    """The user's own folder for what streamscope keeps of a kind; `variable` may name another instead.
+
+    Raises HomeError where none is known: in a container HOME may be unset and the user have no name.
+    """
+    with _home(variable):
+        return getattr(platformdirs, f"user_{kind}_path")("streamscope")
+
+
+def expanded(path: str | Path, variable: str) -> Path:
+    """A path that may begin with `~`. Raises HomeError."""
+    with _home(variable):
+        return Path(path).expanduser()
+
+
+@contextmanager
+def _home(variable: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        raise HomeError(f"no home folder is known of {user_name(os.geteuid())}", variable) from error
 
 
 def read_plain(path: Path | str, offset: int = 0, within: int | None = None) -> tuple[bytes, os.stat_result]:

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from streamscope.core.errors import StoreError, StreamscopeError, UsageError
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
+from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.core.store.jobs.job import append
 from streamscope.core.store.marks.exchange import ImportRow, write_csv
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
@@ -41,7 +40,7 @@ Stamp = tuple[int, str, int]
 def marks_folder() -> Path:
     """`$STREAMSCOPE_MARKS`, else a folder of the user's own that no cache command knows of."""
     given = os.environ.get("STREAMSCOPE_MARKS")
-    return Path(given).expanduser() if given else platformdirs.user_data_path("streamscope") / "marks"
+    return expanded(given, "STREAMSCOPE_MARKS") if given else user_folder("data", "STREAMSCOPE_MARKS") / "marks"
 
 
 @dataclass

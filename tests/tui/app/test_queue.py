@@ -25,6 +25,7 @@ from streamscope.tui.screens.jobs import JobsScreen, memory, what
 from streamscope.tui.widgets.status import StatusBar
 from tests.support.app_driver import (
     channels_screen,
+    dialog_text,
     idle_workers,
     job_line,
     opened,
@@ -36,6 +37,7 @@ from tests.support.app_driver import (
 )
 from tests.support.app_store import make_info
 from tests.support.optional import present
+from tests.support.stores import OTHER
 
 
 def queued(store: Store, block: str = "2.1", seed: int = 0) -> Job:
@@ -109,6 +111,40 @@ async def test_keys_move_a_job_let_it_rest_take_it_up_again_and_cancel_it(tmp_pa
         await until(pilot, lambda: state(first) == "stopped")
         await until(pilot, lambda: "is cancelled" in screen_text(app))
         assert state(second) == "queued"
+
+
+async def test_a_job_of_another_user_is_shown_and_left_alone(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    job = queued(store, "2.0")
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a job to another user")
+    for path in (job.folder / "job.json", job.folder):
+        os.chown(path, OTHER, OTHER)
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("J")
+        await until(pilot, lambda: bool(lines(screen_text(app), "user", "nobody; only they can start, stop or move")))
+        assert lines(screen_text(app), "queued", "cpu on", "nobody's")
+        await pilot.press("X")
+        await until(pilot, lambda: f"job {job.id} is nobody's; only nobody can stop it" in dialog_text(app))
+        assert not (job.folder / "stop").exists()
+        assert not job.errors.exists()
+        await pilot.press("escape", "escape", "q")
+        await until(pilot, lambda: not app.is_running)
+
+
+async def test_a_job_of_a_cluster_is_not_taken_up_by_a_queue(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache", ("1.1",))
+    spec = JobSpec("resnet18", device="cpu", steps=64, blocks=("2.1",), scheduler="tcp://there:8786")
+    job = create_job(store, spec)
+    job.finish("stopped")
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
+        await until(pilot, lambda: len(app.jobs) == 1)
+        await pilot.press("J")
+        await until(pilot, lambda: bool(lines(screen_text(app), "device", "cluster of tcp://there:8786")))
+        await pilot.press("space")
+        await until(pilot, lambda: "streamscope compute --scheduler ADDRESS" in " ".join(dialog_text(app).split()))
+        assert job_state(store, job).state == "stopped"
 
 
 async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Path) -> None:

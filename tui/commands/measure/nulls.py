@@ -16,7 +16,7 @@ from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.statistics import Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
-from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.recipe import LARGEST_SEED, SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
 from streamscope.core.store import FZSet, JobSpec, Store
 from streamscope.core.store.layout import SHAMS
@@ -88,7 +88,9 @@ def _parse_seeds(text: str | None) -> tuple[int, ...]:
     parts = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
         raise UsageError(f"malformed --seeds {text!r}; write for example 1,2")
-    return tuple(dict.fromkeys(int(part) for part in parts))
+    if any(len(part.lstrip("0")) > len(str(LARGEST_SEED)) for part in parts):
+        raise UsageError(f"a seed of --seeds must be {LARGEST_SEED} or less")
+    return tuple(dict.fromkeys(int(part.lstrip("0") or "0") for part in parts))
 
 
 def _compute(
