@@ -33,7 +33,8 @@ def user_folder(kind: Literal["cache", "config", "data", "state"], variable: str
     Raises HomeError where none is known: in a container HOME may be unset and the user have no name.
     """
     with _home(variable):
-        return getattr(platformdirs, f"user_{kind}_path")("streamscope")
+        path: Path = getattr(platformdirs, f"user_{kind}_path")("streamscope")
+        return path
 
 
 def expanded(path: str | Path, variable: str) -> Path:

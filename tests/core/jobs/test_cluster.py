@@ -135,9 +135,7 @@ def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network
         wait_until(lambda: not any(client.run(executing).values()), "the batches under way to end", seconds=30)
 
 
-def test_an_address_that_stands_in_a_record_is_not_connected_to(
-    network: Network, tmp_path: Path
-) -> None:
+def test_an_address_that_stands_in_a_record_is_not_connected_to(network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"

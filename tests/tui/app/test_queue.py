@@ -15,7 +15,17 @@ from streamscope.core.errors import Fault
 from streamscope.core.jobs import queue_worker
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Job, JobSpec, JobState, Store, create_job, job_state, own_queue, request_stop, waiting
+from streamscope.core.store import (
+    Job,
+    JobSpec,
+    JobState,
+    Store,
+    create_job,
+    job_state,
+    own_queue,
+    request_stop,
+    waiting,
+)
 from streamscope.core.store.jobs.events import LastWord, Report
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.job_actions import end_message
