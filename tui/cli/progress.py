@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,6 +23,7 @@ from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccu
 from streamscope.core.text import visible
 from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
+from streamscope.tui.cli.lines import say
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
 def _tell_waits(event: Event) -> None:
     """Without a bar to see it in, a wait is one line: it may take for ever, and looks like work."""
     if isinstance(event, WaitStarted):
-        click.echo(f"streamscope: {event}", err=True)
+        say(f"streamscope: {event}", err=True)
 
 
 def duration(seconds: float) -> str:
