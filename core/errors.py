@@ -83,6 +83,14 @@ class DamageError(StoreError):
     kind = "damage"
 
 
+class MisplacedError(DamageError):
+    """Something in the store is what was written, but of another model, set, tensor or channels than its place."""
+
+
+class NewerError(StoreError):
+    """A later version wrote it, and says of it what this version does not know; it is neither read nor removed."""
+
+
 class CacheError(StoreError):
     """The folder of the store cannot be used as one."""
 

@@ -5,33 +5,75 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+
+_PIECE = 2**20
+"""Bytes that are read at once; a record has a few thousand."""
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_FLAGS_OF_NO_LINK = _FLAGS | getattr(os, "O_NOFOLLOW", 0)
 
 
 class IrregularFileError(OSError):
-    """A pipe, a socket, a device or a folder stands where a file is expected."""
+    """A pipe, a socket, a device, a folder or a link stands where a file is expected."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(errno.EINVAL, "is not a regular file", str(path))
+    def __init__(self, path: Path | str, what: str = "is not a regular file") -> None:
+        super().__init__(errno.EINVAL, what, str(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """A regular file, or what a link to one leads to, opened for reading.
+class OversizedFileError(IrregularFileError):
+    """A file is larger than anything that would be written under its name."""
+
+    def __init__(self, path: Path | str, size: int) -> None:
+        super().__init__(path, f"is too large ({size:,} bytes)")
+
+
+def open_regular(path: Path | str, follow: bool = True, limit: int | None = None) -> BufferedReader:
+    """A regular file of at most `limit` bytes, or what a link to one leads to, opened for reading; no link unless
+    `follow`.
 
     A named pipe without a writer would hold up a plain `open` for ever. Raises IrregularFileError, OSError.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    handle, size = _open(path, follow)
+    if limit is not None and size > limit:
+        os.close(handle)
+        raise OversizedFileError(path, size)
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path | str, follow: bool = True, limit: int | None = None) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises IrregularFileError, OSError."""
+    # Not `open_regular`: a file object costs more than reading a record does.
+    handle, size = _open(path, follow)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        if limit is not None and size > limit:
+            raise OversizedFileError(path, size)
+        pieces, left = [], size
+        # Up to the size it had: a call more to see its end costs as much as the reading.
+        while left > 0 and (piece := os.read(handle, min(left, _PIECE))):
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path | str, follow: bool) -> tuple[int, int]:
+    """A descriptor and how many bytes the file has."""
+    try:
+        handle = os.open(path, _FLAGS if follow else _FLAGS_OF_NO_LINK)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow and os.path.islink(path):
+            raise IrregularFileError(path, "is a link" if os.path.exists(path) else "is a dangling link") from None
+        if error.errno == errno.ENXIO:
+            # A socket.
+            raise IrregularFileError(path) from None
+        raise
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
             raise IrregularFileError(path)
-        return os.fdopen(handle, "rb")
+        return handle, state.st_size
     except BaseException:
         os.close(handle)
         raise
-
-
-def read_regular(path: Path) -> bytes:
-    """The content of a regular file. Raises IrregularFileError, OSError."""
-    with open_regular(path) as file:
-        return file.read()
