@@ -281,8 +281,13 @@ def ablation_figure(ablation: Ablation) -> Figure:
     return figure
 
 
+def has_panels(pair: Pair) -> bool:
+    """Whether any block has M in both sets of a pair."""
+    return next(_panels(pair), None) is not None
+
+
 def comparison_figure(pair: Pair) -> Figure:
-    """M of one set against M of the other, a panel a block that both have."""
+    """M of one set against M of the other, a panel a block that both have; there must be one."""
     panels = list(_panels(pair))
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)

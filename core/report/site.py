@@ -221,6 +221,8 @@ class Site:
     def _comparison_page(self, found: Mapping[str, Table]) -> None:
         pairs = []
         for pair in self.material.pairs:
+            if not figures.has_panels(pair):
+                continue
             drawn = figures.Drawn(f"comparison-{pair.name}", f"M of every channel, {pair.title}.")
             pairs.append({"title": pair.title, "figure": self._draw(drawn, partial(figures.comparison_figure, pair))})
         self._render("comparison.html.j2", self.pages[-1], "Other sets", tables=found, pairs=pairs)
@@ -266,7 +268,7 @@ class Site:
         drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
             ("updates", "spectrum", "shares", "top_mixes", "top_scale")
         )
-        if not m.nulls:
+        if not m.nulls or not len(m.measured):
             return drawn
         drawn["updates"] = self._draw(
             figures.Drawn("updates", "Kinds of update in each block."), lambda: figures.updates_figure(found["blocks"])
