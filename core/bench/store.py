@@ -28,7 +28,8 @@ from streamscope.core.processes import module_command
 from streamscope.core.store import FZSet, Store, usage
 from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
 from streamscope.core.store.layout import batch_name
-from streamscope.core.store.sets.batches import RECORD, encode_fzs, encode_measures
+from streamscope.core.store.records import RECORD
+from streamscope.core.store.sets.batches import encode_fzs, encode_measures
 from streamscope.core.table.frame import build_frame, summarise
 
 LAYERS = {
@@ -107,19 +108,19 @@ class Filler:
 
     def _row(self, fzset: FZSet, target: Target, block: str, tensor: Tensor, channels: Sequence[int]) -> None:
         count = len(channels)
-        header = {"fingerprint": fzset.info.fingerprint, "seed": fzset.key.seed, "made_up": True}
         folder = fzset.path / "fzs" / str(target) / batch_name(channels)
         if not folder.exists():
             picture = np.tile(np.arange(SIDE, dtype=np.uint8)[:, None, None] * 30, (count, 1, SIDE, 3))
             activation = np.linspace(1, 2, count)
             trace = np.outer(activation, np.linspace(0.1, 1, SAMPLES))
             batch = FZBatch(target, tuple(channels), picture, activation, trace, (NO_FLAG,) * count)
-            self._commit(folder, encode_fzs(header, batch, {"device": "made up"}))
+            self._commit(folder, encode_fzs(fzset.fz_place(target, 0).header, batch, {"device": "made up"}))
             self.fzs += count
         width = fzset.info.block(block).channels
         plain = np.ones((count, 3, width), dtype=np.float32)
         scaled = None if tensor == "out" else plain
         folder = fzset.path / "measures" / block / f"on_{tensor}" / batch_name(channels)
+        header = fzset.measures_place(block, tensor, 0).header
         self._commit(folder, encode_measures(header, channels, plain, scaled, width))
 
     def _commit(self, folder: Path, files: dict[str, bytes]) -> None:

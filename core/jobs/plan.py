@@ -97,7 +97,7 @@ class Task(NamedTuple):
     def lease(self, info: ModelInfo, key: SetKey) -> str:
         """Key of the lease that whoever does this task must hold."""
         where = str(info.target(self.block, self.tensor)) if self.kind == "fz" else f"{self.block} on {self.tensor}"
-        return f"{info.fingerprint} {key.folder} {self.kind} {where} {self.span} {self.retry}"
+        return f"{info.identity} {key.folder} {self.kind} {where} {self.span} {self.retry}"
 
 
 class Plan:

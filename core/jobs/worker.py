@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         store = Store.open(given.cache, create=True)
         if given.command == "describe":
             info = register_model(store, ModelSpec(given.model, given.weights), progress=_download_progress)
-            tell(ModelRegistered(info.fingerprint))
+            tell(ModelRegistered(info.identity))
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if given.command == "join":
@@ -86,7 +86,7 @@ def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None)
 
     network = load_network(spec, "cpu", progress)
     store.register(network.info)
-    store.remember(spec.text, network.info.fingerprint)
+    store.remember(spec.text, network.info.identity)
     return network.info
 
 
@@ -143,7 +143,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
         pulse.say("loading the weights")
         network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
-    store.remember(model.text, network.info.fingerprint)
+    store.remember(model.text, network.info.identity)
     if scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,8 +11,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamscope.core.errors import DamageError, UsageError
+from streamscope.core.errors import DamageError, NewerError, UsageError
 from streamscope.core.model.recipe import Recipe
+from streamscope.core.schema import MalformedError, UnknownFieldError, build
+
+MAX_SIDE = 2**14
+"""Pixels of an input's side; as `MAX_CHANNELS` and `MAX_FIELD` what no network comes near, and memory has room for."""
+MAX_CHANNELS = 2**16
+MAX_NAME = 200
+MAX_FIELD = 2**20
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
+_BLOCK_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+"""Blocks are names of folders too."""
 
 Tensor = Literal["in", "block", "out"]
 TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
@@ -72,7 +84,8 @@ class ModelInfo:
 
     name: str
     fingerprint: str
-    """SHA-256 of the weights, hex."""
+    """SHA-256, hex, of the weights alone: every parameter and BN statistic. Those of `fc` count too: no FZ depends
+    on them, but what ablations measure does."""
     input_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -85,6 +98,26 @@ class ModelInfo:
     """Receptive field by target, `2.1.block` -> Field."""
     weights: dict[str, SkipWeights] = field(default_factory=dict)
     """Skip weights by block name."""
+    graph: str = ""
+    """Which operations the weights are run in, and in what order; "" for torchvision's of that name."""
+    preprocessing: str = ""
+    """What is done to pixels before `mean` and `std`; "" for nothing but dividing by 255."""
+
+    @property
+    def identity(self) -> str:
+        """What sets, scans and marks belong to, 64 hex digits: weights, graph and preprocessing.
+
+        The fingerprint alone where the other two are the defaults.
+        """
+        if not self.graph and not self.preprocessing:
+            return self.fingerprint
+        return hashlib.sha256(json.dumps([self.fingerprint, self.graph, self.preprocessing]).encode()).hexdigest()
+
+    @property
+    def identity_fields(self) -> dict[str, str]:
+        """What records say of it: defaults are left out, since records are older than they."""
+        more = {"graph": self.graph, "preprocessing": self.preprocessing}
+        return {"fingerprint": self.fingerprint, **{name: value for name, value in more.items() if value}}
 
     def block(self, name: str) -> Block:
         """The block called `name`. Raises UsageError naming the blocks there are."""
@@ -110,26 +143,49 @@ class ModelInfo:
         return self.block(target.block).channels
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value or name not in ("graph", "preprocessing")}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ModelInfo:
-        """Inverse of `to_json`. Raises StoreError when a part is missing."""
+    def from_json(cls, data: Any) -> ModelInfo:
+        """Inverse of `to_json`. Raises DamageError where it describes no model, NewerError where it says more."""
         try:
-            return cls(
-                name=data["name"],
-                fingerprint=data["fingerprint"],
-                input_size=data["input_size"],
-                mean=tuple(data["mean"]),
-                std=tuple(data["std"]),
-                blocks=tuple(Block(**b) for b in data["blocks"]),
-                default_blocks=tuple(data["default_blocks"]),
-                default_recipe=Recipe.from_json(data["default_recipe"]),
-                fields={k: Field(**v) for k, v in data["fields"].items()},
-                weights={k: SkipWeights(**{n: tuple(x) for n, x in v.items()}) for k, v in data["weights"].items()},
-            )
-        except (KeyError, TypeError) as error:
+            info = build(cls, data)
+            _check(info)
+        except UnknownFieldError as error:
+            raise NewerError(f"model description is of a later version ({error})") from error
+        except (MalformedError, UsageError) as error:
             raise DamageError(f"model description is damaged ({error})") from error
+        return info
+
+
+def _check(info: ModelInfo) -> None:
+    """Raises MalformedError where a description contradicts itself, or names what cannot be part of a path."""
+    if not _FINGERPRINT.fullmatch(info.fingerprint):
+        raise MalformedError("the fingerprint is no SHA-256")
+    if not info.name or not info.name.isprintable() or len(info.name) > MAX_NAME:
+        raise MalformedError(f"a name that is none ({info.name[:40]!r})")
+    if not 0 < info.input_size <= MAX_SIDE:
+        raise MalformedError(f"an input of {info.input_size} px")
+    if not all(deviation > 0 for deviation in info.std):
+        raise MalformedError("a deviation that is not positive")
+    names: list[str] = []
+    for block in info.blocks:
+        if not _BLOCK_NAME.fullmatch(block.name) or block.name in names:
+            raise MalformedError(f"a block called {block.name[:40]!r}")
+        if not 0 < block.channels <= MAX_CHANNELS:
+            raise MalformedError(f"block {block.name} of {block.channels} channels")
+        if block.previous is not None and block.previous not in names:
+            raise MalformedError(f"block {block.name} comes after {block.previous[:40]!r}")
+        names.append(block.name)
+    if not names or not set(info.default_blocks) <= set(names):
+        raise MalformedError("blocks that are not there")
+    channels = {block.name: block.channels for block in info.blocks}
+    for name, weights in info.weights.items():
+        if name not in channels or any(len(values) != channels[name] for values in vars(weights).values()):
+            raise MalformedError(f"weights of block {name[:40]!r} that are not one a channel")
+    for target, area in info.fields.items():
+        if not 0 <= area.start < area.stop <= info.input_size or not 0 < area.size <= MAX_FIELD:
+            raise MalformedError(f"a receptive field of {target[:40]!r} that is none")
 
 
 def parse_channels(text: str, count: int) -> list[int]:

@@ -8,10 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from streamscope.core.errors import UsageError
+from streamscope.core.schema import build
 
 Capture = Literal["exact", "lucent"]
 Objective = Literal["neuron", "channel"]
 """What FZs are optimised for: a channel's centre neuron, or its mean over space, which is for looking at only."""
+DEFAULT_PROTOCOL = "paper"
+"""What sets are of that do not say: Lucent's jitter and scaling about the image's centre, as published."""
+PROTOCOLS = (DEFAULT_PROTOCOL,)
+"""Those that this version knows. A set of another one is neither read nor taken for one of these."""
 
 JITTER_BY_FIELD = ((67, 0), (147, 4))
 """(largest receptive field in px, jitter): arXiv 2407.05340's choice for ResNet18, read as a rule."""
@@ -66,9 +71,9 @@ class Recipe:
         return {name: value for name, value in asdict(self).items() if (name, value) != ("plateau", None)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Recipe:
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**values)
+    def from_json(cls, data: Any) -> Recipe:
+        """Inverse of `to_json`. Raises MalformedError, UnknownFieldError for a later version's, UsageError."""
+        return build(cls, data)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class SetKey:
     seed: int = 0
     capture: Capture = "exact"
     objective: Objective = "neuron"
+    protocol: str = DEFAULT_PROTOCOL
+    """How FZs are made and scaled beyond the recipe; one of `PROTOCOLS`."""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -89,12 +96,26 @@ class SetKey:
             raise UsageError(f"unknown capture {self.capture!r}; use exact or lucent")
         if self.objective not in ("neuron", "channel"):
             raise UsageError(f"unknown objective {self.objective!r}; use neuron or channel")
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"unknown protocol {self.protocol!r}; use {' or '.join(PROTOCOLS)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What records say of it, in their order. A default protocol is left out: records are older than protocols."""
+        protocol = {} if self.protocol == DEFAULT_PROTOCOL else {"protocol": self.protocol}
+        return {
+            "recipe": self.recipe.to_json(),
+            "seed": self.seed,
+            "capture": self.capture,
+            "objective": self.objective,
+            **protocol,
+        }
 
     @property
     def folder(self) -> str:
         """Readable and content-addressed: `paper-2560-s0-exact-1a2b3c4d`, `…-exact-channel-…` for channel FZs."""
-        # Sets are older than objectives: a neuron's is left out, so that their names stay what they were.
-        other = [] if self.objective == "neuron" else [self.objective]
+        # Sets are older than objectives and protocols: defaults are left out, so that their names stay what they were.
+        other: list[str] = [] if self.objective == "neuron" else [self.objective]
+        other += [] if self.protocol == DEFAULT_PROTOCOL else [self.protocol]
         text = json.dumps([self.recipe.to_json(), self.seed, self.capture, *other], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         named = [self.recipe.name, str(self.recipe.steps), f"s{self.seed}", self.capture, *other, digest]
@@ -102,5 +123,6 @@ class SetKey:
 
     def __str__(self) -> str:
         return f"{self.recipe.name} recipe, {self.recipe.steps} steps, seed {self.seed}, capture {self.capture}" + (
-            "" if self.objective == "neuron" else f", {self.objective} objective"
+            ("" if self.objective == "neuron" else f", {self.objective} objective")
+            + ("" if self.protocol == DEFAULT_PROTOCOL else f", protocol {self.protocol}")
         )

@@ -56,8 +56,8 @@ def compute_fz_responses(
         for together in batches(channels, batch):
             images = np.stack([fzset.fz_image(target, channel, retry) for channel in together])
             values = own_responses(reader, images, together, list(versions[on].values()))
-            header = describe(network, kind, block, on, variant, seed=fzset.key.seed + retry)
-            commit_responses(folder, header, together, list(versions[on]), values)
+            place = fzset.responses_place(kind, block, on, variant, retry)
+            commit_responses(folder, place, provenance(network), together, list(versions[on]), values)
             done += len(together)
             if watch is not None:
                 watch(done, total)
@@ -87,16 +87,6 @@ def batches(channels: Sequence[int], batch: int) -> Iterator[list[int]]:
         yield list(channels[first : first + batch])
 
 
-def describe(network: Network, kind: ResponseKind, block: str, on: Tensor, variant: str, **more: Any) -> dict[str, Any]:
-    """What a batch says of itself besides its channels and versions."""
-    return {
-        "kind": kind,
-        "model": network.info.name,
-        "fingerprint": network.info.fingerprint,
-        "block": block,
-        "on": on,
-        "variant": variant,
-        "engine": __version__,
-        "device": str(network.device),
-        **more,
-    }
+def provenance(network: Network) -> dict[str, Any]:
+    """What a batch says besides what it is of."""
+    return {"engine": __version__, "device": str(network.device)}

@@ -83,7 +83,7 @@ def scan_images(
     draft = Draft(models, network.info, folder, images, per_chunk, interpretation)
     if not draft.finished:
         leases = Leases(store.root, "scan")
-        key = f"scan {network.info.fingerprint} {draft.path.name}"
+        key = f"scan {network.info.identity} {draft.path.name}"
 
         def wait(seconds: float) -> None:
             watch(0, len(images), f"watching the scan held by {leases.holder(key)}")

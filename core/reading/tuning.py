@@ -14,7 +14,7 @@ from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import VERDICT_TENSORS
 from streamscope.core.reading.activations import CHUNK, BlockReader
-from streamscope.core.reading.responses import BATCH, Version, batches, compute_fz_responses, describe, responses
+from streamscope.core.reading.responses import BATCH, Version, batches, compute_fz_responses, provenance, responses
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet
@@ -129,9 +129,10 @@ def compute_mei_curves(
             places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
             seen = answers[places, :, np.arange(len(together))]
             read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
-            header = describe(network, CURVES, block, on, variant, images=len(top), scan=scan.path.name)
+            place = scan.responses_place(CURVES, block, on, variant)
+            said = {**provenance(network), "images": len(top)}
             folder = response_folder(scan.path, CURVES, block, on, variant)
-            commit_responses(folder, header, together, list(versions), read.mean(axis=0))
+            commit_responses(folder, place, said, together, list(versions), read.mean(axis=0))
         done += len(together)
         if watch is not None:
             watch(done, len(missing))

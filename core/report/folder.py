@@ -63,7 +63,7 @@ def check_place(out: Path) -> None:
         present = set(_files(out))
         if not present:
             return
-        marker = read_document(out / MARKER)
+        marker = read_document(out / MARKER, follow=True)
         if marker.get("made_by") != MADE_BY:
             raise StoreError(MARKER)
     except (OSError, StoreError):

@@ -9,13 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from streamscope.core.errors import DamageError
+from streamscope.core.errors import DamageError, MisplacedError
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.schema import build
 from streamscope.core.store.files.atomic import make_folder
-from streamscope.core.store.files.documents import from_number, number, read_document, write_document
+from streamscope.core.store.files.documents import from_number, malformed, number, read_document, write_document
 from streamscope.core.store.layout import ModelFolder
+from streamscope.core.store.records import check_identity, checked_time
 
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")
 
@@ -92,13 +95,94 @@ def write_ablation(model: Path, ablation: Ablation) -> Path:
     return path
 
 
-def read_ablation(path: Path) -> Ablation:
-    """Raises OSError, or StoreError when it is damaged."""
+def read_ablation(path: Path, info: ModelInfo) -> Ablation:
+    """Raises OSError, or StoreError when it is damaged, or of another model or question than its place says."""
     data = read_document(path)
+    with malformed(path):
+        build(_Record, data)
     try:
-        return Ablation.from_json(data)
+        ablation = Ablation.from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise DamageError(f"{path} is no ablation ({error})") from error
+    check_identity(path, {"fingerprint": ablation.fingerprint}, ablation.model, info)
+    checked_time(path, ablation.created)
+    if ablation.name != path.name:
+        raise MisplacedError(f"{path} is of another ablation ({ablation.name})")
+    _check(path, ablation, info)
+    return ablation
+
+
+def _check(path: Path, ablation: Ablation, info: ModelInfo) -> None:
+    """Raises DamageError where parts do not fit each other or the model."""
+    counts = {block.name: block.channels for block in info.blocks}
+    sets = (ablation.channels, *ablation.controls.sets)
+    count = len(ablation.channels)
+    wrong = [
+        not all(0 <= channel < counts.get(ablation.block, 0) for channels in sets for channel in channels),
+        any(len(channels) != count for channels in (*sets, ablation.means, *ablation.control_means)),
+        len(ablation.control_means) != len(ablation.controls.sets) or not ablation.zooms,
+        any(len(zoom.controls) != len(ablation.controls.sets) for zoom in ablation.zooms),
+        any(not 0 <= p.k <= p.n for zoom in ablation.zooms for p in (zoom.intact, zoom.chosen, *zoom.controls)),
+    ]
+    if any(wrong):
+        raise DamageError(f"{path} is no ablation (its parts do not fit)")
+
+
+_Number = float | str | None
+"""As `documents.number` writes it."""
+
+
+@dataclass(frozen=True)
+class _ControlsRecord:
+    sets: tuple[tuple[int, ...], ...]
+    nearest: int
+
+
+@dataclass(frozen=True)
+class _ShareRecord:
+    right: int
+    n: int
+    accuracy: _Number
+
+
+@dataclass(frozen=True)
+class _ZoomRecord:
+    zoom: float
+    true_zoom: float
+    crop: int
+    intact: _ShareRecord
+    chosen: _ShareRecord
+    controls: tuple[_ShareRecord, ...]
+    controls_at_or_below: int
+    chosen_to_intact: tuple[_Number, _Number, _Number]
+    controls_to_intact: tuple[_Number, _Number, _Number]
+    chosen_to_controls: tuple[_Number, _Number, _Number]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An ablation's document: of which fields and types `Ablation.from_json` makes it."""
+
+    model: str
+    fingerprint: str
+    block: str
+    channels: tuple[int, ...]
+    selected: str
+    fzset: str | None
+    folder: str
+    images: int
+    images_sha256: str
+    classes: int
+    unreadable: tuple[tuple[str, str], ...]
+    seed: int
+    controls: _ControlsRecord
+    means: tuple[float, ...]
+    control_means: tuple[tuple[float, ...], ...]
+    zooms: tuple[_ZoomRecord, ...]
+    device: str
+    seconds: float
+    created: float
+    interpretation: Interpretation = AS_TRAINED
 
 
 def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:

@@ -1,45 +1,58 @@
-"""Is what is stored intact? Reads every byte; removes only what it is told to."""
+"""Is what is stored intact, and where it belongs? Reads every byte; removes only what it is told to."""
 
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
-from streamscope.core.errors import StoreError
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.errors import DamageError, StoreError, UsageError
+from streamscope.core.files import read_regular
+from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
+from streamscope.core.store.ablations import read_ablation
 from streamscope.core.store.files.atomic import remove_folder
-from streamscope.core.store.files.checksums import EXTRA, folder_damage
-from streamscope.core.store.files.disk_errors import reason, writing
-from streamscope.core.store.files.documents import read_document
+from streamscope.core.store.files.checksums import ARRAY_LIMIT, DIFFERS, EXTRA, MISSING, folder_damage, read_sums
+from streamscope.core.store.files.disk_errors import is_unreadable, reason, writing
+from streamscope.core.store.files.documents import read_document, read_record
 from streamscope.core.store.layout import (
     CURVES,
     SHAMS,
     BatchFolder,
     ModelFolder,
+    ResponseKind,
+    RetryFolder,
     ScanFolder,
     SetFolder,
-    batch_name,
     channel_range,
     inside,
 )
-from streamscope.core.store.sets.batches import RECORD, read_fzs, read_measures
-from streamscope.core.store.sets.fz_set import read_key
-from streamscope.core.store.store import FORMAT, Store
+from streamscope.core.store.records import AliasRecord, Place
+from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
+from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
+from streamscope.core.store.sets.fz_set import FZSet, read_completed, read_key
+from streamscope.core.store.sets.responses import read_batch
+from streamscope.core.store.store import FORMAT, Store, alias_name, read_format, read_info
+
+PlaceOf = Callable[[ResponseKind, str, Tensor, str], Place]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something damaged: `path` is what, `removes` what `drop` takes away so that compute makes it again."""
+    """Something that is not as it was written: `path` is what, `removes` what `drop` takes away so that it is made
+    again."""
 
     path: Path
     what: str
-    removes: Path
+    removes: Path | None
+    """None for what could not be read, or is of a later version: it may be intact."""
     part: BatchFolder | ScanFolder | None = None
     """The batch of a set, or the scan, that it is in."""
 
@@ -48,20 +61,23 @@ class Problem:
 
 
 def verify(store: Store) -> Iterator[Problem]:
-    """Everything in the store that is not as it was written: a flipped byte, a missing, extra or truncated file."""
-    yield from _verify_format(store.root / "store.json")
+    """Everything in the store that is not as it was written: a flipped byte, a missing, extra or truncated file, and
+    what is of another place; and what cannot be read."""
+    yield from _verify_format(store.root)
     for model in inside(store.root / "models"):
         yield from _entry(model) or _verify_model(ModelFolder(model))
     for alias in inside(store.root / "aliases"):
-        yield from _verify_document(alias)
+        yield from _verify_alias(alias)
 
 
 def drop(problem: Problem) -> list[Path]:
     """Removes what is damaged, and returns what was removed.
 
     With a batch of FZs goes what was measured on them: made again on another device they may come out otherwise.
-    Raises StoreError. Marks are elsewhere and stay.
+    Nothing goes of what could not be read. Raises StoreError. Marks are elsewhere and stay.
     """
+    if problem.removes is None:
+        return []
     removed, part = [problem.removes], problem.part
     if isinstance(part, ScanFolder) and problem.removes.parent == part.path and os.path.lexists(part.finished):
         # A scan that lacks a part is not finished; the next one makes the part again.
@@ -77,134 +93,238 @@ def drop(problem: Problem) -> list[Path]:
     return removed
 
 
-def _verify_format(path: Path) -> Iterator[Problem]:
+def _verify_format(root: Path) -> Iterator[Problem]:
+    path = root / "store.json"
     try:
-        if json.loads(path.read_bytes())["format"] != FORMAT:
-            yield Problem(path, "is of another version", path)
+        if read_format(root) != FORMAT:
+            yield Problem(path, "is of another version", None)
     except FileNotFoundError:
         return
-    except OSError as error:
-        yield Problem(path, f"cannot be read: {reason(error)}", path)
-    except (ValueError, KeyError, TypeError):
-        yield Problem(path, "is malformed", path)
+    except (OSError, StoreError) as error:
+        yield _problem(path, error)
 
 
 def _verify_model(model: ModelFolder) -> Iterator[Problem]:
-    yield from _verify_document(model.document)
+    info = None
+    try:
+        info = read_info(model)
+    except (OSError, StoreError) as error:
+        yield _problem(model.document, error)
     for ablation in inside(model.ablations):
-        yield from _verify_document(ablation)
+        yield from _verify_ablation(ablation, info)
     for fzset in inside(model.sets):
-        yield from _entry(fzset) or _verify_set(SetFolder(fzset))
+        yield from _entry(fzset) or _verify_set(SetFolder(fzset), info)
     for scan in inside(model.scans):
-        yield from _entry(scan) or _verify_scan(ScanFolder(scan))
+        yield from _entry(scan) or _verify_scan(ScanFolder(scan), info)
 
 
-def _verify_set(fzset: SetFolder) -> Iterator[Problem]:
-    yield from _verify_document(fzset.document)
-    yield from _verify_key(fzset)
-    if os.path.lexists(fzset.completed):
-        yield from _verify_document(fzset.completed)
-    retries = fzset.stored_retries()
+def _verify_alias(path: Path) -> Iterator[Problem]:
+    try:
+        if alias_name(read_record(path, AliasRecord).spec) != path.name:
+            yield Problem(path, "is of another name than its file's", path)
+    except (OSError, StoreError) as error:
+        yield _problem(path, error)
+
+
+def _verify_ablation(path: Path, info: ModelInfo | None) -> Iterator[Problem]:
+    try:
+        if info is not None:
+            read_ablation(path, info)
+        else:
+            read_document(path)
+    except (OSError, StoreError) as error:
+        yield _problem(path, error)
+
+
+def _verify_set(folder: SetFolder, info: ModelInfo | None) -> Iterator[Problem]:
+    """Whether each batch is where it belongs is known where the model and the set are."""
+    fzset = None
+    try:
+        if info is not None:
+            fzset = FZSet(info, read_key(folder.path, info), folder.path)
+        else:
+            read_document(folder.document)
+    except (OSError, StoreError) as error:
+        yield _problem(folder.document, error)
+    if os.path.lexists(folder.completed):
+        try:
+            read_completed(folder)
+        except (OSError, StoreError) as error:
+            yield _problem(folder.completed, error)
+    retries = folder.stored_retries()
     for batch in (batch for retry in retries for batch in retry.batches()):
-        yield from _verify_batch(batch)
+        yield from _verify_batch(batch, fzset)
     for retry in retries:
-        for folder in (found for kind in (CURVES, SHAMS) for found in _committed(retry.path / kind)):
-            yield from _verify_folder(folder, folder)
+        for kind in (CURVES, SHAMS):
+            for path in _committed(retry.path / kind):
+                place = None if fzset is None else partial(_responses_place, fzset, retry)
+                yield from _verify_responses(path, retry.path, kind, place)
 
 
-def _verify_scan(scan: ScanFolder) -> Iterator[Problem]:
-    yield from _verify_document(scan.document, scan)
-    if os.path.lexists(scan.finished):
-        yield from _verify_document(scan.finished, scan)
-    for folder in (found for part in inside(scan.path) if part.is_dir() for found in _committed(part)):
-        # What the result was put together from is gone: without it the whole scan is to be made again.
-        yield from _verify_folder(folder, scan.path if folder == scan.result else folder, scan)
+def _verify_scan(folder: ScanFolder, info: ModelInfo | None) -> Iterator[Problem]:
+    described = None
+    try:
+        if info is not None:
+            described = Described.read(folder.path, info)
+        else:
+            read_document(folder.document)
+    except (OSError, StoreError) as error:
+        yield _problem(folder.document, error, part=folder)
+    if os.path.lexists(folder.finished):
+        try:
+            read_finished(folder.path)
+        except (OSError, StoreError) as error:
+            yield _problem(folder.finished, error, part=folder)
+    scan = None if info is None or described is None else Scan(folder.path, info, described, math.nan)
+    for part in inside(folder.path):
+        for path in _committed(part):
+            if part.name == CURVES:
+                place = None if scan is None else scan.responses_place
+                yield from _verify_responses(path, folder.path, CURVES, place, folder)
+                continue
+            # What the result was put together from is gone: without it the whole scan is to be made again.
+            removes = folder.path if path == folder.result else path
+            damage = list(_verify_folder(path, removes, folder))
+            yield from damage
+            if scan is not None and not damage:
+                yield from _verify_arrays(scan, path, removes)
+
+
+def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]:
+    """Whether the result of a scan, or what follows from it, is this scan's."""
+    reads: list[Callable[[], object]] = []
+    blocks = [block.name for block in scan.info.blocks]
+    files = {scan.folder.result: result_files(scan.info), scan.folder.robust: robust_files(scan.info)}.get(folder)
+    if files is not None and files != read_sums(folder).keys():
+        yield Problem(folder, f"holds other files than a scan's {folder.name}", removes, scan.folder)
+        return
+    if folder == scan.folder.result:
+        reads = [lambda: scan.images]
+        reads += [partial(scan.extremes, block, tensor) for block in blocks for tensor in TENSORS]
+        reads += [partial(scan.rho, block) for block in blocks]
+    elif folder == scan.folder.robust:
+        reads = [partial(scan.robust, block) for block in blocks]
+    for read in reads:
+        try:
+            read()
+        except StoreError as error:
+            # A result that is damaged itself was named already.
+            if str(folder) in str(error):
+                yield _problem(folder, error, removes, scan.folder)
+            return
+
+
+def _verify_responses(
+    path: Path, base: Path, kind: ResponseKind, place: PlaceOf | None, part: ScanFolder | None = None
+) -> Iterator[Problem]:
+    """A batch of responses: `place` gives what its record must say, by kind, block, tensor and variant."""
+    damage = list(_verify_folder(path, path, part))
+    yield from damage
+    if damage or place is None:
+        return
+    try:
+        block, reading, _ = path.relative_to(base / kind).parts
+        on, _, variant = reading.removeprefix("on_").partition("-")
+        read_batch(path, place(kind, block, cast(Tensor, on), variant))
+    except (ValueError, UsageError):
+        yield Problem(path, "is of no tensor of the model", path, part)
+    except (OSError, StoreError) as error:
+        yield _problem(path, error, path, part)
+
+
+def _responses_place(
+    fzset: FZSet, retry: RetryFolder, kind: ResponseKind, block: str, on: Tensor, variant: str
+) -> Place:
+    return fzset.responses_place(kind, block, on, variant, retry.number)
 
 
 def _committed(folder: Path) -> Iterator[Path]:
     """Every folder with checksums at or under `folder`, and folders that should have them: those with files."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return
     paths = inside(folder)
-    if any(not path.is_dir() for path in paths):
+    if any(not os.path.isdir(path) for path in paths) or paths == [folder]:
         yield folder
         return
     for path in paths:
         yield from _committed(path)
 
 
-def _verify_folder(folder: Path, removes: Path, scan: ScanFolder | None = None) -> Iterator[Problem]:
+def _verify_folder(folder: Path, removes: Path, part: ScanFolder | BatchFolder | None) -> Iterator[Problem]:
     damage = folder_damage(folder)
     # Where all that is wrong is a file too many, the rest is whole.
-    whole = all(what == EXTRA for _, what in damage)
-    for path, what in damage:
-        yield Problem(path, what, path if whole else removes, scan)
+    whole = all(found.what == EXTRA for found in damage)
+    # What could not be read may be intact, and so may all that is beside it.
+    known = not any(found.unreadable for found in damage)
+    for path, what, unreadable in damage:
+        shown = what if unreadable else _truncated(path) or what
+        yield Problem(path, shown, (path if whole else removes) if known else None, part)
 
 
 def _entry(path: Path) -> list[Problem]:
-    if path.is_dir():
-        return []
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return []
+    except OSError as error:
+        if is_unreadable(error):
+            return [_problem(path, error)]
     return [Problem(path, "is a dangling link" if path.is_symlink() else "is a file where a folder should be", path)]
 
 
-def _verify_document(path: Path, scan: ScanFolder | None = None) -> Iterator[Problem]:
+def _problem(
+    path: Path, error: OSError | StoreError, removes: Path | None = None, part: BatchFolder | ScanFolder | None = None
+) -> Problem:
+    """What reading `path` raised; of what could not be read, or is of a later version, nothing is removed."""
+    removed = removes or path
+    if isinstance(error, OSError):
+        if is_unreadable(error):
+            return Problem(path, f"cannot be read: {reason(error)}", None, part)
+        return Problem(path, MISSING if isinstance(error, FileNotFoundError) else reason(error), removed, part)
+    what = str(error).removeprefix("cannot read ")
+    if what.startswith(str(path)):
+        # Of a batch, the file in it.
+        inner, _, what = what.removeprefix(str(path)).lstrip(":").partition(" ")
+        path = Path(f"{path}{inner}")
+    if what in ("is damaged", "is damaged (its checksum differs)"):
+        what = DIFFERS
+    return Problem(path, what, removed if isinstance(error, DamageError) else None, part)
+
+
+def _verify_batch(batch: BatchFolder, fzset: FZSet | None) -> Iterator[Problem]:
+    damage = list(_verify_folder(batch.path, batch.path, batch))
+    if not damage and fzset is not None:
+        yield from _verify_content(batch, fzset)
+    elif damage and (os.path.lexists(batch.path) or damage[0].removes is None):
+        yield from damage
+
+
+def _verify_content(batch: BatchFolder, fzset: FZSet) -> Iterator[Problem]:
+    """Files may be just as they were written, and still not be what their folder's name says."""
+    retry = batch.retry.number
     try:
-        read_document(path)
-    except FileNotFoundError:
-        yield Problem(path, "is a dangling link" if path.is_symlink() else "is missing", path, scan)
-    except OSError as error:
-        yield Problem(path, f"cannot be read: {reason(error)}", path, scan)
-    except StoreError:
-        yield Problem(path, "differs from its checksum", path, scan)
-
-
-def _verify_key(fzset: SetFolder) -> Iterator[Problem]:
-    try:
-        read_document(fzset.document)
-    except (OSError, StoreError):
-        return
-    try:
-        read_key(fzset.path)
-    except StoreError:
-        yield Problem(fzset.document, "describes another set than its folder's name", fzset.document)
-
-
-def _verify_batch(batch: BatchFolder) -> Iterator[Problem]:
-    damage = folder_damage(batch.path) if os.path.lexists(batch.path) else []
-    # Where all that is wrong is a file too many, the batch itself is whole.
-    whole = all(what == EXTRA for _, what in damage)
-    for path, what in damage:
-        yield Problem(path, _truncated(path) or what, path if whole else batch.path, batch)
-    if not damage and batch.path.is_dir():
-        yield from _verify_content(batch)
-
-
-def _verify_content(batch: BatchFolder) -> Iterator[Problem]:
-    """Files may be just as they were written, and still not be what the folder's name says."""
-    record = batch.path / RECORD
-    try:
+        target = fzset.info.target(batch.block, batch.tensor)
         if batch.kind == "fzs":
-            records = read_fzs(batch.path, 0).records
-            channels = [record.channel for record in records]
-            missing = [record.path for record in records if not record.path.is_file()]
-            if missing:
-                yield Problem(missing[0], "is missing", batch.path, batch)
+            if (target.block, target.tensor) != (batch.block, batch.tensor):
+                yield Problem(batch.path, f"is of no target of its own: that is {target}", batch.path, batch)
+                return
+            read_fzs(batch.path, fzset.fz_place(target, retry), 0)
         else:
-            channels = read_measures(batch.path).channels.tolist()
-        if batch_name(channels) != batch.path.name:
-            yield Problem(record, f"describes the batch {batch_name(channels)}", batch.path, batch)
-    except (OSError, StoreError, ValueError) as error:
-        yield Problem(record, f"is malformed ({error})", batch.path, batch)
+            place = fzset.measures_place(batch.block, cast(Tensor, batch.tensor), retry)
+            read_activations(read_measures(batch.path, place))
+    except UsageError:
+        yield Problem(batch.path, "is of no tensor of the model", batch.path, batch)
+    except (OSError, StoreError) as error:
+        yield _problem(batch.path, error, batch.path, batch)
 
 
 def _truncated(path: Path) -> str | None:
     if path.suffix != ".png":
         return None
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        with Image.open(io.BytesIO(read_regular(path, follow=False, limit=ARRAY_LIMIT))) as image:
             image.load()
     except OSError as error:
-        return "is truncated" if path.is_file() and "truncated" in str(error) else None
+        return "is truncated" if "truncated" in str(error) else None
     except (ValueError, SyntaxError):
         return None
     return None
@@ -222,7 +342,7 @@ def _read_on(fzs: BatchFolder) -> list[Path]:
 def _blocks_after(model: ModelFolder, block: str) -> list[str]:
     """Simple blocks whose `in` FZ is the `out` FZ of `block`; every block where the model's description is damaged."""
     try:
-        info = ModelInfo.from_json(read_document(model.document))
+        info = read_info(model)
     except (OSError, StoreError):
         return sorted({path.name for path in model.sets.glob("*/**/measures/*")})
     return [b.name for b in info.blocks if b.previous == block and b.kind == "simple"]

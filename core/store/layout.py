@@ -122,6 +122,14 @@ class RetryFolder:
     set: SetFolder
 
     @property
+    def number(self) -> int:
+        """0 for the first FZs; -1 for a folder that is of no retry."""
+        if self.path == self.set.path:
+            return 0
+        name = self.path.name
+        return int(name) if name.isdecimal() and len(name) < 4 and name.isascii() and name[0] != "0" else -1
+
+    @property
     def all_fzs(self) -> Path:
         return self.path / "fzs"
 

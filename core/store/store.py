@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Hashable
@@ -10,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from streamscope import __version__
-from streamscope.core.errors import CacheError, StoreError, StreamscopeError
+from streamscope.core.errors import CacheError, DamageError, MisplacedError, NewerError, StoreError, StreamscopeError
+from streamscope.core.files import read_regular
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, SetKey
+from streamscope.core.schema import build, parse_object
 from streamscope.core.store.ablations import Ablation, read_ablation
 from streamscope.core.store.files.atomic import make_folder, write_file
-from streamscope.core.store.files.checksums import sha256
+from streamscope.core.store.files.checksums import RECORD_LIMIT, sha256
 from streamscope.core.store.files.clock import FolderClock
-from streamscope.core.store.files.disk_errors import reason
-from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
+from streamscope.core.store.files.disk_errors import read_error, reason
+from streamscope.core.store.files.documents import (
+    encode,
+    malformed,
+    read_document,
+    read_record,
+    write_described_folder,
+    write_document,
+)
 from streamscope.core.store.files.listing import Listings, Problems
 from streamscope.core.store.layout import ModelFolder, ScanFolder, SetFolder
+from streamscope.core.store.records import AliasRecord, FormatRecord
 from streamscope.core.store.scans.scan import Described, Scan
 from streamscope.core.store.sets.fz_set import FZSet, read_key
 
@@ -53,15 +62,23 @@ class Store:
             what = "a dangling link" if root.is_symlink() else "a file"
             raise CacheError(f"the cache {root} is {what}, not a folder")
         try:
-            content = path.read_bytes()
+            found = read_format(root)
         except FileNotFoundError:
             if create:
                 make_folder(root)
                 write_file(path, encode({"format": FORMAT, "by": f"streamscope {__version__}"}))
         except OSError as error:
             raise CacheError(f"cannot read the cache {root}: {reason(error)}") from error
+        except DamageError as error:
+            raise CacheError(
+                f"{path} is damaged; if this version of streamscope wrote the cache, that file can be deleted"
+            ) from error
         else:
-            _check_format(path, content)
+            if found != FORMAT:
+                raise CacheError(
+                    f"{root} was written by another version (format {found}; this one reads {FORMAT}), "
+                    "which can go on with it"
+                )
         return cls(root)
 
     @property
@@ -71,7 +88,7 @@ class Store:
 
     def register(self, info: ModelInfo) -> None:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
-        folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
         if self._read_info(folder) != info:
             write_described_folder(folder, ModelFolder(folder).document.name, info.to_json())
 
@@ -79,23 +96,24 @@ class Store:
         """Every model that was registered, by name; damaged ones are skipped and go to `problems`."""
         folders = [self.root / "models" / name for name, _ in self._listings.names(self.root / "models")]
         infos = [info for folder in folders if (info := self._read_info(folder))]
-        return sorted(infos, key=lambda info: (info.name, info.fingerprint))
+        return sorted(infos, key=lambda info: (info.name, info.identity))
 
-    def model(self, fingerprint: str) -> ModelInfo | None:
-        folder = self._folder(fingerprint)
+    def model(self, identity: str) -> ModelInfo | None:
+        """The model of an identity: of the weights' fingerprint, where graph and preprocessing are the defaults."""
+        folder = self._folder(identity)
         info = self._read_info(folder) if folder else None
-        return info if info and info.fingerprint == fingerprint else None
+        return info if info and info.identity == identity else None
 
-    def remember(self, spec: str, fingerprint: str) -> None:
+    def remember(self, spec: str, identity: str) -> None:
         """Notes which model `spec` (a name, a weights file with its size and date) stands for. Raises StoreError."""
         path = self._alias(spec)
         try:
-            if read_document(path).get("fingerprint") == fingerprint:
+            if read_record(path, AliasRecord) == AliasRecord(spec, identity):
                 return
         except (OSError, StoreError):
             pass
         make_folder(path.parent)
-        write_document(path, {"spec": spec, "fingerprint": fingerprint})
+        write_document(path, {"spec": spec, "fingerprint": identity})
 
     def recall(self, spec: str) -> ModelInfo | None:
         """The model that `spec` stands for: the one remembered, else the one whose description comes with the package.
@@ -103,10 +121,11 @@ class Store:
         None when only its weights can tell. A bundled description may be in no folder of the store.
         """
         try:
-            data = read_document(self._alias(spec))
+            alias = read_record(self._alias(spec), AliasRecord)
         except (OSError, StoreError):
-            data = {}
-        info = self.model(str(data.get("fingerprint"))) if data.get("spec") == spec else None
+            # What it stands for is found out anew.
+            alias = None
+        info = self.model(alias.fingerprint) if alias is not None and alias.spec == spec else None
         return info or bundled_description(spec)
 
     def sets(self, info: ModelInfo) -> list[FZSet]:
@@ -124,7 +143,7 @@ class Store:
         """The set of `key`, which need not be on disk; with `create` it is after. Raises StoreError."""
         if create:
             self.register(info)
-        folder = self._folder(info.fingerprint) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
         path = ModelFolder(folder).sets / key.folder
         fzset = self._sets.setdefault(path, FZSet(info, key, path, self._problems))
         if create:
@@ -174,16 +193,27 @@ class Store:
         for path in self._inside(folder.scans) if folder else ():
             document = ScanFolder(path).document
             try:
-                found.append((path, Described.read(path)))
+                found.append((path, Described.read(path, info)))
                 self._problems.clear(document)
             except (OSError, StoreError) as error:
                 self._problems.report(document, _problem(document, error))
         return found
 
     def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
-        """The finished scan of a folder of images, or of any: the newest; None when there is none."""
+        """The finished scan of a folder of images, or of any: the newest; None when there is none, or its list of
+        images is damaged or another scan's."""
         source = None if images is None else Path(os.path.abspath(images))
-        return next((scan for scan in reversed(self.scans(info)) if source in (None, scan.source)), None)
+        chosen = next((scan for scan in reversed(self.scans(info)) if source in (None, scan.source)), None)
+        if chosen is None:
+            return None
+        listed = chosen.folder.result
+        try:
+            _ = chosen.images
+        except StoreError as error:
+            self._problems.report(listed, error)
+            return None
+        self._problems.clear(listed)
+        return chosen
 
     def ablations(self, info: ModelInfo) -> list[Ablation]:
         """Results of ablations, oldest first; unreadable ones are skipped and go to `problems`."""
@@ -191,7 +221,7 @@ class Store:
         found = []
         for path in self._inside(folder.ablations) if folder else ():
             try:
-                found.append(read_ablation(path))
+                found.append(read_ablation(path, info))
                 self._problems.clear(path)
             except (OSError, StoreError) as error:
                 self._problems.report(path, _problem(path, error))
@@ -207,23 +237,23 @@ class Store:
 
     def folder(self, info: ModelInfo) -> Path | None:
         """Where a model's sets are; None when nothing of it is stored."""
-        return self._folder(info.fingerprint)
+        return self._folder(info.identity)
 
-    def _folder(self, fingerprint: str) -> Path | None:
-        """A model's folder is found by fingerprint: the same weights under two names are one model."""
-        ending = f"-{fingerprint[:SHORT]}"
+    def _folder(self, identity: str) -> Path | None:
+        """A model's folder is found by its identity: the same weights under two names are one model."""
+        ending = f"-{identity[:SHORT]}"
         names = [name for name, _ in self._listings.names(self.root / "models") if name.endswith(ending)]
         return self.root / "models" / names[0] if names else None
 
     def _model_folder(self, info: ModelInfo) -> ModelFolder | None:
-        path = self._folder(info.fingerprint)
+        path = self._folder(info.identity)
         return None if path is None else ModelFolder(path)
 
     def _inside(self, folder: Path) -> list[Path]:
         return [folder / name for name, _ in self._listings.names(folder)]
 
     def _alias(self, spec: str) -> Path:
-        return self.root / "aliases" / f"{sha256(spec.encode(errors='surrogateescape'))}.json"
+        return self.root / "aliases" / alias_name(spec)
 
     def _read_info(self, folder: Path) -> ModelInfo | None:
         path = ModelFolder(folder).document
@@ -233,7 +263,7 @@ class Store:
             known = self._infos.get(path)
             if known is not None and known[0] == stamp:
                 return known[1]
-            info = ModelInfo.from_json(read_document(path))
+            info = read_info(ModelFolder(folder))
         except (OSError, StoreError) as error:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
                 self._problems.clear(path)
@@ -272,7 +302,7 @@ class Store:
     def _read_set(self, info: ModelInfo, path: Path) -> FZSet | None:
         document = SetFolder(path).document
         try:
-            key = read_key(path)
+            key = read_key(path, info)
         except (OSError, StoreError) as error:
             if os.path.lexists(path):
                 self._problems.report(document, _problem(document, error))
@@ -283,23 +313,36 @@ class Store:
         return FZSet(info, key, path, self._problems)
 
 
-def _check_format(path: Path, content: bytes) -> None:
+def read_format(root: Path) -> int:
+    """The number of the store's format. Raises OSError, DamageError."""
+    path = root / "store.json"
+    content = read_regular(path, follow=False, limit=RECORD_LIMIT)
+    with malformed(path):
+        # Whatever else another version says there, this is how it says which it is.
+        data = parse_object(content)
+        return build(FormatRecord, {"format": data.get("format")}).format
+
+
+def read_info(folder: ModelFolder) -> ModelInfo:
+    """The description of the model in a folder. Raises OSError, or StoreError when it is damaged or another's."""
+    data = read_document(folder.document)
     try:
-        found = json.loads(content)["format"]
-    except (ValueError, KeyError, TypeError):
-        raise CacheError(
-            f"{path} is damaged; if this version of streamscope wrote the cache, that file can be deleted"
-        ) from None
-    if found != FORMAT:
-        raise CacheError(
-            f"{path.parent} was written by another version (format {found}; this one reads {FORMAT}), "
-            "which can go on with it"
-        )
+        info = ModelInfo.from_json(data)
+    except (DamageError, NewerError) as error:
+        raise type(error)(f"{folder.document}: {error}") from error
+    if not folder.path.name.endswith(f"-{info.identity[:SHORT]}"):
+        raise MisplacedError(f"{folder.document} is of {info.name} {info.identity[:SHORT]}, not of {folder.path.name}")
+    return info
+
+
+def alias_name(spec: str) -> str:
+    """Of the file that says what a specification of a model stands for."""
+    return f"{sha256(spec.encode(errors='surrogateescape'))}.json"
 
 
 def _folder_name(info: ModelInfo) -> str:
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.fingerprint[:SHORT]}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.identity[:SHORT]}"
 
 
 def _problem(path: Path, error: OSError | StoreError) -> StoreError:
-    return StoreError(f"cannot read {path}: {reason(error)}") if isinstance(error, OSError) else error
+    return read_error(path, error) if isinstance(error, OSError) else error

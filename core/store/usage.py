@@ -137,7 +137,7 @@ def prune(
         removed += [
             Removed(scan.path, f"{model.name}, the scan of {scan.source}", scan.bytes)
             for scan in scan_usage(store)
-            if scan.info.fingerprint == model.fingerprint and scan.source == source
+            if scan.info.identity == model.identity and scan.source == source
         ]
     if model is not None and (set is not None or images is None):
         path = store.set(model, set).path if set is not None else store.folder(model)

@@ -40,13 +40,18 @@ def fill_everything(root: Path, info: ModelInfo, images: Path, blocks: Sequence[
     for block in blocks:
         channels = list(range(info.block(block).channels))
         for on in ("in", "block"):
-            for base in (fzset.path, scan.path):
+            places = {
+                fzset.path: fzset.responses_place(CURVES, block, on, "", 0),
+                scan.path: scan.responses_place(CURVES, block, on, ""),
+            }
+            for base, place in places.items():
                 folder = response_folder(base, CURVES, block, on)
-                commit_responses(folder, {"made": "up"}, channels, SCALES, made_up_curves(len(channels), on))
+                commit_responses(folder, place, {}, channels, SCALES, made_up_curves(len(channels), on))
             random = np.random.default_rng(len(channels))
             shams = random.normal(0.6, 0.8, (len(channels), len(READ_OUT), len(SHAM_TRANSFORMS)))
             folder = response_folder(fzset.path, SHAMS, block, on)
-            commit_responses(folder, {"made": "up"}, channels, list(SHAM_TRANSFORMS), shams)
+            place = fzset.responses_place(SHAMS, block, on, "", 0)
+            commit_responses(folder, place, {}, channels, list(SHAM_TRANSFORMS), shams)
     models = store.folder(info)
     assert models is not None
     write_ablation(models, made_up_ablation(info, blocks[-1], fzset))

@@ -173,9 +173,7 @@ class StreamscopeApp(App[None]):
     async def on_loading_screen_model_found(self, event: LoadingScreen.ModelFound) -> None:
         self._reader, self._failure, options = event.reader, event.failure, self.options
         info = self.info = event.reader.info
-        self.marking = MarkingThread(
-            partial(Marks, options.marks, info.fingerprint, info.name), self._update_judgements
-        )
+        self.marking = MarkingThread(partial(Marks, options.marks, info.identity, info.name), self._update_judgements)
         session = initial_session(self.memory.session(info), options.settings.columns, options.settings.advance)
         self._remembered = session
         self.memory.keep_model(options.spec)

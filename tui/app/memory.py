@@ -17,6 +17,8 @@ from streamscope.tui.table.session import Session, session_from_json
 
 HISTORY = 100
 """Filters remembered."""
+FILE_LIMIT = 2**20
+"""Bytes that a file of what is remembered may have."""
 
 
 def state_folder() -> Path | None:
@@ -59,7 +61,7 @@ class Memory:
         try:
             spec = ModelSpec(data["model"], Path(data["weights"]) if data["weights"] else None) if data else None
             _ = spec.text if spec else None
-        except (TypeError, KeyError, StreamscopeError):
+        except (TypeError, KeyError, ValueError, StreamscopeError):
             self._report_damage("last.json")
             return None
         return spec if spec is None or spec.weights is None or spec.weights.is_file() else None
@@ -88,7 +90,7 @@ class Memory:
         if self._folder is None:
             return None
         try:
-            return read_document(self._folder / name)
+            return read_document(self._folder / name, follow=True, limit=FILE_LIMIT)
         except FileNotFoundError:
             return None
         except (OSError, StoreError):
@@ -116,4 +118,4 @@ def with_filter(filters: Sequence[str], expression: str) -> list[str]:
 
 
 def _session_file(info: ModelInfo) -> str:
-    return f"{info.name}-{info.fingerprint[:16]}.json"
+    return f"{info.name}-{info.identity[:16]}.json"

@@ -145,7 +145,7 @@ class Given:
         )
 
     def marks(self, info: ModelInfo) -> Marks:
-        return Marks(marks_folder(), info.fingerprint, info.name)
+        return Marks(marks_folder(), info.identity, info.name)
 
 
 def few_images(count: int) -> str:

@@ -92,23 +92,34 @@ def _when(finished: float | None) -> str:
 )
 @common_options
 def verify_command(given: Given, dropping: bool) -> int:
-    """Read every byte of the store and compare it with its checksums; exit code 1 when something is damaged."""
+    """Read every byte of the store, compare it with its checksums and with where it lies; exit code 1 when something is
+    damaged or cannot be read. What cannot be read is never removed: it may be somebody else's, and intact."""
     store = given.store()
     found = list(verify(store))
-    for problem in found:
-        if not given.as_json:
+    damaged = [problem for problem in found if problem.removes is not None]
+    unknown = [problem for problem in found if problem.removes is None]
+    if not given.as_json:
+        for problem in found:
             say(str(problem))
-    removed = list(dict.fromkeys(path for problem in found for path in drop(problem))) if dropping else []
+    removed = list(dict.fromkeys(path for problem in damaged for path in drop(problem))) if dropping else []
     if given.as_json:
-        damaged = [{"path": str(p.path), "what": p.what} for p in found]
-        click.echo(json.dumps({"damaged": damaged, "removed": [str(path) for path in removed]}, indent=2))
-    elif removed:
-        say(f"removed {len(removed)} damaged batches; the same 'compute' or 'scan' makes them again")
-    elif found:
-        say(f"{len(found)} problems; 'streamscope cache verify --drop' removes what is damaged", err=True)
-    else:
+        listed = {
+            name: [{"path": str(p.path), "what": p.what} for p in problems]
+            for name, problems in (("damaged", damaged), ("unreadable", unknown))
+        }
+        click.echo(json.dumps({**listed, "removed": [str(path) for path in removed]}, indent=2))
+        return 1 if unknown or (damaged and not dropping) else 0
+    if removed:
+        say(f"removed {counted(len(removed), 'damaged part')}; the same 'compute' or 'scan' makes them again")
+    elif damaged:
+        what = f"{counted(len(damaged), 'problem')}; 'streamscope cache verify --drop' removes what is damaged"
+        say(what, err=True)
+    if unknown:
+        what = f"{counted(len(unknown), 'part')} could not be read and may be intact; nothing of it is removed"
+        say(what, err=True)
+    if not found:
         say("everything is intact")
-    return 1 if found and not dropping else 0
+    return 1 if unknown or (damaged and not dropping) else 0
 
 
 @command.command("prune")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.model.blocks import TENSORS, format_channels, pick_blocks
+from streamscope.core.model.blocks import TENSORS, Target, format_channels, pick_blocks
 from streamscope.core.model.recipe import Objective
+from streamscope.core.store import FZSet
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, objective_option, reading_options
 from streamscope.tui.cli.selection import Selection, selection_options
 from streamscope.tui.command_lines import block_words, set_words
+
+FZ = tuple[Target, int]
 
 
 @click.command("fz")
@@ -55,18 +58,19 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     table = fzset if objective == "neuron" or not selection.needs_table else given.stored_set(store, info)
     frame = build_frame(info, table, selection.blocks, given.marks(info), given.stored_scan(store, info))
     picked = selection.by_block(frame, info)
-    sources: dict[str, Path] = {}
+    sources: dict[str, FZ] = {}
     absent: list[str] = []
     ending = "" if objective == "neuron" else f"_{objective}"
     for block in pick_blocks(info, selection.blocks):
         for tensor in wanted:
-            stored = fzset.fzs(info.target(block.name, tensor))
+            target = info.target(block.name, tensor)
+            stored = fzset.fzs(target)
             lacking = [c for c in picked[block.name] if c not in stored]
             if lacking:
                 absent.append(f"{block.name} {tensor} {format_channels(lacking)}")
             for channel in picked[block.name]:
                 if channel in stored:
-                    sources[f"{block.name}_{tensor}_{channel:04d}{ending}.png"] = stored[channel].path
+                    sources[f"{block.name}_{tensor}_{channel:04d}{ending}.png"] = (target, channel)
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         lacking_of = [block for block in picked if any(line.startswith(f"{block} ") for line in absent)]
@@ -77,20 +81,20 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
         raise StoreError(f"not computed: {'; '.join(absent[:3])}{more}; run '{how}' for them first")
     if not sources:
         raise UsageError("no channel is selected; nothing to write")
-    _copy(sources, out)
+    _write(fzset, sources, out)
     if given.as_json:
         click.echo(json.dumps([str(out / name) for name in sources]))
     else:
         say(f"wrote {len(sources)} FZs to {out}")
 
 
-def _copy(sources: dict[str, Path], out: Path) -> None:
-    """All of them or none: copied beside the target first, then moved."""
+def _write(fzset: FZSet, sources: Mapping[str, FZ], out: Path) -> None:
+    """All of them or none: written beside the target first, then moved. Raises StoreError for a damaged one."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fz-", dir=out) as folder:
-            for name, source in sources.items():
-                shutil.copyfile(source, Path(folder) / name)
+            for name, (target, channel) in sources.items():
+                (Path(folder) / name).write_bytes(fzset.fz_png(target, channel))
             for name in sources:
                 (Path(folder) / name).replace(out / name)
     except OSError as error:

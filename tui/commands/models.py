@@ -29,24 +29,25 @@ def command(given: Given) -> None:
     store = given.store()
     used = usage(store)
     rows: list[dict[str, Any]] = []
+    identities: dict[int, str] = {}
     infos = store.models()
     for info in infos:
-        sets = [u for u in used if u.info.fingerprint == info.fingerprint]
+        sets = [u for u in used if u.info.identity == info.identity]
         rows.append(_row(info, info.fingerprint, sets))
+        identities[id(rows[-1])] = info.identity
     for name in MODELS:
         if name not in {info.name for info in infos}:
             # Which weights torchvision's are is not known before they are read; what they fit into is.
             bundled = bundled_description(ModelSpec(name).text)
             rows.append(_row(bundled or architecture(name), bundled.fingerprint if bundled else None))
-    rows.sort(key=lambda row: (MODELS.index(architecture_of(row["model"])), row["model"]))
+    order = {name: place for place, name in enumerate(MODELS)}
+    rows.sort(key=lambda row: (order.get(architecture_of(row["model"]), len(order)), row["model"]))
     if given.as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     shown = []
     for row in rows:
-        stored = "\n".join(
-            f"{u.counted}: {u.key}" for u in used if row["fingerprint"] and u.info.fingerprint == row["fingerprint"]
-        )
+        stored = "\n".join(f"{u.counted}: {u.key}" for u in used if u.info.identity == identities.get(id(row)))
         shown.append((row["model"], (row["fingerprint"] or "")[:12], _blocks(row), stored or "nothing"))
     print_whole(("model", "fingerprint", "blocks (channels)", "stored"), shown)
 

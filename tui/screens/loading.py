@@ -76,7 +76,7 @@ class LoadingScreen(Screen[None]):
         try:
             # A bundled description is kept as if the weights had been read; of a stored one nothing is written.
             store.register(info)
-            store.remember(self._spec_text, info.fingerprint)
+            store.remember(self._spec_text, info.identity)
         except StoreError as error:
             self.app.call_from_thread(self._say_stuck, error)
             return

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.store.files.checksums import SUMS, folder_damage, sha256, sums_text
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import temporary_name
@@ -86,11 +87,16 @@ def write_file(path: Path, content: bytes, durable: bool = True) -> None:
             sync_folder(path.parent)
 
 
-def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
+Check = Callable[[Path], object]
+"""Raises DamageError for a folder that is not what its place says."""
+
+
+def write_folder(final: Path, files: Mapping[str, bytes], check: Check = lambda path: None) -> bool:
     """Commits `files` and their SHA256SUMS as the folder `final`, all or nothing.
 
-    Returns False when an intact `final` is there already (the same work, done elsewhere) and ours was discarded; a
-    damaged one is replaced. Raises StoreError, DiskFullError; then nothing of ours is left.
+    Returns False when an intact `final` is there already (the same work, done elsewhere) and ours was discarded; one
+    that is damaged, or does not pass `check`, is replaced; one that cannot be read is not. Raises StoreError,
+    DiskFullError; then nothing of ours is left.
     """
 
     def fill(folder: Path) -> dict[str, str]:
@@ -101,10 +107,10 @@ def write_folder(final: Path, files: Mapping[str, bytes]) -> bool:
             deque(flushing.map(sync_file, [folder / name for name in files]), maxlen=0)
         return {name: sha256(content) for name, content in files.items()}
 
-    return build_folder(final, fill)
+    return build_folder(final, fill, check)
 
 
-def build_folder(final: Path, fill: Callable[[Path], Mapping[str, str]]) -> bool:
+def build_folder(final: Path, fill: Callable[[Path], Mapping[str, str]], check: Check = lambda path: None) -> bool:
     """As `write_folder`, for files too large for memory: `fill` writes and flushes them in the folder it is given.
 
     It returns their checksums by name.
@@ -116,7 +122,7 @@ def build_folder(final: Path, fill: Callable[[Path], Mapping[str, str]]) -> bool
             temporary.mkdir()
             write_new(temporary / SUMS, sums_text(fill(temporary)))
             sync_folder(temporary)
-            committed = _rename_folder(temporary, final)
+            committed = _rename_folder(temporary, final, check)
         except BaseException:
             discard(temporary)
             raise
@@ -126,7 +132,7 @@ def build_folder(final: Path, fill: Callable[[Path], Mapping[str, str]]) -> bool
     return committed
 
 
-def _rename_folder(temporary: Path, final: Path) -> bool:
+def _rename_folder(temporary: Path, final: Path, check: Check) -> bool:
     try:
         os.rename(temporary, final)
         return True
@@ -136,7 +142,7 @@ def _rename_folder(temporary: Path, final: Path) -> bool:
             return True
         if not os.path.lexists(final):
             raise
-    if not folder_damage(final):
+    if not _is_damaged(final, check):
         return False
     aside = final.parent / temporary_name()
     os.rename(final, aside)
@@ -149,6 +155,20 @@ def _rename_folder(temporary: Path, final: Path) -> bool:
     finally:
         discard(aside)
     return True
+
+
+def _is_damaged(folder: Path, check: Check) -> bool:
+    """Raises OSError, StoreError where it cannot be told: what is there may be somebody's, and whole."""
+    damage = folder_damage(folder)
+    for path, what, unreadable in damage:
+        if unreadable:
+            raise StoreError(f"cannot write {folder}: {path} {what}")
+    if not damage:
+        try:
+            check(folder)
+        except DamageError:
+            return True
+    return bool(damage)
 
 
 def discard(path: Path) -> None:

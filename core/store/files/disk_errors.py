@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from streamscope.core.errors import DiskFullError, StoreError
+from streamscope.core.errors import DamageError, DiskFullError, StoreError
+from streamscope.core.files import IrregularFileError
 
 
 @contextmanager
@@ -23,6 +24,19 @@ def write_error(path: Path, error: OSError) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space left to write {path}", path)
     return StoreError(f"cannot write {path}: {reason(error)}")
+
+
+def read_error(path: Path, error: OSError) -> StoreError:
+    """What is said of a file that was not read: DamageError where it is missing, or something else in its place."""
+    if isinstance(error, IrregularFileError):
+        return DamageError(f"{error.filename or path} {reason(error)}")
+    kind = StoreError if is_unreadable(error) else DamageError
+    return kind(f"cannot read {error.filename or path}: {reason(error)}")
+
+
+def is_unreadable(error: OSError) -> bool:
+    """Whether nothing is known of what is there: not for this user (permissions) or not now (a disk that fails)."""
+    return not isinstance(error, FileNotFoundError | NotADirectoryError | IrregularFileError)
 
 
 def reason(error: OSError) -> str:

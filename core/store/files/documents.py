@@ -6,17 +6,22 @@ import errno
 import json
 import math
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from streamscope.core.errors import DamageError
+from streamscope.core.errors import DamageError, NewerError, UsageError
+from streamscope.core.files import read_regular
+from streamscope.core.schema import MalformedError, UnknownFieldError, build, parse_object
 from streamscope.core.store.files.atomic import discard, make_folder, sync_folder, write_file
 from streamscope.core.store.files.checksums import sha256
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import temporary_name
 
+DOCUMENT_LIMIT = 64 * 2**20
+"""Bytes that a document may have; the description of a ResNet152 has four million."""
+T = TypeVar("T")
 _END = b"\n}\n"
 """How `encode` ends an object that is not empty."""
 
@@ -30,7 +35,16 @@ def number(value: float) -> float | str | None:
 
 
 def from_number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
+    """Inverse of `number`. Raises MalformedError for anything else."""
+    if type(value) is float and math.isfinite(value):
+        return value
+    if value is None:
+        return math.nan
+    if value in ("inf", "-inf"):
+        return float(value)
+    if type(value) is int and abs(value) < 2**1000:
+        return float(value)
+    raise MalformedError("a number is none that is written")
 
 
 def encode(data: Mapping[str, Any]) -> bytes:
@@ -67,19 +81,40 @@ def write_described_folder(folder: Path, name: str, data: Mapping[str, Any]) -> 
         sync_folder(folder.parent)
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """Inverse of `write_document`. Raises OSError, or StoreError when so much as one byte was flipped."""
-    content = path.read_bytes()
+def read_document(path: Path, follow: bool = False, limit: int = DOCUMENT_LIMIT) -> dict[str, Any]:
+    """Inverse of `write_document`; a link is read only with `follow`.
+
+    Raises OSError, or DamageError when so much as one byte was flipped.
+    """
+    content = read_regular(path, follow, limit)
     try:
-        data: dict[str, Any] = json.loads(content)
+        data = parse_object(content)
         stored = str(data.pop("sha256"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (MalformedError, KeyError):
         raise DamageError(f"{path} is damaged") from None
     # By its bytes, not by writing it again: a wide ResNet's description has megabytes.
     seal = _seal(stored)
     if not content.endswith(seal) or sha256(content.removesuffix(seal) + _END) != stored:
         raise DamageError(f"{path} is damaged (its checksum differs)")
     return data
+
+
+def read_record(path: Path, cls: type[T]) -> T:
+    """A document as the dataclass that it describes. Raises OSError, DamageError, NewerError."""
+    data = read_document(path)
+    with malformed(path):
+        return build(cls, data)
+
+
+@contextmanager
+def malformed(path: Path) -> Iterator[None]:
+    """Turns what is wrong with a record's content into one clear line about `path`: DamageError or NewerError."""
+    try:
+        yield
+    except UnknownFieldError as error:
+        raise NewerError(f"{path} was written by a later version ({error})") from error
+    except (MalformedError, UsageError) as error:
+        raise DamageError(f"{path} is damaged ({error})") from error
 
 
 def _seal(checksum: str) -> bytes:

@@ -9,9 +9,8 @@ chunks go.
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,23 +23,31 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope import __version__
-from streamscope.core.errors import AmbiguousValuesError, ImageError, StoreError
+from streamscope.core.errors import AmbiguousValuesError, DamageError, ImageError, MisplacedError, StoreError
 from streamscope.core.images.folder import ImagePath, Preparation
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, ModelInfo, Target
+from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.atomic import build_folder, remove_folder, write_folder, write_new
 from streamscope.core.store.files.checksums import SUMS, file_sha256, folder_damage, read_checked, read_sums
-from streamscope.core.store.files.documents import encode, read_document, write_described_folder, write_document
+from streamscope.core.store.files.disk_errors import read_error
+from streamscope.core.store.files.documents import encode, malformed, write_described_folder, write_document
 from streamscope.core.store.layout import ModelFolder, ScanFolder
+from streamscope.core.store.records import ChunkRecord
 from streamscope.core.store.scans.scan import (
     IMAGES,
+    Described,
     Extremes,
     Scan,
     activations_name,
+    array_metadata,
     extremes_name,
+    read_finished,
     rho_name,
+    robust_name,
+    scan_prefix,
     tensor_name,
 )
 from streamscope.core.watch import PhaseWatch
@@ -74,6 +81,8 @@ class ResultDraft:
 
     folder: Path
     info: ModelInfo
+    scan: Path
+    """The folder of the scan."""
 
     def activations(self, block: str, tensor: str) -> Float32Array:
         """Centre activations (n, C) of `in`, `block` or `pre`, mapped from disk column by column. Raises OSError."""
@@ -83,11 +92,13 @@ class ResultDraft:
     def write_extremes(self, target: Target, extremes: Extremes) -> None:
         """Raises OSError."""
         arrays = {field.name: getattr(extremes, field.name) for field in fields(Extremes)}
-        write_new(self.folder / extremes_name(target), safetensors.numpy.save(arrays))
+        metadata = array_metadata(self.scan, str(target))
+        write_new(self.folder / extremes_name(target), safetensors.numpy.save(arrays, metadata))
 
     def write_rho(self, block: str, rho: Float64Array, p: Float64Array, n: NDArray[np.int64]) -> None:
         """Rank correlations of a block, each (C,), as `Scan.rho` gives them. Raises OSError."""
-        write_new(self.folder / rho_name(block), safetensors.numpy.save({"rho": rho, "p": p, "n": n}))
+        metadata = array_metadata(self.scan, block)
+        write_new(self.folder / rho_name(block), safetensors.numpy.save({"rho": rho, "p": p, "n": n}, metadata))
 
 
 def image_bytes(info: ModelInfo) -> int:
@@ -130,8 +141,7 @@ class Draft:
         for image in self.images:
             line = f"{image.path}\0{image.size}\0{image.modified}\n"
             digest.update(line.encode(errors="surrogateescape"))
-        shown = re.sub(r"[^A-Za-z0-9._-]+", "-", self.source.name).strip(".-")[:40] or "images"
-        return f"{shown}-{digest.hexdigest()[:12]}"
+        return f"{scan_prefix(self.source)}-{digest.hexdigest()[:12]}"
 
     @property
     def finished(self) -> bool:
@@ -150,13 +160,14 @@ class Draft:
         if not self._folder.document.is_file():
             described = {
                 "model": self.info.name,
-                "fingerprint": self.info.fingerprint,
+                **self.info.identity_fields,
                 "source": str(self.source),
                 "images": len(self.images),
                 "preparation": str(self.preparation),
                 **self.preparation.interpretation.to_json(),
                 "engine": __version__,
                 "created": time.time(),
+                "scan": self.path.name,
             }
             write_described_folder(self.path, self._folder.document.name, described)
 
@@ -170,12 +181,23 @@ class Draft:
         absent = []
         for chunk in self.chunks():
             folder = self._chunk(chunk)
-            if not folder.is_dir():
+            if not os.path.lexists(folder):
                 absent.append(chunk)
-            elif folder_damage(folder):
+                continue
+            damage = folder_damage(folder)
+            if unreadable := next((found for found in damage if found.unreadable), None):
+                raise StoreError(f"{unreadable.path} {unreadable.what}")
+            if damage or not self._belongs(chunk):
                 remove_folder(folder)
                 absent.append(chunk)
         return absent
+
+    def _belongs(self, chunk: range) -> bool:
+        """Whether an intact chunk is of this scan's images. Raises NewerError."""
+        try:
+            return [image.path for image in self._seen(chunk)] == [self.images[place].path for place in chunk]
+        except DamageError:
+            return False
 
     def commit_chunk(self, chunk: range, seen: Sequence[Seen], activations: Activations) -> bool:
         """Stores a chunk: what was seen of every image, and the activations of those without a problem.
@@ -197,6 +219,7 @@ class Draft:
         # Beside the images: an earlier release reads four fields of each.
         if traits := {image.path: sorted(image.traits) for image in seen if image.traits}:
             described["traits"] = traits
+        described["scan"] = self.path.name
         files = {ACTIVATIONS: safetensors.numpy.save(arrays), IMAGES: encode(described)}
         return write_folder(self._chunk(chunk), files)
 
@@ -219,12 +242,13 @@ class Draft:
             "unreadable": [[i.path, i.problem] for i in seen if i.problem],
             "traits": Counter(trait for i in readable for trait in sorted(i.traits)),
             "provenance": {"engine": __version__, **provenance},
+            "scan": self.path.name,
         }
 
         def fill(folder: Path) -> dict[str, str]:
             write_new(folder / IMAGES, encode(listed))
             self._write_activations(folder, len(readable), watch)
-            add(ResultDraft(folder, self.info))
+            add(ResultDraft(folder, self.info, self.path))
             return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
         build_folder(self._folder.result, fill)
@@ -232,8 +256,9 @@ class Draft:
     def commit_robust(self, found: Mapping[str, RobustMeasures]) -> None:
         """Stores M and the criteria by MEIs of every block. Raises StoreError, DiskFullError."""
         files = {
-            f"{block.name}.safetensors": safetensors.numpy.save(
-                {name: np.asarray(getattr(found[block.name], name)) for name in RobustMeasures.names()}
+            robust_name(block.name): safetensors.numpy.save(
+                {name: np.asarray(getattr(found[block.name], name)) for name in RobustMeasures.names()},
+                array_metadata(self.path, block.name),
             )
             for block in self.info.blocks
         }
@@ -243,12 +268,16 @@ class Draft:
         """Says that the scan is whole; what it was put together from goes. Raises StoreError."""
         if self._folder.chunks.is_dir():
             remove_folder(self._folder.chunks)
-        write_document(self._folder.finished, {"time": time.time()})
+        write_document(self._folder.finished, {"time": time.time(), "scan": self.path.name})
 
     def scan(self) -> Scan:
         """What is committed of it, to be read; whole once it is finished. Raises StoreError."""
-        finished = read_document(self._folder.finished)["time"] if self.finished else float("nan")
-        return Scan(self.path, self.info, self.source, finished, interpretation=self.preparation.interpretation)
+        try:
+            finished = read_finished(self.path) if self.finished else math.nan
+        except OSError as error:
+            raise read_error(self._folder.finished, error) from error
+        described = Described(str(self.source), len(self.images), self.preparation.interpretation)
+        return Scan(self.path, self.info, described, finished)
 
     def _chunk(self, chunk: range) -> Path:
         return self._folder.chunks / f"{chunk[0]:07d}-{chunk[-1]:07d}"
@@ -256,14 +285,14 @@ class Draft:
     def _seen(self, chunk: range) -> list[Seen]:
         folder = self._chunk(chunk)
         try:
-            data = json.loads(read_checked(folder, IMAGES, read_sums(folder)))
-            traits = data.get("traits", {})
-            return [
-                Seen(path, label, digest, problem, frozenset(traits.get(path, ())))
-                for path, label, digest, problem in data["images"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = read_checked(folder, IMAGES, read_sums(folder))
+        except OSError as error:
             raise StoreError(f"{folder} cannot be read ({error}); run the scan again") from error
+        with malformed(folder / IMAGES):
+            record = build(ChunkRecord, parse_object(content))
+        if record.scan not in (None, self.path.name):
+            raise MisplacedError(f"{folder} is of the scan {record.scan[:80]!r}, not {self.path.name}")
+        return [Seen(*image, frozenset(record.traits.get(image[0], ()))) for image in record.images]
 
     def _write_activations(self, folder: Path, rows: int, watch: PhaseWatch) -> None:
         """Column by column: all images of a channel lie together, which is how everything reads them."""

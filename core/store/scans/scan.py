@@ -11,7 +11,8 @@ scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,19 +22,32 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from streamscope.core.errors import DamageError, ImageError, UsageError
+from streamscope.core.errors import DamageError, ImageError, MisplacedError, UsageError
 from streamscope.core.images.folder import Preparation, contents_digest, read_image
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
+from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
-from streamscope.core.model.blocks import READ, ModelInfo, Target, Tensor
-from streamscope.core.store.files.checksums import read_checked, read_sums
-from streamscope.core.store.files.disk_errors import reason
-from streamscope.core.store.files.documents import read_document
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.schema import build, parse_object
+from streamscope.core.store.files.checksums import ARRAY_LIMIT, RECORD_LIMIT, file_sha256, read_checked, read_sums
+from streamscope.core.store.files.disk_errors import read_error
+from streamscope.core.store.files.documents import malformed, read_record
 from streamscope.core.store.files.listing import Problems
-from streamscope.core.store.layout import ScanFolder
+from streamscope.core.store.layout import ResponseKind, ScanFolder
+from streamscope.core.store.records import (
+    RESPONSES_OWN,
+    FinishedRecord,
+    ImagesRecord,
+    Place,
+    ScanRecord,
+    check_identity,
+    checked_time,
+)
 
 IMAGES = "images.json"
+IMAGE_LIMIT = 32 * 2**10
+"""Bytes that a list of images may have for each of them."""
 
 
 class ChangedImageError(ImageError):
@@ -62,14 +76,19 @@ class Described:
     interpretation: Interpretation = AS_TRAINED
 
     @classmethod
-    def read(cls, path: Path) -> Described:
-        """Raises OSError, StoreError when it is damaged."""
+    def read(cls, path: Path, info: ModelInfo) -> Described:
+        """Raises OSError, or StoreError when it is damaged or of another model or folder."""
         document = ScanFolder(path).document
-        data = read_document(document)
-        try:
-            return cls(str(data["source"]), int(data["images"]), Interpretation.from_json(data))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise DamageError(f"{document} is damaged ({error})") from error
+        record = read_record(document, ScanRecord)
+        check_identity(document, record.identity_fields, record.model, info)
+        _check_scan(document, record.scan, path)
+        if not path.name.startswith(f"{scan_prefix(Path(record.source))}-"):
+            raise MisplacedError(f"{document} is of a scan of {record.source!r}, not of {path.name}")
+        if not 0 < record.images < 2**40:
+            raise DamageError(f"{document} is damaged (it is of {record.images} images)")
+        with malformed(document):
+            interpretation = Interpretation(record.value_range, record.exif_rotate, record.background)
+        return cls(record.source, record.images, interpretation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +114,20 @@ class Scan:
         self,
         path: Path,
         info: ModelInfo,
-        source: Path,
+        described: Described,
         finished_at: float,
         problems: Problems | None = None,
-        interpretation: Interpretation = AS_TRAINED,
     ) -> None:
         self.path, self.folder = path, ScanFolder(path)
         self.info = info
-        self.source = source
+        self.source = Path(described.source)
+        self._count = described.images
         self.finished_at = finished_at
         """Seconds since 1970; NaN while it is being made."""
         self.problems = problems or Problems()
-        self.interpretation = interpretation
+        self.interpretation = described.interpretation
+        self._whole: set[str] = set()
+        """Files of activations whose checksums were compared."""
         self._robust: dict[str, RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
@@ -114,9 +135,7 @@ class Scan:
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
-        described, finished = Described.read(path), read_document(ScanFolder(path).finished)
-        source, at = Path(described.source), float(finished["time"])
-        return cls(path, info, source, at, problems, described.interpretation)
+        return cls(path, info, Described.read(path, info), read_finished(path), problems)
 
     def __repr__(self) -> str:
         return f"Scan({self.info.name}, {self.source})"
@@ -141,13 +160,20 @@ class Scan:
         if tensor not in READ:
             raise UsageError(f"unknown tensor {tensor!r}; activations are of {', '.join(READ)}")
         channels = self.info.block(block).channels
-        path = self.folder.result / activations_name(block, tensor)
+        folder, name = self.folder.result, activations_name(block, tensor)
+        path = folder / name
         try:
+            # Its own first: images.json says whose result this is.
+            rows = len(self.images)
+            if name not in self._whole and file_sha256(path) != read_sums(folder).get(name):
+                raise DamageError(f"{path} is damaged (its checksum differs)")
+            self._whole.add(name)
             found: Float32Array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            what = reason(error) if isinstance(error, OSError) else str(error)
-            raise DamageError(f"cannot read {path}: {what}") from error
-        if found.shape != (len(self.images), channels) or found.dtype != np.float32:
+        except OSError as error:
+            raise read_error(path, error) from error
+        except ValueError as error:
+            raise DamageError(f"{path} is damaged ({error})") from error
+        if found.shape != (rows, channels) or found.dtype != np.float32:
             raise DamageError(f"{path} is damaged (its shape is {found.shape})")
         return found
 
@@ -158,24 +184,49 @@ class Scan:
         """
         target = self.info.target(block, tensor)
         if target not in self._extremes:
-            arrays = self._arrays(self.folder.result, extremes_name(target))
-            self._extremes[target] = Extremes(*(arrays(name) for name in Extremes.__dataclass_fields__))
+            rows, channels = len(self.images), self.info.block(target.block).channels
+            name = extremes_name(target)
+            arrays, _ = self._arrays(self.folder.result, name, str(target))
+            found = Extremes(*(arrays(field, (MEIS, channels)) for field in Extremes.__dataclass_fields__))
+            for ranked in (found.top, found.bottom):
+                if ranked.dtype != np.int64 or (ranked < NONE).any() or (ranked >= rows).any():
+                    raise DamageError(f"{self.folder.result / name} is damaged (it names images that there are not)")
+            self._extremes[target] = found
         return self._extremes[target]
 
     def robust(self, block: str) -> RobustMeasures:
         """M and the scale criteria with MEIs in place of FZs, of every channel."""
         if block not in self._robust:
-            arrays = self._arrays(self.folder.robust, f"{self.info.block(block).name}.safetensors")
-            self._robust[block] = RobustMeasures(*(arrays(name) for name in RobustMeasures.names()))
+            channels = self.info.block(block).channels
+            name = robust_name(block)
+            arrays, named = self._arrays(self.folder.robust, name, block)
+            found = RobustMeasures(*(arrays(field, (channels,)) for field in RobustMeasures.names()))
+            if not named and not np.array_equal(found.images, self._images_behind(block)):
+                raise MisplacedError(f"{self.folder.robust / name} is of another scan's result")
+            self._robust[block] = found
         return self._robust[block]
 
     def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
         if block not in self._rho:
-            arrays = self._arrays(self.folder.result, rho_name(self.info.block(block).name))
-            self._rho[block] = tuple(arrays(name) for name in ("rho", "p", "n"))
+            channels = self.info.block(block).channels
+            arrays, _ = self._arrays(self.folder.result, rho_name(self.info.block(block).name), block)
+            self._rho[block] = tuple(arrays(name, (channels,)) for name in ("rho", "p", "n"))
         rho, p, n = self._rho[block]
         return rho, p, n
+
+    def responses_place(self, kind: ResponseKind, block: str, on: Tensor, variant: str) -> Place:
+        """What the records of responses to the MEIs of a block's tensor must say."""
+        header = {
+            "kind": kind,
+            "model": self.info.name,
+            **self.info.identity_fields,
+            "block": block,
+            "on": on,
+            "variant": variant,
+            "scan": self.path.name,
+        }
+        return Place(header, RESPONSES_OWN, self.info.block(block).channels)
 
     def image(self, row: int) -> Pixels:
         """An image as the model saw it, (side, side, 3) uint8.
@@ -198,37 +249,79 @@ class Scan:
         return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
 
     @cached_property
-    def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...], dict[str, int] | None]:
-        content = self._content(self.folder.result, IMAGES)
-        try:
-            data = json.loads(content)
-            images = tuple(ScannedImage(*(str(part) for part in image)) for image in data["images"])
-            unreadable = tuple((str(path), str(what)) for path, what in data["unreadable"])
-            traits = {str(name): int(count) for name, count in data["traits"].items()} if "traits" in data else None
-            return images, unreadable, traits
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamageError(f"{self.folder.result / IMAGES} is damaged") from error
+    def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...], Mapping[str, int] | None]:
+        path = self.folder.result / IMAGES
+        content = self._content(self.folder.result, IMAGES, RECORD_LIMIT + IMAGE_LIMIT * self._count)
+        with malformed(path):
+            record = build(ImagesRecord, parse_object(content))
+        _check_scan(path, record.scan, self.path)
+        if len(record.images) + len(record.unreadable) != self._count:
+            raise MisplacedError(f"{self.folder.result} is of another scan (it is of other images)")
+        return tuple(ScannedImage(*image) for image in record.images), record.unreadable, record.traits
 
-    def _arrays(self, folder: Path, name: str) -> Any:
+    def _images_behind(self, block: str) -> NDArray[np.int64]:
+        """As `RobustMeasures.images`: all that tells whether what 0.2.0 wrote of them follows from this result."""
+        behind = [(self.extremes(block, tensor).top_values > 0).sum(axis=0) for tensor in VERDICT_TENSORS]
+        found: NDArray[np.int64] = np.min(behind, axis=0)
+        return found
+
+    def _arrays(
+        self, folder: Path, name: str, subject: str
+    ) -> tuple[Callable[[str, tuple[int, ...]], NDArray[Any]], bool]:
+        """What gives an array of a file by its name, of a shape, and whether the file names its scan; `subject` is what
+        the file is of."""
+        _ = self.images
         content = self._content(folder, name)
         path = folder / name
         try:
             arrays = safetensors.numpy.load(content)
+            said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
         except Exception as error:  # checksums were right: something else wrote such a file
             raise DamageError(f"{path} is damaged ({error})") from error
+        scan, _, of = said.get("of", f"{self.path.name}/{subject}").rpartition("/")
+        _check_scan(path, scan, self.path)
+        if of != subject:
+            raise MisplacedError(f"{path} is of {of[:80]!r}, not {subject}")
 
-        def get(key: str) -> NDArray[Any]:
+        def get(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
             if key not in arrays:
                 raise DamageError(f"{path} is damaged ({key} is missing)")
+            if arrays[key].shape != shape:
+                raise DamageError(f"{path} is damaged ({key} has the shape {arrays[key].shape})")
             return arrays[key]
 
-        return get
+        return get, "of" in said
 
-    def _content(self, folder: Path, name: str) -> bytes:
+    def _content(self, folder: Path, name: str, limit: int = ARRAY_LIMIT) -> bytes:
         try:
-            return read_checked(folder, name, read_sums(folder))
+            return read_checked(folder, name, read_sums(folder), limit)
         except OSError as error:
-            raise DamageError(f"cannot read {folder / name}: {reason(error)}") from error
+            raise read_error(folder / name, error) from error
+
+
+def read_finished(path: Path) -> float:
+    """When the scan at `path` was finished, in seconds since 1970. Raises OSError, StoreError."""
+    document = ScanFolder(path).finished
+    record = read_record(document, FinishedRecord)
+    _check_scan(document, record.scan, path)
+    return checked_time(document, record.time)
+
+
+def _check_scan(path: Path, scan: str | None, folder: Path) -> None:
+    """Whether what names its scan (0.2.0's does not) is of the one in `folder`. Raises MisplacedError."""
+    if scan not in (None, folder.name):
+        raise MisplacedError(f"{path} is of the scan {scan[:80]!r}, not {folder.name}")
+
+
+def array_metadata(scan: Path, of: str) -> dict[str, str]:
+    """What a file of arrays says of itself, which 0.2.0 only said by its name and folder."""
+    # One entry: safetensors writes several in any order.
+    return {"of": f"{scan.name}/{of}"}
+
+
+def scan_prefix(source: Path) -> str:
+    """How the folder of a scan of `source` begins: as people know it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip(".-")[:40] or "images"
 
 
 def tensor_name(block: str, tensor: str) -> str:
@@ -245,6 +338,21 @@ def extremes_name(target: Target) -> str:
 
 def rho_name(block: str) -> str:
     return f"{block}.rho.safetensors"
+
+
+def robust_name(block: str) -> str:
+    return f"{block}.safetensors"
+
+
+def result_files(info: ModelInfo) -> set[str]:
+    """Names of the files of a scan's result."""
+    blocks = [block.name for block in info.blocks]
+    arrays = {activations_name(block, tensor) for block in blocks for tensor in READ}
+    return {IMAGES, *arrays, *map(rho_name, blocks), *map(extremes_name, ranked_targets(info))}
+
+
+def robust_files(info: ModelInfo) -> set[str]:
+    return {robust_name(block.name) for block in info.blocks}
 
 
 def ranked_tensor(target: Target) -> str:

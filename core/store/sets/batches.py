@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import sys
 import time
@@ -11,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +19,24 @@ import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from streamscope.core.errors import DamageError
+from streamscope.core.errors import DamageError, NewerError
 from streamscope.core.measures.criteria import late_rise
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ
 from streamscope.core.model.fz import FLAGS, SAMPLES, FZBatch
-from streamscope.core.store.files.checksums import read_checked, read_sums
+from streamscope.core.schema import MalformedError, parse_object, whole_number
+from streamscope.core.store.files.checksums import RECORD_LIMIT, read_checked, read_sums
 from streamscope.core.store.files.documents import encode, from_number, number
+from streamscope.core.store.layout import batch_name
+from streamscope.core.store.records import LATEST, RECORD, Place
 
-RECORD = "batch.json"
 TRACE = "trace.npy"
 ACTIVATIONS = "activations.safetensors"
+FZ_OWN = frozenset({"created", "provenance", "fzs"})
+"""What the record of an FZ batch says besides where it belongs; what says more of FZs is a later version's."""
+FZ_FIELDS = frozenset({"channel", "file", "activation", "flag", "late_rise", "trace_row"})
+MEASURES_OWN = frozenset({"created", "read", "own"})
+OWN_FIELDS = frozenset({"channel", "plain", "scaled"})
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 """FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
 
@@ -74,13 +81,15 @@ class MeasuredBatch:
     channels: NDArray[np.int64]
     own: Float32Array
     own_scaled: Float32Array | None
+    width: int
+    """Channels that each FZ was measured at: those of the block."""
 
 
 def image_name(channel: int) -> str:
     return f"{channel:04d}.png"
 
 
-_IMAGE_NAME = re.compile(r"(\d{4,})\.png")
+_IMAGE_NAME = re.compile(r"(\d{4,9})\.png")
 
 
 def encode_fzs(header: Mapping[str, Any], batch: FZBatch, provenance: Mapping[str, Any]) -> dict[str, bytes]:
@@ -114,54 +123,100 @@ def encode_fzs(header: Mapping[str, Any], batch: FZBatch, provenance: Mapping[st
     return files
 
 
-def read_fzs(folder: Path, seed: int) -> StoredFZs:
-    """Raises OSError, or StoreError when the batch is damaged. `seed` is the one meant where provenance names none."""
-    data = _read_record(folder)
+def read_fzs(folder: Path, place: Place, seed: int) -> StoredFZs:
+    """`seed` is the one meant where provenance names none.
+
+    Raises OSError, MisplacedError where the batch is not what belongs at `place`, or another StoreError when it is
+    damaged.
+    """
+    sums, data = _read_record(folder, place)
     with _damage_of(folder):
         provenance = data["provenance"]
-        used = int(provenance.get("seed", seed))
+        used = whole_number(provenance.get("seed", seed), 0, 2**62)
         # One copy of each for all FZs: a store has a hundred thousand of them.
         device, dtype, engine = (sys.intern(str(provenance.get(name, ""))) for name in ("device", "dtype", "engine"))
         same = (used, device, dtype, engine)
         # In the order of the fields: calls by name take twice as long, and a store has a hundred thousand.
         records = tuple(
             FZRecord(
-                int(fz["channel"]),
+                fz["channel"],
                 folder,
-                from_number(fz["activation"]),
-                sys.intern(str(fz["flag"])),
-                from_number(fz["late_rise"]),
+                value if type(value := fz["activation"]) is float else from_number(value),
+                sys.intern(fz["flag"]),
+                rise if type(rise := fz["late_rise"]) is float else from_number(rise),
                 *same,
             )
             for fz in data["fzs"]
         )
-        return StoredFZs(folder, float(data["created"]), records)
+        created = _created(data)
+    _check_fields(folder, data["fzs"], FZ_FIELDS)
+    channels = [record.channel for record in records]
+    place.check_channels(folder, channels)
+    _check_images(folder, channels, sums)
+    return StoredFZs(folder, created, records)
 
 
-def read_channels(folder: Path) -> tuple[int, ...]:
-    """Whose FZs a batch has, from the names of its files: its record is checked but not parsed.
+def read_channels(folder: Path, place: Place) -> tuple[int, ...]:
+    """Whose FZs a batch has, from the names of its files: its record is checked and compared but not parsed.
 
-    Raises OSError, or StoreError when the batch is damaged.
+    Raises as `read_fzs` does.
     """
     sums = read_sums(folder)
-    read_checked(folder, RECORD, sums)
-    return tuple(int(found[1]) for name in sums if (found := _IMAGE_NAME.fullmatch(name)))
+    content = read_checked(folder, RECORD, sums, RECORD_LIMIT)
+    files = _named_files(tuple(sums))
+    listed = content.split(b'"channel": ')[1:]
+    if (
+        content.startswith(place.prefix)
+        and len(listed) == len(files.channels)
+        and all(map(bytes.startswith, listed, files.listed))
+        and files.folder == folder.name
+        and files.channels[-1] < place.channels
+    ):
+        return files.channels
+    # In another order, of a model of another name, by another encoder, or no record of such a batch at all.
+    return tuple(record.channel for record in read_fzs(folder, place, 0).records)
+
+
+class _NamedFiles(NamedTuple):
+    """What the names of a batch's files say: its channels in ascending order, the name of the folder for them, and what
+    follows each `"channel": ` in a record that lists them so."""
+
+    channels: tuple[int, ...]
+    folder: str
+    listed: tuple[bytes, ...]
+
+
+@lru_cache(4096)
+def _named_files(names: tuple[str, ...]) -> _NamedFiles:
+    """The batches of one range of channels have the same names in every tensor."""
+    channels = tuple(sorted(int(found[1]) for name in names if (found := _IMAGE_NAME.fullmatch(name))))
+    listed = tuple(f'{channel},\n   "file": "{image_name(channel)}",'.encode() for channel in channels)
+    whole = len(names) == len(channels) + len((TRACE, RECORD)) and len(set(channels)) == len(channels) > 0
+    return _NamedFiles(channels, batch_name(channels) if whole else "", listed)
 
 
 def read_image(folder: Path, channel: int) -> Pixels:
     """(H, W, 3). Raises OSError, StoreError."""
-    name = image_name(channel)
-    content = read_checked(folder, name, read_sums(folder))
-    with _damage_of(folder / name), Image.open(io.BytesIO(content)) as image:
+    content = read_png(folder, channel)
+    with _damage_of(folder / image_name(channel)), Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"))
 
 
+def read_png(folder: Path, channel: int) -> bytes:
+    """The file of an FZ as it was stored. Raises OSError, StoreError."""
+    return read_checked(folder, image_name(channel), read_sums(folder))
+
+
 def read_trace(folder: Path, channel: int) -> Float32Array:
-    """(32,). Raises OSError, StoreError."""
-    row = [record.channel for record in read_fzs(folder, 0).records].index(channel)
-    content = read_checked(folder, TRACE, read_sums(folder))
+    """(32,), of a batch that `read_fzs` read before. Raises OSError, StoreError."""
+    sums = read_sums(folder)
+    data = _parsed(folder, read_checked(folder, RECORD, sums, RECORD_LIMIT))
+    content = read_checked(folder, TRACE, sums)
     with _damage_of(folder / TRACE):
-        return np.asarray(np.load(io.BytesIO(content), allow_pickle=False)[row], dtype=np.float32)
+        row = [fz["channel"] for fz in data["fzs"]].index(channel)
+        traces = np.load(io.BytesIO(content), allow_pickle=False)
+        _expect("trace", traces.shape, (len(data["fzs"]), SAMPLES))
+        return np.asarray(traces[row], dtype=np.float32)
 
 
 def encode_measures(
@@ -188,20 +243,33 @@ def encode_measures(
     }
 
 
-def read_measures(folder: Path) -> MeasuredBatch:
-    """Raises OSError, or StoreError when the batch is damaged."""
-    data = _read_record(folder)
+def read_measures(folder: Path, place: Place) -> MeasuredBatch:
+    """Raises as `read_fzs` does."""
+    _, data = _read_record(folder, place)
     with _damage_of(folder):
         own = data["own"]
-        # None and "inf", which `number` makes of what JSON cannot hold, are read as NaN and infinity.
-        scaled = [row["scaled"] for row in own if "scaled" in row]
-        return MeasuredBatch(
-            folder,
-            float(data["created"]),
-            np.asarray([row["channel"] for row in own], dtype=np.int64),
-            np.asarray([row["plain"] for row in own], dtype=np.float32).reshape(len(own), len(READ)),
-            np.asarray(scaled, dtype=np.float32).reshape(len(own), len(READ)) if scaled else None,
-        )
+        channels = [row["channel"] for row in own]
+        plain = _activations([row["plain"] for row in own])
+        scaled = _activations([row["scaled"] for row in own]) if "scaled" in own[0] else None
+        created = _created(data)
+        if data["read"] != list(READ):
+            raise MalformedError("other tensors are read")
+    # "channel", "plain" and "scaled" were read: only where there is more is it worth a look what that is.
+    if set(map(len, own)) != {2 if scaled is None else 3}:
+        _check_fields(folder, own, OWN_FIELDS)
+        raise DamageError(f"{folder / RECORD} is damaged (not every channel is measured scaled)")
+    place.check_channels(folder, channels)
+    return MeasuredBatch(folder, created, np.asarray(channels, dtype=np.int64), plain, scaled, place.channels)
+
+
+def _activations(rows: Sequence[Sequence[Any]]) -> Float32Array:
+    """(n, 3). None and "inf", which `number` makes of what JSON cannot hold, are read as NaN and infinity."""
+    values = np.asarray(rows)
+    if values.dtype != np.float64:
+        values = np.asarray([[from_number(value) for value in row] for row in rows])
+    if values.shape != (len(rows), len(READ)):
+        raise MalformedError("other tensors are read")
+    return values.astype(np.float32)
 
 
 def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
@@ -209,6 +277,10 @@ def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array |
     content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
     with _damage_of(batch.path / ACTIVATIONS):
         arrays = safetensors.numpy.load(content)
+        if not np.array_equal(arrays["channels"], batch.channels):
+            raise MalformedError("it is of other channels than its record")
+        for name in arrays.keys() - {"channels"}:
+            _expect(name, arrays[name].shape, (len(batch.channels), len(READ), batch.width))
         return arrays["plain"], arrays.get("scaled")
 
 
@@ -223,13 +295,47 @@ def _damage_of(path: Path) -> Iterator[None]:
         raise DamageError(f"{path} is damaged ({kind}: {error})") from error
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
-    content = read_checked(folder, RECORD, read_sums(folder))
+def _read_record(folder: Path, place: Place) -> tuple[dict[str, str], dict[str, Any]]:
+    """The checksums of a batch, and its record, which belongs at `place`."""
+    sums = read_sums(folder)
+    content = read_checked(folder, RECORD, sums, RECORD_LIMIT)
+    data = _parsed(folder, content)
+    place.check(folder, data, content)
+    return sums, data
+
+
+def _parsed(folder: Path, content: bytes) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(content.decode())
-        return found
-    except ValueError as error:
+        return parse_object(content)
+    except MalformedError as error:
         raise DamageError(f"{folder / RECORD} is damaged ({error})") from error
+
+
+def _created(data: Mapping[str, Any]) -> float:
+    created = data["created"]
+    if type(created) not in (int, float) or not 0 <= created < LATEST:
+        raise MalformedError("it was created at no time")
+    return float(created)
+
+
+def _check_fields(folder: Path, rows: Sequence[Mapping[str, Any]], known: frozenset[str]) -> None:
+    """Raises NewerError where a channel's part of a record says more than this version knows."""
+    for names in set(map(tuple, rows)):
+        if unknown := [name for name in names if name not in known]:
+            said = f"it says {unknown[0][:40]!r} of a channel"
+            raise NewerError(f"{folder / RECORD} was written by a later version ({said})")
+
+
+def _check_images(folder: Path, channels: Sequence[int], sums: Mapping[str, str]) -> None:
+    """Whether the files of a batch are those of the channels that its record lists."""
+    listed = {f"{channel:04d}.png" for channel in channels}
+    if listed <= sums.keys() and len(listed) + len((TRACE, RECORD)) == len(sums):
+        return
+    differing = listed ^ {name for name in sums if _IMAGE_NAME.fullmatch(name)}
+    if differing:
+        name = min(differing)
+        what = "is in no checksum" if name in listed else "is of no channel of the record"
+        raise DamageError(f"{folder / name} {what}")
 
 
 def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:

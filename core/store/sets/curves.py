@@ -13,6 +13,7 @@ from streamscope.core.errors import DamageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
+from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import (
@@ -64,10 +65,13 @@ def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curv
     variant = ANTIALIASED if antialias else ""
     if isinstance(source, FZSet):
         on_fzs = {on: list(set_responses(source, CURVES, block, on, variant)) for on in VERDICT_TENSORS}
-        return _merge(on_fzs, antialias, 1)
+        return _merge(on_fzs, antialias, 1, source.problems)
     folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in VERDICT_TENSORS}
-    found = {on: list(read_responses(folder, source.problems)) for on, folder in folders.items()}
-    return _merge(found, antialias, MEIS)
+    found = {
+        on: list(read_responses(folder, source.responses_place(CURVES, block, on, variant), source.problems))
+        for on, folder in folders.items()
+    }
+    return _merge(found, antialias, MEIS, source.problems)
 
 
 def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
@@ -79,18 +83,28 @@ def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
 def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
     variant = ANTIALIASED if antialias else ""
-    folders = [response_folder(scan.path, CURVES, block, on, variant) for on in VERDICT_TENSORS]
-    lacking = [set(range(scan.info.block(block).channels)) - stored_channels(f, scan.problems) for f in folders]
-    return sorted(lacking[0] | lacking[1])
+    stored = [
+        stored_channels(
+            response_folder(scan.path, CURVES, block, on, variant),
+            scan.responses_place(CURVES, block, on, variant),
+            scan.problems,
+        )
+        for on in VERDICT_TENSORS
+    ]
+    return sorted(set(range(scan.info.block(block).channels)) - (stored[0] & stored[1]))
 
 
-def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int) -> Curves | None:
+def _merge(
+    found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images: int, problems: Problems
+) -> Curves | None:
     batches = [batch for several in found.values() for batch in several]
     if not batches:
         return None
     scales = batches[0].versions
-    if any(batch.versions != scales for batch in batches):
-        raise DamageError("curves over different scales are stored")
+    for batch in batches:
+        if batch.versions != scales:
+            problems.report(batch.path, DamageError(f"{batch.path} is of other scales than {batches[0].path}"))
+    batches = [batch for batch in batches if batch.versions == scales]
     channels = sorted({channel for batch in batches for channel in batch.channels})
     place = {channel: row for row, channel in enumerate(channels)}
     shape = len(channels), len(scales)
@@ -98,7 +112,7 @@ def _merge(found: Mapping[Tensor, list[ResponseBatch]], antialias: bool, images:
         (read, on): np.full(shape, np.nan, np.float32) for read in READ_OUT for on in VERDICT_TENSORS
     }
     for on, several in found.items():
-        for batch in several:
+        for batch in (batch for batch in several if batch.versions == scales):
             rows = [place[channel] for channel in batch.channels]
             for axis, read in enumerate(READ_OUT):
                 values[read, on][rows] = batch.values[:, axis]

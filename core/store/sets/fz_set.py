@@ -15,17 +15,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamscope import __version__
-from streamscope.core.errors import DamageError, StoreError, StreamscopeError, UsageError
+from streamscope.core.errors import DamageError, MisplacedError, NewerError, StoreError, StreamscopeError
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.fz import FZBatch
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import PROTOCOLS, SetKey
 from streamscope.core.store.files.atomic import write_folder
-from streamscope.core.store.files.disk_errors import reason
-from streamscope.core.store.files.documents import read_document, write_described_folder, write_document
+from streamscope.core.store.files.disk_errors import is_unreadable, read_error
+from streamscope.core.store.files.documents import malformed, read_record, write_described_folder, write_document
 from streamscope.core.store.files.listing import Listings, Names, Problems
-from streamscope.core.store.layout import RetryFolder, SetFolder, batch_name
+from streamscope.core.store.layout import ResponseKind, RetryFolder, SetFolder, batch_name
+from streamscope.core.store.records import (
+    RESPONSES_OPTIONAL,
+    RESPONSES_OWN,
+    CompletedRecord,
+    Place,
+    SetRecord,
+    check_identity,
+    checked_time,
+)
 from streamscope.core.store.sets.batches import (
+    FZ_OWN,
+    MEASURES_OWN,
     FZRecord,
     MeasuredBatch,
     StoredFZs,
@@ -36,6 +47,7 @@ from streamscope.core.store.sets.batches import (
     read_fzs,
     read_image,
     read_measures,
+    read_png,
     read_trace,
 )
 
@@ -86,6 +98,9 @@ class FZSet:
         self._listings = Listings(self._problems)
         self._batches: dict[tuple[Path, str], dict[tuple[str, int], Any]] = {}
         self._known: dict[tuple[Path, str], tuple[Names, Any]] = {}
+        self._described = {**info.identity_fields, **key.to_json()}
+        """What every record of the set says of it."""
+        self._places: dict[tuple[str, str, int], Place] = {}
         self._kept: dict[Path, tuple[float, Float32Array, Float32Array | None]] = {}
         self._siblings: dict[Path, FZSet] = {}
         self._lock = threading.RLock()
@@ -102,10 +117,16 @@ class FZSet:
     def create(self) -> None:
         """Makes the set's folder and describes it, if that was not done. Raises StoreError."""
         try:
-            read_document(self.folder.document)
-        except (OSError, StoreError):
-            created = {"engine": __version__, "created": time.time(), "model": self.info.name}
-            write_described_folder(self.path, self.folder.document.name, {**self._header(), **created})
+            read_key(self.path, self.info)
+            return
+        except OSError as error:
+            if is_unreadable(error):
+                raise read_error(self.folder.document, error) from error
+        except DamageError:
+            pass
+        created = {"engine": __version__, "created": time.time(), "model": self.info.name}
+        described = {**self._described, **created}
+        write_described_folder(self.path, self.folder.document.name, described)
 
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
@@ -117,17 +138,26 @@ class FZSet:
                     first.setdefault(record.channel, record)
             return dict(sorted(first.items()))
 
-        folder = self._fz_folder(target, retry)
-        return self._merged(folder, "fzs", lambda path: read_fzs(path, self.key.seed + retry), by_channel)
+        folder, place = self._fz_folder(target, retry), self.fz_place(target, retry)
+        return self._merged(folder, "fzs", lambda path: read_fzs(path, place, self.key.seed + retry), by_channel)
 
     def stored(self, target: Target, retry: int = 0) -> frozenset[int]:
         """Channels whose FZ is stored: what planning needs of `fzs`, in half of its time."""
-        folder = self._fz_folder(target, retry)
-        return self._merged(folder, "channels", read_channels, lambda batches: frozenset(chain.from_iterable(batches)))
+        folder, place = self._fz_folder(target, retry), self.fz_place(target, retry)
+        return self._merged(
+            folder,
+            "channels",
+            lambda path: read_channels(path, place),
+            lambda batches: frozenset(chain.from_iterable(batches)),
+        )
 
     def fz_image(self, target: Target, channel: int, retry: int = 0) -> Pixels:
         """(H, W, 3) uint8. Raises StoreError when it is missing or damaged."""
         return self._read_one(target, channel, retry, read_image)
+
+    def fz_png(self, target: Target, channel: int, retry: int = 0) -> bytes:
+        """The file of an FZ, as it was stored. Raises StoreError when it is missing or damaged."""
+        return self._read_one(target, channel, retry, read_png)
 
     def trace(self, target: Target, channel: int, retry: int = 0) -> Float32Array:
         """(32,) float32: the activation over the optimisation. Raises StoreError when it is missing or damaged."""
@@ -145,21 +175,23 @@ class FZSet:
         """The files that `commit_fzs` stores; the set need not be on a disk of this machine."""
         self._check_channels(batch.target.block, batch.channels)
         used = {"seed": self.key.seed + retry, "engine": __version__, **provenance}
-        header = {"kind": "fzs", "model": self.info.name, "target": str(batch.target), "retry": retry, **self._header()}
-        return encode_fzs(header, batch, used)
+        return encode_fzs(self.fz_place(batch.target, retry).header, batch, used)
 
     def commit_fz_files(
         self, target: Target, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
     ) -> bool:
         self.create()
-        return write_folder(self._fz_folder(target, retry) / batch_name(channels), files)
+        place = self.fz_place(target, retry)
+        folder = self._fz_folder(target, retry) / batch_name(channels)
+        return write_folder(folder, files, lambda path: read_fzs(path, place, 0))
 
     def measured(self, block: str, tensor: Tensor, retry: int = 0) -> Measured | None:
         """All that was measured on the FZs of a block's tensor, by channel; None when nothing was."""
         rows: dict[int, tuple[Float32Array, Float32Array | None]] = {}
-        folder = self._measures_folder(block, tensor, retry)
+        folder, place = self._measures_folder(block, tensor, retry), self.measures_place(block, tensor, retry)
         with self._lock:
-            batches = self._read_batches(folder, "measures", self._listings.names(folder), read_measures)
+            names = self._listings.names(folder)
+            batches = self._read_batches(folder, "measures", names, lambda path: read_measures(path, place))
             for batch in sorted(batches, key=_commit_order):
                 try:
                     plain, scaled = self._activations(batch)
@@ -184,7 +216,8 @@ class FZSet:
 
         Do not change its arrays.
         """
-        return self._merged(self._measures_folder(block, tensor, retry), "measures", read_measures, _merge_own)
+        folder, place = self._measures_folder(block, tensor, retry), self.measures_place(block, tensor, retry)
+        return self._merged(folder, "measures", lambda path: read_measures(path, place), _merge_own)
 
     def commit_measures(
         self,
@@ -212,28 +245,29 @@ class FZSet:
         if (scaled is None) != (tensor == "out"):
             raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
         self._check_channels(block, channels)
-        header = {"kind": "measures", "model": self.info.name, "block": block, "on": tensor, "retry": retry}
-        width = self.info.block(block).channels
-        return encode_measures({**header, **self._header()}, channels, plain, scaled, width)
+        place = self.measures_place(block, tensor, retry)
+        return encode_measures(place.header, channels, plain, scaled, place.channels)
 
     def commit_measure_files(
         self, block: str, tensor: Tensor, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0
     ) -> bool:
         self.create()
-        return write_folder(self._measures_folder(block, tensor, retry) / batch_name(channels), files)
+        place = self.measures_place(block, tensor, retry)
+        folder = self._measures_folder(block, tensor, retry) / batch_name(channels)
+        return write_folder(folder, files, lambda path: read_measures(path, place))
 
     def mark_completed(self, job: str) -> None:
         """Says that nothing a job was asked for is missing any more. Raises StoreError."""
         self.create()
-        write_document(self.folder.completed, {"time": time.time(), "job": job})
+        write_document(self.folder.completed, {"time": time.time(), "job": job, "set": self.path.name})
 
     def completed_at(self) -> float | None:
         """Seconds since 1970; None when no job was completed."""
-        return self._document(self.folder.completed, "time")
+        return self._read_time(self.folder.completed, lambda: read_completed(self.folder).time)
 
     def created_at(self) -> float | None:
         """Seconds since 1970; None for a set that is not on disk."""
-        return self._document(self.folder.document, "created")
+        return self._read_time(self.folder.document, lambda: read_record(self.folder.document, SetRecord).created)
 
     def siblings(self) -> list[FZSet]:
         """The stored sets that differ from this one in their seed only, by seed; unreadable ones are left out."""
@@ -242,7 +276,7 @@ class FZSet:
             path = self.path.parent / name
             if path not in self._siblings:
                 try:
-                    self._siblings[path] = FZSet(self.info, read_key(path), path, self._problems)
+                    self._siblings[path] = FZSet(self.info, read_key(path, self.info), path, self._problems)
                 except (OSError, StoreError):
                     # Whoever lists the store's sets is told of it.
                     continue
@@ -264,14 +298,37 @@ class FZSet:
             found += [(str(folder), self._listings.names(folder)) for folder in folders]
         return completed, tuple(found)
 
-    def _header(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.info.fingerprint,
-            "recipe": self.key.recipe.to_json(),
-            "seed": self.key.seed,
-            "capture": self.key.capture,
-            "objective": self.key.objective,
-        }
+    def fz_place(self, target: Target, retry: int) -> Place:
+        """What the records of the FZs of a target must say."""
+        found = self.info.target(target.block, target.tensor)
+        return self._place(("fzs", str(found), retry), {"kind": "fzs"}, {"target": str(found)}, found.block, FZ_OWN)
+
+    def measures_place(self, block: str, tensor: Tensor, retry: int) -> Place:
+        """What the records of what was measured on the FZs of a block's tensor must say."""
+        subject = {"block": block, "on": tensor}
+        return self._place((block, tensor, retry), {"kind": "measures"}, subject, block, MEASURES_OWN)
+
+    def _place(
+        self,
+        key: tuple[str, str, int],
+        kind: Mapping[str, str],
+        subject: Mapping[str, str],
+        block: str,
+        own: frozenset[str],
+    ) -> Place:
+        if key not in self._places:
+            retry = {"retry": key[-1]}
+            header = {**kind, "model": self.info.name, **subject, **retry, **self._described}
+            self._places[key] = Place(header, own, self.info.block(block).channels)
+        return self._places[key]
+
+    def responses_place(self, kind: ResponseKind, block: str, on: Tensor, variant: str, retry: int) -> Place:
+        """What the records of responses to a block's FZs of a tensor must say. 0.2.0 said less of the set."""
+        subject = {"kind": kind, "model": self.info.name, "block": block, "on": on, "variant": variant}
+        header = {**subject, **self._described}
+        # Theirs is the seed that the FZs were really made with.
+        header |= {"retry": retry, "seed": self.key.seed + retry}
+        return Place(header, RESPONSES_OWN, self.info.block(block).channels, RESPONSES_OPTIONAL)
 
     def base(self, retry: int) -> Path:
         """The folder that what belongs to the FZs of a retry is in."""
@@ -291,14 +348,14 @@ class FZSet:
     def _inside(self, folder: Path) -> list[Path]:
         return [folder / name for name, _ in self._listings.names(folder)]
 
-    def _document(self, path: Path, field: str) -> float | None:
+    def _read_time(self, path: Path, read: Callable[[], float]) -> float | None:
         try:
-            value = float(read_document(path)[field])
+            value = float(read())
             self._problems.clear(path)
             return value
         except FileNotFoundError:
             self._problems.clear(path)
-        except (OSError, StoreError, KeyError, TypeError, ValueError) as error:
+        except (OSError, StoreError) as error:
             self._report(path, error)
         return None
 
@@ -343,16 +400,14 @@ class FZSet:
         self._batches[folder, what] = after
         return list(after.values())
 
-    def _read_one(
-        self, target: Target, channel: int, retry: int, read: Callable[[Path, int], NDArray[Any]]
-    ) -> NDArray[Any]:
+    def _read_one(self, target: Target, channel: int, retry: int, read: Callable[[Path, int], Content]) -> Content:
         record = self.fzs(target, retry).get(channel)
         if record is None:
             raise MissingFZError(self.info, self.key, target, channel)
         try:
             return read(record.folder, channel)
         except OSError as error:
-            raise StoreError(f"cannot read an FZ in {record.folder}: {reason(error)}") from error
+            raise read_error(record.path, error) from error
 
     def _activations(self, batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
         known = self._kept.get(batch.path)
@@ -372,23 +427,34 @@ class FZSet:
         elif isinstance(error, FileNotFoundError) and path.is_symlink():
             self._problems.report(path, StoreError(f"cannot read {path}: is a dangling link"))
         elif isinstance(error, OSError):
-            self._problems.report(path, StoreError(f"cannot read {error.filename or path}: {reason(error)}"))
+            self._problems.report(path, read_error(path, error))
         else:
             damage = error if isinstance(error, StreamscopeError) else DamageError(f"{path} is damaged ({error})")
             self._problems.report(path, damage)
 
 
-def read_key(path: Path) -> SetKey:
-    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged."""
+def read_key(path: Path, info: ModelInfo) -> SetKey:
+    """What a set's folder says it holds. Raises OSError, or StoreError when it is damaged or of another model."""
     document = SetFolder(path).document
-    data: dict[str, Any] = read_document(document)
-    try:
-        key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data.get("objective", "neuron"))
-    except (KeyError, TypeError, AttributeError, UsageError) as error:
-        raise DamageError(f"{document} is damaged ({error})") from error
+    record = read_record(document, SetRecord)
+    if record.protocol not in PROTOCOLS:
+        raise NewerError(f"{document} was written by a later version (protocol {record.protocol[:40]!r})")
+    with malformed(document):
+        key = record.key
     if key.folder != path.name:
-        raise DamageError(f"{document} describes another set ({key.folder})")
+        raise MisplacedError(f"{document} describes another set ({key.folder})")
+    check_identity(document, record.identity_fields, record.model, info)
+    checked_time(document, record.created)
     return key
+
+
+def read_completed(folder: SetFolder) -> CompletedRecord:
+    """When the last job of a set was done. Raises OSError, StoreError."""
+    record = read_record(folder.completed, CompletedRecord)
+    if record.set not in (None, folder.path.name):
+        raise MisplacedError(f"{folder.completed} is of another set ({record.set[:80]!r})")
+    checked_time(folder.completed, record.time)
+    return record
 
 
 def _commit_order(batch: StoredFZs | MeasuredBatch) -> tuple[float, str]:

@@ -7,11 +7,12 @@ A batch folder holds `values.npy` (n, 4, K) float32: n channels, the tensors `RE
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from numpy.typing import NDArray
 from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import Tensor
+from streamscope.core.schema import MalformedError, parse_object
 from streamscope.core.store.files.atomic import write_folder
-from streamscope.core.store.files.checksums import read_checked, read_sums
-from streamscope.core.store.files.disk_errors import reason
-from streamscope.core.store.files.documents import encode
+from streamscope.core.store.files.checksums import RECORD_LIMIT, read_checked, read_sums
+from streamscope.core.store.files.disk_errors import read_error
+from streamscope.core.store.files.documents import encode, malformed
 from streamscope.core.store.files.listing import Problems
-from streamscope.core.store.layout import ResponseKind, batch_name, response_folder
+from streamscope.core.store.layout import SHAMS, ResponseKind, batch_name, response_folder
+from streamscope.core.store.records import RECORD, Place
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import Readings
 
-RECORD = "batch.json"
 VALUES = "values.npy"
 SHAM_TRANSFORMS = {
     "flip": "mirrored left to right",
@@ -50,75 +52,99 @@ class ResponseBatch:
     channels: tuple[int, ...]
     versions: tuple[Any, ...]
     values: Float32Array
+    path: Path
 
 
 def commit_responses(
     folder: Path,
-    header: Mapping[str, Any],
+    place: Place,
+    provenance: Mapping[str, Any],
     channels: Sequence[int],
     versions: Sequence[float | str],
     values: NDArray[np.floating],
 ) -> bool:
     """Stores `values` (n, 4, K) of n channels and K versions under `folder`; all of them or none.
 
-    False when an intact batch of these channels is there already: it stays. Raises StoreError, DiskFullError.
+    `provenance` is of `RESPONSES_OWN`. False when an intact batch of these channels is there already: it stays. Raises
+    StoreError, DiskFullError.
     """
     if values.shape != (len(channels), len(READ_OUT), len(versions)):
         raise ValueError(f"values of {len(channels)} channels and {len(versions)} versions are not {values.shape}")
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, dtype=np.float32))
     record = {
-        **header,
+        **place.header,
+        **provenance,
         "created": time.time(),
         "read": READ_OUT,
         "channels": [int(channel) for channel in channels],
         "versions": list(versions),
     }
-    return write_folder(folder / batch_name(channels), {RECORD: encode(record), VALUES: buffer.getvalue()})
+    files = {RECORD: encode(record), VALUES: buffer.getvalue()}
+    return write_folder(folder / batch_name(channels), files, lambda path: read_batch(path, place))
 
 
-def read_responses(folder: Path, problems: Problems) -> Iterator[ResponseBatch]:
-    """Every intact batch under `folder`, in order of name; a line on each damaged one goes to `problems`."""
+def read_responses(folder: Path, place: Place, problems: Problems) -> Iterator[ResponseBatch]:
+    """Every intact batch under `folder`, in order of name; a line on each that is damaged or of another place goes to
+    `problems`."""
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
         problems.clear(folder)
     except FileNotFoundError:
         return
     except OSError as error:
-        problems.report(folder, StoreError(f"cannot read {folder}: {reason(error)}"))
+        problems.report(folder, read_error(folder, error))
         return
     for name in names:
         path = folder / name
         try:
-            batch = read_batch(path)
+            batch = read_batch(path, place)
             problems.clear(path)
         except StoreError as error:
             problems.report(path, error)
             continue
         except OSError as error:
-            problems.report(path, StoreError(f"cannot read {path}: {reason(error)}"))
+            problems.report(path, read_error(path, error))
             continue
         yield batch
 
 
-def read_batch(path: Path) -> ResponseBatch:
-    """Raises OSError, or StoreError when the batch is damaged."""
+def read_batch(path: Path, place: Place) -> ResponseBatch:
+    """Raises OSError, or StoreError when the batch is damaged or is not what belongs at `place`."""
     sums = read_sums(path)
-    contents = read_checked(path, RECORD, sums), read_checked(path, VALUES, sums)
+    content = read_checked(path, RECORD, sums, RECORD_LIMIT)
+    with malformed(path / RECORD):
+        record = parse_object(content)
+    place.check(path, record)
+    content = read_checked(path, VALUES, sums)
     try:
-        record = json.loads(contents[0])
-        channels, versions = tuple(map(int, record["channels"])), tuple(record["versions"])
-        values = np.load(io.BytesIO(contents[1]), allow_pickle=False)
-        if values.shape != (len(channels), len(READ_OUT), len(versions)):
-            raise ValueError(f"values of shape {values.shape}")
-    except (ValueError, KeyError, TypeError) as error:
+        channels, versions = tuple(record["channels"]), tuple(record["versions"])
+        _check_versions(place.header["kind"], versions)
+        if record["read"] != list(READ_OUT):
+            raise MalformedError("other tensors are read")
+        values = np.load(io.BytesIO(content), allow_pickle=False)
+        if values.shape != (len(channels), len(READ_OUT), len(versions)) or values.dtype != np.float32:
+            raise MalformedError(f"values of shape {values.shape}")
+    except (ValueError, KeyError, TypeError, EOFError, SyntaxError, MemoryError) as error:
         raise DamageError(f"{path} is damaged ({error})") from error
-    return ResponseBatch(channels, versions, values)
+    place.check_channels(path, channels)
+    return ResponseBatch(channels, versions, values, path)
 
 
-def stored_channels(folder: Path, problems: Problems) -> set[int]:
+def _check_versions(kind: str, versions: tuple[Any, ...]) -> None:
+    """Scales of curves ascend; shams are of `SHAM_TRANSFORMS`. Raises MalformedError."""
+    if kind == SHAMS:
+        if set(map(type, versions)) != {str} or not set(versions) <= SHAM_TRANSFORMS.keys():
+            raise MalformedError("shams that are none")
+    elif not versions or not set(map(type, versions)) <= {int, float}:
+        raise MalformedError("scales that are no numbers")
+    elif not all(0 < one < other < math.inf for one, other in pairwise((*versions, 1e9))):
+        raise MalformedError("scales that do not ascend")
+
+
+def stored_channels(folder: Path, place: Place, problems: Problems) -> set[int]:
     """Channels that intact batches under `folder` have."""
-    return {channel for batch in read_responses(folder, problems) for channel in batch.channels}
+    return {channel for batch in read_responses(folder, place, problems) for channel in batch.channels}
 
 
 def set_responses(
@@ -127,10 +153,13 @@ def set_responses(
     """What is stored of a kind on a set's FZs: of each channel, the FZ that its row of the table is read from."""
     for retry, channels in _rows_by_retry(fzset, block).items():
         wanted = set(channels)
-        for batch in read_responses(response_folder(fzset.base(retry), kind, block, on, variant), fzset.problems):
+        place = fzset.responses_place(kind, block, on, variant, retry)
+        folder = response_folder(fzset.base(retry), kind, block, on, variant)
+        for batch in read_responses(folder, place, fzset.problems):
             rows = [row for row, channel in enumerate(batch.channels) if channel in wanted]
             if rows:
-                yield ResponseBatch(tuple(batch.channels[row] for row in rows), batch.versions, batch.values[rows])
+                kept = tuple(batch.channels[row] for row in rows)
+                yield ResponseBatch(kept, batch.versions, batch.values[rows], batch.path)
 
 
 def missing_responses(
@@ -140,7 +169,8 @@ def missing_responses(
     found = {}
     for retry, channels in _rows_by_retry(fzset, block).items():
         stored = fzset.fzs(fzset.info.target(block, on), retry)
-        known = stored_channels(response_folder(fzset.base(retry), kind, block, on, variant), fzset.problems)
+        place = fzset.responses_place(kind, block, on, variant, retry)
+        known = stored_channels(response_folder(fzset.base(retry), kind, block, on, variant), place, fzset.problems)
         absent = [c for c in channels if c in stored and c not in known]
         if absent:
             found[retry] = absent

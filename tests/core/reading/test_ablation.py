@@ -248,7 +248,7 @@ def test_a_stored_ablation_reads_back_and_damage_is_found(network: Network, resu
     models = present(store.folder(network.info))
     path = write_ablation(models, result)
     write_ablation(models, unknown)
-    assert read_ablation(path) == result
+    assert read_ablation(path, network.info) == result
     first, second = store.ablations(network.info)
     assert first == result
     assert math.isnan(second.zooms[0].chosen_to_intact.low)

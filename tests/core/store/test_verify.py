@@ -146,7 +146,7 @@ def rename(folder: Path) -> None:
         (add, "0009.png does not belong here"),
         (replace_by_file, "is a file where a folder should be"),
         (replace_by_link, "is a dangling link"),
-        (rename, "batch.json describes the batch 0000-0001-"),
+        (rename, "0000-0003-12345678 is of other channels (0000-0001-"),
     ],
 )
 def test_damage_is_named_and_dropping_it_heals_the_store(
@@ -244,8 +244,10 @@ def test_damaged_descriptions_are_named_and_the_rest_is_checked(tmp_path: Path, 
 
 def test_a_set_under_another_sets_name_is_named(tmp_path: Path, fzset: FZSet) -> None:
     fzset.path.rename(fzset.path.with_name("paper-99-s0-exact-00000000"))
-    (found,) = problems(tmp_path)
-    assert found.what == "describes another set than its folder's name"
+    assert [(found.path.name, found.what.split(" (")[0]) for found in problems(tmp_path)] == [
+        ("set.json", "describes another set"),
+        ("completed.json", "is of another set"),
+    ]
 
 
 def test_a_leftover_of_a_killed_writer_is_no_damage(tmp_path: Path, fzset: FZSet) -> None:

@@ -35,8 +35,9 @@ def store_with_nulls(folder: Path) -> Store:
     random = np.random.default_rng(0)
     for on in ("in", "block"):
         shams = random.normal(1, 1, (len(channels), len(READ_OUT), len(SHAM_TRANSFORMS)))
-        base = response_folder(store.set(INFO, KEY).path, SHAMS, "2.0", on)
-        commit_responses(base, {"made": "up"}, channels, list(SHAM_TRANSFORMS), shams)
+        fzset = store.set(INFO, KEY)
+        base, place = response_folder(fzset.path, SHAMS, "2.0", on), fzset.responses_place(SHAMS, "2.0", on, "", 0)
+        commit_responses(base, place, {}, channels, list(SHAM_TRANSFORMS), shams)
     other = store.set(INFO, dataclasses.replace(KEY, seed=1), create=True)
     commit_measures(other, "2.0", channels, [1, 1, 1, 1, 3, 3, 0.1, 1])
     copy = dataclasses.replace(INFO, name=untrained_name(INFO.name, 0), fingerprint="cd" * 32)

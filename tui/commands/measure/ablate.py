@@ -91,7 +91,7 @@ def command(
         network = load_network(given.spec, given.device, progress)
     store = Store.open(given.root, create=True)
     store.register(network.info)
-    store.remember(given.spec.text, network.info.fingerprint)
+    store.remember(given.spec.text, network.info.identity)
     model = store.folder(network.info)
     assert model is not None
     results = []

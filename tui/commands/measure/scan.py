@@ -58,7 +58,7 @@ def command(given: Given, folder: Path, workers: int | None, interpretation: Int
     with download_progress(f"downloading {spec.name}") as progress:
         network = load_network(spec, given.device, progress)
     store.register(network.info)
-    store.remember(spec.text, network.info.fingerprint)
+    store.remember(spec.text, network.info.identity)
     # A polite kill ends like Ctrl-C: the lease is given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
