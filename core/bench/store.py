@@ -25,11 +25,12 @@ from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import module_command
-from streamscope.core.store import FZSet, Store, usage
+from streamscope.core.store import FZSet, Store
 from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
 from streamscope.core.store.layout import batch_name
 from streamscope.core.store.records import RECORD
 from streamscope.core.store.sets.batches import encode_fzs, encode_measures
+from streamscope.core.store.usage import usage
 from streamscope.core.table.frame import build_frame, summarise
 
 LAYERS = {

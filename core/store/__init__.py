@@ -1,7 +1,9 @@
 """FZs, measures, jobs and marks on disk. Never imports torch."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from streamscope.core.store.files.atomic import free_bytes
-from streamscope.core.store.integrity import Problem, drop, verify
 from streamscope.core.store.jobs.job import Job, create_job, open_job, read_log
 from streamscope.core.store.jobs.queue import (
     Queue,
@@ -34,7 +36,10 @@ from streamscope.core.store.scans.scan import Extremes, Scan, ScannedImage
 from streamscope.core.store.sets.batches import FZRecord
 from streamscope.core.store.sets.fz_set import FZSet, Measured, Own
 from streamscope.core.store.store import FORMAT, Store
-from streamscope.core.store.usage import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage, usage
+
+if TYPE_CHECKING:
+    from streamscope.core.store.integrity import Problem, drop, verify
+    from streamscope.core.store.usage import Removed, ScanUsage, Usage, estimate_bytes, prune, scan_usage
 
 __all__ = [
     "ACTIVE",
@@ -85,7 +90,18 @@ __all__ = [
     "request_stop",
     "requeue",
     "scan_usage",
-    "usage",
     "verify",
     "waiting",
 ]
+
+_LATE = {
+    **dict.fromkeys(("Problem", "drop", "verify"), "integrity"),
+    **dict.fromkeys(("Removed", "ScanUsage", "Usage", "estimate_bytes", "prune", "scan_usage"), "usage"),
+}
+"""Imported when they are asked for: the app starts without."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

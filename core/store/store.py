@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamscope import __version__
 from streamscope.core.errors import CacheError, DamageError, MisplacedError, NewerError, StoreError, StreamscopeError
@@ -15,7 +15,6 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, SetKey
 from streamscope.core.schema import build, parse_object
-from streamscope.core.store.ablations import Ablation, read_ablation
 from streamscope.core.store.files.atomic import make_folder, write_file
 from streamscope.core.store.files.checksums import RECORD_LIMIT, sha256
 from streamscope.core.store.files.clock import FolderClock
@@ -33,6 +32,9 @@ from streamscope.core.store.layout import ModelFolder, ScanFolder, SetFolder
 from streamscope.core.store.records import AliasRecord, FormatRecord
 from streamscope.core.store.scans.scan import Described, Scan
 from streamscope.core.store.sets.fz_set import FZSet, read_key
+
+if TYPE_CHECKING:
+    from streamscope.core.store.ablations import Ablation
 
 FORMAT = 1
 SHORT = 12
@@ -217,6 +219,9 @@ class Store:
 
     def ablations(self, info: ModelInfo) -> list[Ablation]:
         """Results of ablations, oldest first; unreadable ones are skipped and go to `problems`."""
+        # Reports read them; the app, which starts with this module, does not.
+        from streamscope.core.store.ablations import read_ablation
+
         folder = self._model_folder(info)
         found = []
         for path in self._inside(folder.ablations) if folder else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -145,6 +146,8 @@ class StreamscopeApp(App[None]):
         return super()._background_screens if self.screen.is_modal else []
 
     def on_mount(self) -> None:
+        # Whoever started the app may have put off collecting until something is painted.
+        self.call_after_refresh(gc.enable)
         self.app_resume_signal.subscribe(self, self._repaint)
         self.push_screen(LoadingScreen(self.options.cache, self.options.spec, self.spec_text, self.options.set_choice))
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 
+from streamscope.tui.cli.imports import without_collection
 from streamscope.tui.cli.streams import mend_streams
 
 APP = "streamscope.tui.app.app"
@@ -36,7 +37,8 @@ def main() -> int:
     if words:
         _show(words)
         try:
-            import_module(APP)
+            with without_collection():
+                import_module(APP)
         except KeyboardInterrupt:
             _show("")
             print("streamscope: interrupted", file=sys.stderr)
@@ -45,7 +47,8 @@ def main() -> int:
             # The command line meets it again, and says what it is.
             pass
         _show("")
-    from streamscope.tui.cli.main import main as run
+    with without_collection():
+        from streamscope.tui.cli.main import main as run
 
     return run()
 

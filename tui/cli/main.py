@@ -12,6 +12,7 @@ import click
 
 from streamscope import __version__
 from streamscope.core.errors import StreamscopeError
+from streamscope.tui.cli.imports import without_collection
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.streams import is_stdout_broken
@@ -45,7 +46,8 @@ class _Lazy(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name in COMMANDS:
-            command: click.Command = import_module(COMMANDS[name]).command
+            with without_collection():
+                command: click.Command = import_module(COMMANDS[name]).command
             return command
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         # Only of what was typed, not of what a parser of options asks about.
@@ -66,7 +68,8 @@ def cli(given: Given, graphics: str | None) -> None:
     context = click.get_current_context()
     context.obj = given
     if context.invoked_subcommand is None:
-        from streamscope.tui.commands.app import open_app
+        with without_collection():
+            from streamscope.tui.commands.app import open_app
 
         open_app(given, graphics)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -52,6 +53,8 @@ def open_app(given: Given, graphics: str | None) -> None:
             "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
         )
     Store.open(given.root, create=True)
+    # The app collects again once something is painted.
+    gc.disable()
     from streamscope.tui.app.app import read_app_settings, run_app
     from streamscope.tui.app.options import AppOptions
 

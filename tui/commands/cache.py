@@ -12,7 +12,8 @@ import click
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Objective
-from streamscope.core.store import Removed, Store, drop, free_bytes, prune, scan_usage, usage, verify
+from streamscope.core.store import Removed, Store, drop, free_bytes, prune, scan_usage, verify
+from streamscope.core.store.usage import usage
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options

@@ -12,7 +12,7 @@ import click
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import Architecture, architecture, bundled_description
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
-from streamscope.core.store import Usage, usage
+from streamscope.core.store.usage import Usage, usage
 from streamscope.tui.cli.options import Given, common_options
 from streamscope.tui.cli.printing import print_whole
 

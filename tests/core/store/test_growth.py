@@ -10,7 +10,8 @@ from streamscope.core.jobs.plan import Plan, Request
 from streamscope.core.model.blocks import Target, Tensor
 from streamscope.core.model.fz import NO_FLAG, FZBatch
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store import FZSet, Store, usage, verify
+from streamscope.core.store import FZSet, Store, verify
+from streamscope.core.store.usage import usage
 
 INFO = made_up_info("resnet18")
 KEY = SetKey(INFO.default_recipe)

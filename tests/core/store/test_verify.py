@@ -21,10 +21,10 @@ from streamscope.core.store import (
     create_job,
     drop,
     prune,
-    usage,
     verify,
 )
 from streamscope.core.store.jobs.events import Report
+from streamscope.core.store.usage import usage
 from tests.support.stores import CONV2, KEY, activations_of, commit, images_of, names_under, python, toy_info, toy_set
 
 OUT = Target("1.0", "out")
