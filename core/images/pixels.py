@@ -7,7 +7,6 @@ several things is refused unless a value range says it. 8-bit images keep their 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,14 +66,6 @@ class Interpretation:
         if self.background is not None:
             found["background"] = list(self.background)
         return found
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Interpretation:
-        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        value_range, background = data.get("value_range"), data.get("background")
-        low_high = None if value_range is None else (float(value_range[0]), float(value_range[1]))
-        rgb = None if background is None else (int(background[0]), int(background[1]), int(background[2]))
-        return cls(low_high, bool(data.get("exif_rotate", False)), rgb)
 
 
 AS_TRAINED = Interpretation()

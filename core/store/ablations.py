@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.schema import build
 from streamscope.core.store.files.atomic import make_folder
-from streamscope.core.store.files.documents import from_number, malformed, number, read_document, write_document
+from streamscope.core.store.files.documents import from_number, number, read_record, write_document
 from streamscope.core.store.layout import ModelFolder
 from streamscope.core.store.records import check_identity, checked_time
 
@@ -73,19 +71,6 @@ class Ablation:
         chosen = self.interpretation.to_json()
         return {**found, "interpretation": chosen} if chosen else found
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Ablation:
-        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
-        values = dict(data)
-        values["channels"], values["means"] = tuple(data["channels"]), tuple(data["means"])
-        values["unreadable"] = tuple((path, reason) for path, reason in data["unreadable"])
-        sets = tuple(tuple(channels) for channels in data["controls"]["sets"])
-        values["controls"] = Controls(sets, data["controls"]["nearest"])
-        values["control_means"] = tuple(tuple(means) for means in data["control_means"])
-        values["zooms"] = tuple(_zoom_from_json(zoom) for zoom in data["zooms"])
-        values["interpretation"] = Interpretation.from_json(data.get("interpretation", {}))
-        return cls(**values)
-
 
 def write_ablation(model: Path, ablation: Ablation) -> Path:
     """Writes it into a model's folder and returns where. Raises StoreError, DiskFullError."""
@@ -97,12 +82,10 @@ def write_ablation(model: Path, ablation: Ablation) -> Path:
 
 def read_ablation(path: Path, info: ModelInfo) -> Ablation:
     """Raises OSError, or StoreError when it is damaged, or of another model or question than its place says."""
-    data = read_document(path)
-    with malformed(path):
-        build(_Record, data)
+    record = read_record(path, _Record)
     try:
-        ablation = Ablation.from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        ablation = Ablation(**{**vars(record), "zooms": tuple(map(_zoom, record.zooms))})
+    except ValueError as error:
         raise DamageError(f"{path} is no ablation ({error})") from error
     check_identity(path, {"fingerprint": ablation.fingerprint}, ablation.model, info)
     checked_time(path, ablation.created)
@@ -133,12 +116,6 @@ _Number = float | str | None
 
 
 @dataclass(frozen=True)
-class _ControlsRecord:
-    sets: tuple[tuple[int, ...], ...]
-    nearest: int
-
-
-@dataclass(frozen=True)
 class _ShareRecord:
     right: int
     n: int
@@ -161,7 +138,7 @@ class _ZoomRecord:
 
 @dataclass(frozen=True)
 class _Record:
-    """An ablation's document: of which fields and types `Ablation.from_json` makes it."""
+    """An ablation's document: the fields of `Ablation`, its zooms as they are written."""
 
     model: str
     fingerprint: str
@@ -175,7 +152,7 @@ class _Record:
     classes: int
     unreadable: tuple[tuple[str, str], ...]
     seed: int
-    controls: _ControlsRecord
+    controls: Controls
     means: tuple[float, ...]
     control_means: tuple[tuple[float, ...], ...]
     zooms: tuple[_ZoomRecord, ...]
@@ -202,16 +179,16 @@ def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:
     }
 
 
-def _zoom_from_json(data: Mapping[str, Any]) -> ZoomResult:
-    def share(found: Mapping[str, Any]) -> Proportion:
-        return Proportion(found["right"], found["n"], *proportion_interval(found["right"], found["n"]))
+def _zoom(record: _ZoomRecord) -> ZoomResult:
+    def share(stored: _ShareRecord) -> Proportion:
+        return Proportion(stored.right, stored.n, *proportion_interval(stored.right, stored.n))
 
     return ZoomResult(
-        data["zoom"],
-        data["true_zoom"],
-        data["crop"],
-        share(data["intact"]),
-        share(data["chosen"]),
-        tuple(share(found) for found in data["controls"]),
-        **{name: Ratio(*(from_number(v) for v in data[name])) for name in _RATIOS},
+        record.zoom,
+        record.true_zoom,
+        record.crop,
+        share(record.intact),
+        share(record.chosen),
+        tuple(map(share, record.controls)),
+        **{name: Ratio(*map(from_number, getattr(record, name))) for name in _RATIOS},
     )

@@ -15,6 +15,7 @@ from PIL import Image
 from streamscope.core.errors import AmbiguousValuesError, ImageError
 from streamscope.core.images.folder import Preparation, count_deep, find_images, read_image
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation, Trait
+from streamscope.core.schema import build
 
 SIDE = 16
 RAMP = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
@@ -218,5 +219,5 @@ def test_only_what_was_chosen_is_a_part_of_the_preparation() -> None:
     assert str(plain) == "resize 256, centre crop 224, bilinear"
     chosen = Interpretation((0, 4095), True, (255, 255, 255))
     assert str(Preparation(256, 224, chosen)) == f"{plain}, values 0 to 4095, rotated by EXIF, on #ffffff"
-    assert Interpretation.from_json(chosen.to_json()) == chosen
-    assert (AS_TRAINED.to_json(), Interpretation.from_json({})) == ({}, AS_TRAINED)
+    assert build(Interpretation, chosen.to_json()) == chosen
+    assert (AS_TRAINED.to_json(), build(Interpretation, {})) == ({}, AS_TRAINED)
