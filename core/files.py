@@ -28,13 +28,15 @@ class OversizedFileError(IrregularFileError):
         super().__init__(path, f"is too large ({size:,} bytes)")
 
 
-def open_regular(path: Path | str, follow: bool = True, limit: int | None = None) -> BufferedReader:
+def open_regular(
+    path: Path | str, follow: bool = True, limit: int | None = None, within: int | None = None
+) -> BufferedReader:
     """A regular file of at most `limit` bytes, or what a link to one leads to, opened for reading; no link unless
-    `follow`.
+    `follow`. `within` is the descriptor of its folder, if open.
 
     A named pipe without a writer would hold up a plain `open` for ever. Raises IrregularFileError, OSError.
     """
-    handle, size = _open(path, follow)
+    handle, size = _open(path, follow, within)
     if limit is not None and size > limit:
         os.close(handle)
         raise OversizedFileError(path, size)
@@ -58,10 +60,10 @@ def read_regular(path: Path | str, follow: bool = True, limit: int | None = None
         os.close(handle)
 
 
-def _open(path: Path | str, follow: bool) -> tuple[int, int]:
+def _open(path: Path | str, follow: bool, within: int | None = None) -> tuple[int, int]:
     """A descriptor and how many bytes the file has."""
     try:
-        handle = os.open(path, _FLAGS if follow else _FLAGS_OF_NO_LINK)
+        handle = os.open(path, _FLAGS if follow else _FLAGS_OF_NO_LINK, dir_fd=within)
     except OSError as error:
         if error.errno == errno.ELOOP and not follow and os.path.islink(path):
             raise IrregularFileError(path, "is a link" if os.path.exists(path) else "is a dangling link") from None

@@ -5,10 +5,8 @@ A link, a pipe or a device is no record.
 
 from __future__ import annotations
 
-import errno
 import os
 import pwd
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import IO, Literal
 import platformdirs
 
 from streamscope.core.errors import HomeError
+from streamscope.core.files import open_regular
 
 
 def user_name(uid: int) -> str:
@@ -56,11 +55,8 @@ def read_plain(path: Path | str, offset: int = 0, within: int | None = None) -> 
 
     Raises OSError, also for anything else that bears the name: opening a pipe would wait for ever.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=within)
-    with open(handle, "rb") as file:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    with open_regular(path, follow=False, within=within) as file:
+        state = os.fstat(file.fileno())
         file.seek(offset)
         return file.read(), state
 
