@@ -12,7 +12,7 @@ from torch import nn
 
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import UsageError
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import Recipe, jitter_for
 from streamscope.core.model.stream import branch, read_block, residual_blocks
 
 
@@ -48,7 +48,7 @@ def render_lucent(
         from lucent.optvis import objectives, param, render, transform
     from torchvision.transforms import CenterCrop, Normalize
 
-    size, jitter = network.info.input_size, recipe.jitter_for(field_size)
+    size, jitter = network.info.input_size, jitter_for(field_size, "paper")
     varied = [transform.random_scale(list(recipe.scales)), transform.random_rotate(list(recipe.degrees))]
     if jitter:
         before = [transform.pad(jitter, mode="reflect"), transform.jitter(jitter)]

@@ -17,7 +17,7 @@ from streamscope.core.engine.fourier import Spectrum
 from streamscope.core.engine.network import Network, objective
 from streamscope.core.engine.optimiser import channel_generator
 from streamscope.core.engine.precision import step_dtype
-from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
+from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.batch_loop import batches_at_once
 from streamscope.core.model.blocks import TENSORS, Target
@@ -143,7 +143,7 @@ def step_times(
 def every_tensor(network: Network, batch: int, steps: int) -> dict[str, dict[str, float]]:
     """Of every FZ target of the studied blocks: ms an image and step, image-steps a second and its channels."""
     info = network.info
-    targets = {info.target(block, tensor): None for block in info.default_blocks for tensor in TENSORS}
+    targets = {info.target(block, tensor, "paper"): None for block in info.default_blocks for tensor in TENSORS}
     found = {}
     for target in targets:
         ms = own_ms(network, target, batch, steps)
@@ -160,10 +160,10 @@ def whole_set_hours(network: Network, tensors: dict[str, dict[str, float]]) -> f
 def shares(network: Network, target: Target, batch: int, steps: int) -> dict[str, float]:
     """Share of an image-step's time in the inverse DFT, the resampling, the convolutions and Adam, 0 to 1."""
     info, device, recipe = network.info, network.device, Recipe()
-    jitter = recipe.jitter_for(info.fields[str(target)].size)
+    jitter = info.jitter(target, "paper")
     read = objective(target)
     folded = network.folded.to(step_dtype(device))
-    transform = ConeTransform(folded, target.block, read, recipe, jitter, info.input_size, info.mean, info.std)
+    transform = LucentTransform(folded, target.block, read, recipe, jitter, info.input_size, info.mean, info.std)
     spectrum = Spectrum.patch(info.input_size, recipe.decay, transform.start, transform.stop, device)
     generator = channel_generator(0, target, 0)
     half = info.input_size // 2 + 1
@@ -180,7 +180,7 @@ def shares(network: Network, target: Target, batch: int, steps: int) -> dict[str
         spent[part] += now - last
         last = now
 
-    choices = [draw_choices(recipe, jitter, WARM_UP + steps, generator) for _ in range(batch)]
+    choices = [transform.choices(WARM_UP + steps, generator) for _ in range(batch)]
     draws = transform.draws(np.stack(choices, axis=1))
     for step in range(WARM_UP + steps):
         if step == WARM_UP:

@@ -105,7 +105,7 @@ class Filler:
                     for tensor in tensors:
                         if self.fzs >= end:
                             return
-                        self._row(fzset, info.target(name, tensor), name, tensor, channels)
+                        self._row(fzset, fzset.target(name, tensor), name, tensor, channels)
 
     def _row(self, fzset: FZSet, target: Target, block: str, tensor: Tensor, channels: Sequence[int]) -> None:
         count = len(channels)

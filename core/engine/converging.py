@@ -10,7 +10,7 @@ import torch
 
 from streamscope.core.engine.fourier import random_parameters
 from streamscope.core.engine.optimiser import Optimiser, channel_generator, has_gradient, split
-from streamscope.core.engine.transforms.random import Draws, draw_choices
+from streamscope.core.engine.transforms.draws import Draws
 from streamscope.core.model.fz import SAMPLES, FZBatch
 from streamscope.core.watch import Watch
 
@@ -48,7 +48,7 @@ class ConvergingOptimiser(Optimiser):
         places = -(-count // TURNS)
         active = [self._begin(*waiting.popleft()) for _ in range(places)]
         # Adam keeps the steps of every tensor by itself, so that an image may join at any time.
-        adam = torch.optim.Adam([image.parameters for image in active], lr=self.recipe.rate, fused=True)
+        adam = self.adam([image.parameters for image in active])
         ended: list[_Image] = []
         parts = self._parts(active)
         told = 0
@@ -86,7 +86,7 @@ class ConvergingOptimiser(Optimiser):
     def _begin(self, row: int, channel: int) -> _Image:
         generator = channel_generator(self.seed, self.target, channel)
         initial = random_parameters(self.size, self.recipe.sd, generator)[None]
-        choices = draw_choices(self.recipe, self.jitter, self.recipe.steps, generator)[:, None]
+        choices = self.transform.choices(self.recipe.steps, generator)[:, None]
         parameters = torch.from_numpy(initial).to(self.device).requires_grad_(True)
         return _Image(row, channel, parameters, self.transform.draws(choices))
 

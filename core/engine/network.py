@@ -132,7 +132,7 @@ def describe(name: str, module: nn.Module, folded: FoldedNetwork) -> ModelInfo:
     )
     for found in blocks:
         for tensor in ("in", "block", "out"):
-            target = info.target(found.name, tensor)
+            target = info.source(found.name, tensor)
             info.fields[str(target)] = _field(folded, target, size)
     return info
 
@@ -161,4 +161,5 @@ def objective(target: Target, capture: Capture = "exact") -> Read:
 
 def _field(folded: FoldedNetwork, target: Target, size: int) -> Field:
     cone = Cone(folded, target.block, objective(target), [size])
-    return Field(cone.origin(), cone.origin() + cone.patch.length, cone.receptive_field)
+    middle = cone.patch.starts[0] + (cone.receptive_field - 1) / 2
+    return Field(cone.origin(), cone.origin() + cone.patch.length, cone.receptive_field, middle)

@@ -15,11 +15,13 @@ from streamscope.core.engine.cone import Cone
 from streamscope.core.engine.fourier import Spectrum, from_8_bit, random_parameters, to_8_bit
 from streamscope.core.engine.network import Network, objective
 from streamscope.core.engine.precision import step_dtype
-from streamscope.core.engine.transforms.random import ConeTransform, Draws, draw_choices
+from streamscope.core.engine.transforms.centred import CentredTransform
+from streamscope.core.engine.transforms.draws import Draws, RandomTransform
+from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.whole_map import WholeMap
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.fz import NEVER_POSITIVE, NO_FLAG, NO_GRADIENT, NON_FINITE, SAMPLES, Flag, FZBatch
-from streamscope.core.model.recipe import Capture, Objective, Recipe
+from streamscope.core.model.recipe import Capture, Objective, Protocol, Recipe
 from streamscope.core.watch import Watch
 
 LARGEST_MAP = 32 * 2**20
@@ -45,18 +47,25 @@ class Optimiser:
         seed: int,
         capture: Capture,
         of: Objective,
+        protocol: Protocol,
         largest_map: int = LARGEST_MAP,
     ) -> None:
         info, self.device = network.info, network.device
         self.target, self.recipe, self.channels, self.seed = target, recipe, tuple(channels), seed
         self.size, self.largest_map = info.input_size, largest_map
-        self.jitter = recipe.jitter_for(info.fields[str(target)].size)
-        read, cone = objective(target, capture), WholeMap if of == "channel" else Cone
-        seen = (target.block, read)
+        jitter, source = info.jitter(target, protocol), info.source(target.block, target.tensor)
+        seen = (source.block, objective(source, capture))
+        size, mean, std = self.size, info.mean, info.std
+        cone = WholeMap if of == "channel" else Cone
         stepping = network.folded.to(step_dtype(self.device))
-        self.transform = ConeTransform(stepping, *seen, recipe, self.jitter, self.size, info.mean, info.std, cone)
+        self.transform: RandomTransform
+        if protocol == "centred":
+            about = info.field_of(target).centre
+            self.transform = CentredTransform(stepping, *seen, recipe, jitter, about, size, mean, std, cone)
+        else:
+            self.transform = LucentTransform(stepping, *seen, recipe, jitter, size, mean, std, cone)
         still = Recipe(steps=recipe.steps, scales=(1.0,), degrees=(0,))
-        self.still = ConeTransform(network.folded, *seen, still, 0, self.size, info.mean, info.std, cone)
+        self.still = LucentTransform(network.folded, *seen, still, 0, size, mean, std, cone)
         self._no_draws = cache(self.still.no_draws)
         self.spectrum = Spectrum.patch(self.size, recipe.decay, self.transform.start, self.transform.stop, self.device)
         self.whole = Spectrum.patch(self.size, recipe.decay, 0, self.size, self.device)
@@ -72,7 +81,7 @@ class Optimiser:
     def run(self, watch: Watch | None) -> FZBatch:
         steps = self.recipe.steps
         parts = [self._part(part) for part in split(self.channels, self.at_once)]
-        adam = torch.optim.Adam([part.parameters for part in parts], lr=self.recipe.rate, fused=True)
+        adam = self.adam([part.parameters for part in parts])
         # Read back at the end only: the steps of a GPU are not to wait for that.
         samples: dict[int, torch.Tensor] = {}
         moved = torch.zeros(len(self.channels), dtype=torch.bool, device=self.device)
@@ -91,10 +100,13 @@ class Optimiser:
         images = np.concatenate([self.images(part.parameters) for part in parts])
         return self.result(images, trace, moved.cpu().numpy(), (steps,) * len(self.channels))
 
+    def adam(self, parameters: list[torch.Tensor]) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=self.recipe.rate, betas=self.recipe.moments, fused=True)
+
     def _part(self, channels: tuple[int, ...]) -> _Part:
         generators = [channel_generator(self.seed, self.target, channel) for channel in channels]
         initial = np.stack([random_parameters(self.size, self.recipe.sd, g) for g in generators])
-        choices = np.stack([draw_choices(self.recipe, self.jitter, self.recipe.steps, g) for g in generators], axis=1)
+        choices = np.stack([self.transform.choices(self.recipe.steps, g) for g in generators], axis=1)
         parameters = torch.from_numpy(initial).to(self.device).requires_grad_(True)
         return _Part(parameters, self.transform.draws(choices), self.own(channels))
 

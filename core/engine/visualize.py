@@ -12,7 +12,7 @@ from streamscope.core.engine.network import Network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.fz import FZBatch
-from streamscope.core.model.recipe import Capture, Objective, Recipe
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe
 from streamscope.core.watch import Watch
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
@@ -27,8 +27,9 @@ def visualize(
     capture: Capture = "exact",
     watch: Watch | None = None,
     of: Objective = "neuron",
+    protocol: Protocol = UNSAID_PROTOCOL,
 ) -> FZBatch:
-    """Optimises one FZ a channel by `recipe` and reads back the centre activation of each.
+    """Optimises one FZ a channel by `recipe`, under a protocol's transforms, and reads back its centre activation.
 
     A recipe that has a `plateau` stops each image when it has converged. `of` channel optimises the channel's mean over
     space instead, and that is what every activation then is.
@@ -37,7 +38,7 @@ def visualize(
     """
     try:
         kind = Optimiser if recipe.plateau is None else ConvergingOptimiser
-        return kind(network, target, channels, recipe, seed, capture, of).run(watch)
+        return kind(network, target, channels, recipe, seed, capture, of, protocol).run(watch)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(channels) == 1:
             raise
@@ -45,7 +46,7 @@ def visualize(
         torch.cuda.empty_cache()
     middle = len(channels) // 2
     halves = [
-        visualize(network, target, part, recipe, seed, capture, watch, of)
+        visualize(network, target, part, recipe, seed, capture, watch, of, protocol)
         for part in (channels[:middle], channels[middle:])
     ]
     return FZBatch(

@@ -55,9 +55,9 @@ def pictured(info: ModelInfo, fzset: FZSet, frame: Frame, row: int, whole: bool 
     retry = retry_of(fields)
     fzs: dict[Tensor, Pixels | None] = {}
     for tensor in TENSORS:
-        target = info.target(block, tensor)
+        target = fzset.target(block, tensor)
         shown = shown_fz(fzset, block, tensor, channel, retry)
-        field = None if whole else info.fields.get(str(target))
+        field = None if whole else info.area(target)
         cut = slice(field.start, field.stop) if field is not None else slice(None)
         fzs[tensor] = None if shown is None else fzset.fz_image(target, channel, shown[0])[cut, cut]
     return Pictured(fields, fzs)

@@ -44,7 +44,7 @@ class Request:
         """Checked against the model. Raises UsageError for an unknown block or tensor, a bad channel or batch."""
         names = tuple(b.name for b in pick_blocks(info, blocks))
         for tensor in tensors:
-            info.target(names[0], tensor)
+            info.source(names[0], tensor)
         if batch < 1:
             raise UsageError(f"batch must be 1 or more, not {batch}")
         picked: dict[str, tuple[int, ...]] = {}
@@ -62,8 +62,8 @@ class Request:
     @classmethod
     def of_job(cls, info: ModelInfo, spec: JobSpec, batch: int) -> Request:
         """What a job requests of its model; `batch` is used where its spec names none. Raises UsageError."""
-        recipe = spec.recipe or info.recipe(spec.steps)
-        key = SetKey(recipe, spec.seed, spec.capture, spec.objective)
+        recipe = spec.recipe or info.recipe(spec.steps, spec.protocol)
+        key = SetKey(recipe, spec.seed, spec.capture, spec.objective, spec.protocol)
         return cls.of(info, key, spec.blocks, spec.tensors or TENSORS, spec.batch or batch, spec.channels)
 
     def job_spec(
@@ -96,7 +96,11 @@ class Task(NamedTuple):
 
     def lease(self, info: ModelInfo, key: SetKey) -> str:
         """Key of the lease that whoever does this task must hold."""
-        where = str(info.target(self.block, self.tensor)) if self.kind == "fz" else f"{self.block} on {self.tensor}"
+        where = (
+            str(info.target(self.block, self.tensor, key.protocol))
+            if self.kind == "fz"
+            else f"{self.block} on {self.tensor}"
+        )
         return f"{info.identity} {key.folder} {self.kind} {where} {self.span} {self.retry}"
 
 
@@ -192,7 +196,7 @@ class _Look:
         """Channels whose FZ is stored."""
         place = ("stored", block, tensor, retry)
         if place not in self._seen:
-            self._seen[place] = self._fzset.stored(self._info.target(block, tensor), retry)
+            self._seen[place] = self._fzset.stored(self._fzset.target(block, tensor), retry)
         return self._seen[place]
 
     def measured(self, block: str, tensor: Tensor, retry: int) -> frozenset[int]:
@@ -241,7 +245,9 @@ def wanted_fzs(info: ModelInfo, request: Request) -> dict[Target, set[int]]:
     found: dict[Target, set[int]] = {}
     for block in request.blocks:
         for tensor in request.tensors:
-            found.setdefault(info.target(block, tensor), set()).update(request.channels_of(info, block))
+            found.setdefault(info.target(block, tensor, request.key.protocol), set()).update(
+                request.channels_of(info, block)
+            )
     return found
 
 
@@ -256,5 +262,5 @@ def step_cost(info: ModelInfo, target: Target) -> float:
 
     Measured on ResNet18: 43, 99 and 211 px fields cost 3.1, 13 and 60 ms; this gives 3.1, 10.5 and 43. Good for an ETA.
     """
-    field = info.fields[str(target)]
+    field = info.field_of(target)
     return 1500.0 + (field.stop - field.start) ** 2

@@ -80,4 +80,4 @@ class Tally:
 
 def image_cost(task: Task, info: ModelInfo) -> float:
     """Relative cost of one step of a task's whole batch."""
-    return len(task.channels) * step_cost(info, info.target(task.block, task.tensor))
+    return len(task.channels) * step_cost(info, info.source(task.block, task.tensor))

@@ -47,13 +47,15 @@ def compute_task(
     is called when the device has done its part, before the results are encoded.
     """
     started = time.monotonic()
-    target = network.info.target(task.block, task.tensor)
+    target = fzset.target(task.block, task.tensor)
     key = fzset.key
     flagged: dict[str, int] = {}
     mean_steps: float | None = None
     if task.kind == "fz":
         seed = key.seed + task.retry
-        batch = visualize(network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective)
+        batch = visualize(
+            network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective, key.protocol
+        )
         device_free()
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}
         if key.recipe.plateau is not None:
@@ -83,14 +85,14 @@ def compute_task(
 def commit_task(fzset: FZSet, task: Task, files: dict[str, bytes]) -> None:
     """Stores what a task gave. Raises StoreError, DiskFullError."""
     if task.kind == "fz":
-        fzset.commit_fz_files(fzset.info.target(task.block, task.tensor), task.channels, files, task.retry)
+        fzset.commit_fz_files(fzset.target(task.block, task.tensor), task.channels, files, task.retry)
     else:
         fzset.commit_measure_files(task.block, task.tensor, task.channels, files, task.retry)
 
 
 def task_images(fzset: FZSet, task: Task) -> NDArray[np.uint8]:
     """(n, H, W, 3): the FZs that a measuring task reads. Raises StoreError when one is missing or damaged."""
-    target = fzset.info.target(task.block, task.tensor)
+    target = fzset.target(task.block, task.tensor)
     return np.stack([fzset.fz_image(target, channel, task.retry) for channel in task.channels])
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from streamscope.core.errors import DamageError, NewerError, UsageError
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import CENTRED, UNSAID_PROTOCOL, Protocol, Recipe, jitter_for
 from streamscope.core.schema import MalformedError, UnknownFieldError, build
 
 MAX_SIDE = 2**14
@@ -67,6 +67,15 @@ class Field:
     start: int
     stop: int
     size: int
+    middle: float | None = None
+    """(first + last) / 2 of the unclipped interval of pixels, on both axes; None where a description is older."""
+
+    @property
+    def centre(self) -> float:
+        """The point that FZs are scaled about: `middle`. Raises ValueError where a description is older."""
+        if self.middle is None:
+            raise ValueError("the centre of a receptive field is known once its network was loaded by this version")
+        return self.middle
 
 
 @dataclass(frozen=True)
@@ -126,8 +135,11 @@ class ModelInfo:
                 return block
         raise UsageError(f"unknown block {name!r}; {self.name} has {', '.join(b.name for b in self.blocks)}")
 
-    def target(self, block: str, tensor: str) -> Target:
-        """The FZ target of a block's tensor. Raises UsageError for an unknown block or tensor."""
+    def source(self, block: str, tensor: str) -> Target:
+        """Where a block's tensor is computed: `in` of a simple block is the `out` of the block before.
+
+        Raises UsageError for an unknown block or tensor.
+        """
         found = self.block(block)
         if tensor not in TENSORS:
             raise UsageError(f"unknown tensor {tensor!r}; use {', '.join(TENSORS)}")
@@ -135,15 +147,44 @@ class ModelInfo:
             return Target(found.previous, "out")
         return Target(block, tensor)
 
-    def recipe(self, steps: int | None = None) -> Recipe:
-        """The default recipe, with `steps` steps if given. Raises UsageError for fewer than one."""
-        return self.default_recipe if steps is None else replace(self.default_recipe, steps=steps)
+    def target(self, block: str, tensor: str, protocol: Protocol) -> Target:
+        """The FZ target of a block's tensor: its source, where an FZ made there is made under the block's transforms.
+
+        Raises UsageError for an unknown block or tensor.
+        """
+        source = self.source(block, tensor)
+        shared = protocol == "paper" or self.jitter(source, protocol) == self.jitter(Target(block, "block"), protocol)
+        return source if shared else replace(source, block=block, tensor="in")
+
+    def area(self, target: Target) -> Field | None:
+        """The receptive field of a target; None where a description lacks it."""
+        return self.fields.get(str(self.source(target.block, target.tensor)))
+
+    def field_of(self, target: Target) -> Field:
+        """As `area`. Raises KeyError where a description lacks it."""
+        return self.fields[str(self.source(target.block, target.tensor))]
+
+    def jitter(self, target: Target, protocol: Protocol) -> int:
+        """Jitter in px of a target's FZs: by its own receptive field, or, `centred`, by that of its block's `block`."""
+        return jitter_for(
+            self.field_of(target if protocol == "paper" else Target(target.block, "block")).size, protocol
+        )
+
+    def recipe(self, steps: int | None = None, protocol: Protocol = UNSAID_PROTOCOL) -> Recipe:
+        """The default recipe of a protocol, with `steps` steps if given. Raises UsageError for fewer than one."""
+        recipe = self.default_recipe if protocol == "paper" else CENTRED
+        return recipe if steps is None else replace(recipe, steps=steps)
 
     def target_channels(self, target: Target) -> int:
         return self.block(target.block).channels
 
     def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value or name not in ("graph", "preprocessing")}
+        # Descriptions are older than these.
+        found = {name: value for name, value in asdict(self).items() if value or name not in ("graph", "preprocessing")}
+        for area in found["fields"].values():
+            if area["middle"] is None:
+                del area["middle"]
+        return found
 
     @classmethod
     def from_json(cls, data: Any) -> ModelInfo:
@@ -186,6 +227,8 @@ def _check(info: ModelInfo) -> None:
     for target, area in info.fields.items():
         if not 0 <= area.start < area.stop <= info.input_size or not 0 < area.size <= MAX_FIELD:
             raise MalformedError(f"a receptive field of {target[:40]!r} that is none")
+        if area.middle is not None and not 0 <= area.middle < info.input_size:
+            raise MalformedError(f"a receptive field of {target[:40]!r} about a point outside the image")
 
 
 def parse_channels(text: str, count: int) -> list[int]:

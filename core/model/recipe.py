@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -13,13 +14,23 @@ from streamscope.core.schema import build
 Capture = Literal["exact", "lucent"]
 Objective = Literal["neuron", "channel"]
 """What FZs are optimised for: a channel's centre neuron, or its mean over space, which is for looking at only."""
-DEFAULT_PROTOCOL = "paper"
-"""What sets are of that do not say: Lucent's jitter and scaling about the image's centre, as published."""
-PROTOCOLS = (DEFAULT_PROTOCOL,)
-"""Those that this version knows. A set of another one is neither read nor taken for one of these."""
+Protocol = Literal["centred", "paper"]
+"""How FZs are made and scaled, beyond the optimiser's settings.
 
-JITTER_BY_FIELD = ((67, 0), (147, 4))
-"""(largest receptive field in px, jitter): arXiv 2407.05340's choice for ResNet18, read as a rule."""
+`paper`, as published: Lucent's jitter, which shifts one way only; scaling about the image's centre, bilinear; FZ(I) of
+a block made under the transforms of the block before. `centred`: transforms that move nothing on average; scaling about
+the centre of the receptive field, by Lanczos; FZ(I), FZ(B) and FZ(O) of a block made under the same transforms.
+"""
+PROTOCOLS: tuple[Protocol, ...] = ("centred", "paper")
+"""Those that this version knows. A set of another one is neither read nor taken for one of these."""
+DEFAULT_PROTOCOL: Protocol = "centred"
+"""Of new sets."""
+UNSAID_PROTOCOL: Protocol = "paper"
+"""Of sets and jobs that do not say: they are older than protocols."""
+
+JITTER_BY_FIELD: dict[Protocol, tuple[tuple[int, int], ...]] = {"paper": ((67, 0), (147, 4)), "centred": ((147, 4),)}
+"""(largest receptive field in px, jitter): arXiv 2407.05340's choice for ResNet18, read as a rule. It has no jitter for
+the smallest fields, where nothing then regularises an FZ: its activation grows for as long as it is optimised."""
 WIDEST_JITTER = 16
 MOST_STEPS = 1_000_000_000
 LARGEST_SEED = 2**62
@@ -33,7 +44,7 @@ class Recipe:
     """The `paper` recipe (arXiv 2407.05340): Lucent's Fourier parameters and transforms, Adam, `steps` steps.
 
     `rate` is Adam's learning rate; `sd` and `decay` shape the Fourier parameters; `scales` and `degrees` are what the
-    random scale and rotation choose from. Jitter follows from each target's receptive field (`jitter_for`).
+    random scale and rotation choose from. Jitter follows from receptive fields (`jitter_for`).
     """
 
     name: str = "paper"
@@ -46,6 +57,8 @@ class Recipe:
     plateau: float | None = None
     """Stops an image early when its activation rose by less than this share of itself over the last quarter of its
     steps; `steps` is then the most that it takes. None, as in the paper, stops none."""
+    moments: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates of its averages of the gradient and of its square."""
 
     def __post_init__(self) -> None:
         if self.steps <= 0:
@@ -54,26 +67,37 @@ class Recipe:
             raise UsageError(f"steps must be {MOST_STEPS:,} or fewer")
         if self.plateau is not None and not 0 < self.plateau < 1:
             raise UsageError(f"a plateau is a share between 0 and 1, not {self.plateau:g}")
+        if not all(0 <= moment < 1 for moment in self.moments):
+            raise UsageError(f"Adam's moments are from 0 to below 1, not {self.moments[0]:g} and {self.moments[1]:g}")
 
     def until_converged(self, plateau: float = PLATEAU) -> Recipe:
         """The same but that it stops what has converged."""
         return replace(self, name=f"{self.name}-converged", plateau=plateau)
 
-    def jitter_for(self, field_size: int) -> int:
-        """Jitter in px for a receptive field of `field_size` px: 0 up to 67, 4 up to 147, else 16."""
-        for largest, jitter in JITTER_BY_FIELD:
-            if field_size <= largest:
-                return jitter
-        return WIDEST_JITTER
-
     def to_json(self) -> dict[str, Any]:
-        # Recipes are older than plateaus: without one they read and are named as they were.
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("plateau", None)}
+        # Recipes are older than plateaus and moments: without them they read and are named as they were.
+        unsaid = {"plateau": Recipe.plateau, "moments": Recipe.moments}
+        return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid.items()}
 
     @classmethod
     def from_json(cls, data: Any) -> Recipe:
         """Inverse of `to_json`. Raises MalformedError, UnknownFieldError for a later version's, UsageError."""
         return build(cls, data)
+
+
+PAPER = Recipe()
+CENTRED = Recipe(name="centred", steps=128, rate=0.02, sd=0.001, decay=1.25, moments=(0.3, 0.8))
+"""The default recipe of the centred protocol: reaches at least the activations of `PAPER` in a twentieth of its steps
+(docs/centred.md has what else was tried)."""
+
+
+def jitter_for(field_size: int, protocol: Protocol) -> int:
+    """Jitter in px for a receptive field of `field_size` px: `paper` 0 up to 67, 4 up to 147, else 16; `centred` 4 up
+    to 147, else 16."""
+    for largest, jitter in JITTER_BY_FIELD[protocol]:
+        if field_size <= largest:
+            return jitter
+    return WIDEST_JITTER
 
 
 @dataclass(frozen=True)
@@ -84,8 +108,7 @@ class SetKey:
     seed: int = 0
     capture: Capture = "exact"
     objective: Objective = "neuron"
-    protocol: str = DEFAULT_PROTOCOL
-    """How FZs are made and scaled beyond the recipe; one of `PROTOCOLS`."""
+    protocol: Protocol = UNSAID_PROTOCOL
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -100,8 +123,8 @@ class SetKey:
             raise UsageError(f"unknown protocol {self.protocol!r}; use {' or '.join(PROTOCOLS)}")
 
     def to_json(self) -> dict[str, Any]:
-        """What records say of it, in their order. A default protocol is left out: records are older than protocols."""
-        protocol = {} if self.protocol == DEFAULT_PROTOCOL else {"protocol": self.protocol}
+        """What records say of it, in their order. `paper` is left out: records are older than protocols."""
+        protocol = {} if self.protocol == UNSAID_PROTOCOL else {"protocol": self.protocol}
         return {
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
@@ -110,12 +133,22 @@ class SetKey:
             **protocol,
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SetKey:
+        """Of an object that says it as `to_json` does, and may say more.
+
+        Raises KeyError for what is missing, and as `Recipe.from_json` does.
+        """
+        recipe = Recipe.from_json(data["recipe"])
+        protocol = data.get("protocol", UNSAID_PROTOCOL)
+        return cls(recipe, data["seed"], data["capture"], data["objective"], protocol)
+
     @property
     def folder(self) -> str:
         """Readable and content-addressed: `paper-2560-s0-exact-1a2b3c4d`, `…-exact-channel-…` for channel FZs."""
-        # Sets are older than objectives and protocols: defaults are left out, so that their names stay what they were.
+        # Sets are older than objectives and protocols: what all were is left out, so that names stay as they were.
         other: list[str] = [] if self.objective == "neuron" else [self.objective]
-        other += [] if self.protocol == DEFAULT_PROTOCOL else [self.protocol]
+        other += [] if self.protocol == UNSAID_PROTOCOL else [self.protocol]
         text = json.dumps([self.recipe.to_json(), self.seed, self.capture, *other], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         named = [self.recipe.name, str(self.recipe.steps), f"s{self.seed}", self.capture, *other, digest]
@@ -124,5 +157,5 @@ class SetKey:
     def __str__(self) -> str:
         return f"{self.recipe.name} recipe, {self.recipe.steps} steps, seed {self.seed}, capture {self.capture}" + (
             ("" if self.objective == "neuron" else f", {self.objective} objective")
-            + ("" if self.protocol == DEFAULT_PROTOCOL else f", protocol {self.protocol}")
+            + ("" if self.protocol == UNSAID_PROTOCOL else f", protocol {self.protocol}")
         )

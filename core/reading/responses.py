@@ -51,7 +51,7 @@ def compute_fz_responses(
         return 0
     reader = BlockReader(network, block)
     for on, retry, channels in missing:
-        target = network.info.target(block, on)
+        target = fzset.target(block, on)
         folder = response_folder(fzset.base(retry), kind, block, on, variant)
         for together in batches(channels, batch):
             images = np.stack([fzset.fz_image(target, channel, retry) for channel in together])

@@ -33,7 +33,7 @@ def shift(images: torch.Tensor, distance: int) -> torch.Tensor:
 
 def sham_versions(info: ModelInfo, block: str, on: Tensor) -> dict[str, Version]:
     """The transforms of `SHAM_TRANSFORMS` for FZs of one tensor of a block; a shift is a quarter of its field."""
-    field = info.fields[str(info.target(block, on))]
+    field = info.fields[str(info.source(block, on))]
     transforms: tuple[Version, ...] = (flip, quarter_turn, partial(shift, distance=round(field.size / 4)))
     return dict(zip(SHAM_TRANSFORMS, transforms, strict=True))
 

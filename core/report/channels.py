@@ -113,7 +113,7 @@ def payload(material: Material, block: Block, tables: dict[str, Table], pictures
     found = pictures.of_block(block)
     meis = tables["meis"]
     shown = pictures.of_images(meis.whole_numbers("row")) if len(meis) else {}
-    fields = {t: material.info.fields.get(str(material.info.target(block.name, t))) for t in TENSORS}
+    fields = {t: material.info.fields.get(str(material.info.source(block.name, t))) for t in TENSORS}
     return {
         "block": block.name,
         "side": material.info.input_size,

@@ -75,14 +75,14 @@ class Pictures:
 
     def file(self, block: str, tensor: Tensor, channel: int) -> str | None:
         """Where the picture of an FZ was written; None where there is none."""
-        target = self.material.info.target(block, tensor)
+        target = self.material.fzset.target(block, tensor)
         retry = self._retry(block, tensor, channel)
         name = None if retry is None else _fz_file(target, channel, retry)
         return name if name is not None and self._written.get(name) else None
 
     def fz(self, block: str, tensor: Tensor, channel: int) -> Pixels | None:
         """One FZ, cropped to what the centre neuron sees; None when it is not stored or damaged."""
-        target = self.material.info.target(block, tensor)
+        target = self.material.fzset.target(block, tensor)
         retry = self._retry(block, tensor, channel)
         if retry is None:
             return None
@@ -90,13 +90,13 @@ class Pictures:
             image = self.material.fzset.fz_image(target, channel, retry)
         except StreamscopeError:
             return None
-        area = self.material.info.fields.get(str(target))
+        area = self.material.info.area(target)
         return image[area.start : area.stop, area.start : area.stop] if area else image
 
     def _jobs_of(self, block: Block, found: BlockPictures) -> Iterator[_Job]:
-        info, fzset = self.material.info, self.material.fzset
+        fzset = self.material.fzset
         for tensor in TENSORS:
-            target = info.target(block.name, tensor)
+            target = fzset.target(block.name, tensor)
             for channel in range(block.channels):
                 retry = self._retry(block.name, tensor, channel)
                 if retry is None:

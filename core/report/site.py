@@ -300,7 +300,7 @@ class Site:
             block, channel = str(table.value(row, "block")), int(table.value(row, "channel") or 0)
             three = []
             for tensor in TENSORS:
-                area = self.material.info.fields.get(str(self.material.info.target(block, tensor)))
+                area = self.material.info.fields.get(str(self.material.info.source(block, tensor)))
                 side = self.material.info.input_size
                 three.append(
                     {

@@ -302,7 +302,7 @@ def _verify_content(batch: BatchFolder, fzset: FZSet) -> Iterator[Problem]:
     """Files may be just as they were written, and still not be what their folder's name says."""
     retry = batch.retry.number
     try:
-        target = fzset.info.target(batch.block, batch.tensor)
+        target = fzset.target(batch.block, batch.tensor)
         if batch.kind == "fzs":
             if (target.block, target.tensor) != (batch.block, batch.tensor):
                 yield Problem(batch.path, f"is of no target of its own: that is {target}", batch.path, batch)

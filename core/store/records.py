@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from streamscope.core.errors import DamageError, MisplacedError, NewerError
 from streamscope.core.model.blocks import MAX_CHANNELS, ModelInfo
-from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Recipe, SetKey
+from streamscope.core.model.recipe import PROTOCOLS, UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe, SetKey
 from streamscope.core.schema import MalformedError
 from streamscope.core.store.files.documents import encode
 from streamscope.core.store.layout import batch_name
 
-_DEFAULTS = {"objective": "neuron", "protocol": DEFAULT_PROTOCOL, "graph": "", "preprocessing": ""}
+_DEFAULTS = {"objective": "neuron", "protocol": UNSAID_PROTOCOL, "graph": "", "preprocessing": ""}
 """What is meant by a record that does not say: records are older than these."""
 RECORD = "batch.json"
 RESPONSES_OWN = frozenset({"engine", "device", "images", "created", "read", "channels", "versions"})
@@ -45,7 +45,7 @@ class SetRecord:
     seed: int
     capture: Capture
     objective: Objective = "neuron"
-    protocol: str = DEFAULT_PROTOCOL
+    protocol: str = UNSAID_PROTOCOL
     graph: str = ""
     preprocessing: str = ""
     engine: str = ""
@@ -55,7 +55,7 @@ class SetRecord:
     @property
     def key(self) -> SetKey:
         """Raises UsageError."""
-        return SetKey(self.recipe, self.seed, self.capture, self.objective, self.protocol)
+        return SetKey(self.recipe, self.seed, self.capture, self.objective, cast(Protocol, self.protocol))
 
     @property
     def identity_fields(self) -> dict[str, str]:
@@ -182,7 +182,7 @@ class Place:
         path, kind = folder / RECORD, record.get("kind")
         if kind in KINDS and kind != self.header["kind"]:
             raise MisplacedError(f"{folder} {_difference('kind', record, self.header)}")
-        protocol = record.get("protocol", DEFAULT_PROTOCOL)
+        protocol = record.get("protocol", UNSAID_PROTOCOL)
         unknown = [name for name in record if not (name in self._known or name in _DEFAULTS or name in _SUBJECTS)]
         if unknown or protocol not in PROTOCOLS:
             what = f"protocol {_text(protocol)}" if not unknown else f"it says {_text(unknown[0])!r}"

@@ -112,7 +112,7 @@ def _histories(info: ModelInfo, readings: Readings) -> tuple[Float64Array, NDArr
     for number, block in enumerate(readings.blocks):
         retries = readings.retries[readings.rows(number)]
         for axis, tensor in enumerate(VERDICT_TENSORS):
-            target = info.target(block.name, tensor)
+            target = readings.fzset.target(block.name, tensor)
             for retry in set(retries.tolist()):
                 records = readings.fzset.fzs(target, retry=retry)
                 channels = np.fromiter(records, dtype=np.int64, count=len(records))

@@ -21,7 +21,7 @@ def shown_fz(fzset: FZSet, block: str, tensor: Tensor, channel: int, retry: int)
 
     FZ(O) is never optimised again, so that of a retried row is its first.
     """
-    target = fzset.info.target(block, tensor)
+    target = fzset.target(block, tensor)
     for shown in (retry, 0) if retry and tensor != "out" else (0,):
         record = fzset.fzs(target, shown).get(channel)
         if record is not None:

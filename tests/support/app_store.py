@@ -71,7 +71,7 @@ def fill(
         count = info.block(name).channels
         chosen = list(range(count)) if channels is None else list(channels)
         for tensor in ("in", "block", "out"):
-            commit_fzs(fzset, info.target(name, tensor), chosen)
+            commit_fzs(fzset, info.source(name, tensor), chosen)
         commit_measures(fzset, name, chosen)
     return fzset
 

@@ -33,7 +33,7 @@ def drawn_set(
         images = np.stack([_drawing(c, tensor, network.info.input_size, (colours or {}).get(c)) for c in channels])
         zeros = np.zeros(len(channels))
         traces = np.zeros((len(channels), SAMPLES))
-        target = network.info.target("1.1", tensor)
+        target = network.info.source("1.1", tensor)
         fzset.commit_fzs(FZBatch(target, tuple(channels), images, zeros, traces, (NO_FLAG,) * len(channels)), {}, retry)
         reader = BlockReader(network, "1.1")
         scaled = reader.read(images, scale_up if tensor == "in" else scale_down)

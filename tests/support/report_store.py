@@ -66,7 +66,7 @@ def other_set(store: Store, info: ModelInfo, key: SetKey, blocks: Sequence[str])
         count = info.block(block).channels
         channels = list(range(count))
         for tensor in TENSORS[:2]:
-            commit_fzs(fzset, info.target(block, tensor), channels)
+            commit_fzs(fzset, info.source(block, tensor), channels)
         noise = np.random.default_rng(key.seed + 10 * (key.capture == "lucent"))
         for tensor in TENSORS[:2]:
             found = store.set(info, SetKey(Recipe(steps=2560))).measured(block, tensor)

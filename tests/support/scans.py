@@ -79,7 +79,7 @@ def write_scan(
 def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray]) -> RobustMeasures:
     rows, excited = {}, {}
     for tensor in ("in", "block"):
-        target = info.target(block, tensor)
+        target = info.source(block, tensor)
         ranked = values[target.block][:, ("in", "block", "pre").index(ranked_tensor(target))]
         rows[tensor] = np.argsort(-ranked, axis=0, kind="stable")[:9]
         excited[tensor] = own_activations(ranked, rows[tensor])

@@ -24,6 +24,7 @@ from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import DTYPES, OVERRIDE
+from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.model.blocks import TENSORS, Target
 from streamscope.core.model.recipe import Recipe
@@ -90,9 +91,10 @@ def kernels(counted: list[Traffic]) -> Any:
 
 def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
     """What each part of a step of `IMAGES` images moves, its gradient included."""
-    optimiser = Optimiser(network, target, tuple(range(IMAGES)), Recipe(steps=2), 0, "exact", "neuron")
+    optimiser = Optimiser(network, target, tuple(range(IMAGES)), Recipe(steps=2), 0, "exact", "neuron", "paper")
     part = optimiser._part(optimiser.channels)
     transform, draws = optimiser.transform, part.draws[0]
+    assert isinstance(transform, LucentTransform)
     counted = [Traffic()]
     if fused:
         transform._turn.use(kernels(counted))
@@ -129,11 +131,11 @@ def main(weights: Path | None, targets: tuple[str, ...], dtype: str, operations:
     module = network.module.to(META)
     network = replace(network, module=module, folded=fold_network(module, META))
     info = network.info
-    studied = dict.fromkeys(str(info.target(block, tensor)) for block in info.default_blocks for tensor in TENSORS)
+    studied = dict.fromkeys(str(info.source(block, tensor)) for block in info.default_blocks for tensor in TENSORS)
     moved = multiplied = 0.0
     for name in targets or studied:
         block, _, tensor = name.rpartition(".")
-        target = info.target(block, tensor)
+        target = info.source(block, tensor)
         found = stages(network, target, not operations)
         total, flop = sum(t.bytes for t in found.values()), sum(t.flop for t in found.values())
         parts = ", ".join(f"{part} {t.bytes / 1e9:.1f}" for part, t in found.items())

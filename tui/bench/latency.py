@@ -238,7 +238,7 @@ def _fill(fzset: FZSet, info: ModelInfo) -> None:
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     chosen = list(range(min(PICTURES, info.blocks[1].channels)))
     studied = info.blocks[1].name
-    for target in dict.fromkeys(info.target(studied, tensor) for tensor in ("in", "block", "out")):
+    for target in dict.fromkeys(fzset.target(studied, tensor) for tensor in ("in", "block", "out")):
         _commit(fzset, target, chosen, x, y)
 
 

@@ -50,7 +50,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     info = given.stored_info(store)
     wanted = [part.strip() for part in tensors.split(",")]
     for tensor in wanted:
-        info.target(info.blocks[0].name, tensor)
+        info.source(info.blocks[0].name, tensor)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; --out takes a folder")
     fzset = given.stored_set(store, info, objective)
@@ -63,7 +63,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     ending = "" if objective == "neuron" else f"_{objective}"
     for block in pick_blocks(info, selection.blocks):
         for tensor in wanted:
-            target = info.target(block.name, tensor)
+            target = fzset.target(block.name, tensor)
             stored = fzset.fzs(target)
             lacking = [c for c in picked[block.name] if c not in stored]
             if lacking:

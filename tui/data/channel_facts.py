@@ -71,7 +71,7 @@ class FactsReader:
                 shown = shown_fz(fzset, block, tensor, channel, retry)
                 if shown is not None:
                     try:
-                        traces[tensor] = fzset.trace(self._info.target(block, tensor), channel, shown[0])
+                        traces[tensor] = fzset.trace(fzset.target(block, tensor), channel, shown[0])
                     except StoreError:
                         continue
             return Facts(

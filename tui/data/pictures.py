@@ -88,10 +88,10 @@ class PictureLibrary:
         }[subject.kind](subject)
 
     def _target(self, subject: Subject) -> Target:
-        return self._info.target(subject.key[0], subject.tensor)
+        return self._info.target(subject.key[0], subject.tensor, self._key.protocol)
 
     def _field(self, subject: Subject, target: Target) -> Field | None:
-        return None if subject.whole else self._info.fields.get(str(target))
+        return None if subject.whole else self._info.area(target)
 
     def _set(self) -> FZSet:
         return self._store.set(self._info, self._key)
@@ -119,7 +119,7 @@ class PictureLibrary:
         if shown is None:
             return ImageEntry(caption)
         retry, record = shown
-        field = self._field(subject, self._info.target(subject.key[0], reader))
+        field = self._field(subject, self._info.source(subject.key[0], reader))
         return ImageEntry(
             caption, (record.path, sign, field), lambda: crop(scale(fzset.fz_image(target, channel, retry)), field)
         )

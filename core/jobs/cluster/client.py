@@ -174,7 +174,7 @@ class ClusterRun(LeasedRun):
 
     def _pngs(self, task: Task) -> dict[int, bytes]:
         """The stored files of the FZs that a task measures."""
-        records = self.fzset.fzs(self.info.target(task.block, task.tensor), task.retry)
+        records = self.fzset.fzs(self.fzset.target(task.block, task.tensor), task.retry)
         try:
             return {
                 channel: read_checked(record.folder, record.path.name, read_sums(record.folder))

@@ -23,7 +23,7 @@ import streamscope
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.jobs.plan import Task
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import SetKey
 from streamscope.core.store.jobs.events import BatchDone, decode_event, encode_event
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -74,10 +74,7 @@ class Order:
 
     def pack(self) -> bytes:
         data = {
-            "recipe": self.key.recipe.to_json(),
-            "seed": self.key.seed,
-            "capture": self.key.capture,
-            "objective": self.key.objective,
+            **self.key.to_json(),
             "task": None if self.task is None else self.task._asdict(),
             "device": self.device,
             "root": self.root,
@@ -93,7 +90,7 @@ class Order:
         """Raises ParcelError."""
         data, files = _unpack(content)
         with _reading():
-            key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data["objective"])
+            key = SetKey.from_json(data)
             task = data["task"]
             return cls(
                 key=key,

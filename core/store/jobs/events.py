@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from streamscope.core.errors import NO_FAULT, Fault, UsageError
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import SetKey
 
 LastWord = Literal["done", "failed", "stopped"]
 LAST_WORDS: tuple[LastWord, ...] = ("done", "failed", "stopped")
@@ -222,9 +222,7 @@ def encode_event(event: Event) -> dict[str, Any]:
                 "event": "started",
                 "recipe": key.recipe.to_json(),
                 "steps": key.recipe.steps,
-                "seed": key.seed,
-                "capture": key.capture,
-                "objective": key.objective,
+                **key.to_json(),
                 "blocks": list(event.blocks),
                 "tensors": list(event.tensors),
                 "batch": event.batch,
@@ -318,7 +316,7 @@ def decode_memory(value: Any) -> dict[str, tuple[float, float]]:
 def _decode(data: Any) -> Event | None:
     match data["event"]:
         case "started":
-            key = SetKey(Recipe.from_json(data["recipe"]), data["seed"], data["capture"], data["objective"])
+            key = SetKey.from_json(data)
             return JobStarted(
                 key,
                 tuple(data["blocks"]),

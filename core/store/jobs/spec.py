@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streamscope.core.model.recipe import Capture, Objective, Recipe, SetKey
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec, canonical_path
 
 
@@ -34,6 +34,7 @@ class JobSpec:
     seed: int = 0
     capture: Capture = "exact"
     objective: Objective = "neuron"
+    protocol: Protocol = UNSAID_PROTOCOL
     blocks: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class JobSpec:
             seed=key.seed,
             capture=key.capture,
             objective=key.objective,
+            protocol=key.protocol,
             blocks=tuple(blocks),
             tensors=tuple(tensors),
             channels={block: tuple(numbers) for block, numbers in channels.items()},
@@ -98,6 +100,8 @@ class JobSpec:
             "seed": self.seed,
             "capture": self.capture,
             "objective": self.objective,
+            # Jobs are older than protocols.
+            **({} if self.protocol == UNSAID_PROTOCOL else {"protocol": self.protocol}),
             "blocks": list(self.blocks),
             "tensors": list(self.tensors),
             "batch": self.batch,
@@ -120,6 +124,7 @@ class JobSpec:
             seed=int(data.get("seed") or 0),
             capture=data.get("capture") or "exact",
             objective=data.get("objective") or "neuron",
+            protocol=data.get("protocol") or UNSAID_PROTOCOL,
             blocks=_names(data.get("blocks")),
             tensors=_names(data.get("tensors")),
             channels={

@@ -182,7 +182,7 @@ class Scan:
 
         Ranked before the ReLU: `out` by `pre`, a simple block's `in` by the previous block's `pre`.
         """
-        target = self.info.target(block, tensor)
+        target = self.info.source(block, tensor)
         if target not in self._extremes:
             rows, channels = len(self.images), self.info.block(target.block).channels
             name = extremes_name(target)
@@ -362,5 +362,5 @@ def ranked_tensor(target: Target) -> str:
 
 def ranked_targets(info: ModelInfo) -> list[Target]:
     """Every target that MEIs are kept of, each once."""
-    every = [info.target(block.name, tensor) for block in info.blocks for tensor in ("in", "block", "out")]
+    every = [info.source(block.name, tensor) for block in info.blocks for tensor in ("in", "block", "out")]
     return list(dict.fromkeys(every))

@@ -128,6 +128,10 @@ class FZSet:
         described = {**self._described, **created}
         write_described_folder(self.path, self.folder.document.name, described)
 
+    def target(self, block: str, tensor: str) -> Target:
+        """Whose FZ is that of a block's tensor in this set. Raises UsageError for an unknown block or tensor."""
+        return self.info.target(block, tensor, self.key.protocol)
+
     def fzs(self, target: Target, retry: int = 0) -> dict[int, FZRecord]:
         """The FZs stored of a target, by channel; of two of one channel the first committed. Do not change the dict."""
 
@@ -300,7 +304,7 @@ class FZSet:
 
     def fz_place(self, target: Target, retry: int) -> Place:
         """What the records of the FZs of a target must say."""
-        found = self.info.target(target.block, target.tensor)
+        found = self.target(target.block, target.tensor)
         return self._place(("fzs", str(found), retry), {"kind": "fzs"}, {"target": str(found)}, found.block, FZ_OWN)
 
     def measures_place(self, block: str, tensor: Tensor, retry: int) -> Place:
@@ -335,7 +339,7 @@ class FZSet:
         return self.folder.of_retry(retry).path
 
     def _fz_folder(self, target: Target, retry: int) -> Path:
-        return self.folder.of_retry(retry).fzs(str(self.info.target(target.block, target.tensor)))
+        return self.folder.of_retry(retry).fzs(str(self.target(target.block, target.tensor)))
 
     def _measures_folder(self, block: str, tensor: Tensor, retry: int) -> Path:
         return self.folder.of_retry(retry).measures(self.info.block(block).name, tensor)

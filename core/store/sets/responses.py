@@ -168,7 +168,7 @@ def missing_responses(
     """Channels, by the retry that their rows are read from, whose FZ is stored and what is of this kind is not."""
     found = {}
     for retry, channels in _rows_by_retry(fzset, block).items():
-        stored = fzset.fzs(fzset.info.target(block, on), retry)
+        stored = fzset.fzs(fzset.target(block, on), retry)
         place = fzset.responses_place(kind, block, on, variant, retry)
         known = stored_channels(response_folder(fzset.base(retry), kind, block, on, variant), place, fzset.problems)
         absent = [c for c in channels if c in stored and c not in known]

@@ -37,9 +37,9 @@ def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root: Path) 
     lucent = present(store.choose_set(info, seed=0, capture="lucent"))
     assert exact.path != lucent.path
     for channel in range(3):
-        first, second = (fzset.fz_image(info.target("2.1", "in"), channel) for fzset in (exact, lucent))
+        first, second = (fzset.fz_image(info.source("2.1", "in"), channel) for fzset in (exact, lucent))
         assert np.array_equal(first, second)
-    target = info.target("2.1", "block")
+    target = info.source("2.1", "block")
     images = np.stack([lucent.fz_image(target, channel) for channel in range(3)])
     assert not np.array_equal(images[0], exact.fz_image(target, 0))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (info.mean, info.std))

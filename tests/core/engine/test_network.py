@@ -57,8 +57,8 @@ def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper
     # 2.1's input is 2.0's output, one target; a downsample block's input is its own shortcut.
     assert "2.1.in" not in info.fields
     assert info.fields["2.0.in"].size == 43
-    assert str(info.target("2.1", "in")) == "2.0.out"
-    assert str(info.target("2.0", "in")) == "2.0.in"
+    assert str(info.source("2.1", "in")) == "2.0.out"
+    assert str(info.source("2.0", "in")) == "2.0.in"
 
 
 def test_skip_weights_are_those_of_the_last_bn_and_convolution(checkpoint: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_network_in_bfloat16_reads_the_same_but_for_rounding(network: Network,
 
 
 def test_only_the_steps_are_in_bfloat16(network: Network, half: None) -> None:
-    optimiser = Optimiser(network, Target("1.1", "block"), (0, 1), Recipe(steps=2), 0, "exact", "neuron")
+    optimiser = Optimiser(network, Target("1.1", "block"), (0, 1), Recipe(steps=2), 0, "exact", "neuron", "centred")
     assert optimiser.transform.cone.network.dtype == HALF
     assert optimiser.still.cone.network.dtype == torch.float32
     assert network.folded.dtype == torch.float32

@@ -17,7 +17,7 @@ from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser, has_gradient
 from streamscope.core.engine.precision import OVERRIDE
 from streamscope.core.model.blocks import Target
-from streamscope.core.model.recipe import Objective, Recipe
+from streamscope.core.model.recipe import PROTOCOLS, Objective, Protocol, Recipe
 from streamscope.core.model.spec import ModelSpec
 
 META = torch.device("meta")
@@ -52,12 +52,13 @@ def network() -> Network:
 
 @pytest.mark.parametrize("target", [Target("1.1", "block"), Target("2.0", "in"), Target("3.1", "out")], ids=str)
 @pytest.mark.parametrize("of", ["neuron", "channel"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_step_stays_on_its_device(
-    network: Network, target: Target, of: Objective, dtype: str, monkeypatch: pytest.MonkeyPatch
+    network: Network, target: Target, of: Objective, protocol: Protocol, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(OVERRIDE, dtype)
-    optimiser = Optimiser(network, target, CHANNELS, Recipe(steps=4), 0, "exact", of)
+    optimiser = Optimiser(network, target, CHANNELS, Recipe(steps=4), 0, "exact", of, protocol)
     part = optimiser._part(CHANNELS)
     optimiser.activation(part.parameters, part.own)
     with OnlyOn(META) as watch:

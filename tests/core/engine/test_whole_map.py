@@ -10,7 +10,7 @@ from torch import nn
 
 from streamscope.core.engine.cone import Read, fold_network
 from streamscope.core.engine.fourier import from_8_bit
-from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
+from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.engine.whole_map import WholeMap
 from streamscope.core.errors import UsageError
@@ -57,9 +57,9 @@ def test_the_mean_over_each_images_own_map_is_that_of_the_forward_pass(
 def test_whole_images_are_transformed_as_lucent_does(module: nn.Module, jitter: int) -> None:
     size = 64
     recipe = Recipe()
-    ours = ConeTransform(fold_network(module), "2.1", "block", recipe, jitter, size, MEAN, STD, WholeMap)
+    ours = LucentTransform(fold_network(module), "2.1", "block", recipe, jitter, size, MEAN, STD, WholeMap)
     assert (ours.start, ours.stop) == (0, size)
-    choices = np.stack([draw_choices(recipe, jitter, 1, np.random.default_rng(seed))[0] for seed in range(12)])
+    choices = np.stack([ours.choices(1, np.random.default_rng(seed))[0] for seed in range(12)])
     choices[:5, 0] = range(5)
     images = torch.rand(len(choices), 3, size, size, generator=torch.Generator().manual_seed(0))
     draws = ours.draws(choices)
@@ -130,7 +130,7 @@ def test_channel_fzs_are_planned_without_measures_or_retries(tmp_path: Path) -> 
     other = replace(request, key=KEY)
     assert tasks[0].lease(info, CHANNELS) != next(missing(info, fzset, other)).lease(info, KEY)
     for task in tasks:
-        commit(fzset, info.target(task.block, task.tensor), task.channels)
+        commit(fzset, info.source(task.block, task.tensor), task.channels)
     assert list(missing(info, fzset, request)) == []
 
 

@@ -31,7 +31,7 @@ def test_a_picture_shows_the_stored_fz_cropped_to_what_the_neuron_sees(tmp_path:
     info = fzset.info
     found = pictured(info, fzset, frame, 2)
     field = info.fields["2.1.block"]
-    whole = fzset.fz_image(info.target("2.1", "block"), 2)
+    whole = fzset.fz_image(info.source("2.1", "block"), 2)
     fz = found.fzs["block"]
     assert fz is not None
     assert np.array_equal(fz, whole[field.start : field.stop, field.start : field.stop])
@@ -83,7 +83,7 @@ def test_a_field_cannot_break_out_of_its_place_in_a_markdown_table(tmp_path: Pat
 
 def test_a_damaged_fz_stops_the_note_before_anything_is_written(tmp_path: Path) -> None:
     fzset, frame = some_channels(tmp_path / "cache")
-    path = fzset.fzs(fzset.info.target("2.1", "block"))[1].path
+    path = fzset.fzs(fzset.info.source("2.1", "block"))[1].path
     path.write_bytes(path.read_bytes()[:-9])
     again = Store(tmp_path / "cache").set(fzset.info, fzset.key)
     out = tmp_path / "out"

@@ -55,7 +55,7 @@ def _do(fzset: FZSet, request: Request, pre: float = 1.0) -> list[Task]:
     info, done = fzset.info, []
     while task := next(missing(info, fzset, request), None):
         if task.kind == "fz":
-            _fzs(fzset, info.target(task.block, task.tensor), task.channels, task.retry)
+            _fzs(fzset, info.source(task.block, task.tensor), task.channels, task.retry)
         else:
             _measures(fzset, task.block, task.tensor, task.channels, pre, task.retry)
         done.append(task)

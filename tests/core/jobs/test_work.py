@@ -166,7 +166,7 @@ def test_a_job_that_is_asked_to_stop_ends_and_gives_its_leases_back(network: Net
 def test_a_truncated_png_is_one_clear_line_and_the_rest_goes_on(network: Network, tmp_path: Path) -> None:
     _, store, _ = _run(tmp_path / "cache", network, tensors=("in",))
     fzset = present(store.choose_set(network.info))
-    record = fzset.fzs(network.info.target("1.1", "in"))[2]
+    record = fzset.fzs(network.info.source("1.1", "in"))[2]
     record.path.write_bytes(record.path.read_bytes()[:200])
     measures = next((store.root / "models").rglob("measures/1.1/on_in"))
     damaged = next(p for p in measures.iterdir() if p.name.startswith("0000-0003"))
@@ -208,7 +208,7 @@ def test_progress_counts_what_was_there_and_ends_at_the_total(network: Network, 
 
 
 def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network: Network) -> None:
-    tally = Tally(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.target("1.1", "in")))
+    tally = Tally(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.source("1.1", "in")))
     first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
     tally.finished(first, network.info, 10)
     tally.started = time.monotonic() - 100
@@ -250,7 +250,7 @@ def test_the_worker_process_describes_a_model_and_runs_a_job(tmp_path: Path) -> 
 
 def test_every_stored_fz_says_what_made_it(uninterrupted: Path, network: Network) -> None:
     fzset = present(Store.open(uninterrupted).choose_set(network.info))
-    records = fzset.fzs(network.info.target("1.1", "block"))
+    records = fzset.fzs(network.info.source("1.1", "block"))
     assert {(r.device, r.dtype, r.seed) for r in records.values()} == {("cpu", "float32", 0)}
     assert all(np.isfinite(r.activation) for r in records.values())
 

@@ -146,7 +146,7 @@ def test_a_shift_is_a_quarter_of_the_receptive_field(network: Network) -> None:
     fields: dict[Tensor, int] = {"in": 23, "block": 39}
     for on, field in fields.items():
         moved = sham_versions(network.info, "1.1", on)["shift"](image)
-        assert network.info.fields[str(network.info.target("1.1", on))].size == field
+        assert network.info.fields[str(network.info.source("1.1", on))].size == field
         assert moved[0, 0, 0, 40] == 40 - round(field / 4)
 
 

@@ -263,7 +263,7 @@ def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path: Path) -> N
     info = make_info(SMALL)
     store = open_store(tmp_path / "cache", info)
     fzset = fill(store, info, ["2.0"])
-    fzset.fzs(info.target("2.0", "block"))[5].path.write_bytes(b"not a picture")
+    fzset.fzs(info.source("2.0", "block"))[5].path.write_bytes(b"not a picture")
     material = gather(store, info, fzset, ["2.0"])
     pictures = Pictures(material, tmp_path)
     found = pictures.of_block(info.block("2.0"))
@@ -281,7 +281,7 @@ def test_a_channel_shows_the_fz_that_its_row_was_read_from(tmp_path: Path) -> No
     store = open_store(tmp_path / "cache", info)
     fzset = fill(store, info, ["2.0"])
     for tensor in ("in", "block"):
-        commit_fzs(fzset, info.target("2.0", tensor), [2], retry=1)
+        commit_fzs(fzset, info.source("2.0", tensor), [2], retry=1)
     material = gather(store, info, fzset, ["2.0"])
     assert Pictures(material, tmp_path).of_block(info.block("2.0")).fz["in"][2] == "pictures/fz/2.0.in/0002.jpg"
     undefined = gather(store, info, retried_set(store, info), ["2.0"])
@@ -299,8 +299,8 @@ def retried_set(store: Store, info: ModelInfo) -> FZSet:
     undefined = ones.copy()
     undefined[2] = -1
     for tensor in ("in", "block"):
-        commit_fzs(fzset, info.target("2.0", tensor), channels)
-        commit_fzs(fzset, info.target("2.0", tensor), [2], retry=1)
+        commit_fzs(fzset, info.source("2.0", tensor), channels)
+        commit_fzs(fzset, info.source("2.0", tensor), [2], retry=1)
         fzset.commit_measures("2.0", tensor, channels, undefined, ones)
         fzset.commit_measures("2.0", tensor, [2], ones[:1], ones[:1], retry=1)
     return fzset

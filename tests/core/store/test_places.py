@@ -9,7 +9,7 @@ import pytest
 
 from streamscope.core.errors import DamageError, MisplacedError, NewerError, UsageError
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import CENTRED, Recipe, SetKey
 from streamscope.core.store import Store
 from streamscope.core.store.files.documents import encode
 from streamscope.core.store.sets.batches import read_channels, read_fzs
@@ -33,7 +33,7 @@ def test_planning_and_reading_find_the_same_batches_out_of_place(tmp_path: Path)
     (batch,) = (fzset.path / "fzs" / str(CONV2)).iterdir()
     for place in (
         fzset.fz_place(CONV2, 1),
-        fzset.fz_place(toy_info().target("1.0", "out"), 0),
+        fzset.fz_place(toy_info().source("1.0", "out"), 0),
         toy_set(tmp_path, SetKey(Recipe(steps=20))).fz_place(CONV2, 0),
         toy_set(tmp_path, SetKey(Recipe(steps=10), 1)).fz_place(CONV2, 0),
         toy_set(tmp_path, dataclasses.replace(KEY, objective="channel")).fz_place(CONV2, 0),
@@ -73,8 +73,9 @@ def test_defaults_change_neither_identity_nor_records() -> None:
     assert not {"graph", "preprocessing"} & info.to_json().keys()
     assert list(KEY.to_json()) == ["recipe", "seed", "capture", "objective"]
     assert ModelInfo.from_json(GRAPHED.to_json() | {"blocks": [vars(b) for b in info.blocks]}) != info
-    with pytest.raises(UsageError, match="unknown protocol 'centred'"):
-        SetKey(Recipe(), protocol="centred")
+    assert SetKey(CENTRED, protocol="centred").to_json()["protocol"] == "centred"
+    with pytest.raises(UsageError, match="unknown protocol 'sideways'"):
+        SetKey.from_json({**KEY.to_json(), "protocol": "sideways"})
 
 
 def test_a_description_of_a_later_version_is_not_read_as_this_ones() -> None:

@@ -323,7 +323,7 @@ def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(
     info = make_info()
     opened = open_store(tmp_path / "cache", info)
     fzset = fill(opened, info, ["1.1"])
-    commit_fzs(fzset, info.target("1.1", "in"), [0, 1], retry=1)
+    commit_fzs(fzset, info.source("1.1", "in"), [0, 1], retry=1)
     assert main(["cache", "info", "--cache", str(opened.root)]) == 0
     first, _, row = capsys.readouterr().out.splitlines()
     assert " in 1 set, " in first
@@ -372,7 +372,7 @@ def test_a_job_is_detached_without_loading_the_network_goes_on_by_itself_and_end
     wait_until(lambda: job_state(store, job).state in LAST_WORDS, "the job to end", seconds=240)
     assert job_state(store, job).state == "done"
     info = _info(store)
-    assert list(present(store.choose_set(info)).fzs(info.target("1.1", "in"))) == [7]
+    assert list(present(store.choose_set(info)).fzs(info.source("1.1", "in"))) == [7]
 
 
 def test_common_options_may_stand_before_the_command(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

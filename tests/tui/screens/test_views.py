@@ -49,7 +49,7 @@ async def show(pilot: Pilot[None], app: StreamscopeApp, *keys: str) -> None:
 
 def another_seed(folder: Path, seed: int, block: str = "2.0") -> None:
     fzset = Store(folder / "cache").set(INFO, SetKey(Recipe(steps=2560), seed), create=True)
-    commit_fzs(fzset, INFO.target(block, "block"), range(8))
+    commit_fzs(fzset, INFO.source(block, "block"), range(8))
 
 
 # -- where pictures come from ------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ async def test_a_view_that_is_open_shows_what_is_computed_meanwhile(tmp_path: Pa
         assert boxes(app)[1].message == "not computed"
         fzset = Store(tmp_path / "cache").choose_set(INFO)
         assert fzset is not None
-        commit_fzs(fzset, INFO.target("2.0", "block"), range(8))
+        commit_fzs(fzset, INFO.source("2.0", "block"), range(8))
         await until(pilot, lambda: boxes(app)[1].picture is not None)
         expected = crop(made_up_image("2.0.block10", INFO.input_size), INFO.fields["2.0.block"])
         picture = boxes(app)[1].picture

@@ -71,7 +71,7 @@ async def test_a_missing_fz_has_a_placeholder_and_appears_when_it_is_computed(tm
         await until(pilot, lambda: [box.message for box in boxes(app)] == ["not computed"] * 3)
         fzset = Store(tmp_path / "cache").choose_set(info)
         assert fzset is not None
-        commit_fzs(fzset, info.target("2.0", "block"), range(8))
+        commit_fzs(fzset, info.source("2.0", "block"), range(8))
         await until(pilot, lambda: boxes(app)[1].picture is not None)
         assert [box.message for box in boxes(app)] == ["not computed", "", "not computed"]
 

@@ -219,7 +219,7 @@ async def test_what_another_process_computes_appears_and_the_cursor_stays(tmp_pa
         fzset = other.choose_set(info)
         assert fzset is not None
         for tensor in ("in", "block"):
-            commit_fzs(fzset, info.target("2.1", tensor), range(8))
+            commit_fzs(fzset, info.source("2.1", tensor), range(8))
         commit_measures(fzset, "2.1", range(8), scale=[1.0] * 8)
 
         def arrived() -> bool:

@@ -58,7 +58,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     info = given.stored_info(store)
     fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
     picked = [block.name for block in pick_blocks(info, blocks)]
-    present = [name for name in picked if any(fzset.fzs(info.target(name, on)) for on in VERDICT_TENSORS)]
+    present = [name for name in picked if any(fzset.fzs(fzset.target(name, on)) for on in VERDICT_TENSORS)]
     absent = [name for name in picked if name not in present]
     if (blocks and absent) or not present:
         how = given.commands("compute", *block_words(absent), *set_words(fzset.key, info.default_recipe))

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from streamscope.core.engine.cone import FoldedNetwork, fold_network
-from streamscope.core.engine.transforms.random import ConeTransform, draw_choices
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.engine.transforms.lucent import LucentTransform
+from streamscope.core.model.recipe import Recipe, jitter_for
 from tests.support.lucent import CLOSE, MEAN, STD, lucent_transforms
 from tests.support.networks import untrained
 from tests.support.optional import present
@@ -22,9 +22,9 @@ def network() -> FoldedNetwork:
 @pytest.mark.parametrize(("block", "jitter"), [("1.1", 0), ("2.1", 4), ("3.1", 16)])
 def test_patches_are_lucents_pixel_by_pixel(network: FoldedNetwork, block: str, jitter: int, size: int) -> None:
     recipe = Recipe()
-    ours = ConeTransform(network, block, "block", recipe, jitter, size, MEAN, STD)
+    ours = LucentTransform(network, block, "block", recipe, jitter, size, MEAN, STD)
     generator = np.random.default_rng(1)
-    choices = np.stack([draw_choices(recipe, jitter, 1, generator)[0] for _ in range(24)])
+    choices = np.concatenate([ours.choices(1, generator) for _ in range(24)])
     choices[:5, 0] = range(5)
     choices[5:16, 1] = range(11)
     images = torch.rand(len(choices), 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -55,17 +55,17 @@ def test_lucents_own_jitter_is_the_translation_that_is_compared_with() -> None:
 
 
 def test_without_jitter_the_network_sees_maps_of_224_225_230_and_236_px(network: FoldedNetwork) -> None:
-    assert ConeTransform(network, "1.1", "block", Recipe(), 0, 224, MEAN, STD).cone.sizes == (224, 225, 230, 236)
-    assert ConeTransform(network, "2.1", "block", Recipe(), 4, 224, MEAN, STD).cone.sizes == (224,)
+    assert LucentTransform(network, "1.1", "block", Recipe(), 0, 224, MEAN, STD).cone.sizes == (224, 225, 230, 236)
+    assert LucentTransform(network, "2.1", "block", Recipe(), 4, 224, MEAN, STD).cone.sizes == (224,)
 
 
 def test_no_draw_reaches_outside_the_patch(network: FoldedNetwork) -> None:
     recipe = Recipe()
-    ours = ConeTransform(network, "2.1", "block", recipe, 4, 224, MEAN, STD)
+    ours = LucentTransform(network, "2.1", "block", recipe, 4, 224, MEAN, STD)
     image = torch.rand(1, 3, 224, 224, requires_grad=True)
     generator = np.random.default_rng(0)
     for _ in range(40):
-        choices = draw_choices(recipe, 4, 1, generator)
+        choices = ours.choices(1, generator)
         lucents = lucent_transforms(image, choices[0], 4, recipe, 224)
         first = ours.cone.origin()
         lucents[:, :, first : first + ours.side, first : first + ours.side].sum().backward()
@@ -74,14 +74,17 @@ def test_no_draw_reaches_outside_the_patch(network: FoldedNetwork) -> None:
     assert int(used.max()) < ours.stop
 
 
-def test_a_longer_run_begins_with_the_draws_of_a_shorter_one() -> None:
-    short, long = (draw_choices(Recipe(), 16, n, np.random.default_rng(5)) for n in (10, 50))
+def test_a_longer_run_begins_with_the_draws_of_a_shorter_one(network: FoldedNetwork) -> None:
+    ours = LucentTransform(network, "3.1", "block", Recipe(), 16, 224, MEAN, STD)
+    short, long = (ours.choices(n, np.random.default_rng(5)) for n in (10, 50))
     assert np.array_equal(short, long[:10])
     assert long[:, 2:4].max() == 15
     assert long[:, 4:6].max() == 7
     assert long.min() == 0
 
 
-@pytest.mark.parametrize(("field", "jitter"), [(43, 0), (67, 0), (68, 4), (147, 4), (148, 16), (435, 16)])
-def test_jitter_follows_the_receptive_field(field: int, jitter: int) -> None:
-    assert Recipe().jitter_for(field) == jitter
+@pytest.mark.parametrize(
+    ("field", "paper", "centred"), [(43, 0, 4), (67, 0, 4), (68, 4, 4), (147, 4, 4), (148, 16, 16), (435, 16, 16)]
+)
+def test_jitter_follows_the_receptive_field(field: int, paper: int, centred: int) -> None:
+    assert (jitter_for(field, "paper"), jitter_for(field, "centred")) == (paper, centred)

@@ -12,55 +12,17 @@ px for a shift of t. The transforms here agree with Lucent's pixel by pixel, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from streamscope.core.engine.cone import Cone, FoldedNetwork, Read
+from streamscope.core.engine.transforms.draws import Draws
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.engine.transforms.resample import Resampler
 from streamscope.core.engine.transforms.rotation import Turn
 from streamscope.core.model.recipe import Recipe
-
-
-def draw_choices(recipe: Recipe, jitter: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """Random choices of one image for `steps` steps, (steps, 6): indices into the recipe's scales and degrees, then
-    rows and columns of the first jitter (0 to j - 1 px) and of the second (0 to j // 2 - 1).
-
-    A longer run begins with a shorter one's choices.
-    """
-    first, second = max(1, jitter), max(1, jitter // 2)
-    highs = [len(recipe.scales), len(recipe.degrees), first, first, second, second]
-    return generator.integers(0, highs, size=(steps, 6))
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What some random choices mean to one `ConeTransform`, on its device, so that a step waits for nothing.
-
-    All have the leading shape of the choices, (n,) or (steps, n).
-    """
-
-    rows: torch.Tensor
-    """Which resampling matrix the rows take."""
-    columns: torch.Tensor
-    theta: torch.Tensor
-    """(..., 2, 3): from the rotated patch to the scaled patch, both in grid_sample's -1..1."""
-    down: torch.Tensor
-    """Fraction of a px that the second jitter moves the patch by."""
-    right: torch.Tensor
-    size: torch.Tensor
-    """Which of the cone's sizes the network sees the image at."""
-
-    def __getitem__(self, step: int | slice) -> Draws:
-        return Draws(*(getattr(self, f.name)[step] for f in fields(self)))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Draws]) -> Draws:
-        """The draws of several lots of images as those of one."""
-        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -77,7 +39,7 @@ class _Scaled:
     network_side: int
 
 
-class ConeTransform:
+class LucentTransform:
     """From an image patch, by random transforms, to the normalised patch that a cone reads.
 
     `cone` is built for the map sides that the recipe can make. `start` and `stop` bound the pixels of the
@@ -152,8 +114,18 @@ class ConeTransform:
         self.start, self.stop = int(used[0]), int(used[-1]) + 1
         self._resizing = Resampler(whole[:, :, self.start : self.stop], device)
 
+    def choices(self, steps: int, generator: np.random.Generator) -> np.ndarray:
+        """Random choices of one image for `steps` steps, (steps, 6): indices into the recipe's scales and degrees, then
+        rows and columns of the first jitter (0 to j - 1 px) and of the second (0 to j // 2 - 1).
+
+        A longer run begins with a shorter one's choices.
+        """
+        first, second = max(1, self.jitter), max(1, self.jitter // 2)
+        highs = [len(self._scaled), len(self._radians), first, first, second, second]
+        return generator.integers(0, highs, size=(steps, 6))
+
     def draws(self, choices: np.ndarray) -> Draws:
-        """Of choices (..., 6), rows of `draw_choices`."""
+        """Of choices (..., 6), rows of `choices`."""
         scale, angle, first, second = choices[..., 0], choices[..., 1], choices[..., 2:4], choices[..., 4:6]
         which = scale[..., None] * max(1, self.jitter) + first
         fraction = self._fraction[scale[..., None], second]
