@@ -39,7 +39,7 @@ def worded(error: StreamscopeError) -> str:
     """One line: what was wrong, and what to do."""
     match error:
         case MissingFZError(info=info, key=key, target=target):
-            words = ("--block", target.block, *set_words(key, info.default_recipe))
+            words = ("--block", target.block, *set_words(key, info))
             return f"{error}; run '{CommandLine(info.name)('compute', *words)}'"
         case ChangedImageError(info=info, source=source):
             return f"{error}; run '{CommandLine(info.name)('scan', source)}' again"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import streamscope
 from streamscope.core.errors import HomeError
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import DEFAULT_PROTOCOL, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store.files.users import user_folder
 
@@ -82,10 +83,14 @@ def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
     return tuple(word for null in nulls for word in options[null])
 
 
-def set_words(key: SetKey, default: Recipe) -> tuple[str, ...]:
-    """The options that name a set of a model whose own recipe is `default`; none for the set that it makes unasked."""
+def set_words(key: SetKey, info: ModelInfo) -> tuple[str, ...]:
+    """The options that name a set of a model; none for the set that it makes unasked."""
     words: list[str] = []
-    if key.recipe.steps != default.steps:
+    if key.protocol != DEFAULT_PROTOCOL:
+        words += ["--protocol", key.protocol]
+    if key.recipe.settings != key.protocol:
+        words += ["--recipe", key.recipe.settings]
+    if key.recipe.steps != info.recipe(key.recipe.settings).steps:
         words += ["--steps", str(key.recipe.steps)]
     if key.seed:
         words += ["--seed", str(key.seed)]

@@ -62,7 +62,7 @@ class Request:
     @classmethod
     def of_job(cls, info: ModelInfo, spec: JobSpec, batch: int) -> Request:
         """What a job requests of its model; `batch` is used where its spec names none. Raises UsageError."""
-        recipe = spec.recipe or info.recipe(spec.steps, spec.protocol)
+        recipe = spec.recipe or info.recipe(spec.protocol, spec.steps)
         key = SetKey(recipe, spec.seed, spec.capture, spec.objective, spec.protocol)
         return cls.of(info, key, spec.blocks, spec.tensors or TENSORS, spec.batch or batch, spec.channels)
 

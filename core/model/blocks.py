@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from streamscope.core.errors import DamageError, NewerError, UsageError
-from streamscope.core.model.recipe import CENTRED, UNSAID_PROTOCOL, Protocol, Recipe, jitter_for
+from streamscope.core.model.recipe import CENTRED, Protocol, Recipe, jitter_for
 from streamscope.core.schema import MalformedError, UnknownFieldError, build
 
 MAX_SIDE = 2**14
@@ -102,7 +102,7 @@ class ModelInfo:
     default_blocks: tuple[str, ...]
     """The blocks studied when none is named: all but the first, whose input is a max pool."""
     default_recipe: Recipe
-    """How its FZs are made unless told otherwise; `recipe` gives it with other steps."""
+    """How its FZs are made by the paper's settings; `recipe` gives it with other steps, and other settings."""
     fields: dict[str, Field] = field(default_factory=dict)
     """Receptive field by target, `2.1.block` -> Field."""
     weights: dict[str, SkipWeights] = field(default_factory=dict)
@@ -170,10 +170,14 @@ class ModelInfo:
             self.field_of(target if protocol == "paper" else Target(target.block, "block")).size, protocol
         )
 
-    def recipe(self, steps: int | None = None, protocol: Protocol = UNSAID_PROTOCOL) -> Recipe:
-        """The default recipe of a protocol, with `steps` steps if given. Raises UsageError for fewer than one."""
-        recipe = self.default_recipe if protocol == "paper" else CENTRED
-        return recipe if steps is None else replace(recipe, steps=steps)
+    def recipe(self, settings: Protocol, steps: int | None = None, converged: bool = False) -> Recipe:
+        """The recipe of a protocol's own settings, with `steps` steps if given, `converged` as `until_converged`.
+
+        Raises UsageError for fewer steps than one.
+        """
+        recipe = self.default_recipe if settings == "paper" else CENTRED
+        recipe = recipe if steps is None else replace(recipe, steps=steps)
+        return recipe.until_converged() if converged else recipe
 
     def target_channels(self, target: Target) -> int:
         return self.block(target.block).channels

@@ -74,6 +74,14 @@ class Recipe:
         """The same but that it stops what has converged."""
         return replace(self, name=f"{self.name}-converged", plateau=plateau)
 
+    @property
+    def settings(self) -> Protocol:
+        """Which protocol's own settings these are; either's can be used under the other's transforms.
+
+        The demo's recipe is a quick variant of the paper's.
+        """
+        return "centred" if self.name.startswith("centred") else "paper"
+
     def to_json(self) -> dict[str, Any]:
         # Recipes are older than plateaus and moments: without them they read and are named as they were.
         unsaid = {"plateau": Recipe.plateau, "moments": Recipe.moments}
@@ -85,9 +93,8 @@ class Recipe:
         return build(cls, data)
 
 
-PAPER = Recipe()
 CENTRED = Recipe(name="centred", steps=128, rate=0.02, sd=0.001, decay=1.25, moments=(0.3, 0.8))
-"""The default recipe of the centred protocol: reaches at least the activations of `PAPER` in a twentieth of its steps
+"""The default recipe of the centred protocol: reaches the activations of the paper's in a twentieth of its steps
 (docs/centred.md has what else was tried)."""
 
 

@@ -13,7 +13,7 @@ from streamscope.core.errors import CacheError, DamageError, MisplacedError, New
 from streamscope.core.files import read_regular
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
-from streamscope.core.model.recipe import Capture, Objective, SetKey
+from streamscope.core.model.recipe import Capture, Objective, Protocol, SetKey
 from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.atomic import make_folder, write_file
 from streamscope.core.store.files.checksums import RECORD_LIMIT, sha256
@@ -159,6 +159,8 @@ class Store:
         steps: int | None = None,
         seed: int | None = None,
         capture: Capture | None = None,
+        protocol: Protocol | None = None,
+        settings: Protocol | None = None,
         objective: Objective = "neuron",
         converged: bool | None = None,
     ) -> list[FZSet]:
@@ -174,6 +176,8 @@ class Store:
             and steps in (None, fzset.key.recipe.steps)
             and seed in (None, fzset.key.seed)
             and capture in (None, fzset.key.capture)
+            and protocol in (None, fzset.key.protocol)
+            and settings in (None, fzset.key.recipe.settings)
             and converged in (None, fzset.key.recipe.plateau is not None)
         ]
 

@@ -97,7 +97,7 @@ class Navigation:
 
     def _commands_on(self, reading: Reading) -> CommandLine:
         """Command lines about the set that is shown."""
-        return replace(self._commands, of_set=set_words(reading.key, reading.info.default_recipe))
+        return replace(self._commands, of_set=set_words(reading.key, reading.info))
 
     def _nulls(self, reading: Reading) -> NullsReader:
         return NullsReader(self._cache, reading.info, reading.key)

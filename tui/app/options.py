@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamscope.core.model.recipe import Capture
+from streamscope.core.model.recipe import Capture, Protocol
 from streamscope.core.model.spec import ModelSpec
 from streamscope.tui.app.settings import Settings
 from streamscope.tui.data.store_reader import SetChoice
@@ -13,7 +13,7 @@ from streamscope.tui.data.store_reader import SetChoice
 
 @dataclass(frozen=True)
 class AppOptions:
-    """`steps`, `seed`, `capture` and `converged` pick a stored set, `images` a scan; None takes what there is."""
+    """What picks a stored set is as in `SetChoice`, `images` picks a scan; None takes what there is."""
 
     spec: ModelSpec
     cache: Path
@@ -23,6 +23,8 @@ class AppOptions:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    protocol: Protocol | None = None
+    recipe: Protocol | None = None
     converged: bool | None = None
     images: Path | None = None
     debug: bool = False
@@ -33,7 +35,7 @@ class AppOptions:
     @property
     def set_choice(self) -> SetChoice:
         """The stored set to open."""
-        return SetChoice(self.steps, self.seed, self.capture, self.images, self.converged)
+        return SetChoice(self.steps, self.seed, self.capture, self.protocol, self.recipe, self.images, self.converged)
 
     @property
     def cache_label(self) -> str:

@@ -15,7 +15,7 @@ from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
-from streamscope.core.model.recipe import Capture, Objective, SetKey
+from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
 from streamscope.tui.cli.lines import say
@@ -37,6 +37,8 @@ class Given:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    protocol: Protocol | None = None
+    recipe: Protocol | None = None
     until_converged: bool | None = None
     images: Path | None = None
 
@@ -86,10 +88,9 @@ class Given:
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
-        recipe = info.recipe(self.steps)
-        if self.until_converged:
-            recipe = recipe.until_converged()
-        return SetKey(recipe, self.seed or 0, self.capture or "exact", objective)
+        protocol = self.protocol or DEFAULT_PROTOCOL
+        recipe = info.recipe(self.recipe or protocol, self.steps, self.until_converged or False)
+        return SetKey(recipe, self.seed or 0, self.capture or "exact", objective, protocol)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -98,6 +99,8 @@ class Given:
             "steps": self.steps,
             "seed": self.seed,
             "capture": self.capture,
+            "protocol": self.protocol,
+            "settings": self.recipe,
             "converged": self.until_converged,
         }
 
@@ -130,7 +133,13 @@ class Given:
 
     def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:
         """Says what is not there, how to make it, and what is there of other models."""
-        named = {"steps": self.steps, "seed": self.seed, "capture": self.capture}
+        named = {
+            "protocol": self.protocol,
+            "recipe": self.recipe,
+            "steps": self.steps,
+            "seed": self.seed,
+            "capture": self.capture,
+        }
         parts = [f"{name} {value}" for name, value in named.items() if value is not None]
         which = ", ".join([*parts, "until converged"] if self.until_converged else parts)
         what = "nothing" if objective == "neuron" else "no channel FZ"
@@ -159,6 +168,8 @@ def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
     """Which of several sets is read, by what they differ in."""
     converging = {False: "the recipe's steps", True: "until converged"}
     ways: dict[str, Callable[[SetKey], str]] = {
+        "--protocol": lambda k: f"protocol {k.protocol}",
+        "--recipe": lambda k: f"the settings of {k.recipe.settings}",
         "--steps": lambda k: f"{k.recipe.steps} steps",
         "--until-converged": lambda k: converging[k.recipe.plateau is not None],
         "--seed": lambda k: f"seed {k.seed}",
@@ -201,10 +212,23 @@ _NO_DEVICE = (click.option("--device", hidden=True, help="Nothing is computed.")
 """Taken, as every command takes the common options, by commands that compute nothing."""
 _SETS = (
     click.option(
+        "--protocol",
+        type=click.Choice(PROTOCOLS),
+        help="How FZs are made and scaled: centred, or paper: as published, shifted one way and scaled about the "
+        f"image's centre, for comparing.  [default: the stored set's; of a new one {DEFAULT_PROTOCOL}]",
+    ),
+    click.option(
+        "--recipe",
+        type=click.Choice(PROTOCOLS),
+        help="The optimiser's settings: those of centred, or the paper's, which take twenty times the steps.  "
+        "[default: the protocol's own]",
+    ),
+    click.option(
         "--steps",
         type=int,
         metavar="N",
-        help="Optimisation steps of the set.  [default: the stored set's; of a new one 2560, of demo's 448]",
+        help="Optimisation steps of the set.  "
+        "[default: the stored set's; of a new one 128, by the paper's recipe 2560, of demo's 448]",
     ),
     click.option("--seed", type=int, metavar="N", help="Seed of the set.  [default: the stored set's; of a new one 0]"),
     click.option(
@@ -227,8 +251,8 @@ _SETS = (
     ),
 )
 
-_SET_NAMES = frozenset({"steps", "seed", "capture", "until_converged", "images"})
-_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - _SET_NAMES
+SET_NAMES = frozenset({"steps", "seed", "capture", "protocol", "recipe", "until_converged", "images"})
+_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - SET_NAMES
 
 
 objective_option = click.option(
@@ -253,12 +277,12 @@ def device_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """As `common_options`, with those that choose a stored set."""
-    return _with(command, _COMMON + _NO_DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
+    return _with(command, _COMMON + _NO_DEVICE + _SETS, _COMMON_NAMES | SET_NAMES)
 
 
 def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """As `reading_options`, for a command that computes."""
-    return _with(command, _COMMON + _DEVICE + _SETS, _COMMON_NAMES | _SET_NAMES)
+    return _with(command, _COMMON + _DEVICE + _SETS, _COMMON_NAMES | SET_NAMES)
 
 
 def _with(

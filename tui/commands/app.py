@@ -69,6 +69,8 @@ def open_app(given: Given, graphics: str | None) -> None:
             steps=given.steps,
             seed=given.seed,
             capture=given.capture,
+            protocol=given.protocol,
+            recipe=given.recipe,
             converged=given.until_converged,
             images=given.images,
             debug=given.debug,

@@ -74,7 +74,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         lacking_of = [block for block in picked if any(line.startswith(f"{block} ") for line in absent)]
-        words = (*block_words(lacking_of), *set_words(fzset.key, info.default_recipe))
+        words = (*block_words(lacking_of), *set_words(fzset.key, info))
         if selection.channels is not None:
             words += ("--channels", selection.channels)
         how = given.commands("compute", *words)

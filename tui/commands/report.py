@@ -80,7 +80,7 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
 
 def _wording(commands: CommandLine, info: ModelInfo, fzset: FZSet) -> Wording:
     """Steps as commands about the report's model, store and set."""
-    of_set = set_words(fzset.key, info.default_recipe)
+    of_set = set_words(fzset.key, info)
 
     def wording(step: Step) -> str:
         blocks = (*block_words(step.blocks), *of_set)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.recipe import Capture, SetKey
+from streamscope.core.model.recipe import DEFAULT_PROTOCOL, Capture, Protocol, SetKey
 from streamscope.core.store import FZSet, Scan, Store
 from streamscope.core.table.frame import BlockSummary, Frame, build_frame, summarise
 from streamscope.tui.advice import worded
@@ -20,14 +20,18 @@ class SetChoice:
     steps: int | None = None
     seed: int | None = None
     capture: Capture | None = None
+    protocol: Protocol | None = None
+    recipe: Protocol | None = None
+    """Whose settings the recipe has."""
     images: Path | None = None
     converged: bool | None = None
     """True for a set whose FZs stopped when they had converged."""
 
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a job would make when none is stored."""
-        recipe = info.recipe(self.steps)
-        return SetKey(recipe.until_converged() if self.converged else recipe, self.seed or 0, self.capture or "exact")
+        protocol = self.protocol or DEFAULT_PROTOCOL
+        recipe = info.recipe(self.recipe or protocol, self.steps, self.converged or False)
+        return SetKey(recipe, self.seed or 0, self.capture or "exact", protocol=protocol)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,13 @@ class StoreReader:
             return self._store.set(self.info, self._key)
         choice = self._choice
         fzset = self._store.choose_set(
-            self.info, steps=choice.steps, seed=choice.seed, capture=choice.capture, converged=choice.converged
+            self.info,
+            steps=choice.steps,
+            seed=choice.seed,
+            capture=choice.capture,
+            protocol=choice.protocol,
+            settings=choice.recipe,
+            converged=choice.converged,
         )
         if fzset is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
@@ -96,6 +106,8 @@ class StoreReader:
 
 
 def set_name(key: SetKey) -> str:
-    """A stored set in few characters: `paper 2560 seed 0`."""
+    """A stored set in few characters: `centred 128 seed 0`; `centred, paper 2560 seed 0` where the recipe has the
+    settings of the other protocol."""
     capture = "" if key.capture == "exact" else f" {key.capture}"
-    return f"{key.recipe.name} {key.recipe.steps} seed {key.seed}{capture}"
+    own = key.recipe.settings == key.protocol
+    return f"{'' if own else f'{key.protocol}, '}{key.recipe.name} {key.recipe.steps} seed {key.seed}{capture}"

@@ -2,6 +2,7 @@ import io
 import pickle
 import urllib.error
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Never
@@ -17,7 +18,7 @@ from streamscope.core.engine.network import load_network, pick_device
 from streamscope.core.errors import DownloadError, UsageError, WeightsError
 from streamscope.core.model.checkpoint import read_checkpoint
 from streamscope.core.model.demo import weights_path
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import CENTRED, Recipe
 from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec
 from streamscope.tui.advice import worded
 from tests.support.networks import untrained
@@ -51,8 +52,8 @@ def test_resnet18_is_described_with_the_blocks_and_receptive_fields_of_the_paper
         ("2.1", "simple", 128, "2.0"),
     ]
     assert info.default_blocks == ("1.1", "2.0", "2.1", "3.0", "3.1", "4.0", "4.1")
-    assert info.recipe() == Recipe(steps=2560, rate=0.05)
-    assert info.recipe(8).steps == 8
+    assert info.recipe("paper") == Recipe(steps=2560, rate=0.05)
+    assert info.recipe("centred", 8) == replace(CENTRED, steps=8)
     assert info.fields["2.1.block"].size == 99
     # 2.1's input is 2.0's output, one target; a downsample block's input is its own shortcut.
     assert "2.1.in" not in info.fields

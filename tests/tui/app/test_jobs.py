@@ -63,7 +63,7 @@ def test_ranges_apply_to_every_block_named() -> None:
 def test_a_job_adds_to_sets_of_the_kind_that_is_shown() -> None:
     shown = SetKey(INFO.default_recipe.until_converged(), seed=2, capture="lucent")
     key = request(shown, steps="5120", seed="3").key
-    assert key == SetKey(INFO.recipe(5120).until_converged(), 3, "lucent")
+    assert key == SetKey(INFO.recipe("paper", 5120, converged=True), 3, "lucent")
 
 
 def test_the_job_of_a_form_can_be_read_back_by_its_worker() -> None:

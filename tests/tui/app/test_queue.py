@@ -270,7 +270,7 @@ def test_a_job_of_the_model_shown_is_not_named_whichever_path_to_its_weights_was
 
 def test_the_end_of_a_job_says_how_to_open_the_set_that_it_filled(tmp_path: Path) -> None:
     store, info, own = small_store(tmp_path / "cache", ("1.1",)), make_info(), ModelSpec("resnet18")
-    shown = SetKey(info.recipe(64))
+    shown = SetKey(info.recipe("paper", 64))
 
     def said(seed: int, how: LastWord = "done", model: str = "resnet18") -> str:
         job = create_job(store, JobSpec(model, steps=64, seed=seed, blocks=("2.1",)))

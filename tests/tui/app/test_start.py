@@ -95,7 +95,7 @@ async def test_a_set_that_stopped_when_converged_is_opened_when_asked_for(
 ) -> None:
     store = small_store(tmp_path / "cache")
     info = make_info()
-    recipe = info.recipe(640).until_converged()
+    recipe = info.recipe("paper", 640, converged=True)
     store.set(info, SetKey(recipe), create=True)
     async with opened(options(tmp_path, converged=converged, steps=steps)) as (app, _):
         assert app.reading is not None
@@ -107,5 +107,5 @@ async def test_a_set_that_is_to_stop_when_converged_is_begun_where_none_is_store
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path, converged=True)) as (app, _):
         assert app.reading is not None
-        assert app.reading.key.recipe == make_info().recipe(None).until_converged()
+        assert app.reading.key == SetKey(make_info().recipe("centred", converged=True), protocol="centred")
         assert not app.reading.stored

@@ -75,7 +75,7 @@ def test_the_scale_invariant_channels_of_the_stored_set_are_chosen_where_none_ar
 ) -> None:
     store = Store.open(tmp_path / "cache", create=True)
     info = load_network(ModelSpec("demo"), "cpu").info
-    fzset = store.set(info, SetKey(info.recipe()), create=True)
+    fzset = store.set(info, SetKey(info.recipe("paper")), create=True)
     commit_measures(fzset, "2.0", range(32), [4.0] * 32)
     # Of made-up measures with M = 1 some meet the other two criteria; six channels are few enough to have controls.
     commit_measures(fzset, "2.1", range(6), [1.0] * 32)

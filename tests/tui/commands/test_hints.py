@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
-from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Protocol, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from streamscope.tui.cli.main import cli, main
+from streamscope.tui.cli.options import SET_NAMES, Given
 from streamscope.tui.command_lines import CommandLine, block_words, command_line, default_cache, set_words
 from tests.support.app_store import fill, make_info, open_store
 from tests.support.command_line import run_without_torch
@@ -35,17 +35,20 @@ def test_the_store_that_is_found_unasked_is_not_named(monkeypatch: pytest.Monkey
     assert "--cache /other" in command_line(ModelSpec("demo"), Path("/other"))("curves")
 
 
-def test_the_words_for_a_set_make_that_set() -> None:
-    own = Recipe(steps=100)
-    assert set_words(SetKey(own), own) == ()
-    key = SetKey(replace(own, steps=7).until_converged(), 3, "lucent", "channel")
-    words = set_words(key, own)
-    with cli.make_context("streamscope", [], resilient_parsing=True) as above:
-        command = cli.get_command(above, "compute")
-        assert command is not None
-        parsed = command.make_context("compute", list(words), parent=click.Context(cli)).params
-    assert (parsed["steps"], parsed["seed"], parsed["capture"]) == (7, 3, "lucent")
-    assert (parsed["until_converged"], parsed["objective"]) == (True, "channel")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("settings", PROTOCOLS)
+def test_the_words_for_a_set_make_that_set(protocol: Protocol, settings: Protocol) -> None:
+    info = make_info()
+    own = SetKey(info.recipe(settings), protocol=protocol)
+    assert (set_words(own, info) == ()) is (protocol == settings == DEFAULT_PROTOCOL)
+    for key in (own, SetKey(info.recipe(settings, 7, converged=True), 3, "lucent", "channel", protocol)):
+        words = list(set_words(key, info))
+        with cli.make_context("streamscope", [], resilient_parsing=True) as above:
+            command = cli.get_command(above, "compute")
+            assert command is not None
+            parsed = command.make_context("compute", words, parent=click.Context(cli)).params
+        given = Given(**{name: parsed[name] for name in SET_NAMES})
+        assert given.new_key(info, parsed["objective"]) == key
 
 
 @pytest.fixture

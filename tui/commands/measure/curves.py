@@ -61,7 +61,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     present = [name for name in picked if any(fzset.fzs(fzset.target(name, on)) for on in VERDICT_TENSORS)]
     absent = [name for name in picked if name not in present]
     if (blocks and absent) or not present:
-        how = given.commands("compute", *block_words(absent), *set_words(fzset.key, info.default_recipe))
+        how = given.commands("compute", *block_words(absent), *set_words(fzset.key, info))
         raise StoreError(f"no FZs of {', '.join(absent)} are stored ({fzset.key}); run '{how}' first")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _compute(given, info, fzset, scan, present, antialias)

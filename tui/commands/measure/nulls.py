@@ -70,7 +70,7 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     channels = {name: np.flatnonzero(Readings(fzset, [info.block(name)]).complete).tolist() for name in picked}
     for block, computed in channels.items():
         if not computed:
-            how = given.commands("compute", "--block", block, *set_words(fzset.key, info.default_recipe))
+            how = given.commands("compute", "--block", block, *set_words(fzset.key, info))
             raise StoreError(f"no channel of {block} is computed ({fzset.key}); run '{how}' for it first")
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
