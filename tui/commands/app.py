@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 
 import click
 
-from streamscope.core.errors import StreamscopeError, UsageError
+from streamscope.core.errors import HomeError, StreamscopeError, UsageError
 from streamscope.core.store import Store, marks_folder
 from streamscope.tui.app.memory import Memory, state_folder
 from streamscope.tui.cli.options import Given, set_options
@@ -63,7 +64,7 @@ def open_app(given: Given, graphics: str | None) -> None:
         AppOptions(
             spec=spec,
             cache=given.root,
-            marks=marks_folder(),
+            marks=_marks_place(),
             graphics=graphics or settings.graphics,
             device=given.device,
             steps=given.steps,
@@ -78,6 +79,13 @@ def open_app(given: Given, graphics: str | None) -> None:
     )
     if code:
         raise SystemExit(code)
+
+
+def _marks_place() -> Path | None:
+    try:
+        return marks_folder()
+    except HomeError:
+        return None
 
 
 def _model_told() -> bool:

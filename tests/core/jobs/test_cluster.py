@@ -138,7 +138,7 @@ def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network
 
 def test_a_batch_that_another_took_over_is_called_back(cluster: LocalCluster, network: Network, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", create=True)
-    spec = replace(SPEC, scheduler=cluster.scheduler_address, steps=3000, tensors=("in",), channels={"1.1": (0, 1)})
+    spec = replace(SPEC, scheduler=cluster.scheduler_address, steps=2000, tensors=("in",), channels={"1.1": (0, 1)})
     events: list[Event] = []
     leases = store.root / "leases"
 
