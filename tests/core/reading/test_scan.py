@@ -275,6 +275,16 @@ def test_an_image_that_changed_between_the_passes_stops_the_scan(network: Networ
         run(network, store, folder, watch)
 
 
+def test_a_renamed_scan_goes_as_a_whole(network: Network, store: Store, folder: Path) -> None:
+    scan = run(network, store, folder)
+    renamed = scan.path.rename(scan.path.with_name("before"))
+    (found,) = verify(store)
+    assert found.path == renamed / "scan.json"
+    assert drop(found) == [renamed]
+    assert list(verify(store)) == []
+    assert not list(renamed.parent.iterdir())
+
+
 def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: Store, folder: Path) -> None:
     other = Leases(store.root, "other")
 
