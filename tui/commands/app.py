@@ -49,10 +49,9 @@ def open_app(given: Given, graphics: str | None) -> None:
     _ = spec.text
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StreamscopeError("not a terminal: the app needs one; 'streamscope --help' lists commands that do not")
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise StreamscopeError(
-            "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
-        )
+    if (term := os.environ.get("TERM", "")) in ("", "dumb"):
+        what = "is dumb: this terminal cannot draw the app" if term else "is not set: nothing is known of this terminal"
+        raise StreamscopeError(f"TERM {what}; set TERM, for example to xterm-256color")
     Store.open(given.root, create=True)
     # The app collects again once something is painted.
     gc.disable()
