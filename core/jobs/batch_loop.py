@@ -12,7 +12,7 @@ import torch
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.jobs.plan import Request, Task
-from streamscope.core.jobs.run import WAIT_SECONDS, JobStoppedError, LeasedRun, Record, Tell, describe
+from streamscope.core.jobs.run import WAIT_SECONDS, JobStoppedError, LeasedRun, LeaseLostError, Record, Tell, describe
 from streamscope.core.jobs.tasks import Computed, compute_task
 from streamscope.core.store import Store
 from streamscope.core.store.jobs.events import DeviceMemory
@@ -57,10 +57,8 @@ class LocalRun(LeasedRun):
 
     def run(self) -> None:
         self.begin()
-        try:
+        with self.keeping():
             self._run_lanes()
-        finally:
-            self.leases.release_all()
         if self._halted is not None:
             raise self._halted
         self.end()
@@ -129,10 +127,14 @@ class LocalRun(LeasedRun):
     def _compute(self, task: Task, device_free: Callable[[], None]) -> Computed | None:
         def watch(step: int, steps: int) -> None:
             self.stepped(task, step, 1)
+            self.check_lease(task)
             self._go_on(describe(task))
 
         try:
             return compute_task(self.network, self.fzset, task, watch=watch, device_free=device_free)
+        except LeaseLostError as lost:
+            self.lost(lost)
+            return None
         except StreamscopeError as error:
             self.failed(task, error)
             return None
@@ -143,4 +145,4 @@ class LocalRun(LeasedRun):
     def _go_on(self, message: str) -> None:
         if self._halted is not None:
             raise JobStoppedError
-        self.renew_or_stop(message)
+        self.say_or_stop(message)

@@ -24,6 +24,7 @@ from streamscope.core.store import Job, Store
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.events import (
     BatchDone,
+    BatchLost,
     Counts,
     DeviceMemory,
     Event,
@@ -168,6 +169,8 @@ class Crew(Run):
                 if event.holder not in self._holders() and event != self._awaited:
                     self._awaited = event
                     self.say(event)
+            case BatchLost():
+                self.say(event)
             case BatchDone():
                 self.say(replace(event, device=worker.device))
 

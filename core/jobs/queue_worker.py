@@ -13,15 +13,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 from streamscope.core.errors import Fault, StoreError, StreamscopeError
 from streamscope.core.jobs.priority import give_way
-from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, own_queue, waiting
+from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, kept, own_queue, waiting
 from streamscope.core.store.jobs.events import Report
-
-RENEW_SECONDS = 10.0
-"""Well within the time after which a lease is anybody's."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +50,7 @@ def work_off(store: Store, device: str, run: Callable[[Store, Job], object], end
     """Runs the queued jobs of a device in turn until none waits or `ending` is set; how many it ran.
 
     Only those of this user: in a shared store others' wait for workers of their own. Runs none when another live
-    process works this queue off. Raises StoreError.
+    process works this queue off, and no more when one took it over. Raises StoreError.
     """
     queue = own_queue(device)
     leases = Leases(store.root, f"queue worker {os.getpid()}")
@@ -61,27 +58,16 @@ def work_off(store: Store, device: str, run: Callable[[Store, Job], object], end
     last: Job | None = None
     # A job that is queued just before the lease is given back would wait for ever, so the queue is looked at again.
     while waiting(store, queue) and not ending.is_set() and leases.claim_or_watch(queue.lease, ending.wait):
-        left = Event()
-        keeper = Thread(target=_renew, args=(leases, left), daemon=True)
-        keeper.start()
-        try:
-            while (jobs := waiting(store, queue)) and not ending.is_set():
+        with kept(leases):
+            # Claimed again before every job: another may have taken the queue over.
+            while (jobs := waiting(store, queue)) and not ending.is_set() and leases.claim(queue.lease):
                 job = jobs[0].job
                 if job == last:
                     raise StoreError(f"job {job.id} failed to start twice; see {job.errors}")
                 run(store, job)
                 last = job if job_state(store, job).state == "queued" else None
                 done += 1
-        finally:
-            left.set()
-            keeper.join()
-            leases.release_all()
     return done
-
-
-def _renew(leases: Leases, left: Event) -> None:
-    while not left.wait(RENEW_SECONDS):
-        leases.renew()
 
 
 def _run(store: Store, job: Job) -> None:

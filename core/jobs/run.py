@@ -10,6 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from streamscope.core.errors import DamageError, DiskFullError, Fault, StreamscopeError
@@ -17,9 +18,10 @@ from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
 from streamscope.core.jobs.progress import Tally, image_cost
 from streamscope.core.jobs.tasks import commit_task
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.store import FZSet, Leases, Store, estimate_bytes, free_bytes
+from streamscope.core.store import FZSet, Leases, Store, estimate_bytes, free_bytes, kept
 from streamscope.core.store.jobs.events import (
     BatchDone,
+    BatchLost,
     DeviceMemory,
     Event,
     JobProgressed,
@@ -30,7 +32,7 @@ from streamscope.core.store.jobs.events import (
 )
 
 BEAT_SECONDS = 2.0
-"""How often a working job says how far it is and renews its leases."""
+"""How often a working job says how far it is."""
 WAIT_SECONDS = 1.0
 """How often a job looks again while others hold all that is left."""
 
@@ -40,6 +42,14 @@ Tell = Callable[[Event], None]
 
 class JobStoppedError(Exception):
     """Somebody asked the job to stop."""
+
+
+class LeaseLostError(Exception):
+    """Another has a batch that was under way here."""
+
+    def __init__(self, task: Task, holder: str) -> None:
+        self.event = BatchLost(describe(task), holder)
+        super().__init__(str(self.event))
 
 
 class Record(Protocol):
@@ -120,7 +130,16 @@ class LeasedRun(Run):
         self._again: dict[str, float] = {}
         """The same of those that are done again for undefined rows."""
         self._beat = 0.0
+        self._message = ""
         self._awaited: WaitStarted | None = None
+
+    def begin(self, devices: tuple[str, ...] = ()) -> None:
+        super().begin(devices)
+        self.say_or_stop("planning", force=True)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """For as long as it works: keeps its leases and its heartbeat, whatever takes long between two steps."""
+        return kept(self.leases, beat=self._beat_meanwhile)
 
     def end(self) -> None:
         """Everything that could be done is."""
@@ -171,6 +190,20 @@ class LeasedRun(Run):
             self._again.pop(lease, None)
             self.changed.notify_all()
 
+    def check_lease(self, task: Task) -> None:
+        """Raises LeaseLostError when a task under way is another's meanwhile.
+
+        A lease that was only removed, or whose taker is gone, is claimed again: what was done here is not lost.
+        """
+        lease = self._lease(task)
+        if lease in self.leases.held:
+            return
+        with self.changed:
+            if not self.leases.claim(lease):
+                raise LeaseLostError(task, self.leases.holder(lease))
+            if not self._plan.is_missing(task):
+                raise LeaseLostError(task, "")
+
     def is_missing(self, task: Task) -> bool:
         with self.changed:
             return self._plan.is_missing(task)
@@ -183,11 +216,18 @@ class LeasedRun(Run):
                 (self._again if task.retry else self._busy)[lease] = image_cost(task, self.info) * step
 
     def commit(self, task: Task, files: dict[str, bytes], event: BatchDone) -> None:
-        """Stores what a task gave; when that fails, the task does. Raises DiskFullError."""
+        """Stores what a task gave, unless it is another's meanwhile; when that fails, the task does.
+
+        Raises DiskFullError.
+        """
         try:
+            self.check_lease(task)
             commit_task(self.fzset, task, files)
             if self.is_missing(task):
                 raise DamageError(f"{describe(task)}: what was written cannot be read back")
+        except LeaseLostError as lost:
+            self.lost(lost)
+            return
         except DiskFullError:
             raise
         except StreamscopeError as error:
@@ -202,7 +242,12 @@ class LeasedRun(Run):
             self._busy[self._lease(task)] = 0.0
             self._again.pop(self._lease(task), None)
             self.say(event)
-            self.renew_or_stop(describe(task), force=True)
+            self.say_or_stop(describe(task), force=True)
+
+    def lost(self, lost: LeaseLostError) -> None:
+        """One batch is another's meanwhile; the rest goes on."""
+        with self.changed:
+            self.say(lost.event)
 
     def failed(self, task: Task, error: StreamscopeError) -> None:
         """One batch cannot be done; the rest goes on."""
@@ -210,21 +255,31 @@ class LeasedRun(Run):
             self._failed.add(task)
             self.problem(Fault.of(error))
 
-    def renew_or_stop(self, message: str, force: bool = False) -> None:
-        """From time to time: renews the leases and says how far it is. Raises JobStoppedError when asked to stop."""
+    def say_or_stop(self, message: str, force: bool = False) -> None:
+        """From time to time: says how far it is. Raises JobStoppedError when asked to stop."""
         with self.changed:
             now = time.monotonic()
             if not force and now - self._beat < BEAT_SECONDS:
                 return
-            self._beat = now
             if self.job.stop_requested():
                 raise JobStoppedError
-            self.leases.renew()
-            inside = sum(self._busy.values())
-            report = self.tally.report(message, inside, sum(self._again.values()))
-            memory = self.device_memory()
-            self.job.heartbeat(report, self.device, memory)
-            self._tell(JobProgressed(report, memory, self.tally.counts(inside)))
+            self._message = message
+            self._tell(self._beat_now(now))
+
+    def _beat_meanwhile(self) -> None:
+        """A heartbeat where no step gave one."""
+        with self.changed:
+            now = time.monotonic()
+            if self._message and now - self._beat > 2 * BEAT_SECONDS:
+                self._beat_now(now)
+
+    def _beat_now(self, now: float) -> JobProgressed:
+        self._beat = now
+        inside = sum(self._busy.values())
+        report = self.tally.report(self._message, inside, sum(self._again.values()))
+        memory = self.device_memory()
+        self.job.heartbeat(report, self.device, memory)
+        return JobProgressed(report, memory, self.tally.counts(inside))
 
     def device_memory(self) -> DeviceMemory:
         """Of each device computed on, as far as this process can tell."""

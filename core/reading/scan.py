@@ -26,15 +26,13 @@ from streamscope.core.model.blocks import READ
 from streamscope.core.model.stream import read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.ranking import rank_and_correlate
-from streamscope.core.store import Leases, Scan, Store, free_bytes
+from streamscope.core.store import Leases, Scan, Store, free_bytes, kept
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
 from streamscope.core.store.usage import remove_leftovers
 from streamscope.core.watch import PhaseWatch
 
 BATCH = {"cpu": 32, "cuda": 256}
 """Images a forward pass, by kind of device."""
-BEAT_SECONDS = 10.0
-"""How often a scan says that it is alive."""
 SPARE_BYTES = 16 * 2**20
 """Room for whatever is small."""
 
@@ -75,7 +73,8 @@ def scan_images(
 
     `batch` images pass together and `per_chunk` are committed together; None chooses. Interrupted at any moment and
     called again with the same it goes on, and the result is the same. Raises ImageError when the
-    images go away or none can be read, StoreError when somebody else is scanning them, DiskFullError.
+    images go away or none can be read, StoreError when somebody else is scanning them or took the scan over meanwhile,
+    DiskFullError.
     """
     store.register(network.info)
     models = store.folder(network.info)
@@ -94,10 +93,16 @@ def scan_images(
                 f"{folder} is being scanned by another process ({leases.holder(key)}); let it finish, then run this "
                 "again"
             )
-        try:
-            _work(network, draft, workers or default_workers(), _beating(leases, watch), store, batch)
-        finally:
-            leases.release_all()
+
+        def go_on(done: int, total: int, what: str) -> None:
+            if key not in leases.held:
+                who = leases.holder(key)
+                how = f"was taken over by another process ({who})" if who else "lost its lease"
+                raise StoreError(f"the scan of {folder} {how}; run it again to go on with it")
+            watch(done, total, what)
+
+        with kept(leases):
+            _work(network, draft, workers or default_workers(), go_on, store, batch)
     return draft.scan()
 
 
@@ -114,19 +119,6 @@ def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store
         if not draft.has_robust:
             draft.commit_robust(_robust(reader, draft.scan(), decoders, watch))
     draft.finish()
-
-
-def _beating(leases: Leases, watch: PhaseWatch) -> PhaseWatch:
-    last = time.monotonic()
-
-    def beat(done: int, total: int, what: str) -> None:
-        nonlocal last
-        if time.monotonic() - last > BEAT_SECONDS:
-            leases.renew()
-            last = time.monotonic()
-        watch(done, total, what)
-
-    return beat
 
 
 def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:

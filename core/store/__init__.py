@@ -29,6 +29,7 @@ from streamscope.core.store.jobs.state import (
     request_stop,
 )
 from streamscope.core.store.jobs.watch import JobWatch
+from streamscope.core.store.keeping import kept
 from streamscope.core.store.leases import Leases
 from streamscope.core.store.marks.journal import Marks, marks_folder
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
@@ -78,6 +79,7 @@ __all__ = [
     "in_turn",
     "job_state",
     "job_states",
+    "kept",
     "last_words",
     "marks_folder",
     "move",

@@ -7,14 +7,14 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 from PIL import Image
 
-from streamscope.core.errors import DamageError, StoreError, UsageError
+from streamscope.core.errors import DamageError, MisplacedError, StoreError, UsageError
 from streamscope.core.files import read_regular
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
 from streamscope.core.store.ablations import read_ablation
@@ -34,7 +34,7 @@ from streamscope.core.store.layout import (
     channel_range,
     inside,
 )
-from streamscope.core.store.records import AliasRecord, Place
+from streamscope.core.store.records import AliasRecord, Place, SetRecord
 from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
 from streamscope.core.store.sets.fz_set import FZSet, read_completed, read_key
@@ -144,8 +144,33 @@ def _verify_set(folder: SetFolder, info: ModelInfo | None) -> Iterator[Problem]:
             fzset = FZSet(info, read_key(folder.path, info), folder.path)
         else:
             read_document(folder.document)
+    except MisplacedError as error:
+        if info is not None and _is_misplaced(folder, info):
+            yield from _whole(folder.path, _problem(folder.document, error), _verify_parts(folder, None))
+            return
+        yield _problem(folder.document, error)
     except (OSError, StoreError) as error:
         yield _problem(folder.document, error)
+    yield from _verify_parts(folder, fzset)
+
+
+def _is_misplaced(folder: SetFolder, info: ModelInfo) -> bool:
+    """Whether a set is, and not only the description in it: renamed, or put here from another model's folder."""
+    key = read_record(folder.document, SetRecord).key
+    described = FZSet(info, key, folder.path)
+    batches = [batch for retry in folder.stored_retries() for batch in retry.batches()]
+    fitting = any(not list(_verify_batch(batch, described)) for batch in batches)
+    return not batches or fitting is (key.folder != folder.path.name)
+
+
+def _whole(folder: Path, problem: Problem, inside: Iterator[Problem]) -> Iterator[Problem]:
+    """What is of no use here goes as a whole, or stays as a whole where something in it could not be read."""
+    unreadable = [other for other in inside if other.removes is None]
+    yield replace(problem, removes=None if unreadable else folder)
+    yield from unreadable
+
+
+def _verify_parts(folder: SetFolder, fzset: FZSet | None) -> Iterator[Problem]:
     if os.path.lexists(folder.completed):
         try:
             read_completed(folder)
@@ -168,8 +193,27 @@ def _verify_scan(folder: ScanFolder, info: ModelInfo | None) -> Iterator[Problem
             described = Described.read(folder.path, info)
         else:
             read_document(folder.document)
+    except MisplacedError as error:
+        problem = _problem(folder.document, error, part=folder)
+        if not _names_scan(folder):
+            yield from _whole(folder.path, problem, _verify_scan_parts(folder, info, None))
+            return
+        yield problem
     except (OSError, StoreError) as error:
         yield _problem(folder.document, error, part=folder)
+    yield from _verify_scan_parts(folder, info, described)
+
+
+def _names_scan(folder: ScanFolder) -> bool:
+    """Whether what was written last into a scan says that it is the one of its folder's name."""
+    try:
+        read_finished(folder.path)
+    except (OSError, StoreError):
+        return False
+    return True
+
+
+def _verify_scan_parts(folder: ScanFolder, info: ModelInfo | None, described: Described | None) -> Iterator[Problem]:
     if os.path.lexists(folder.finished):
         try:
             read_finished(folder.path)

@@ -14,7 +14,7 @@ from streamscope.core.model.recipe import SetKey
 from streamscope.core.store.files.atomic import discard, remove_folder
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import TEMPORARY, is_dead_tag
-from streamscope.core.store.jobs.state import remove_finished
+from streamscope.core.store.jobs.state import JobState, job_states, remove_finished
 from streamscope.core.store.leases import stale_leases
 from streamscope.core.store.store import Store
 
@@ -126,8 +126,9 @@ def prune(
 ) -> list[Removed]:
     """Removes a model with all its sets and scans, or only one set of it, or only its scans of one folder of images.
 
-    With `stale` also finished jobs, expired leases and what killed processes left. Returns what it removed, or with
-    `dry_run` would remove. Raises StoreError.
+    With `stale` also finished jobs, expired leases and what killed processes left; jobs of which one look cannot tell
+    whether they run stay, see `doubtful_jobs`. Returns what it removed, or with `dry_run` would remove. Raises
+    StoreError.
     """
     if (set is not None or images is not None) and model is None:
         raise StoreError("name the model whose set or scan is to be pruned")
@@ -159,6 +160,11 @@ def prune(
             with writing(item.path):
                 item.path.unlink(missing_ok=True)
     return removed
+
+
+def doubtful_jobs(store: Store) -> list[JobState]:
+    """This user's jobs that `prune` leaves because only a date that lies ahead says whether they run."""
+    return [state for state in job_states(store) if state.is_doubtful and state.job.is_own]
 
 
 def folder_bytes(path: Path) -> int:

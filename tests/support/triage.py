@@ -25,9 +25,10 @@ from textual.pilot import Pilot
 
 from streamscope.core.model.recipe import Capture
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Marks, job_states
+from streamscope.core.store import job_states
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.options import AppOptions
+from streamscope.tui.data.marking import open_marks
 from streamscope.tui.screens.compare import CompareScreen
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
 from streamscope.tui.screens.dialogs.export import ExportDialog
@@ -198,7 +199,7 @@ def check(outcome: Outcome, options: AppOptions, app: StreamscopeApp) -> None:
     """That it is all there, on the disk: marks and notes, the jobs with their channels, the note with its pictures."""
     reading = app.reading
     assert reading is not None
-    said = Marks(options.marks, reading.info.fingerprint, reading.info.name).all()
+    said = open_marks(options.marks, reading.info).all()
     assert {key: judgement.mark for key, judgement in said.items()} == outcome.verdicts
     kept, doubtful = outcome.channels("keep"), outcome.channels("unsure")
     assert said[kept[0]].note == KEPT_BECAUSE

@@ -21,7 +21,7 @@ from textual.theme import BUILTIN_THEMES
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Marks, Store
+from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Store
 from streamscope.core.table.frame import with_marks
 from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Actions
@@ -36,7 +36,7 @@ from streamscope.tui.app.themes import ON_DARK, ON_LIGHT, THEMES
 from streamscope.tui.app.window import Answer
 from streamscope.tui.command_lines import command_line
 from streamscope.tui.data.job_control import Workers, room_left
-from streamscope.tui.data.marking import Judgements, JudgementsUpdate, Marking, MarkingThread
+from streamscope.tui.data.marking import Judgements, JudgementsUpdate, Marking, MarkingThread, open_marks
 from streamscope.tui.data.pictures import PictureLibrary
 from streamscope.tui.data.store_reader import Reading, StoreReader
 from streamscope.tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
@@ -176,7 +176,7 @@ class StreamscopeApp(App[None]):
     async def on_loading_screen_model_found(self, event: LoadingScreen.ModelFound) -> None:
         self._reader, self._failure, options = event.reader, event.failure, self.options
         info = self.info = event.reader.info
-        self.marking = MarkingThread(partial(Marks, options.marks, info.identity, info.name), self._update_judgements)
+        self.marking = MarkingThread(partial(open_marks, options.marks, info), self._update_judgements)
         session = initial_session(self.memory.session(info), options.settings.columns, options.settings.advance)
         self._remembered = session
         self.memory.keep_model(options.spec)
@@ -189,6 +189,8 @@ class StreamscopeApp(App[None]):
         screen.filter_bar.history = self.memory.filters()
         for problem in self.memory.problems:
             screen.say(problem)
+        if options.marks is None:
+            screen.say("marks are not kept: no place for them is known", failed=True)
         if event.failure:
             self.show_error(READING, event.failure)
         self._poll()

@@ -17,7 +17,8 @@ class AppOptions:
 
     spec: ModelSpec
     cache: Path
-    marks: Path
+    marks: Path | None
+    """Where marks are kept; None where no place is known: then none are."""
     graphics: str = "auto"
     device: str = "auto"
     steps: int | None = None

@@ -55,7 +55,7 @@ def main() -> int:
 
 def first_words(arguments: Sequence[str]) -> str:
     """What to say before the imports; "" where they are quick or no app is to be opened on this terminal."""
-    if not opens_app(arguments) or os.environ.get("TERM", "dumb") == "dumb":
+    if not opens_app(arguments) or os.environ.get("TERM", "") in ("", "dumb"):
         return ""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return ""

@@ -11,13 +11,14 @@ from typing import Any
 
 import click
 
-from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.errors import HomeError, StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
 
@@ -153,8 +154,17 @@ class Given:
             f"{store.root}; run '{self.commands('compute', *options)}' first{f'. Stored: {stored}' if stored else ''}"
         )
 
-    def marks(self, info: ModelInfo) -> Marks:
-        return Marks(marks_folder(), info.identity, info.name)
+    def marks(self, info: ModelInfo) -> Marks | None:
+        """The user's marks, for a command that only reads them: where they have no place it goes on without, and says
+        so on stderr, as what of them cannot be read."""
+        try:
+            marks = Marks(marks_folder(), info.identity, info.name)
+        except HomeError as error:
+            say(f"streamscope: marks are not read: {worded(error)}", err=True)
+            return None
+        for problem in marks.problems:
+            say(f"streamscope: {worded(problem)}", err=True)
+        return marks
 
 
 def few_images(count: int) -> str:

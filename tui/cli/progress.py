@@ -19,7 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from streamscope.core.store.jobs.events import Event, JobProgressed, ProblemOccurred, WaitStarted
+from streamscope.core.store.jobs.events import BatchLost, Event, JobProgressed, ProblemOccurred, WaitStarted
 from streamscope.core.text import visible
 from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
@@ -101,7 +101,7 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
     """A receiver for a job's events that draws its bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _tell_waits
+        yield _tell_others
         return
     columns = (
         TextColumn("{task.fields[fzs]}"),
@@ -120,6 +120,8 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
                     progress.console.print(
                         visible(f"streamscope: {worded_fault(fault)}"), markup=False, highlight=False
                     )
+                case BatchLost():
+                    progress.console.print(visible(f"streamscope: {event}"), markup=False, highlight=False)
                 case JobProgressed(report=report):
                     progress.update(
                         task,
@@ -133,9 +135,9 @@ def job_progress() -> Iterator[Callable[[Event], None]]:
         yield receive
 
 
-def _tell_waits(event: Event) -> None:
-    """Without a bar to see it in, a wait is one line: it may take for ever, and looks like work."""
-    if isinstance(event, WaitStarted):
+def _tell_others(event: Event) -> None:
+    """Without a bar a wait is one line too: it may take for ever, and looks like work."""
+    if isinstance(event, WaitStarted | BatchLost):
         say(f"streamscope: {event}", err=True)
 
 

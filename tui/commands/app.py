@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 
 import click
 
-from streamscope.core.errors import StreamscopeError, UsageError
+from streamscope.core.errors import HomeError, StreamscopeError, UsageError
 from streamscope.core.store import Store, marks_folder
 from streamscope.tui.app.memory import Memory, state_folder
 from streamscope.tui.cli.options import Given, set_options
@@ -48,10 +49,9 @@ def open_app(given: Given, graphics: str | None) -> None:
     _ = spec.text
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StreamscopeError("not a terminal: the app needs one; 'streamscope --help' lists commands that do not")
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise StreamscopeError(
-            "TERM is dumb: this terminal cannot draw the app; set TERM, for example to xterm-256color"
-        )
+    if (term := os.environ.get("TERM", "")) in ("", "dumb"):
+        what = "is dumb: this terminal cannot draw the app" if term else "is not set: nothing is known of this terminal"
+        raise StreamscopeError(f"TERM {what}; set TERM, for example to xterm-256color")
     Store.open(given.root, create=True)
     # The app collects again once something is painted.
     gc.disable()
@@ -63,7 +63,7 @@ def open_app(given: Given, graphics: str | None) -> None:
         AppOptions(
             spec=spec,
             cache=given.root,
-            marks=marks_folder(),
+            marks=_marks_place(),
             graphics=graphics or settings.graphics,
             device=given.device,
             steps=given.steps,
@@ -80,6 +80,13 @@ def open_app(given: Given, graphics: str | None) -> None:
     )
     if code:
         raise SystemExit(code)
+
+
+def _marks_place() -> Path | None:
+    try:
+        return marks_folder()
+    except HomeError:
+        return None
 
 
 def _model_told() -> bool:

@@ -12,8 +12,8 @@ import click
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Objective
-from streamscope.core.store import Removed, Store, drop, free_bytes, prune, scan_usage, verify
-from streamscope.core.store.usage import usage
+from streamscope.core.store import JobState, Removed, Store, drop, free_bytes, prune, scan_usage, verify
+from streamscope.core.store.usage import doubtful_jobs, usage
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, common_options, objective_option, reading_options
@@ -152,6 +152,12 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         if not any(s.source == os.path.abspath(given.images) for s in scan_usage(store)):
             raise UsageError(f"{given.images} was never scanned; 'streamscope cache info' names what was")
     planned = prune(store, model=model, set=key, images=given.images, dry_run=True)
+    for state in doubtful_jobs(store):
+        say(
+            f"streamscope: job {state.job.id}{_where(state)} is not removed: cannot tell whether it runs, for its "
+            "heartbeat is dated ahead; the app's list of jobs can, a minute after it is opened",
+            err=True,
+        )
     if given.as_json and (dry_run or not planned):
         _as_json(planned)
     elif not given.as_json:
@@ -169,6 +175,10 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         _as_json(removed)
     else:
         say(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
+
+
+def _where(state: JobState) -> str:
+    return f" ({state.worker})" if state.worker is not None else ""
 
 
 def _as_json(items: Sequence[Removed]) -> None:

@@ -12,6 +12,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
 from streamscope.core.store import Marks, Store, marks_folder
 from streamscope.core.store.marks.exchange import ImportRow, by_fingerprint, contradictions, read_csv
+from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, common_options
 
@@ -31,7 +32,10 @@ def export_command(given: Given, file: Path) -> None:
     is written as \\x1b; importing undoes both.
     """
     info = given.info(given.store())
-    count = given.marks(info).export_csv(file)
+    marks = Marks(marks_folder(), info.identity, info.name)
+    count = marks.export_csv(file)
+    for problem in marks.problems:
+        say(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
         click.echo(json.dumps({"file": str(file), "channels": count}))
     else:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.core.store import Judgement, Marks
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.store import Judgement, Marks, marks_folder
+from streamscope.tui.advice import worded
 from streamscope.tui.table.arrangement import Key
 
 Judgements = Mapping[Key, Judgement]
@@ -132,14 +135,22 @@ def label(keys: Sequence[Key]) -> str:
     return f"{keys[0][0]} · {keys[0][1]}" if len(keys) == 1 else f"{len(keys)} channels"
 
 
+def open_marks(folder: Path | None, info: ModelInfo) -> Marks:
+    """The marks of a model in a folder, None standing for the user's own. Raises HomeError where that is not known."""
+    return Marks(marks_folder() if folder is None else folder, info.identity, info.name)
+
+
 class MarkingThread:
-    """Runs changes one after another without holding up the keyboard; `tell` is called in its thread after each."""
+    """Runs changes one after another without holding up the keyboard; `tell` is called in its thread after each.
+
+    Where the marks cannot be opened every change fails, and nothing else is told.
+    """
 
     def __init__(self, open_marks: Callable[[], Marks], tell: Callable[[JudgementsUpdate], object]) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="marks")
         self._tell = tell
         self._marking: Future[Marking] = self._pool.submit(lambda: Marking(open_marks()))
-        self._pool.submit(self._run, lambda marking: "")
+        self._pool.submit(self._poll, True)
 
     def change(self, change: Callable[[Marking], str]) -> None:
         self._pool.submit(self._run, change)
@@ -158,14 +169,13 @@ class MarkingThread:
             marking.refresh()
             message = change(marking)
         except StreamscopeError as error:
-            self._tell(JudgementsUpdate({}, str(error), failed=True))
+            self._tell(JudgementsUpdate({}, worded(error), failed=True))
         else:
             self._tell(JudgementsUpdate(marking.read(), message, marking.problems()))
 
-    def _poll(self) -> None:
-        try:
-            marking = self._marking.result()
-            if marking.refresh():
-                self._tell(JudgementsUpdate(marking.read(), "", marking.problems()))
-        except StreamscopeError as error:
-            self._tell(JudgementsUpdate({}, str(error), failed=True))
+    def _poll(self, first: bool = False) -> None:
+        if self._marking.exception() is not None:
+            return
+        marking = self._marking.result()
+        if marking.refresh() or first:
+            self._tell(JudgementsUpdate(marking.read(), "", marking.problems()))

@@ -16,7 +16,15 @@ from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.jobs.cluster.connection import Cluster, reason
 from streamscope.core.jobs.cluster.parcel import Order, ParcelError, Reply
 from streamscope.core.jobs.plan import Request, Task
-from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, LeasedRun, Tell, describe
+from streamscope.core.jobs.run import (
+    BEAT_SECONDS,
+    WAIT_SECONDS,
+    JobStoppedError,
+    LeasedRun,
+    LeaseLostError,
+    Tell,
+    describe,
+)
 from streamscope.core.store import Job, Store
 from streamscope.core.store.files.checksums import read_checked, read_sums
 from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Report
@@ -78,14 +86,14 @@ class ClusterRun(LeasedRun):
         """Committed elsewhere and not seen here yet: until when to wait, and the event."""
 
     def run(self) -> None:
-        try:
-            self.begin()
-            with self._cluster.hearing(topic_of(self._record), self._heard):
-                self._follow()
-            self.end()
-        finally:
-            self._cluster.leave(list(self._under_way))
-            self.leases.release_all()
+        with self.keeping():
+            try:
+                self.begin()
+                with self._cluster.hearing(topic_of(self._record), self._heard):
+                    self._follow()
+                self.end()
+            finally:
+                self._cluster.leave(list(self._under_way))
 
     def _follow(self) -> None:
         room, counted = 0, 0.0
@@ -96,7 +104,8 @@ class ClusterRun(LeasedRun):
                 threads = self._cluster.threads()
                 # One for each thread, and one a worker in waiting, so that none is idle while a reply travels.
                 room = sum(threads.values()) + len(threads)
-                self.renew_or_stop(f"{len(self._under_way)} batches at {len(threads)} workers")
+                self._leave_lost()
+                self.say_or_stop(f"{len(self._under_way)} batches at {len(threads)} workers")
             left = True
             while len(self._under_way) < room:
                 task, left = self.claim()
@@ -107,9 +116,21 @@ class ClusterRun(LeasedRun):
             if not left and not self._under_way and not self._settling:
                 return
             if left and not self._under_way:
-                self.renew_or_stop(self.waiting_message)
+                self.say_or_stop(self.waiting_message)
             with suppress(queue.Empty):
                 self._take(self._cluster.ended.get(timeout=WAIT_SECONDS))
+
+    def _leave_lost(self) -> None:
+        """Calls back what is another's meanwhile; a worker notices at its next step."""
+        for future, order in list(self._under_way.items()):
+            assert order.task is not None
+            try:
+                self.check_lease(order.task)
+            except LeaseLostError as lost:
+                self.lost(lost)
+                del self._under_way[future]
+                self._cluster.cancel(future)
+                self.release(order.task)
 
     def _send(self, order: Order, with_images: bool) -> None:
         task = order.task

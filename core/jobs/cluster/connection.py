@@ -73,6 +73,11 @@ class Cluster:
                 self._entrance, self._digest, *self._shipped, content, pure=False, retries=1, **where
             )
 
+    def cancel(self, future: Future[bytes]) -> None:
+        """Nobody wants an order's reply any more."""
+        with suppress(Exception):
+            self._client.cancel([future], force=True)
+
     def ship_again(self) -> None:
         """For when what was shipped is lost: the last worker that held it went."""
         self._shipped = []

@@ -136,6 +136,20 @@ class WaitStarted:
 
 
 @dataclass(frozen=True)
+class BatchLost:
+    """Another took over `batch`, as that of a worker that is gone: `holder` is the host and process doing it now, ""
+    when it is done."""
+
+    batch: str
+    holder: str
+
+    def __str__(self) -> str:
+        if not self.holder:
+            return f"{self.batch}: another has done it meanwhile"
+        return f"{self.batch}: taken over by {self.holder}, and left to it"
+
+
+@dataclass(frozen=True)
 class ProblemOccurred:
     """Something could not be done; the rest goes on."""
 
@@ -195,6 +209,7 @@ Event = (
     | JobProgressed
     | BatchDone
     | WaitStarted
+    | BatchLost
     | ProblemOccurred
     | ClusterConnected
     | DownloadProgressed
@@ -253,6 +268,8 @@ def encode_event(event: Event) -> dict[str, Any]:
             }
         case WaitStarted(batch, holder):
             return {"event": "waiting", "batch": batch, "holder": holder}
+        case BatchLost(batch, holder):
+            return {"event": "lost", "batch": batch, "holder": holder}
         case ProblemOccurred(fault):
             return {"event": "problem", **encode_fault(fault)}
         case ClusterConnected(workers, shared_disk):
@@ -349,6 +366,8 @@ def _decode(data: Any) -> Event | None:
             )
         case "waiting":
             return WaitStarted(str(data["batch"]), str(data["holder"]))
+        case "lost":
+            return BatchLost(str(data["batch"]), str(data["holder"]))
         case "problem":
             return ProblemOccurred(decode_fault(data))
         case "cluster":

@@ -49,6 +49,9 @@ class JobState:
     memory: float | None = None
     """Bytes that its worker's process holds (resident), None where it has not said."""
     device_memory: DeviceMemory = field(default_factory=dict)
+    is_doubtful: bool = False
+    """Whether nothing but a date that lies ahead, by somebody else's clock, says how its worker is: one look cannot
+    tell. Who looks again a minute later can."""
     place: float | None = None
     """Queued jobs of one device go by rising place; None for a job that was never in a queue."""
 
@@ -87,6 +90,7 @@ def job_state(store: Store, job: Job) -> JobState:
             return JobState(job, "dead", message="no worker took it up", device=device)
         return JobState(job, "stopping" if stop or hold else "queued", device=device)
     worker = Owner.from_json(beat.get("process"))
+    doubtful = False
     state: State | None = next((word for word in LAST_WORDS if word == beat.get("state")), None)
     if state is None:
         # A loaded machine may keep a worker from saying anything for minutes: here it is seen whether it lives.
@@ -94,6 +98,7 @@ def job_state(store: Store, job: Job) -> JobState:
             gone = is_dead(worker)
         else:
             gone = _is_silent(job.folder / BEAT, modified, clock)
+            doubtful = _is_ahead(job.folder / BEAT, modified, clock)
         state = "dead" if gone else "stopping" if stop or hold else "running"
     if state == "stopped" and hold and not stop:
         state = "paused"
@@ -113,6 +118,7 @@ def job_state(store: Store, job: Job) -> JobState:
         device=str(beat.get("device") or device),
         memory=_number(beat.get("memory")),
         device_memory=decode_memory(beat.get("device_memory")),
+        is_doubtful=doubtful,
         place=place,
     )
 
@@ -141,9 +147,10 @@ def last_words(state: JobState) -> str:
 def remove_finished(store: Store, dry_run: bool = False) -> list[JobState]:
     """Removes the folders of this user's jobs that are done, failed, stopped or dead; returns them. Raises StoreError.
 
-    What is no job that can be read is left alone.
+    What is no job that can be read is left alone, and so is one of which it cannot be told whether it runs.
     """
-    finished = [state for state in job_states(store) if state.state in FINISHED and state.job.is_own]
+    states = [state for state in job_states(store) if state.job.is_own and not state.is_doubtful]
+    finished = [state for state in states if state.state in FINISHED]
     for state in finished if not dry_run else []:
         remove_folder(state.job.folder)
     return finished
@@ -171,6 +178,12 @@ def _is_silent(path: Path, modified: float, clock: FolderClock) -> bool:
     if watched.renewed and watched.seconds <= SILENT:
         return False
     return watched.seconds > SILENT or clock.age(modified) > SILENT
+
+
+def _is_ahead(path: Path, modified: float, clock: FolderClock) -> bool:
+    """Whether a heartbeat is dated by a clock that is ahead, and was not yet watched for long enough to do without."""
+    watched = clock.unchanged(path, modified)
+    return modified - clock.now() > SILENT and not watched.renewed and watched.seconds <= SILENT
 
 
 def _is_old(path: Path, clock: FolderClock) -> bool:

@@ -1,5 +1,6 @@
 """A real Dask cluster of two worker processes gives the table of a single process, also when one is killed midway."""
 
+import json
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from streamscope.core.jobs.queue_worker import work_off
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_state, open_job, read_log, request_stop, requeue
-from streamscope.core.store.jobs.events import BatchDone, ClusterConnected, Event, JobProgressed
+from streamscope.core.store.jobs.events import BatchDone, BatchLost, ClusterConnected, Event, JobProgressed
 from streamscope.core.store.jobs.job import Job
 from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
@@ -133,6 +134,31 @@ def test_a_stopped_job_frees_the_workers(cluster: LocalCluster, network: Network
 
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         wait_until(lambda: not any(client.run(executing).values()), "the batches under way to end", seconds=30)
+
+
+def test_a_batch_that_another_took_over_is_called_back(cluster: LocalCluster, network: Network, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", create=True)
+    spec = replace(SPEC, scheduler=cluster.scheduler_address, steps=2000, tensors=("in",), channels={"1.1": (0, 1)})
+    events: list[Event] = []
+    leases = store.root / "leases"
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        lost = any(isinstance(other, BatchLost) for other in events)
+        if isinstance(event, JobProgressed) and event.report.message.startswith("1 batches") and not lost:
+            (path,) = leases.glob("*.json")
+            data = json.loads(path.read_text())
+            path.write_text(json.dumps({**data, "token": "theirs", "process": {**data["process"], "host": "node-7"}}))
+        elif isinstance(event, JobProgressed) and event.report.message.startswith("waiting for"):
+            for path in leases.glob("*.json"):
+                path.unlink()
+
+    job = create_job(store, spec)
+    assert run_job(store, job, tell, network, spec.scheduler) == 0
+    (lost,) = [event for event in events if isinstance(event, BatchLost)]
+    assert lost == BatchLost("1.1 in, channels 0-1", f"node-7, process {os.getpid()}")
+    assert not any(isinstance(event, BatchDone) for event in events[: events.index(lost)])
+    assert [e.kind for e in events if isinstance(e, BatchDone) and not e.retry] == ["fz", "measure"]
 
 
 def test_an_address_that_stands_in_a_record_is_not_connected_to(network: Network, tmp_path: Path) -> None:

@@ -277,8 +277,8 @@ def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(
     store = Store.open(tmp_path / "store", create=True)
     job = create_job(store, SPEC)
     request = Request.of_job(network.info, SPEC, 4)
-    LocalRun(store, job, network, request, lambda event: None).renew_or_stop("on the CPU", force=True)
+    LocalRun(store, job, network, request, lambda event: None).say_or_stop("on the CPU", force=True)
     assert "device_memory" not in json.loads((job.folder / "heartbeat.json").read_text())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
-    OnCuda(store, job, network, request, lambda event: None).renew_or_stop("on CUDA", force=True)
+    OnCuda(store, job, network, request, lambda event: None).say_or_stop("on CUDA", force=True)
     assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}

@@ -1,8 +1,10 @@
 """A scan of real files by small networks: what it reads, that it survives anything, and what it refuses."""
 
+import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from streamscope.core.model.stream import read_block, read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
+from streamscope.core.store.keeping import RENEW_SECONDS
 from streamscope.core.store.scans.scan import Scan
 from streamscope.core.watch import PhaseWatch
 from tests.support.by_hand import forward_by_hand
@@ -272,6 +275,16 @@ def test_an_image_that_changed_between_the_passes_stops_the_scan(network: Networ
         run(network, store, folder, watch)
 
 
+def test_a_renamed_scan_goes_as_a_whole(network: Network, store: Store, folder: Path) -> None:
+    scan = run(network, store, folder)
+    renamed = scan.path.rename(scan.path.with_name("before"))
+    (found,) = verify(store)
+    assert found.path == renamed / "scan.json"
+    assert drop(found) == [renamed]
+    assert list(verify(store)) == []
+    assert not list(renamed.parent.iterdir())
+
+
 def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: Store, folder: Path) -> None:
     other = Leases(store.root, "other")
 
@@ -283,6 +296,27 @@ def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: St
     scan = run(network, store, folder, watch)
     # The lease is given back.
     assert other.claim(f"scan {network.info.fingerprint} {scan.path.name}")
+
+
+def test_a_scan_that_another_took_over_is_left_to_it_and_goes_on_where_both_left_it(
+    network: Network, store: Store, folder: Path
+) -> None:
+    taken = 0.0
+
+    def watch(done: int, total: int, what: str) -> None:
+        nonlocal taken
+        if what == "images" and done == 20 and not taken:
+            (path,) = (store.root / "leases").glob("*.json")
+            data = json.loads(path.read_text())
+            path.write_text(json.dumps({**data, "token": "theirs", "process": {**data["process"], "host": "node-7"}}))
+            taken = time.monotonic()
+            wait_until(lambda: time.monotonic() > taken + 2 * RENEW_SECONDS, "the next renewal")
+
+    with pytest.raises(StoreError, match=r"was taken over by another process \(node-7, process \d+\)"):
+        run(network, store, folder, watch)
+    (path,) = (store.root / "leases").glob("*.json")
+    path.unlink()
+    assert len(run(network, store, folder, watch).images) == COUNT
 
 
 def test_a_disk_with_too_little_room_is_noticed_before_anything_is_read(

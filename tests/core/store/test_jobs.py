@@ -24,6 +24,7 @@ from streamscope.core.store import (
 )
 from streamscope.core.store.files.clock import FolderClock
 from streamscope.core.store.jobs.events import JobEnded, LastWord, LoggedEvent, ProblemOccurred, Report
+from streamscope.core.store.usage import doubtful_jobs
 from tests.support.stores import fill, python, tiny_disk
 
 SPEC = JobSpec("resnet18", blocks=("2.1",), tensors=("in", "block"), channels={"2.1": tuple(range(32))})
@@ -123,6 +124,25 @@ def test_a_dead_worker_whose_clock_was_ahead_is_dead_once_it_was_seen_silent_for
     assert only_job(store).state == "dead"
     requeue(store, job)
     assert only_job(store).state == "queued"
+
+
+@pytest.mark.parametrize("ahead", [900, 9_000_000])
+def test_a_job_whose_clock_is_ahead_is_removed_by_no_single_look(store: Store, ahead: float) -> None:
+    job = create_job(store, SPEC)
+    beat_elsewhere(job, 1, seconds=-ahead)
+    seconds = [0.0]
+    store.clock = FolderClock(store.root, lambda: seconds[0])
+    assert [state.job.id for state in doubtful_jobs(store)] == [job.id]
+    assert remove_finished(store) == []
+    seconds[0] = 61.0
+    assert doubtful_jobs(store) == []
+    assert [state.job.id for state in remove_finished(store)] == [job.id]
+
+
+@pytest.mark.parametrize("seconds", [-30, 0, 600])
+def test_a_job_whose_clock_is_not_ahead_is_in_no_doubt(store: Store, seconds: float) -> None:
+    beat_elsewhere(create_job(store, SPEC), 1, seconds=seconds)
+    assert doubtful_jobs(store) == []
 
 
 def test_a_date_beyond_all_clocks_is_none(store: Store) -> None:

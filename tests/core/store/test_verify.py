@@ -25,7 +25,19 @@ from streamscope.core.store import (
 )
 from streamscope.core.store.jobs.events import Report
 from streamscope.core.store.usage import usage
-from tests.support.stores import CONV2, KEY, activations_of, commit, images_of, names_under, python, toy_info, toy_set
+from tests.support.stores import (
+    CONV2,
+    KEY,
+    activations_of,
+    commit,
+    images_of,
+    names_under,
+    plain_user,
+    python,
+    shared_folder,
+    toy_info,
+    toy_set,
+)
 
 OUT = Target("1.0", "out")
 
@@ -246,7 +258,6 @@ def test_a_set_under_another_sets_name_is_named(tmp_path: Path, fzset: FZSet) ->
     fzset.path.rename(fzset.path.with_name("paper-99-s0-exact-00000000"))
     assert [(found.path.name, found.what.split(" (")[0]) for found in problems(tmp_path)] == [
         ("set.json", "describes another set"),
-        ("completed.json", "is of another set"),
     ]
 
 
@@ -353,3 +364,50 @@ def test_what_verify_reads_stays_what_it_was(tmp_path: Path, fzset: FZSet) -> No
     usage(Store.open(tmp_path))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert np.array_equal(fzset.fz_image(CONV2, 0), images_of([0])[0])
+
+
+def test_a_renamed_set_goes_as_a_whole_and_another_stays(tmp_path: Path, fzset: FZSet) -> None:
+    kept = toy_set(tmp_path, SetKey(Recipe(steps=20)))
+    commit(kept, CONV2, [0])
+    renamed = fzset.path.rename(fzset.path.with_name("before"))
+    (found,) = problems(tmp_path)
+    assert str(found) == f"{renamed / 'set.json'} describes another set ({fzset.path.name})"
+    assert drop(found) == [renamed]
+    assert problems(tmp_path) == []
+    assert [path.name for path in renamed.parent.iterdir()] == [kept.path.name]
+
+
+def test_of_a_renamed_set_nothing_goes_where_something_in_it_cannot_be_read() -> None:
+    with shared_folder() as root:
+        fzset = toy_set(root)
+        commit(fzset, CONV2, [0, 1])
+        commit(fzset, CONV2, [2])
+        renamed = fzset.path.rename(fzset.path.with_name("before"))
+        before = names_under(renamed)
+        (closed,) = (renamed / "fzs" / str(CONV2)).glob("0002-*")
+        (closed / "trace.npy").chmod(0)
+        with plain_user():
+            found = problems(root)
+            assert [drop(problem) for problem in found] == [[], []]
+        assert [problem.path for problem in found] == [renamed / "set.json", closed / "trace.npy"]
+        assert names_under(renamed) == before
+
+
+def test_the_description_of_another_set_goes_alone(tmp_path: Path, fzset: FZSet) -> None:
+    other = toy_set(tmp_path, SetKey(Recipe(steps=20)))
+    own = (fzset.path / "set.json").read_bytes()
+    shutil.copy(other.path / "set.json", fzset.path / "set.json")
+    (found,) = problems(tmp_path)
+    assert drop(found) == [fzset.path / "set.json"]
+    (fzset.path / "set.json").write_bytes(own)
+    assert problems(tmp_path) == []
+
+
+def test_a_set_from_another_models_folder_goes_as_a_whole(tmp_path: Path, fzset: FZSet) -> None:
+    store = Store.open(tmp_path)
+    other = store.set(toy_info("toy", "cd" * 32), KEY, create=True)
+    shutil.rmtree(other.path)
+    shutil.copytree(fzset.path, other.path)
+    found = [problem for problem in problems(tmp_path) if problem.removes is not None]
+    assert [drop(problem) for problem in found] == [[other.path]]
+    assert problems(tmp_path) == []

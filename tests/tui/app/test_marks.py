@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from streamscope.core.store import Marks
 from tests.support.app_driver import (
     channels_screen,
@@ -147,3 +149,17 @@ async def test_nothing_that_a_note_holds_is_obeyed_by_the_terminal(tmp_path: Pat
             assert not set(screen_text(app)) & set("\x1b\x07\x9b\u202e")
         await pilot.press("enter")
     assert stored_marks(tmp_path).get("1.1", 0).note == note
+
+
+async def test_where_marks_have_no_place_the_app_opens_and_a_mark_says_that_it_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMSCOPE_MARKS", "~nobody-of-that-name/marks")
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path, marks=None)) as (app, pilot):
+        assert "no place for them is known" in status_left(app)
+        await pilot.press("y")
+        await until(pilot, lambda: "set HOME, or STREAMSCOPE_MARKS" in dialog_text(app))
+        await pilot.press("escape")
+        assert not app.judgements
+        assert app.is_running

@@ -21,7 +21,8 @@ from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
 from streamscope.core.store import JobSpec, Marks, Store, create_job, job_state, marks_folder, open_job
-from streamscope.core.store.jobs.events import LAST_WORDS
+from streamscope.core.store.files.atomic import remove_folder
+from streamscope.core.store.jobs.events import LAST_WORDS, Report
 from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
@@ -294,6 +295,23 @@ def test_cache_verify_finds_a_flipped_byte_and_drop_lets_compute_make_it_again(r
     assert not png.exists()
     assert run("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--device", "cpu")[0] == 0
     assert png.read_bytes() == intact
+
+
+def test_cache_prune_says_of_which_job_it_cannot_tell_whether_it_runs(run: Run, store: Store) -> None:
+    job = create_job(store, JobSpec("demo"))
+    job.heartbeat(Report(done=1, total=2))
+    path = job.folder / "heartbeat.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "process": {**data["process"], "host": "node-7", "pid": 4711}}))
+    ahead = path.stat().st_mtime + 9000
+    os.utime(path, (ahead, ahead))
+    code, _, err = run("cache", "prune", "--dry-run")
+    assert (code, job.folder.exists()) == (0, True)
+    assert err == [
+        f"streamscope: job {job.id} (node-7, process 4711) is not removed: cannot tell whether it runs, for its "
+        "heartbeat is dated ahead; the app's list of jobs can, a minute after it is opened"
+    ]
+    remove_folder(job.folder)
 
 
 def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run: Run, store: Store) -> None:

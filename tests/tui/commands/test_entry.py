@@ -61,6 +61,13 @@ def test_a_first_start_of_another_command_or_on_a_dumb_terminal_says_nothing_mor
     assert written.startswith(b"streamscope: TERM is dumb")
 
 
+def test_on_a_terminal_that_nobody_knows_the_app_opens_and_without_a_name_it_says_what_to_set(
+    environment: dict[str, str],
+) -> None:
+    assert b"\x1b[?1049h" in started(environment | {"TERM": "foo"})
+    assert started(environment | {"TERM": ""}, until=b"set TERM").startswith(b"streamscope: TERM is not set")
+
+
 @pytest.mark.parametrize(
     ("line", "opens"),
     [

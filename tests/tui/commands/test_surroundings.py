@@ -12,6 +12,7 @@ import pytest
 from streamscope.core.processes import COMMAND_LINE, module_command
 from streamscope.core.store import Store
 from tests.support.app_driver import small_store
+from tests.support.app_store import make_info
 from tests.support.stores import tiny_disk
 
 ENDS = 120
@@ -107,6 +108,52 @@ except HomeError as error:
         "None /dev/null",
         f"no home folder is known of uid {NOBODY}; set HOME, or STREAMSCOPE_MARKS",
     ]
+
+
+NOWHERE = {"STREAMSCOPE_MARKS": "~nobody-of-that-name/marks"}
+"""As where no home is known: there is no such folder."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("table", "--block", "1.1"),
+        ("table", "--block", "1.1", "--filter", "not marked", "--format", "csv"),
+        ("fz", "--block", "1.1", "--channels", "0", "--out", "OUT"),
+        ("report", "--block", "1.1", "--out", "OUT"),
+    ],
+)
+def test_what_only_reads_marks_goes_on_without_them_where_they_have_no_place(
+    cache: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    words = tuple(word.replace("OUT", str(tmp_path / "out")) for word in words)
+    whole = run(cache, *words)
+    ended = run(cache, *words, environ={**os.environ, **NOWHERE})
+    assert (ended.returncode, ended.stdout) == (0, whole.stdout)
+    assert ended.stderr.startswith("streamscope: marks are not read: no home folder is known of ")
+    assert ended.stderr.endswith("; set HOME, or STREAMSCOPE_MARKS\n" + whole.stderr)
+
+
+@pytest.mark.parametrize("words", ["export", "import"])
+def test_what_is_about_marks_refuses_in_one_line_where_they_have_no_place(
+    cache: Path, tmp_path: Path, words: str
+) -> None:
+    marks = tmp_path / "marks.csv"
+    row = f"resnet18,{make_info().fingerprint},1.1,0,keep,,\n"
+    marks.write_text("model,fingerprint,block,channel,marked,tags,note\n" + row)
+    ended = run(cache, "marks", words, str(marks), environ={**os.environ, **NOWHERE})
+    assert ended.returncode == 1
+    assert re.fullmatch(r"streamscope: no home folder is known of \S+; set HOME, or STREAMSCOPE_MARKS\n", ended.stderr)
+
+
+def test_marks_that_cannot_be_read_are_said(cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "marks" / make_info().identity[:16]
+    folder.mkdir(parents=True)
+    (folder / "host-1-ab.jsonl").write_text("torn\n")
+    marks = {**os.environ, "STREAMSCOPE_MARKS": str(tmp_path / "marks")}
+    ended = run(cache, "table", "--block", "1.1", environ=marks)
+    assert ended.returncode == 0
+    assert ended.stderr == f"streamscope: {folder / 'host-1-ab.jsonl'} line 1 is not a judgement; it is skipped\n"
 
 
 def test_a_cache_that_can_only_be_read_is_read(cache: Path, tmp_path: Path) -> None:
