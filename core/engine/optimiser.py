@@ -91,6 +91,8 @@ class Optimiser:
                 self.backward(part.parameters, part.draws[step - 1], part.own)
             if step in self.sampled or step == 1:
                 moved |= torch.cat([has_gradient(part.parameters) for part in parts])
+            for group in adam.param_groups:
+                group["lr"] = self.recipe.rate_at(step)
             adam.step()
             if step in self.sampled:
                 samples[step] = torch.cat([self.activation(part.parameters, part.own) for part in parts])

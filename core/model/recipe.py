@@ -35,6 +35,8 @@ WIDEST_JITTER = 16
 MOST_STEPS = 1_000_000_000
 LARGEST_SEED = 2**62
 """Generators take 64 bits, and FZs that are optimised again the next seeds."""
+FADING = 0.75
+"""Share of the steps over which transforms fade: the last quarter shows whether an FZ has converged (`late_rise`)."""
 PLATEAU = 0.01
 """Rise over the last quarter of the steps, as a share of the activation, below which an FZ counts as converged."""
 
@@ -59,6 +61,11 @@ class Recipe:
     steps; `steps` is then the most that it takes. None, as in the paper, stops none."""
     moments: tuple[float, float] = (0.9, 0.999)
     """Adam's decay rates of its averages of the gradient and of its square."""
+    cooling: float = 0.0
+    """Share of the steps, the last ones, over which the rate falls evenly to none."""
+    fade_to: float = 1.0
+    """Strength that the random transforms fade to, evenly over the first `FADING` of the steps: 1 leaves them whole, 0
+    ends in none. Only the centred protocol's can."""
 
     def __post_init__(self) -> None:
         if self.steps <= 0:
@@ -69,10 +76,19 @@ class Recipe:
             raise UsageError(f"a plateau is a share between 0 and 1, not {self.plateau:g}")
         if not all(0 <= moment < 1 for moment in self.moments):
             raise UsageError(f"Adam's moments are from 0 to below 1, not {self.moments[0]:g} and {self.moments[1]:g}")
+        if not (0 <= self.cooling <= 1 and 0 <= self.fade_to <= 1):
+            raise UsageError(f"cooling and fading are shares from 0 to 1, not {self.cooling:g} and {self.fade_to:g}")
+        if self.plateau is not None and (self.cooling or self.fade_to < 1):
+            raise UsageError(f"the {self.settings} recipe needs all of its steps: it cannot stop what has converged")
 
     def until_converged(self, plateau: float = PLATEAU) -> Recipe:
         """The same but that it stops what has converged."""
         return replace(self, name=f"{self.name}-converged", plateau=plateau)
+
+    def rate_at(self, step: int) -> float:
+        """Adam's learning rate at step 1 to `steps`."""
+        left = (self.steps - step + 1) / self.steps
+        return self.rate * (min(1.0, left / self.cooling) if self.cooling else 1.0)
 
     @property
     def settings(self) -> Protocol:
@@ -83,9 +99,9 @@ class Recipe:
         return "centred" if self.name.startswith("centred") else "paper"
 
     def to_json(self) -> dict[str, Any]:
-        # Recipes are older than plateaus and moments: without them they read and are named as they were.
-        unsaid = {"plateau": Recipe.plateau, "moments": Recipe.moments}
-        return {name: value for name, value in asdict(self).items() if (name, value) not in unsaid.items()}
+        # Recipes are older than some fields: where these say nothing they read and are named as they were.
+        later = ("plateau", "moments", "cooling", "fade_to")
+        return {n: value for n, value in asdict(self).items() if n not in later or value != getattr(Recipe, n)}
 
     @classmethod
     def from_json(cls, data: Any) -> Recipe:
@@ -93,7 +109,9 @@ class Recipe:
         return build(cls, data)
 
 
-CENTRED = Recipe(name="centred", steps=128, rate=0.02, sd=0.001, decay=1.25, moments=(0.3, 0.8))
+CENTRED = Recipe(
+    name="centred", steps=128, rate=0.04, sd=0.001, decay=1.25, moments=(0.5, 0.9), cooling=0.5, fade_to=0.1
+)
 """The default recipe of the centred protocol: reaches the activations of the paper's in a twentieth of its steps
 (docs/centred.md has what else was tried)."""
 
@@ -128,6 +146,8 @@ class SetKey:
             raise UsageError(f"unknown objective {self.objective!r}; use neuron or channel")
         if self.protocol not in PROTOCOLS:
             raise UsageError(f"unknown protocol {self.protocol!r}; use {' or '.join(PROTOCOLS)}")
+        if self.protocol == "paper" and self.recipe.fade_to < 1:
+            raise UsageError(f"the {self.recipe.settings} recipe fades its transforms; those of paper cannot")
 
     def to_json(self) -> dict[str, Any]:
         """What records say of it, in their order. `paper` is left out: records are older than protocols."""

@@ -90,7 +90,8 @@ class Given:
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
         protocol = self.protocol or DEFAULT_PROTOCOL
-        recipe = info.recipe(self.recipe or protocol, self.steps, self.until_converged or False)
+        settings = self.recipe or ("paper" if self.until_converged else protocol)
+        recipe = info.recipe(settings, self.steps, self.until_converged or False)
         return SetKey(recipe, self.seed or 0, self.capture or "exact", objective, protocol)
 
     @property

@@ -30,7 +30,8 @@ class SetChoice:
     def new_key(self, info: ModelInfo) -> SetKey:
         """The set that a job would make when none is stored."""
         protocol = self.protocol or DEFAULT_PROTOCOL
-        recipe = info.recipe(self.recipe or protocol, self.steps, self.converged or False)
+        settings = self.recipe or ("paper" if self.converged else protocol)
+        recipe = info.recipe(settings, self.steps, self.converged or False)
         return SetKey(recipe, self.seed or 0, self.capture or "exact", protocol=protocol)
 
 

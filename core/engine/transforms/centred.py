@@ -4,8 +4,8 @@ Jitter, scale, rotation and the second jitter are one map from a position that t
 
     image(c + R(-a) (q - t2 - c) / s - t1)
 
-with c the centre of the centre neuron's receptive field, s the scale, a the angle, and t1, t2 whole shifts that are
-drawn alike on both sides of 0. So the image is read once, bilinearly, and the receptive field's centre is moved by
+with c the centre of the centre neuron's receptive field, s the scale, a the angle, and t1, t2 shifts that are drawn
+alike on both sides of 0. So the image is read once, bilinearly, and the receptive field's centre is moved by
 s R(a) t1 + t2, whose mean is 0 whatever the jitter and the size of the image. Beyond its borders it is reflected.
 """
 
@@ -20,7 +20,7 @@ from streamscope.core.engine.cone import Cone, FoldedNetwork, Read
 from streamscope.core.engine.transforms.draws import Draws
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.engine.transforms.rotation import Turn
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import FADING, Recipe
 
 
 class CentredTransform:
@@ -46,6 +46,7 @@ class CentredTransform:
         self.cone = cone(network, block, read, [size])
         self.side, self._origin, self._centre = self.cone.patch.length, self.cone.origin(), centre
         self._scales = np.array(recipe.scales, dtype=np.float64)
+        self._fade_to = recipe.fade_to
         self._radians = np.deg2rad(np.array(recipe.degrees, dtype=np.float64))
         first, last = self._reach()
         self.start, self.stop = max(0, first), min(size, last + 1)
@@ -69,21 +70,24 @@ class CentredTransform:
         return math.floor(self._centre - furthest), math.ceil(self._centre + furthest)
 
     def choices(self, steps: int, generator: np.random.Generator) -> np.ndarray:
-        """Random choices of one image for `steps` steps, (steps, 6): indices into the recipe's scales and degrees, then
-        rows and columns of the first jitter (-(j // 2) to j // 2 px) and of the second (-(j // 4) to j // 4).
+        """What happens to one image at each of `steps` steps, (steps, 6): scale, angle in radians, rows and columns of
+        the first jitter (whole px, -(j // 2) to j // 2) and of the second (-(j // 4) to j // 4); then all of it as much
+        weaker as the recipe has transforms fade.
 
-        A longer run begins with a shorter one's choices.
+        Drawn alike, a longer run begins with a shorter one's, but for the fading.
         """
         first, second = self._jitter // 2, self._jitter // 4
         lows = [0, 0, -first, -first, -second, -second]
         highs = [len(self._scales), len(self._radians), first + 1, first + 1, second + 1, second + 1]
-        return generator.integers(lows, highs, size=(steps, 6))
+        drawn = generator.integers(lows, highs, size=(steps, 6))
+        strength = np.maximum(1 - (1 - self._fade_to) * np.arange(steps) / (FADING * steps), self._fade_to)
+        away = np.column_stack([self._scales[drawn[:, 0]] - 1, self._radians[drawn[:, 1]], drawn[:, 2:]])
+        return away * strength[:, None] + [1, 0, 0, 0, 0, 0]
 
     def draws(self, choices: np.ndarray) -> Draws:
         """Of choices (..., 6), rows of `choices`."""
         scale, angle, first, second = choices[..., 0], choices[..., 1], choices[..., 2:4], choices[..., 4:6]
-        zoom, radians = 1 / self._scales[scale], self._radians[angle]
-        cos, sin = zoom * np.cos(radians), zoom * np.sin(radians)
+        cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
         half, reach = (self.side - 1) / 2, (self.source_side - 1) / 2
         middle = self._origin + half - self._centre
         dy, dx = middle - second[..., 0], middle - second[..., 1]

@@ -1,6 +1,7 @@
 """The centred transforms, against a plain reading of their formula by scipy."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.support.networks import untrained
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RECIPE = Recipe()
+"""Its transforms do not fade."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def network() -> FoldedNetwork:
 
 def seen_at(places: np.ndarray, choice: np.ndarray, centre: float) -> tuple[np.ndarray, np.ndarray]:
     """Where in the image the network's positions are read, as the module's formula says."""
-    scale, angle = RECIPE.scales[choice[0]], math.radians(RECIPE.degrees[choice[1]])
+    scale, angle = choice[:2]
     y, x = places[0] - choice[4] - centre, places[1] - choice[5] - centre
     across = (math.cos(angle) * x - math.sin(angle) * y) / scale + centre - choice[3]
     down = (math.sin(angle) * x + math.cos(angle) * y) / scale + centre - choice[2]
@@ -86,6 +88,27 @@ def test_a_longer_run_begins_with_the_draws_of_a_shorter_one(network: FoldedNetw
     assert np.array_equal(short, long[:10])
     assert (long[:, 2:4].min(), long[:, 2:4].max()) == (-8, 8)
     assert (long[:, 4:6].min(), long[:, 4:6].max()) == (-4, 4)
+
+
+def test_draws_are_the_recipes_scales_angles_and_whole_shifts(network: FoldedNetwork) -> None:
+    ours = CentredTransform(network, "3.1", "block", RECIPE, 16, 112.0, 224, MEAN, STD)
+    drawn = ours.choices(5000, np.random.default_rng(0))
+    assert np.unique(drawn[:, 0].round(9)).tolist() == sorted(RECIPE.scales)
+    assert np.allclose(np.unique(drawn[:, 1].round(9)), np.deg2rad(RECIPE.degrees))
+    assert np.unique(drawn[:, 2:4]).tolist() == list(range(-8, 9))
+    assert np.unique(drawn[:, 4:6]).tolist() == list(range(-4, 5))
+
+
+def test_transforms_fade_evenly_over_three_quarters_of_the_steps(network: FoldedNetwork) -> None:
+    whole, fading = (
+        CentredTransform(network, "2.1", "block", recipe, 4, 112.0, 224, MEAN, STD).choices(
+            80, np.random.default_rng(0)
+        )
+        for recipe in (RECIPE, replace(RECIPE, fade_to=0.1))
+    )
+    still = np.array([1.0, 0, 0, 0, 0, 0])
+    strength = np.concatenate([1 - 0.9 * np.arange(60) / 60, np.full(20, 0.1)])
+    assert np.allclose(fading - still, (whole - still) * strength[:, None])
 
 
 def test_gradients_are_those_of_the_patches(network: FoldedNetwork) -> None:
