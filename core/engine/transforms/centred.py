@@ -82,7 +82,8 @@ class CentredTransform:
         drawn = generator.integers(lows, highs, size=(steps, 6))
         strength = np.maximum(1 - (1 - self._fade_to) * np.arange(steps) / (FADING * steps), self._fade_to)
         away = np.column_stack([self._scales[drawn[:, 0]] - 1, self._radians[drawn[:, 1]], drawn[:, 2:]])
-        return away * strength[:, None] + [1, 0, 0, 0, 0, 0]
+        found: np.ndarray = away * strength[:, None] + np.array([1, 0, 0, 0, 0, 0])
+        return found
 
     def draws(self, choices: np.ndarray) -> Draws:
         """Of choices (..., 6), rows of `choices`."""
