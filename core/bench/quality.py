@@ -26,15 +26,17 @@ class Quality:
 
     block: str
     steps: int
+    seeds: int
     ours: list[float]
+    """By seed, then by channel."""
     lucent: list[float]
     mean: float = field(init=False)
     low: float = field(init=False)
     high: float = field(init=False)
-    """Mean ratio and its 95 % interval (t)."""
+    """Mean ratio and its 95 % interval (t). Channels are what is independent: seeds of one are averaged first."""
 
     def __post_init__(self) -> None:
-        ratios = np.array(self.ours) / np.array(self.lucent)
+        ratios = (np.array(self.ours) / np.array(self.lucent)).reshape(self.seeds, -1).mean(axis=0)
         mean, error = float(ratios.mean()), float(stats.sem(ratios)) if len(ratios) > 1 else math.nan
         half = error * float(stats.t.ppf(0.975, max(1, len(ratios) - 1)))
         for name, value in (("mean", mean), ("low", mean - half), ("high", mean + half)):
@@ -81,7 +83,7 @@ def quality(
             model = Unaliased(network, block).eval()
             image = render_lucent(network, model, "probe", channel, recipe, size, lambda: count(1))
             other += _own_activation(reader, (image[None] * 255).astype(np.uint8), [channel])
-    return Quality(block, steps, own, other)
+    return Quality(block, steps, len(seeds), own, other)
 
 
 def _own_activation(reader: BlockReader, images: np.ndarray, channels: Sequence[int]) -> list[float]:

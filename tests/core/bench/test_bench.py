@@ -60,8 +60,8 @@ def test_a_lane_that_fails_ends_the_others() -> None:
         bench_speed.step_times(run, lanes=2, device=torch.device("cpu"), steps=4)
 
 
-def test_quality_is_the_mean_ratio_of_pairs_with_a_t_interval() -> None:
-    found = Quality("1.1", 3, ours=[1.0, 2.0, 3.0], lucent=[1.0, 1.0, 1.0])
+def test_quality_is_the_mean_ratio_of_channels_with_a_t_interval_whatever_the_seeds_of_each() -> None:
+    found = Quality("1.1", 3, 2, ours=[0.0, 4.0, 2.0, 2.0, 0.0, 4.0], lucent=[1.0] * 6)
     # By hand: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.303.
     assert found.mean == 2
     assert found.high - found.mean == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
