@@ -37,7 +37,8 @@ from streamscope.core.store.layout import (
 from streamscope.core.store.records import AliasRecord, Place, SetRecord
 from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
-from streamscope.core.store.sets.fz_set import FZSet, read_completed, read_key
+from streamscope.core.store.sets.documents import read_completed, read_key
+from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import read_batch
 from streamscope.core.store.store import FORMAT, Store, alias_name, read_format, read_info
 

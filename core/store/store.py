@@ -31,7 +31,8 @@ from streamscope.core.store.files.listing import Listings, Problems
 from streamscope.core.store.layout import ModelFolder, ScanFolder, SetFolder
 from streamscope.core.store.records import AliasRecord, FormatRecord
 from streamscope.core.store.scans.scan import Described, Scan
-from streamscope.core.store.sets.fz_set import FZSet, read_key
+from streamscope.core.store.sets.documents import read_key
+from streamscope.core.store.sets.fz_set import FZSet
 
 if TYPE_CHECKING:
     from streamscope.core.store.ablations import Ablation
