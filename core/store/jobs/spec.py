@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streamscope.core.model.blocks import MAX_CHANNELS
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec, canonical_path
-from streamscope.core.schema import MalformedError, build_known
+from streamscope.core.schema import MalformedError, build_known, whole_number
 from streamscope.core.store.files.documents import stored_path
 
 
@@ -136,3 +137,8 @@ class _Record:
     tensors: tuple[str, ...] = ()
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for channels in self.channels.values():
+            for channel in channels:
+                whole_number(channel, 0, MAX_CHANNELS - 1)
