@@ -53,6 +53,8 @@ class Store:
         self._sets: dict[Path, FZSet] = {}
         self._scans: dict[Path, tuple[tuple[int, int], Scan]] = {}
         self.clock = FolderClock(root)
+        self.job_problems = Problems()
+        """What is wrong with the records of jobs: not among `problems`, since no job's numbers depend on another's."""
 
     @classmethod
     def open(cls, root: Path, create: bool = False) -> Store:

@@ -152,6 +152,8 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         if not any(s.source == os.path.abspath(given.images) for s in scan_usage(store)):
             raise UsageError(f"{given.images} was never scanned; 'streamscope cache info' names what was")
     planned = prune(store, model=model, set=key, images=given.images, dry_run=True)
+    for problem in store.job_problems.errors():
+        say(f"streamscope: {worded(problem)}", err=True)
     for state in doubtful_jobs(store):
         say(
             f"streamscope: job {state.job.id}{_where(state)} is not removed: cannot tell whether it runs, for its "
