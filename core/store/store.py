@@ -93,7 +93,7 @@ class Store:
 
     def register(self, info: ModelInfo) -> None:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
-        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         if self._read_info(folder) != info:
             write_described_folder(folder, ModelFolder(folder).document.name, info.to_json())
 
@@ -148,7 +148,7 @@ class Store:
         """The set of `key`, which need not be on disk; with `create` it is after. Raises StoreError."""
         if create:
             self.register(info)
-        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         path = ModelFolder(folder).sets / key.folder
         fzset = self._sets.setdefault(path, FZSet(info, key, path, self._problems))
         if create:
@@ -333,14 +333,24 @@ def read_format(root: Path) -> int:
 
 def read_info(folder: ModelFolder) -> ModelInfo:
     """The description of the model in a folder. Raises OSError, or StoreError when it is damaged or another's."""
-    data = read_document(folder.document)
-    try:
-        info = ModelInfo.from_json(data)
-    except (DamageError, NewerError) as error:
-        raise type(error)(f"{folder.document}: {error}") from error
-    if not folder.path.name.endswith(f"-{info.identity[:SHORT]}"):
+    info = read_described(folder)
+    if not is_folder_of(info, folder.path):
         raise MisplacedError(f"{folder.document} is of {info.name} {info.identity[:SHORT]}, not of {folder.path.name}")
     return info
+
+
+def read_described(folder: ModelFolder) -> ModelInfo:
+    """As `read_info`, whatever the folder is called."""
+    data = read_document(folder.document)
+    try:
+        return ModelInfo.from_json(data)
+    except (DamageError, NewerError) as error:
+        raise type(error)(f"{folder.document}: {error}") from error
+
+
+def is_folder_of(info: ModelInfo, path: Path) -> bool:
+    """Whether a folder has the name of a model's: the same weights under two names are one model."""
+    return path.name.endswith(f"-{info.identity[:SHORT]}")
 
 
 def alias_name(spec: str) -> str:
@@ -348,7 +358,8 @@ def alias_name(spec: str) -> str:
     return f"{sha256(spec.encode(errors='surrogateescape'))}.json"
 
 
-def _folder_name(info: ModelInfo) -> str:
+def model_folder_name(info: ModelInfo) -> str:
+    """What a model's folder is called when it is made."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.identity[:SHORT]}"
 
 
