@@ -70,6 +70,18 @@ def build(cls: type[T], data: Any) -> T:
     return found
 
 
+def build_known(cls: type[T], data: Any) -> T:
+    """As `build`, of what later versions may say more of: fields that `cls` does not have are left out.
+
+    For what nobody computes with: jobs, leases, journals. Raises MalformedError, and what `cls` itself raises.
+    """
+    if not isinstance(data, dict):
+        raise MalformedError(f"{_shown(data)} where an object is expected")
+    hashable: Any = cls
+    known = _field_names(hashable)
+    return build(cls, {name: value for name, value in data.items() if name in known})
+
+
 def whole_number(value: Any, first: int, last: int) -> int:
     """A whole number from `first` to `last`. Raises MalformedError."""
     if type(value) is not int or not first <= value <= last:
@@ -104,6 +116,11 @@ def _number(value: Any) -> Any:
     if (type(value) is int and abs(value) < _LARGEST) or (type(value) is float and math.isfinite(value)):
         return value
     raise MalformedError(f"{_shown(value)} where a number is expected")
+
+
+@cache
+def _field_names(cls: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(cls) if field.init)
 
 
 def _of_type(kind: type) -> Converter:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
 from streamscope.core.errors import UsageError
 from streamscope.core.measures.criteria import MAX_RETRIES, is_undefined
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Target, Tensor, pick_blocks
-from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.recipe import Capture, Objective, Protocol, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import FZSet, JobSpec
 
@@ -62,8 +62,11 @@ class Request:
     @classmethod
     def of_job(cls, info: ModelInfo, spec: JobSpec, batch: int) -> Request:
         """What a job requests of its model; `batch` is used where its spec names none. Raises UsageError."""
-        recipe = spec.recipe or info.recipe(spec.protocol, spec.steps)
-        key = SetKey(recipe, spec.seed, spec.capture, spec.objective, spec.protocol)
+        # Which there are, the key knows.
+        capture, objective = cast(Capture, spec.capture), cast(Objective, spec.objective)
+        protocol = cast(Protocol, spec.protocol)
+        recipe = spec.recipe or info.recipe(protocol, spec.steps)
+        key = SetKey(recipe, spec.seed, capture, objective, protocol)
         return cls.of(info, key, spec.blocks, spec.tensors or TENSORS, spec.batch or batch, spec.channels)
 
     def job_spec(

@@ -36,6 +36,7 @@ from streamscope.core.store.jobs.events import (
     ProcessFailed,
     write_event,
 )
+from streamscope.core.store.layout import jobs_folder
 from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if given.command == "join":
             keep_niceness()
-            job = open_job(store.root / "jobs" / given.job)
+            job = open_job(jobs_folder(store.root) / given.job)
             return join_job(store, job, given.device, given.batch, given.threads)
-        job = open_job(store.root / "jobs" / given.job)
+        job = open_job(jobs_folder(store.root) / given.job)
         job.check_own("start")
         return run_job(store, job, tell, scheduler=given.scheduler)
     except StreamscopeError as error:

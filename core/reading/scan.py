@@ -94,19 +94,35 @@ def scan_images(
                 "again"
             )
 
-        def go_on(done: int, total: int, what: str) -> None:
+        def check() -> None:
             if key not in leases.held:
                 who = leases.holder(key)
                 how = f"was taken over by another process ({who})" if who else "lost its lease"
                 raise StoreError(f"the scan of {folder} {how}; run it again to go on with it")
+
+        def go_on(done: int, total: int, what: str) -> None:
+            check()
             watch(done, total, what)
 
+        def confirm() -> None:
+            leases.renew()
+            check()
+
         with kept(leases):
-            _work(network, draft, workers or default_workers(), go_on, store, batch)
+            _work(network, draft, workers or default_workers(), go_on, confirm, store, batch)
     return draft.scan()
 
 
-def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store: Store, batch: int | None) -> None:
+def _work(
+    network: Network,
+    draft: Draft,
+    workers: int,
+    watch: PhaseWatch,
+    confirm: Callable[[], None],
+    store: Store,
+    batch: int | None,
+) -> None:
+    """`confirm` is called before each commit, and raises StoreError when the scan is no longer ours."""
     remove_leftovers(store, draft.path)
     draft.create()
     missing = [] if draft.has_result else draft.missing()
@@ -114,10 +130,14 @@ def _work(network: Network, draft: Draft, workers: int, watch: PhaseWatch, store
     reader = CentreReader(network, batch)
     with Decoders(draft.preparation, workers) as decoders:
         if not draft.has_result:
-            _read_chunks(reader, draft, missing, decoders, watch)
+            _read_chunks(reader, draft, missing, decoders, watch, confirm)
+            confirm()
             draft.commit_result(provenance(network), partial(rank_and_correlate, watch=watch), watch)
         if not draft.has_robust:
-            draft.commit_robust(_robust(reader, draft.scan(), decoders, watch))
+            robust = _robust(reader, draft.scan(), decoders, watch)
+            confirm()
+            draft.commit_robust(robust)
+    confirm()
     draft.finish()
 
 
@@ -135,7 +155,12 @@ def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
 
 
 def _read_chunks(
-    reader: CentreReader, draft: Draft, missing: Sequence[range], decoders: Decoders, watch: PhaseWatch
+    reader: CentreReader,
+    draft: Draft,
+    missing: Sequence[range],
+    decoders: Decoders,
+    watch: PhaseWatch,
+    confirm: Callable[[], None],
 ) -> None:
     total = len(draft.images)
     done = total - sum(map(len, missing))
@@ -160,6 +185,7 @@ def _read_chunks(
             watch(done, total, "images")
         if pixels:
             parts.append(reader.read(pixels))
+        confirm()
         draft.commit_chunk(chunk, seen, _joined(draft, parts))
 
 

@@ -35,7 +35,8 @@ from streamscope.core.store.marks.journal import Marks, marks_folder
 from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
 from streamscope.core.store.scans.scan import Extremes, Scan, ScannedImage
 from streamscope.core.store.sets.batches import FZRecord
-from streamscope.core.store.sets.fz_set import FZSet, Measured, Own
+from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.measured import Measured, Own
 from streamscope.core.store.store import FORMAT, Store
 
 if TYPE_CHECKING:

@@ -35,11 +35,19 @@ from streamscope.core.store.layout import (
     inside,
 )
 from streamscope.core.store.records import AliasRecord, Place, SetRecord
+from streamscope.core.store.renamed import renamed
 from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
-from streamscope.core.store.sets.fz_set import FZSet, read_completed, read_key
+from streamscope.core.store.sets.documents import read_completed, read_key
+from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import read_batch
-from streamscope.core.store.store import FORMAT, Store, alias_name, read_format, read_info
+from streamscope.core.store.store import (
+    FORMAT,
+    Store,
+    alias_name,
+    read_format,
+    read_info,
+)
 
 PlaceOf = Callable[[ResponseKind, str, Tensor, str], Place]
 
@@ -52,7 +60,7 @@ class Problem:
     path: Path
     what: str
     removes: Path | None
-    """None for what could not be read, or is of a later version: it may be intact."""
+    """None for what could not be read, is of a later version, or lies under a wrong name only: it may be intact."""
     part: BatchFolder | ScanFolder | None = None
     """The batch of a set, or the scan, that it is in."""
 
@@ -108,6 +116,12 @@ def _verify_model(model: ModelFolder) -> Iterator[Problem]:
     info = None
     try:
         info = read_info(model)
+    except MisplacedError as error:
+        if what := renamed(model):
+            # Its FZs may be all there are, so nothing of it is removed. What is in it is checked where it is of use.
+            yield Problem(model.path, what, None)
+            return
+        yield _problem(model.document, error)
     except (OSError, StoreError) as error:
         yield _problem(model.document, error)
     for ablation in inside(model.ablations):

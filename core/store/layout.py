@@ -1,6 +1,8 @@
 """Where everything lies in a store: the one module that knows the names of its folders, and reads meaning from them.
 
 store.json, aliases/…json
+leases/….json, ….taken                          who is working on what
+jobs/20261128-212222-234804/job.json, heartbeat.json, log.jsonl, stderr.txt, place, hold, stop
 models/resnet18-f37072fd2ad6/model.json
   ablations/2.1-1a2b3c4d5e6f.json
   sets/paper-2560-s0-exact-1a2b3c4d/set.json, completed.json
@@ -58,6 +60,58 @@ def inside(path: Path) -> list[Path]:
         return sorted(path / name for name in os.listdir(path) if not name.startswith("."))
     except OSError:
         return [path] if os.path.lexists(path) else []
+
+
+def jobs_folder(root: Path) -> Path:
+    """Where the jobs of the store at `root` are."""
+    return root / "jobs"
+
+
+def leases_folder(root: Path) -> Path:
+    """Where the leases of the store at `root` are."""
+    return root / "leases"
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """One job."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """What it is to do."""
+        return self.path / "job.json"
+
+    @property
+    def heartbeat(self) -> Path:
+        """What its worker says."""
+        return self.path / "heartbeat.json"
+
+    @property
+    def log(self) -> Path:
+        """Its events, a line each."""
+        return self.path / "log.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        """What its process printed about what went wrong."""
+        return self.path / "stderr.txt"
+
+    @property
+    def place(self) -> Path:
+        """Its place in its queue."""
+        return self.path / "place"
+
+    @property
+    def hold(self) -> Path:
+        """There when it is to pause."""
+        return self.path / "hold"
+
+    @property
+    def stop(self) -> Path:
+        """There when it is to end."""
+        return self.path / "stop"
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
+import re
 import secrets
 import threading
 import time
@@ -13,13 +13,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from streamscope.core.schema import MalformedError, build_known, parse_object
 from streamscope.core.store.files.atomic import make_folder, write_file, write_new
 from streamscope.core.store.files.clock import FolderClock
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.owner import Owner, is_alive, is_dead, is_here, this_process
 from streamscope.core.store.files.users import read_plain
+from streamscope.core.store.layout import leases_folder
 
 EXPIRES = 60.0
 """Seconds without renewal after which a lease is anybody's."""
@@ -28,6 +31,23 @@ SIGN = 20.0
 """Seconds that a lease of another host whose date is old is watched first: hosts' clocks differ, and some disks take
 dates from whoever writes. Holders renew within 10."""
 UNREADABLE = ""
+LIMIT = 2**16
+"""Bytes that a lease may have."""
+_TOKEN = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
+"""It becomes part of a file's name."""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The file of a lease."""
+
+    token: str
+    owner: str
+    process: Any
+
+    def __post_init__(self) -> None:
+        if not _TOKEN.fullmatch(self.token):
+            raise MalformedError("the token is none that is written")
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,7 @@ class Leases:
     """
 
     def __init__(self, root: Path, owner: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.folder = root / "leases"
+        self.folder = leases_folder(root)
         self.owner = owner
         self._clock = FolderClock(self.folder, monotonic)
         self._held: dict[str, str] = {}
@@ -211,7 +231,7 @@ class Leases:
     @staticmethod
     def _look(path: Path) -> _Lease | None:
         try:
-            content, state = read_plain(path)
+            content, state = read_plain(path, LIMIT)
         except FileNotFoundError:
             return None
         except OSError:
@@ -221,9 +241,9 @@ class Leases:
             except OSError:
                 return _Lease(UNREADABLE, None, math.inf)
         try:
-            data = json.loads(content)
-            return _Lease(str(data["token"]), Owner.from_json(data["process"]), state.st_mtime, str(data["owner"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            record = build_known(_Record, parse_object(content))
+            return _Lease(record.token, Owner.from_json(record.process), state.st_mtime, record.owner)
+        except MalformedError:
             # Being written right now, or torn: its age alone decides.
             return _Lease(f"{state.st_ino}-{state.st_mtime_ns}", None, state.st_mtime)
 

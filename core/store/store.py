@@ -31,7 +31,8 @@ from streamscope.core.store.files.listing import Listings, Problems
 from streamscope.core.store.layout import ModelFolder, ScanFolder, SetFolder
 from streamscope.core.store.records import AliasRecord, FormatRecord
 from streamscope.core.store.scans.scan import Described, Scan
-from streamscope.core.store.sets.fz_set import FZSet, read_key
+from streamscope.core.store.sets.documents import read_key
+from streamscope.core.store.sets.fz_set import FZSet
 
 if TYPE_CHECKING:
     from streamscope.core.store.ablations import Ablation
@@ -52,6 +53,8 @@ class Store:
         self._sets: dict[Path, FZSet] = {}
         self._scans: dict[Path, tuple[tuple[int, int], Scan]] = {}
         self.clock = FolderClock(root)
+        self.job_problems = Problems()
+        """What is wrong with the records of jobs: not among `problems`, since no job's numbers depend on another's."""
 
     @classmethod
     def open(cls, root: Path, create: bool = False) -> Store:
@@ -90,7 +93,7 @@ class Store:
 
     def register(self, info: ModelInfo) -> None:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
-        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         if self._read_info(folder) != info:
             write_described_folder(folder, ModelFolder(folder).document.name, info.to_json())
 
@@ -145,7 +148,7 @@ class Store:
         """The set of `key`, which need not be on disk; with `create` it is after. Raises StoreError."""
         if create:
             self.register(info)
-        folder = self._folder(info.identity) or self.root / "models" / _folder_name(info)
+        folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         path = ModelFolder(folder).sets / key.folder
         fzset = self._sets.setdefault(path, FZSet(info, key, path, self._problems))
         if create:
@@ -334,14 +337,24 @@ def read_format(root: Path) -> int:
 
 def read_info(folder: ModelFolder) -> ModelInfo:
     """The description of the model in a folder. Raises OSError, or StoreError when it is damaged or another's."""
-    data = read_document(folder.document)
-    try:
-        info = ModelInfo.from_json(data)
-    except (DamageError, NewerError) as error:
-        raise type(error)(f"{folder.document}: {error}") from error
-    if not folder.path.name.endswith(f"-{info.identity[:SHORT]}"):
+    info = read_described(folder)
+    if not is_folder_of(info, folder.path):
         raise MisplacedError(f"{folder.document} is of {info.name} {info.identity[:SHORT]}, not of {folder.path.name}")
     return info
+
+
+def read_described(folder: ModelFolder) -> ModelInfo:
+    """As `read_info`, whatever the folder is called."""
+    data = read_document(folder.document)
+    try:
+        return ModelInfo.from_json(data)
+    except (DamageError, NewerError) as error:
+        raise type(error)(f"{folder.document}: {error}") from error
+
+
+def is_folder_of(info: ModelInfo, path: Path) -> bool:
+    """Whether a folder has the name of a model's: the same weights under two names are one model."""
+    return path.name.endswith(f"-{info.identity[:SHORT]}")
 
 
 def alias_name(spec: str) -> str:
@@ -349,7 +362,8 @@ def alias_name(spec: str) -> str:
     return f"{sha256(spec.encode(errors='surrogateescape'))}.json"
 
 
-def _folder_name(info: ModelInfo) -> str:
+def model_folder_name(info: ModelInfo) -> str:
+    """What a model's folder is called when it is made."""
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.identity[:SHORT]}"
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import HomeError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.schema import MalformedError, build_known
 from streamscope.core.store.files.atomic import make_folder
-from streamscope.core.store.files.documents import read_document, write_document
+from streamscope.core.store.files.documents import read_document, stored_path, write_document
 from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.tui.table.session import Session, session_from_json
 
@@ -32,6 +34,21 @@ def state_folder() -> Path | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Last:
+    """`last.json`."""
+
+    model: str
+    weights: str | None
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """`filters.json`."""
+
+    filters: tuple[str, ...]
+
+
 class Memory:
     """Reads and writes what is remembered, in a folder of the user's; None remembers nothing.
 
@@ -48,7 +65,7 @@ class Memory:
             return None
         try:
             return session_from_json(data, info)
-        except (TypeError, KeyError, ValueError, IndexError, AttributeError):
+        except MalformedError:
             self._report_damage(_session_file(info))
             return None
 
@@ -58,13 +75,16 @@ class Memory:
     def model(self) -> ModelSpec | None:
         """The model that the app was opened on last, if its weights are still there."""
         data = self._read("last.json")
+        if data is None:
+            return None
         try:
-            spec = ModelSpec(data["model"], Path(data["weights"]) if data["weights"] else None) if data else None
-            _ = spec.text if spec else None
-        except (TypeError, KeyError, ValueError, StreamscopeError):
+            last = build_known(_Last, data)
+            spec = ModelSpec(last.model, stored_path(last.weights) if last.weights else None)
+            _ = spec.text
+        except (MalformedError, StreamscopeError):
             self._report_damage("last.json")
             return None
-        return spec if spec is None or spec.weights is None or spec.weights.is_file() else None
+        return spec if spec.weights is None or spec.weights.is_file() else None
 
     def keep_model(self, spec: ModelSpec) -> None:
         self._write(
@@ -73,12 +93,14 @@ class Memory:
 
     def filters(self) -> list[str]:
         """Filters written before, the latest last."""
-        data = self._read("filters.json") or {"filters": []}
-        filters = data.get("filters")
-        if not isinstance(filters, list) or not all(isinstance(text, str) for text in filters):
+        data = self._read("filters.json")
+        if data is None:
+            return []
+        try:
+            return list(build_known(_Filters, data).filters)
+        except MalformedError:
             self._report_damage("filters.json")
             return []
-        return filters
 
     def keep_filter(self, expression: str) -> list[str]:
         """Add a filter; the same one is remembered once. Two apps may write at once: what is there is read again."""

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from streamscope.core.errors import HomeError, UsageError
+from streamscope.core.files import read_regular
 from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.core.table.columns import column
 
+FILE_LIMIT = 2**20
+"""Bytes that the file may have."""
 EXAMPLE = """\
 # Settings of streamscope's app. Every line may be left out; what stands here is what holds without it.
 theme = "dark"        # dark, light, or a theme of Textual such as "nord"
@@ -64,12 +67,15 @@ def settings_path() -> Path:
 
 def read_settings(path: Path, allowed: Allowed) -> Settings:
     """Settings of a file; those by default when there is none. Raises UsageError that names the line."""
+    if path == Path(os.devnull):
+        return Settings()
     try:
-        text = path.read_text()
+        text = read_regular(path, limit=FILE_LIMIT).decode()
     except FileNotFoundError:
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the settings in {path}: {getattr(error, 'strerror', None) or error}") from error
+        what = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the settings in {path}: {what}") from error
     return parse_settings(text, path, allowed)
 
 
@@ -77,10 +83,15 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
     """As `read_settings`, of the file's text."""
     try:
         data = tomllib.loads(text)
+        keys = _flat(data["keys"]) if isinstance(data.get("keys"), dict) else {}
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at (?:line (\d+)|end of document).*\)$", str(error))
         line = place[1] if place and place[1] else str(text.count("\n") + 1)
         raise UsageError(f"{path} line {line}: {str(error)[: place.start() if place else None]}") from None
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, brackets in brackets in brackets.
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"cannot read the settings in {path}: {what}") from None
 
     def wrong(name: str, reason: str, section: str = "") -> NoReturn:
         raise UsageError(f"{path} line {_line_of(text, name, section)}: {reason}")
@@ -97,7 +108,7 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
         if name not in known:
             wrong(name, f"unknown setting {name!r}; {_near(name, known)}")
         if not isinstance(value, known[name]):
-            wrong(name, f"{name} must be {_WORDS[known[name]]}, not {value!r}")
+            wrong(name, f"{name} must be {_WORDS[known[name]]}, not {_shown(value)}")
     if "theme" in data and data["theme"] not in allowed.themes:
         wrong("theme", f"unknown theme {data['theme']!r}; {_near(data['theme'], allowed.themes)}")
     if "graphics" in data and data["graphics"] not in allowed.graphics:
@@ -110,10 +121,9 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
     for name in names:
         if names.count(name) > 1:
             wrong("columns", f"column {name!r} is named twice")
-    keys = _flat(data.get("keys", {}))
     for action, value in keys.items():
         if not isinstance(value, str) or not value.strip():
-            wrong(action, f'the key of {action} must be text such as "x" or "ctrl+x", not {value!r}', "keys")
+            wrong(action, f'the key of {action} must be text such as "x" or "ctrl+x", not {_shown(value)}', "keys")
     found = allowed.check_keys(keys)
     if found is not None:
         wrong(found[0], found[1], "keys")
@@ -135,6 +145,11 @@ _WORDS: dict[type, str] = {
     list: 'a list such as ["mix_ratio"]',
     dict: "a section [keys]",
 }
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _near(name: str, known: Any) -> str:

@@ -1,7 +1,8 @@
-"""Progress on the terminal: bars with rate and ETA on stderr, nothing at all when it is not a terminal."""
+"""Progress on the terminal: bars with rate and ETA on stderr, nothing at all where no bar can be drawn."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,12 +26,21 @@ from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
 from streamscope.tui.cli.lines import say
 
+NO_SCREENS = ("", "dumb", "unknown")
+"""Names (TERM) of terminals that do not move their cursor, or not in a known way."""
+
+
+def _screen() -> Console | None:
+    """What bars are drawn on; None where stderr is no terminal, or one that cannot draw over what it has drawn."""
+    console = Console(stderr=True)
+    return console if console.is_terminal and os.environ.get("TERM", "") not in NO_SCREENS else None
+
 
 @contextmanager
 def download_progress(text: str) -> Iterator[Watch | None]:
     """A callback for bytes done and in all; the bar appears with the first of them."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = _screen()
+    if console is None:
         yield None
         return
     columns = (
@@ -48,8 +58,8 @@ def download_progress(text: str) -> Iterator[Watch | None]:
 @contextmanager
 def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
     """A callback for things done and in all, called `unit`; None where there is no terminal to draw on."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = _screen()
+    if console is None:
         yield None
         return
     columns = (
@@ -67,8 +77,8 @@ def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
 @contextmanager
 def phase_progress() -> Iterator[PhaseWatch]:
     """A receiver for how many of how many are done, and of what: a bar that starts anew with every other thing."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = _screen()
+    if console is None:
         yield lambda done, total, what: None
         return
     columns = (
@@ -99,8 +109,8 @@ def phase_progress() -> Iterator[PhaseWatch]:
 @contextmanager
 def job_progress() -> Iterator[Callable[[Event], None]]:
     """A receiver for a job's events that draws its bar."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = _screen()
+    if console is None:
         yield _tell_others
         return
     columns = (

@@ -94,7 +94,8 @@ def _when(finished: float | None) -> str:
 @common_options
 def verify_command(given: Given, dropping: bool) -> int:
     """Read every byte of the store, compare it with its checksums and with where it lies; exit code 1 when something is
-    damaged or cannot be read. What cannot be read is never removed: it may be somebody else's, and intact."""
+    damaged or cannot be read. What cannot be read is never removed: it may be somebody else's, and intact. Nor is a
+    model's folder that was renamed: it is said what to call it."""
     store = given.store()
     found = list(verify(store))
     damaged = [problem for problem in found if problem.removes is not None]
@@ -116,7 +117,7 @@ def verify_command(given: Given, dropping: bool) -> int:
         what = f"{counted(len(damaged), 'problem')}; 'streamscope cache verify --drop' removes what is damaged"
         say(what, err=True)
     if unknown:
-        what = f"{counted(len(unknown), 'part')} could not be read and may be intact; nothing of it is removed"
+        what = f"{counted(len(unknown), 'part')} may be intact, unread or under a wrong name; nothing of it is removed"
         say(what, err=True)
     if not found:
         say("everything is intact")
@@ -152,6 +153,8 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         if not any(s.source == os.path.abspath(given.images) for s in scan_usage(store)):
             raise UsageError(f"{given.images} was never scanned; 'streamscope cache info' names what was")
     planned = prune(store, model=model, set=key, images=given.images, dry_run=True)
+    for problem in store.job_problems.errors():
+        say(f"streamscope: {worded(problem)}", err=True)
     for state in doubtful_jobs(store):
         say(
             f"streamscope: job {state.job.id}{_where(state)} is not removed: cannot tell whether it runs, for its "
@@ -167,7 +170,7 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
             say("nothing to remove")
     if dry_run or not planned:
         return
-    if not yes and model is not None and not click.confirm("Remove these?", err=True):
+    if not yes and model is not None and not _confirmed():
         say("nothing was removed", err=True)
         return
     removed = prune(Store.open(given.root), model=model, set=key, images=given.images)
@@ -175,6 +178,18 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
         _as_json(removed)
     else:
         say(f"removed {sum(item.bytes for item in removed) / 1e6:,.1f} MB")
+
+
+def _confirmed() -> bool:
+    """Asks on the terminal. Raises UsageError where nobody can answer."""
+    try:
+        return click.confirm("Remove these?", err=True)
+    except click.Abort as end:
+        # Ctrl-C, or the end of what could be read. Either way the line of the question is still open.
+        click.echo(err=True)
+        if isinstance(end.__context__, EOFError):
+            raise UsageError("nobody answered, so nothing was removed; --yes does not ask") from end
+        raise
 
 
 def _where(state: JobState) -> str:

@@ -77,7 +77,8 @@ class StoreReader:
         frame = build_frame(self.info, fzset, [block.name for block in self.info.blocks], scan=scan)
         sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
         self._signature = signature
-        problems = tuple(worded(problem) for problem in self._store.problems)
+        met = [*self._store.problems, *self._store.job_problems.errors()]
+        problems = tuple(worded(problem) for problem in met)
         return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
 
     def _scan(self) -> Scan | None:

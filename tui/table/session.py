@@ -8,6 +8,7 @@ from typing import Any
 
 from streamscope.core.errors import FilterError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.schema import build_known
 from streamscope.core.table.columns import BY_NAME
 from streamscope.core.table.filter import compile_filter
 from streamscope.tui.table.arrangement import Arrangement, Key
@@ -35,26 +36,39 @@ class Session:
         }
 
 
+@dataclass(frozen=True)
+class _Record:
+    """A session as it is kept."""
+
+    block: str | None
+    filter: str | None
+    column: str | None
+    descending: bool
+    shown: tuple[str, ...]
+    cursor: tuple[str, int] | None
+    advance: bool
+
+
 def session_from_json(data: dict[str, Any], info: ModelInfo) -> Session:
-    """What still makes sense of it for this model and this version. Raises TypeError, KeyError or ValueError for
-    what was never a session."""
+    """What still makes sense of it for this model and this version. Raises MalformedError for what was never a
+    session."""
+    kept = build_known(_Record, data)
     blocks = {block.name for block in info.blocks}
-    shown = tuple(name for name in data["shown"] if name in CHOOSABLE)
+    shown = tuple(name for name in kept.shown if name in CHOOSABLE)
     filter_ = None
-    if data["filter"] is not None:
+    if kept.filter is not None:
         with suppress(FilterError):
-            filter_ = compile_filter(data["filter"])
-    cursor = (str(data["cursor"][0]), int(data["cursor"][1])) if data["cursor"] else None
+            filter_ = compile_filter(kept.filter)
     return Session(
         Arrangement(
-            block=data["block"] if data["block"] in blocks else None,
+            block=kept.block if kept.block in blocks else None,
             filter=filter_,
-            column=data["column"] if data["column"] in BY_NAME else None,
-            descending=bool(data["descending"]),
+            column=kept.column if kept.column in BY_NAME else None,
+            descending=kept.descending,
             shown=shown or DEFAULT_SHOWN,
         ),
-        cursor,
-        bool(data["advance"]),
+        kept.cursor,
+        kept.advance,
     )
 
 

@@ -23,6 +23,7 @@ from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
 from streamscope.core.jobs.tasks import commit_task, compute_task, default_batch
 from streamscope.core.store import Store
+from streamscope.core.store.layout import JobFolder, jobs_folder
 from streamscope.core.watch import Watch
 
 _networks: dict[tuple[str, str], Network] = {}
@@ -54,7 +55,7 @@ def _load(parcel: bytes, device: str) -> Network:
 
 def _shares_disk(order: Order) -> bool:
     """Whether the store of the job that this is for is here under the same path."""
-    return (Path(order.root) / "jobs" / order.job / "job.json").is_file()
+    return JobFolder(jobs_folder(Path(order.root)) / order.job).record.is_file()
 
 
 def _do(network: Network, order: Order, task: Task) -> Reply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,8 @@ RECORD_LIMIT = 16 * 2**20
 """Bytes that a batch's record or list of checksums may have; those of 2,048 channels have less than one million."""
 ARRAY_LIMIT = 2**30
 """Bytes that a picture or the arrays of a batch may have."""
-_SUM_LINE = re.compile(r"^([0-9a-f]{64})  ([^/\n]+)$", re.MULTILINE)
+_DIGITS = 64
+"""Of a checksum."""
 
 
 class Damage(NamedTuple):
@@ -56,8 +56,20 @@ def read_sums(folder: Path) -> dict[str, str]:
     """Checksums by file name. Raises OSError, or StoreError when the file is malformed."""
     # Joined as text: with thousands of batches to read, joining paths took as long as parsing what is in them.
     text = read_regular(f"{folder}/{SUMS}", follow=False, limit=RECORD_LIMIT).decode(errors="replace")
-    sums = {name: checksum for checksum, name in _SUM_LINE.findall(text)}
-    if len(sums) != text.count("\n") or not text.endswith("\n"):
+    *lines, rest = text.split("\n")
+    sums = {line[_DIGITS + 2 :]: line[:_DIGITS] for line in lines}
+    # By slices: a regular expression took half of the time of reading the file.
+    digits = "".join(sums.values())
+    between = "".join([line[_DIGITS : _DIGITS + 2] for line in lines])
+    if (
+        rest
+        or "/" in text
+        or "" in sums
+        or len(sums) != len(lines)
+        or between != "  " * len(lines)
+        or len(digits) != _DIGITS * len(lines)
+        or digits.encode().translate(None, b"0123456789abcdef")
+    ):
         raise DamageError(f"{folder / SUMS} is damaged")
     return sums
 

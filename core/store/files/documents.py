@@ -106,6 +106,16 @@ def read_record(path: Path, cls: type[T]) -> T:
         return build(cls, data)
 
 
+def stored_path(text: str) -> Path:
+    """A path that a record names. Raises MalformedError for what no system call takes."""
+    try:
+        if b"\0" in os.fsencode(text):
+            raise ValueError
+    except ValueError:
+        raise MalformedError("a path is none") from None
+    return Path(text)
+
+
 @contextmanager
 def malformed(path: Path) -> Iterator[None]:
     """Turns what is wrong with a record's content into one clear line about `path`: DamageError or NewerError."""

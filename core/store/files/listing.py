@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,13 @@ class Problems:
     def report(self, path: Path, error: StreamscopeError) -> None:
         self._errors[path] = error
 
+    def note(self, path: Path, error: StreamscopeError | None) -> None:
+        """What is wrong with `path` now, or None."""
+        if error is None:
+            self.clear(path)
+        else:
+            self.report(path, error)
+
     def clear(self, path: Path) -> None:
         # Hashing a path is not cheap, and mostly nothing is wrong.
         if self._errors:
@@ -35,6 +43,12 @@ class Problems:
         """For a folder that is gone: whatever was wrong in it is too."""
         for path in [path for path in list(self._errors) if path.is_relative_to(folder)]:
             self.clear(path)
+
+    def clear_others(self, folder: Path, names: Collection[str]) -> None:
+        """For entries of a folder that are gone: those that it has are `names`."""
+        for path in list(self._errors):
+            if path != folder and path.is_relative_to(folder) and path.relative_to(folder).parts[0] not in names:
+                self.clear(path)
 
     def errors(self) -> list[StreamscopeError]:
         return list(self._errors.values())

@@ -13,6 +13,11 @@ from typing import Any
 
 import psutil
 
+from streamscope.core.schema import MalformedError, build_known, whole_number
+
+LARGEST_PID = 2**31 - 1
+"""What the kernel's own type holds."""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -40,9 +45,11 @@ class Owner:
     def from_json(cls, data: Any) -> Owner | None:
         """None when `data` does not describe a process."""
         try:
-            return cls(str(data["host"]), str(data["boot"]), int(data["pid"]), str(data["started"]))
-        except (KeyError, TypeError, ValueError):
+            owner = build_known(cls, data)
+            whole_number(owner.pid, 1, LARGEST_PID)
+        except MalformedError:
             return None
+        return owner
 
 
 def this_process() -> Owner:

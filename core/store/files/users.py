@@ -50,15 +50,22 @@ def _home(variable: str) -> Iterator[None]:
         raise HomeError(f"no home folder is known of {user_name(os.geteuid())}", variable) from error
 
 
-def read_plain(path: Path | str, offset: int = 0, within: int | None = None) -> tuple[bytes, os.stat_result]:
-    """What is in a regular file from `offset` on, and its state; `within` is the descriptor of its folder, if open.
+def read_plain(path: Path | str, limit: int, within: int | None = None) -> tuple[bytes, os.stat_result]:
+    """What is in a regular file of at most `limit` bytes, and its state; `within` is the descriptor of its folder, if
+    open.
 
     Raises OSError, also for anything else that bears the name: opening a pipe would wait for ever.
     """
-    with open_regular(path, follow=False, within=within) as file:
-        state = os.fstat(file.fileno())
-        file.seek(offset)
-        return file.read(), state
+    with open_regular(path, follow=False, limit=limit, within=within) as file:
+        # Somebody may be adding to it.
+        return file.read(limit), os.fstat(file.fileno())
+
+
+def read_end(path: Path, limit: int) -> bytes:
+    """The last `limit` bytes of a regular file. Raises OSError as `read_plain` does."""
+    with open_regular(path, follow=False) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+        return file.read(limit)
 
 
 def append_to(path: Path) -> IO[bytes]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from streamscope.core.errors import NO_FAULT, Fault, UsageError
-from streamscope.core.model.recipe import SetKey
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe, SetKey
+from streamscope.core.schema import MalformedError, build_known, parse_json, parse_object
+from streamscope.core.store.records import LATEST
 
 LastWord = Literal["done", "failed", "stopped"]
 LAST_WORDS: tuple[LastWord, ...] = ("done", "failed", "stopped")
@@ -44,19 +46,6 @@ class Report:
             return counted
         return {**counted, "share": self.share, "rate": self.rate, "unit": self.unit, "eta": self.eta}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """What is missing or no number is unknown."""
-        return cls(
-            done=int(_number(data.get("done")) or 0),
-            total=int(_number(data.get("total")) or 0),
-            share=_number(data.get("share")),
-            rate=_number(data.get("rate")),
-            unit=str(data.get("unit") or ""),
-            eta=_number(data.get("eta")),
-            message=str(data.get("message") or ""),
-        )
-
 
 @dataclass(frozen=True)
 class Counts:
@@ -74,10 +63,6 @@ class Counts:
 
     def to_json(self) -> dict[str, float]:
         return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Counts:
-        return cls(**{name: float(data[name]) for name in vars(cls())})
 
 
 @dataclass(frozen=True)
@@ -290,7 +275,7 @@ def decode_event(data: Any) -> Event | None:
     """Reads `encode_event` back; None for what is malformed or of a kind that this version does not have."""
     try:
         return _decode(data)
-    except (KeyError, TypeError, ValueError, UsageError):
+    except (MalformedError, UsageError):
         return None
 
 
@@ -302,9 +287,27 @@ def write_event(event: Event) -> str:
 def read_event(line: str | bytes) -> Event | None:
     """The event of a line; None for any other line, such as what a library prints."""
     try:
-        return decode_event(json.loads(line))
-    except ValueError:
+        return decode_event(parse_json(line))
+    except MalformedError:
         return None
+
+
+def read_logged(line: bytes) -> LoggedEvent | None:
+    """The event of a line of a log; None for what is malformed or of a kind that this version does not have."""
+    try:
+        data = parse_object(line)
+        time = checked_time(build_known(_Stamp, data).time)
+    except MalformedError:
+        return None
+    event = decode_event(data)
+    return LoggedEvent(time, event) if event is not None else None
+
+
+def checked_time(time: float) -> float:
+    """Seconds since 1970. Raises MalformedError for what is no time."""
+    if not 0 <= time < LATEST:
+        raise MalformedError(f"{time} is no time")
+    return time
 
 
 def encode_fault(fault: Fault) -> dict[str, str]:
@@ -312,79 +315,87 @@ def encode_fault(fault: Fault) -> dict[str, str]:
     return {name: text for name, text in vars(fault).items() if text or name == "message"}
 
 
-def decode_fault(data: Mapping[str, Any]) -> Fault:
-    return Fault(*(str(data.get(name) or "") for name in ("message", "kind", "place")))
-
-
 def encode_memory(memory: DeviceMemory) -> dict[str, list[float]]:
     return {name: list(pair) for name, pair in memory.items()}
 
 
-def decode_memory(value: Any) -> dict[str, tuple[float, float]]:
-    """What is no pair of numbers is left out."""
-    memory = {}
-    for name, pair in value.items() if isinstance(value, dict) else ():
-        used, total = map(_number, pair) if isinstance(pair, list) and len(pair) == 2 else (None, None)
-        if used is not None and total is not None:
-            memory[str(name)] = (used, total)
-    return memory
+@dataclass(frozen=True)
+class _Stamp:
+    """When a line was logged."""
+
+    time: float
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What every line says."""
+
+    event: str
+
+
+@dataclass(frozen=True)
+class _Started:
+    """`JobStarted`, with its set as lines have it."""
+
+    recipe: Recipe
+    seed: int
+    capture: Capture
+    objective: Objective
+    blocks: tuple[str, ...]
+    tensors: tuple[str, ...]
+    batch: int
+    channels: Mapping[str, tuple[int, ...]]
+    missing: int
+    devices: tuple[str, ...] = ()
+    protocol: Protocol = UNSAID_PROTOCOL
+
+
+@dataclass(frozen=True)
+class _Progressed:
+    """`JobProgressed` beside its report."""
+
+    device_memory: DeviceMemory = field(default_factory=dict)
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """`ProcessEnded` beside its fault."""
+
+    state: LastWord
 
 
 def _decode(data: Any) -> Event | None:
-    match data["event"]:
+    match build_known(_Kind, data).event:
         case "started":
-            key = SetKey.from_json(data)
+            line = build_known(_Started, data)
+            key = SetKey(line.recipe, line.seed, line.capture, line.objective, line.protocol)
             return JobStarted(
-                key,
-                tuple(data["blocks"]),
-                tuple(data["tensors"]),
-                int(data["batch"]),
-                {block: tuple(channels) for block, channels in data["channels"].items()},
-                int(data["missing"]),
-                tuple(data.get("devices") or ()),
+                key, line.blocks, line.tensors, line.batch, line.channels, line.missing, devices=line.devices
             )
         case "progress":
-            counts = data.get("counts")
-            return JobProgressed(
-                Report.from_json(data),
-                decode_memory(data.get("device_memory")),
-                Counts.from_json(counts) if counts is not None else None,
-            )
+            more = build_known(_Progressed, data)
+            return JobProgressed(build_known(Report, data), more.device_memory, more.counts)
         case "fz" | "measure" as kind:
-            first, last = data["channels"]
-            return BatchDone(
-                kind,
-                str(data["block"]),
-                str(data["tensor"]),
-                int(data["retry"]),
-                int(data["count"]),
-                (int(first), int(last)),
-                float(data["seconds"]),
-                dict(data.get("flagged") or {}),
-                _number(data.get("mean_steps")),
-                str(data.get("device") or ""),
-            )
+            return build_known(BatchDone, {**data, "kind": kind})
         case "waiting":
-            return WaitStarted(str(data["batch"]), str(data["holder"]))
+            return build_known(WaitStarted, data)
         case "lost":
-            return BatchLost(str(data["batch"]), str(data["holder"]))
+            return build_known(BatchLost, data)
         case "problem":
-            return ProblemOccurred(decode_fault(data))
+            return ProblemOccurred(build_known(Fault, data))
         case "cluster":
-            return ClusterConnected(tuple(data["workers"]), bool(data["shared_disk"]))
+            return build_known(ClusterConnected, data)
         case "download":
-            return DownloadProgressed(int(data.get("done") or 0), int(data.get("total") or 0))
+            return build_known(DownloadProgressed, data)
         case "model":
-            return ModelRegistered(str(data["fingerprint"]))
+            return build_known(ModelRegistered, data)
         case "error":
-            return ProcessFailed(decode_fault(data))
-        case "ended" if data["state"] in LAST_WORDS:
-            return ProcessEnded(data["state"], decode_fault(data))
+            return ProcessFailed(build_known(Fault, data))
+        case "ended":
+            return ProcessEnded(build_known(_Ended, data).state, build_known(Fault, data))
         case "done" | "failed" | "stopped" as state:
-            report = Report.from_json({**data, "message": ""}) if "total" in data else None
-            return JobEnded(state, decode_fault(data), report)
+            # The message is the fault's.
+            report = replace(build_known(Report, data), message="") if "total" in data else None
+            return JobEnded(state, build_known(Fault, data), report)
     return None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import IO, Any
 
 import psutil
 
-from streamscope.core.errors import NO_FAULT, Fault, ForeignJobError, StoreError, StreamscopeError
+from streamscope.core.errors import NO_FAULT, Fault, ForeignJobError, NewerError, StoreError, UsageError
+from streamscope.core.schema import MalformedError, UnknownFieldError, build_known, parse_object
 from streamscope.core.store.files.atomic import discard, make_folder, sync_folder, write_new
-from streamscope.core.store.files.disk_errors import write_error, writing
+from streamscope.core.store.files.disk_errors import reason, write_error, writing
 from streamscope.core.store.files.documents import encode
+from streamscope.core.store.files.lines import read_lines
 from streamscope.core.store.files.owner import Owner, temporary_name, this_process
 from streamscope.core.store.files.users import append_to, read_plain, user_name
 from streamscope.core.store.jobs.events import (
@@ -31,18 +34,18 @@ from streamscope.core.store.jobs.events import (
     LastWord,
     LoggedEvent,
     Report,
-    decode_event,
+    checked_time,
     encode_event,
     encode_fault,
     encode_memory,
+    read_logged,
 )
 from streamscope.core.store.jobs.spec import JobSpec
+from streamscope.core.store.layout import JobFolder, jobs_folder
 from streamscope.core.store.store import Store
 
-PLACE, HOLD, STOP, BEAT = "place", "hold", "stop", "heartbeat.json"
-"""Files of a job's folder: its place in a queue, that it is to pause, that it is to end, what its worker says."""
-SPEC, LOG, ERRORS = "job.json", "log.jsonl", "stderr.txt"
-"""And what it is to do, its events, what its process printed about what went wrong."""
+SPEC_LIMIT = 2**24
+"""Bytes that a job's record may have; one that names every channel of a ResNet152 has less than a million."""
 MESSAGE_MAX = 500
 """Characters of a heartbeat's message: it must fit in the file's one disk block, which a full disk still has."""
 
@@ -62,9 +65,14 @@ class Job:
     """The user whose its folder and its record both are; None when they are not one user's."""
 
     @property
+    def files(self) -> JobFolder:
+        """Where what is in its folder lies."""
+        return JobFolder(self.folder)
+
+    @property
     def errors(self) -> Path:
         """The file for what its process prints about what went wrong."""
-        return self.folder / ERRORS
+        return self.files.errors
 
     def open_errors(self) -> IO[bytes]:
         """That file, to be appended to. Raises StoreError."""
@@ -103,7 +111,7 @@ class Job:
     def heartbeat_at(self) -> int | None:
         """The date of its last heartbeat, in nanoseconds; None before the first."""
         try:
-            return os.stat(self.folder / BEAT).st_mtime_ns
+            return os.stat(self.files.heartbeat).st_mtime_ns
         except OSError:
             return None
 
@@ -114,16 +122,16 @@ class Job:
     def log(self, event: Event) -> None:
         """Appends an event, with the time. Raises StoreError, DiskFullError."""
         line = (json.dumps({"time": time.time(), **encode_event(event)}) + "\n").encode()
-        append(self.folder / LOG, line)
+        append(self.files.log, line)
 
     def stop_requested(self) -> bool:
         """Whether its worker is to leave it, for good or until it is taken up again."""
-        return (self.folder / STOP).exists() or (self.folder / HOLD).exists()
+        return self.files.stop.exists() or self.files.hold.exists()
 
     def _beat(self, state: str, fault: Fault, more: dict[str, Any]) -> None:
         process, words = this_process().to_json(), encode_fault(replace(fault, message=fault.message[:MESSAGE_MAX]))
         content = encode({**more, **words, "state": state, "time": time.time(), "process": process})
-        path = self.folder / BEAT
+        path = self.files.heartbeat
         temporary = self.folder / temporary_name()
         try:
             try:
@@ -147,7 +155,7 @@ def create_job(store: Store, spec: JobSpec, queued: bool = False) -> Job:
     me = this_process()
     started = time.time()
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(started))}-{secrets.token_hex(3)}"
-    folder = store.root / "jobs" / name
+    folder = jobs_folder(store.root) / name
     make_folder(folder.parent)
     temporary = folder.parent / temporary_name()
     with writing(folder):
@@ -156,9 +164,9 @@ def create_job(store: Store, spec: JobSpec, queued: bool = False) -> Job:
             temporary.mkdir(mode=0o755)
             # Version 0.2.0 opens the same stores: it looks for the spec under this key, with these keys in it.
             content = {"asked": spec.to_json(), "started": started, "process": me.to_json()}
-            write_new(temporary / SPEC, encode(content), mode=0o644)
+            write_new(JobFolder(temporary).record, encode(content), mode=0o644)
             if queued:
-                write_new(temporary / PLACE, repr(started).encode())
+                write_new(JobFolder(temporary).place, repr(started).encode())
             sync_folder(temporary)
             os.rename(temporary, folder)
         except BaseException:
@@ -168,32 +176,47 @@ def create_job(store: Store, spec: JobSpec, queued: bool = False) -> Job:
         return Job(name, folder, spec, started, me.host, me.pid, _read_record(folder)[1])
 
 
+@dataclass(frozen=True)
+class _Record:
+    """`job.json`."""
+
+    asked: Mapping[str, Any]
+    started: float
+    process: Any
+
+
 def open_job(folder: Path) -> Job:
-    """The job in a folder. Raises StoreError when it is missing, damaged, or a link."""
+    """The job in a folder.
+
+    Raises StoreError when it is missing, damaged or a link, NewerError for a later version's.
+    """
+    path = JobFolder(folder).record
     try:
         content, uid = _read_record(folder)
-        data = json.loads(content)
-        owner = Owner.from_json(data["process"])
+        record = build_known(_Record, parse_object(content))
+        owner = Owner.from_json(record.process)
         return Job(
             folder.name,
             folder,
-            JobSpec.from_json(data["asked"]),
-            float(data["started"]),
+            JobSpec.from_json(record.asked),
+            checked_time(record.started),
             owner.host if owner else "",
             owner.pid if owner else 0,
             uid,
         )
     except OSError as error:
-        raise StoreError(f"no job in {folder}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, RecursionError, StreamscopeError) as error:
-        raise StoreError(f"{folder / SPEC} is damaged; remove that folder") from error
+        raise StoreError(f"no job in {folder}: {reason(error)}") from error
+    except UnknownFieldError as error:
+        raise NewerError(f"{path} was written by a later version ({error})") from error
+    except (MalformedError, UsageError) as error:
+        raise StoreError(f"{path} is damaged ({error}); remove that folder") from error
 
 
 def _read_record(folder: Path) -> tuple[bytes, int | None]:
     """A job's record, and whose it and the folder are, looked at while both are open: None where they differ."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        content, state = read_plain(SPEC, within=handle)
+        content, state = read_plain(JobFolder(folder).record.name, SPEC_LIMIT, within=handle)
         return content, state.st_uid if state.st_uid == os.fstat(handle).st_uid else None
     finally:
         os.close(handle)
@@ -205,18 +228,13 @@ def read_log(job: Job, offset: int = 0) -> tuple[list[LoggedEvent], int]:
     A line that is still being written waits for the next call; one that is torn, or of a kind that this version does
     not have, is skipped.
     """
-    try:
-        content = read_plain(job.folder / LOG, offset)[0]
-    except OSError:
-        return [], offset
-    whole = content[: content.rfind(b"\n") + 1]
     events = []
-    for line in whole.splitlines():
-        with suppress(ValueError, KeyError, TypeError):
-            data = json.loads(line)
-            if (event := decode_event(data)) is not None:
-                events.append(LoggedEvent(float(data["time"]), event))
-    return events, offset + len(whole)
+    with suppress(OSError):
+        for line, after in read_lines(job.files.log, offset):
+            offset = after
+            if line is not None and (event := read_logged(line)) is not None:
+                events.append(event)
+    return events, offset
 
 
 def append(path: Path, content: bytes) -> None:

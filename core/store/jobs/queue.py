@@ -16,7 +16,7 @@ from streamscope.core.errors import SchedulerError, StoreError
 from streamscope.core.store.files.atomic import write_file
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.files.owner import this_process
-from streamscope.core.store.jobs.job import BEAT, HOLD, PLACE, STOP, Job
+from streamscope.core.store.jobs.job import Job
 from streamscope.core.store.jobs.state import ACTIVE, JobState, add_sign, job_state, job_states
 from streamscope.core.store.store import Store
 
@@ -73,7 +73,7 @@ def in_turn(states: Iterable[JobState]) -> list[JobState]:
 def hold(job: Job) -> None:
     """Pauses a job: a running one after what is in flight. Raises StoreError; for another user's ForeignJobError."""
     job.check_own("pause")
-    add_sign(job.folder / HOLD)
+    add_sign(job.files.hold)
 
 
 def requeue(store: Store, job: Job) -> None:
@@ -87,11 +87,11 @@ def requeue(store: Store, job: Job) -> None:
         raise StoreError(f"job {job.id} is {state.state}; wait until its worker has left it")
     if state.place is None:
         last = max((s.place for s in job_states(store) if s.place is not None), default=job.started)
-        write_file(job.folder / PLACE, repr(last + 1.0).encode())
-    for name in (BEAT, STOP, HOLD):
+        write_file(job.files.place, repr(last + 1.0).encode())
+    for path in (job.files.heartbeat, job.files.stop, job.files.hold):
         # In this order no reader sees it running or queued before all three are gone.
-        with writing(job.folder / name):
-            (job.folder / name).unlink(missing_ok=True)
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def move(store: Store, job: Job, by: int) -> bool:
@@ -112,5 +112,5 @@ def move(store: Store, job: Job, by: int) -> bool:
     # Only the moved job's own file changes, so that a crash between two writes cannot lose an order.
     near = order[there].place or 0.0
     far = (order[beyond].place or 0.0) if 0 <= beyond < len(order) else near + (1.0 if by > 0 else -1.0)
-    write_file(job.folder / PLACE, repr((near + far) / 2).encode())
+    write_file(job.files.place, repr((near + far) / 2).encode())
     return True

@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from streamscope.core.model.recipe import UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe, SetKey
+from streamscope.core.model.blocks import MAX_CHANNELS
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec, canonical_path
+from streamscope.core.schema import MalformedError, build_known, whole_number
+from streamscope.core.store.files.documents import stored_path
 
 
 @dataclass(frozen=True)
 class JobSpec:
     """The FZs that a job computes, of which model, and on what.
 
-    It is as it was written, by this version or another: what it names may not exist. `core.jobs.plan.Request` is the
-    same checked against the network. What is empty or None leaves the choice to the worker.
+    It is as it was written, by this version or another: what it names may not exist, captures and objectives too.
+    `core.jobs.plan.Request` is the same checked against the network. What is empty or None leaves the choice to the
+    worker.
     """
 
     model: str
@@ -32,9 +36,9 @@ class JobSpec:
     """None for the model's default recipe, with `steps` where they are given."""
     steps: int | None = None
     seed: int = 0
-    capture: Capture = "exact"
-    objective: Objective = "neuron"
-    protocol: Protocol = UNSAID_PROTOCOL
+    capture: str = "exact"
+    objective: str = "neuron"
+    protocol: str = UNSAID_PROTOCOL
     blocks: tuple[str, ...] = ()
     tensors: tuple[str, ...] = ()
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -110,32 +114,36 @@ class JobSpec:
 
     @classmethod
     def from_json(cls, data: Any) -> JobSpec:
-        """Every key may be missing or null. Raises ValueError, TypeError or UsageError when it is malformed."""
+        """Every key may be missing or null. Raises MalformedError, UnknownFieldError for a later version's recipe,
+        UsageError."""
         if not isinstance(data, dict):
-            raise TypeError(f"a job is described by an object, not {data!r}")
-        return cls(
-            model=str(data.get("model") or ""),
-            weights=Path(data["weights"]) if data.get("weights") else None,
-            device=str(data.get("device") or "auto"),
-            devices=_names(data.get("devices")),
-            scheduler=str(data["scheduler"]) if data.get("scheduler") else None,
-            recipe=Recipe.from_json(data["recipe"]) if data.get("recipe") else None,
-            steps=int(data["steps"]) if data.get("steps") is not None else None,
-            seed=int(data.get("seed") or 0),
-            capture=data.get("capture") or "exact",
-            objective=data.get("objective") or "neuron",
-            protocol=data.get("protocol") or UNSAID_PROTOCOL,
-            blocks=_names(data.get("blocks")),
-            tensors=_names(data.get("tensors")),
-            channels={
-                str(block): tuple(int(number) for number in numbers)
-                for block, numbers in dict(data.get("channels") or {}).items()
-            },
-            batch=int(data["batch"]) if data.get("batch") else None,
-        )
+            raise MalformedError("a job is described by an object")
+        record = build_known(_Record, {name: value for name, value in data.items() if value is not None})
+        weights = stored_path(record.weights) if record.weights else None
+        return cls(**{**vars(record), "weights": weights})
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        raise TypeError(f"{value!r} is no list of names")
-    return tuple(str(name) for name in value or ())
+@dataclass(frozen=True)
+class _Record:
+    """A `JobSpec` as it is written."""
+
+    model: str = ""
+    weights: str = ""
+    device: str = "auto"
+    devices: tuple[str, ...] = ()
+    scheduler: str | None = None
+    recipe: Recipe | None = None
+    steps: int | None = None
+    seed: int = 0
+    capture: str = "exact"
+    objective: str = "neuron"
+    protocol: str = UNSAID_PROTOCOL
+    blocks: tuple[str, ...] = ()
+    tensors: tuple[str, ...] = ()
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for channels in self.channels.values():
+            for channel in channels:
+                whole_number(channel, 0, MAX_CHANNELS - 1)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from streamscope.core.errors import NO_FAULT, Fault, StoreError
+from streamscope.core.schema import MalformedError, build_known, parse_object
 from streamscope.core.store.files.atomic import remove_folder
 from streamscope.core.store.files.clock import FolderClock
-from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.store.files.disk_errors import reason, writing
 from streamscope.core.store.files.owner import Owner, is_dead, is_here
-from streamscope.core.store.files.users import append_to, read_plain
-from streamscope.core.store.jobs.events import LAST_WORDS, DeviceMemory, Report, decode_fault, decode_memory
-from streamscope.core.store.jobs.job import BEAT, HOLD, PLACE, SPEC, STOP, Job, open_job
+from streamscope.core.store.files.users import append_to, read_end, read_plain
+from streamscope.core.store.jobs.events import LAST_WORDS, DeviceMemory, Report, checked_time
+from streamscope.core.store.jobs.job import Job, open_job
+from streamscope.core.store.layout import jobs_folder
 from streamscope.core.store.store import Store
 
 State = Literal["queued", "running", "stopping", "paused", "done", "failed", "stopped", "dead"]
@@ -25,6 +25,10 @@ FINISHED: tuple[State, ...] = ("done", "failed", "stopped", "dead")
 ACTIVE: tuple[State, ...] = ("running", "stopping")
 SILENT = 60.0
 """Seconds without a heartbeat after which a job whose process cannot be seen counts as dead."""
+BEAT_LIMIT, PLACE_LIMIT = 2**18, 100
+"""Bytes that a heartbeat and a place may have."""
+WORDS_LIMIT = 2**14
+"""Bytes at the end of what a process printed among which its last line is looked for."""
 
 
 @dataclass(frozen=True)
@@ -57,52 +61,64 @@ class JobState:
 
 
 def job_states(store: Store) -> list[JobState]:
-    """Every job of the store, oldest first; unreadable ones are skipped."""
-    states = []
-    for folder in job_folders(store):
-        with suppress(StoreError):
-            states.append(job_state(store, open_job(folder)))
+    """Every job of the store, oldest first; unreadable ones are skipped and go to `store.job_problems`."""
+    states = [state for folder in job_folders(store) if (state := read_job(store, folder)) is not None]
     # Names tell seconds apart only.
     return sorted(states, key=lambda state: (state.job.started, state.job.id))
 
 
-def job_folders(store: Store) -> Iterator[Path]:
+def job_folders(store: Store) -> list[Path]:
     """Where the jobs of a store are, in no order; nothing when it has none."""
+    folder = jobs_folder(store.root)
     try:
-        names = os.listdir(store.root / "jobs")
-    except OSError:
-        return
-    yield from (store.root / "jobs" / name for name in names if not name.startswith("."))
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    except OSError as error:
+        store.job_problems.note(folder, _unread(folder, error) if os.path.lexists(folder) else None)
+        return []
+    store.job_problems.note(folder, None)
+    store.job_problems.clear_others(folder, names)
+    return [folder / name for name in names]
+
+
+def read_job(store: Store, folder: Path) -> JobState | None:
+    """How the job in a folder of the store is doing; None for what is none, which goes to `store.job_problems`."""
+    try:
+        state = job_state(store, open_job(folder))
+    except StoreError as error:
+        store.job_problems.note(folder, error if os.path.lexists(folder) else None)
+        return None
+    store.job_problems.note(folder, None)
+    return state
 
 
 def job_state(store: Store, job: Job) -> JobState:
-    """How a job of the store is doing."""
-    beat, modified = _read_beat(job.folder / BEAT)
-    clock = store.clock
-    stop, hold = (job.folder / STOP).exists(), (job.folder / HOLD).exists()
-    place = _read_place(job.folder / PLACE)
+    """How a job of the store is doing. A heartbeat or a place that cannot be read goes to `store.job_problems`."""
+    files, clock = job.files, store.clock
+    beat, modified = _read_beat(store, files.heartbeat)
+    stop, hold = files.stop.exists(), files.hold.exists()
+    place = _read_place(store, files.place)
     device = job.spec.device
     if beat is None:
         if place is not None:
             waiting: State = "stopped" if stop else "paused" if hold else "queued"
             return JobState(job, waiting, device=device, place=place)
-        if _is_old(job.folder / SPEC, clock):
+        if _is_old(files.record, clock):
             return JobState(job, "dead", message="no worker took it up", device=device)
         return JobState(job, "stopping" if stop or hold else "queued", device=device)
-    worker = Owner.from_json(beat.get("process"))
+    worker = Owner.from_json(beat.process)
     doubtful = False
-    state: State | None = next((word for word in LAST_WORDS if word == beat.get("state")), None)
+    state: State | None = next((word for word in LAST_WORDS if word == beat.state), None)
     if state is None:
         # A loaded machine may keep a worker from saying anything for minutes: here it is seen whether it lives.
         if worker is not None and is_here(worker):
             gone = is_dead(worker)
         else:
-            gone = _is_silent(job.folder / BEAT, modified, clock)
-            doubtful = _is_ahead(job.folder / BEAT, modified, clock)
+            gone = _is_silent(files.heartbeat, modified, clock)
+            doubtful = _is_ahead(files.heartbeat, modified, clock)
         state = "dead" if gone else "stopping" if stop or hold else "running"
     if state == "stopped" and hold and not stop:
         state = "paused"
-    report = Report.from_json(beat)
+    report = beat.report
     return JobState(
         job,
         state,
@@ -112,12 +128,12 @@ def job_state(store: Store, job: Job) -> JobState:
         unit=report.unit,
         eta=report.eta,
         message=report.message,
-        fault=decode_fault(beat),
-        updated=_number(beat.get("time")),
+        fault=beat.fault,
+        updated=beat.time,
         worker=worker,
-        device=str(beat.get("device") or device),
-        memory=_number(beat.get("memory")),
-        device_memory=decode_memory(beat.get("device_memory")),
+        device=beat.device or device,
+        memory=beat.memory,
+        device_memory=beat.device_memory,
         is_doubtful=doubtful,
         place=place,
     )
@@ -126,7 +142,7 @@ def job_state(store: Store, job: Job) -> JobState:
 def request_stop(job: Job) -> None:
     """Asks a job's worker to stop after what is in flight. Raises StoreError; for another user's ForeignJobError."""
     job.check_own("stop")
-    add_sign(job.folder / STOP)
+    add_sign(job.files.stop)
 
 
 def add_sign(path: Path) -> None:
@@ -138,7 +154,7 @@ def add_sign(path: Path) -> None:
 def last_words(state: JobState) -> str:
     """The last line that a job's process wrote about what went wrong, else what it said last; maybe ""."""
     try:
-        lines = read_plain(state.job.errors)[0].decode(errors="replace").strip().splitlines()
+        lines = read_end(state.job.errors, WORDS_LIMIT).decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
     return lines[-1] if lines else state.message
@@ -156,20 +172,70 @@ def remove_finished(store: Store, dry_run: bool = False) -> list[JobState]:
     return finished
 
 
-def _read_place(path: Path) -> float | None:
+@dataclass(frozen=True)
+class _Beat:
+    """`heartbeat.json`; what it says of the work, and of what went wrong, is added."""
+
+    time: float | None = None
+    state: str = ""
+    device: str = ""
+    memory: float | None = None
+    device_memory: DeviceMemory = field(default_factory=dict)
+    process: Any = None
+    report: Report = field(default=Report(), init=False)
+    fault: Fault = field(default=NO_FAULT, init=False)
+
+    @classmethod
+    def read(cls, content: bytes) -> _Beat:
+        """Raises MalformedError."""
+        data = parse_object(content)
+        beat = build_known(cls, data)
+        if beat.time is not None:
+            checked_time(beat.time)
+        object.__setattr__(beat, "report", build_known(Report, data))
+        object.__setattr__(beat, "fault", build_known(Fault, data))
+        return beat
+
+
+def _read_place(store: Store, path: Path) -> float | None:
     try:
-        return float(read_plain(path)[0])
-    except (OSError, ValueError):
+        content = read_plain(path, PLACE_LIMIT)[0]
+    except OSError as error:
+        _note(store, path, error)
         return None
-
-
-def _read_beat(path: Path) -> tuple[dict[str, Any] | None, float]:
     try:
-        content, state = read_plain(path)
-        beat = json.loads(content)
-    except (OSError, ValueError, RecursionError):
+        place = float(content)
+        if not math.isfinite(place):
+            raise ValueError
+    except ValueError:
+        store.job_problems.note(path, StoreError(f"{path} is damaged (a place is a number)"))
+        return None
+    store.job_problems.note(path, None)
+    return place
+
+
+def _read_beat(store: Store, path: Path) -> tuple[_Beat | None, float]:
+    try:
+        content, state = read_plain(path, BEAT_LIMIT)
+    except OSError as error:
+        _note(store, path, error)
         return None, 0.0
-    return (beat, state.st_mtime) if isinstance(beat, dict) else (None, 0.0)
+    try:
+        beat = _Beat.read(content)
+    except MalformedError as error:
+        store.job_problems.note(path, StoreError(f"{path} is damaged ({error})"))
+        return None, 0.0
+    store.job_problems.note(path, None)
+    return beat, state.st_mtime
+
+
+def _unread(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot read {path}: {reason(error)}")
+
+
+def _note(store: Store, path: Path, error: OSError) -> None:
+    """A file that is not there is none yet."""
+    store.job_problems.note(path, _unread(path, error) if os.path.lexists(path) else None)
 
 
 def _is_silent(path: Path, modified: float, clock: FolderClock) -> bool:
@@ -191,7 +257,3 @@ def _is_old(path: Path, clock: FolderClock) -> bool:
         return clock.age(path.stat().st_mtime) > SILENT
     except OSError:
         return True
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

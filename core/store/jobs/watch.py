@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from streamscope.core.errors import StoreError
-from streamscope.core.store.jobs.job import BEAT, open_job
-from streamscope.core.store.jobs.state import FINISHED, JobState, job_folders, job_state
+from streamscope.core.store.jobs.state import FINISHED, JobState, job_folders, read_job
+from streamscope.core.store.layout import JobFolder
 from streamscope.core.store.store import Store
 
 
@@ -19,15 +17,13 @@ class JobWatch:
         self._finished: dict[str, tuple[float, JobState]] = {}
 
     def poll(self) -> list[JobState]:
-        """Every job, oldest first; unreadable ones are skipped."""
+        """Every job, oldest first; unreadable ones are skipped and go to `store.job_problems`."""
         states = []
         for folder in sorted(job_folders(self._store)):
-            beaten = _modified(folder / BEAT)
+            beaten = _modified(JobFolder(folder).heartbeat)
             then, state = self._finished.get(folder.name, (None, None))
             if state is None or then != beaten:
-                state = None
-                with suppress(StoreError):
-                    state = job_state(self._store, open_job(folder))
+                state = read_job(self._store, folder)
             if state is None:
                 continue
             if state.state in FINISHED and beaten is not None:

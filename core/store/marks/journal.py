@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,14 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import StoreError, StreamscopeError, UsageError
+from streamscope.core.files import IrregularFileError
+from streamscope.core.model.blocks import MAX_CHANNELS
+from streamscope.core.schema import MalformedError, build_known, parse_object, whole_number
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.disk_errors import reason
+from streamscope.core.store.files.lines import read_lines
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.core.store.jobs.job import append
 from streamscope.core.store.marks.exchange import ImportRow, write_csv
-from streamscope.core.store.marks.judgements import MARKS, Judgement, check_mark, check_tag
+from streamscope.core.store.marks.judgements import Judgement, Mark, check_mark, check_tag
 
 SHORT = 16
 """Hex digits of a fingerprint in a folder's name."""
@@ -72,6 +77,10 @@ class _Journal:
 
     offset: int = 0
     lines: int = 0
+    skipped: int = 0
+    """Lines that are no judgements."""
+    first_skipped: int = 0
+    """The number of the first of them."""
 
 
 class Marks:
@@ -192,43 +201,58 @@ class Marks:
         return sum(self._read(name) for name in grown) > 0
 
     def _sizes(self) -> dict[str, int]:
+        sizes = {}
         try:
             with os.scandir(self.path) as entries:
-                sizes = {e.name: e.stat().st_size for e in entries if _is_journal(e.name)}
+                for entry in entries:
+                    if _is_journal(entry.name):
+                        sizes[entry.name] = self._size(self.path / entry.name)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(self.path):
                 return {}
-            self._problems.report(self.path, StoreError(f"cannot read the marks in {self.path}: {reason(error)}"))
+            self._report(self.path, error)
             # Nothing is known to have changed: what was read before stands.
             return {name: journal.offset for name, journal in self._journals.items()}
         self._problems.clear(self.path)
+        self._problems.clear_others(self.path, sizes)
         return dict(sorted(sizes.items()))
+
+    def _size(self, path: Path) -> int:
+        """Of a journal, in bytes; what cannot be looked at counts as it was."""
+        try:
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):
+                raise IrregularFileError(path)
+        except OSError as error:
+            self._report(path, error)
+            known = self._journals.get(path.name)
+            return known.offset if known is not None else 0
+        return state.st_size
 
     def _read(self, name: str) -> bool:
         path = self.path / name
-        journal = self._journals.get(name, _Journal())
+        journal = self._journals.setdefault(name, _Journal())
+        before = journal.offset
         try:
-            with open(path, "rb") as file:
-                file.seek(journal.offset)
-                content = file.read()
+            for raw, after in read_lines(path, journal.offset, follow=True):
+                line = _parse(raw) if raw is not None else None
+                if line is not None:
+                    self._hear(name, journal.lines, line)
+                elif raw is None or raw.strip():
+                    journal.first_skipped = journal.first_skipped or journal.lines + 1
+                    journal.skipped += 1
+                journal.lines += 1
+                journal.offset = after
         except OSError as error:
-            self._problems.report(path, StoreError(f"cannot read the marks in {path}: {reason(error)}"))
-            return False
-        self._problems.clear(path)
-        # What comes after the last line end is being written right now, or was torn by a crash.
-        whole = content[: content.rfind(b"\n") + 1]
-        for raw in whole.splitlines():
-            line = _parse(raw)
-            if line is not None:
-                self._hear(name, journal.lines, line)
-            elif raw:
-                number = journal.lines + 1
-                skipped = StoreError(f"{path} line {number} is not a judgement; it is skipped")
-                self._problems.report(path / str(number), skipped)
-            journal.lines += 1
-        journal.offset += len(whole)
-        self._journals[name] = journal
-        return bool(whole)
+            self._report(path, error)
+        else:
+            self._problems.clear(path)
+        if journal.skipped:
+            self._problems.report(path / "lines", StoreError(_skipped(path, journal)))
+        return journal.offset > before
+
+    def _report(self, path: Path, error: OSError) -> None:
+        self._problems.report(path, StoreError(f"cannot read the marks in {path}: {reason(error)}"))
 
     def _hear(self, name: str, number: int, line: dict[str, Any]) -> None:
         self._time = max(self._time, line["time"])
@@ -245,22 +269,36 @@ def _line(line: dict[str, Any]) -> bytes:
     return (json.dumps(line) + "\n").encode()
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A line of a journal. What is left out of mark, note, add and remove is not said."""
+
+    time: int
+    """Microseconds since 1970."""
+    block: str
+    channel: int
+    mark: Mark = ""
+    note: str = ""
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        whole_number(self.time, 0, LATEST - 1)
+        whole_number(self.channel, 0, MAX_CHANNELS - 1)
+
+
 def _parse(raw: bytes) -> dict[str, Any] | None:
+    """What a line says; None for what is no judgement."""
     try:
-        line = json.loads(raw)
-    except (ValueError, RecursionError):
+        data = parse_object(raw)
+        build_known(_Line, data)
+    except MalformedError:
         return None
-    return line if isinstance(line, dict) and _is_judgement(line) else None
+    return data
 
 
-def _is_judgement(line: dict[str, Any]) -> bool:
-    tags = [line.get("add", []), line.get("remove", [])]
-    return (
-        type(line.get("time")) is int
-        and 0 <= line["time"] < LATEST
-        and isinstance(line.get("block"), str)
-        and type(line.get("channel")) is int
-        and line.get("mark", "") in MARKS
-        and isinstance(line.get("note", ""), str)
-        and all(isinstance(part, list) and all(isinstance(tag, str) for tag in part) for part in tags)
-    )
+def _skipped(path: Path, journal: _Journal) -> str:
+    if journal.skipped == 1:
+        return f"{path} line {journal.first_skipped} is not a judgement; it is skipped"
+    many, first = f"{journal.skipped:,} lines", journal.first_skipped
+    return f"{path} has {many} that are not judgements, from line {first} on; they are skipped"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from streamscope.core.errors import UsageError
 
-MARKS = ("keep", "reject", "unsure", "")
+Mark = Literal["keep", "reject", "unsure", ""]
+MARKS: tuple[Mark, ...] = ("keep", "reject", "unsure", "")
 """What a channel can be marked; "" takes the mark away."""
 
 

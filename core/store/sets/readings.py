@@ -78,7 +78,8 @@ class Readings:
         """Replaces rows that the retry before left undefined, where both FZs of this one are measured."""
         assert self.fzset is not None
         waiting = self.undefined & (self.retries == retry - 1)
-        for number in np.unique(np.searchsorted(self.first, np.flatnonzero(waiting), side="right") - 1).tolist():
+        # Not `np.unique`, which imports `numpy.ma`: that took as long as reading a small set.
+        for number in sorted(set((np.searchsorted(self.first, np.flatnonzero(waiting), side="right") - 1).tolist())):
             both = waiting[self.rows(number)]
             for tensor in VERDICT_TENSORS:
                 found = self.fzset.own(self.blocks[number].name, tensor, retry=retry)

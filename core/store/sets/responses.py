@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import Tensor
-from streamscope.core.schema import MalformedError, parse_object
+from streamscope.core.schema import MalformedError
 from streamscope.core.store.files.atomic import write_folder
 from streamscope.core.store.files.checksums import RECORD_LIMIT, read_checked, read_sums
 from streamscope.core.store.files.disk_errors import read_error
-from streamscope.core.store.files.documents import encode, malformed
+from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.layout import SHAMS, ResponseKind, batch_name, response_folder
 from streamscope.core.store.records import RECORD, Place
@@ -112,10 +112,7 @@ def read_responses(folder: Path, place: Place, problems: Problems) -> Iterator[R
 def read_batch(path: Path, place: Place) -> ResponseBatch:
     """Raises OSError, or StoreError when the batch is damaged or is not what belongs at `place`."""
     sums = read_sums(path)
-    content = read_checked(path, RECORD, sums, RECORD_LIMIT)
-    with malformed(path / RECORD):
-        record = parse_object(content)
-    place.check(path, record)
+    record = place.read(path, read_checked(path, RECORD, sums, RECORD_LIMIT))
     content = read_checked(path, VALUES, sums)
     try:
         channels, versions = tuple(record["channels"]), tuple(record["versions"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
-from threading import Thread
 
 import pytest
 
@@ -21,12 +18,12 @@ from streamscope.core.jobs.run import LeaseLostError
 from streamscope.core.jobs.worker import run_job
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, JobSpec, Leases, Store, create_job, kept, own_queue, waiting
-from streamscope.core.store.jobs.events import BatchDone, BatchLost, Event, JobProgressed, decode_event, encode_event
+from streamscope.core.store.jobs.events import BatchDone, BatchLost, Event, WaitStarted, decode_event, encode_event
+from tests.support.leases import KEEPER, lease_file, lease_files, make_old, take_over
 from tests.support.optional import present
 from tests.support.waiting import wait_until
 
-SPEC = JobSpec("demo", device="cpu", steps=400, blocks=("1.1",), tensors=("in", "block"), batch=8)
-KEEPER = "gpu-node-7, process 4711"
+SPEC = JobSpec("demo", device="cpu", steps=8, blocks=("1.1",), tensors=("in", "block"), batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +36,6 @@ def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "cache", create=True)
 
 
-def lease_files(store: Store) -> list[Path]:
-    return list((store.root / "leases").glob("*.json"))
-
-
-def take_over(store: Store, path: Path) -> None:
-    """As a worker of another host does that saw no renewal for too long: the lease is its own now."""
-    data = json.loads(path.read_text())
-    data["process"].update(host="gpu-node-7", pid=4711)
-    path.with_suffix(".new").write_text(json.dumps({**data, "token": "theirs"}))
-    path.with_suffix(".new").replace(path)
-
-
-def make_old(path: Path, seconds: float = 50.0) -> float:
-    """Dates a lease back; returns its date then."""
-    date = path.stat().st_mtime - seconds
-    os.utime(path, (date, date))
-    return path.stat().st_mtime
-
-
 def test_leases_are_renewed_for_as_long_as_they_are_kept_and_given_back_then(store: Store) -> None:
     leases = Leases(store.root, "ours")
     assert leases.claim("batch")
@@ -67,30 +45,35 @@ def test_leases_are_renewed_for_as_long_as_they_are_kept_and_given_back_then(sto
         old = make_old(path)
         wait_until(lambda: path.stat().st_mtime > old + 40, "a renewal")
         wait_until(lambda: len(beats) > 1, "two beats")
-        take_over(store, path)
+        take_over(path)
         wait_until(lambda: not leases.held, "the loss to be noticed")
     assert lease_files(store) == [path], "what is another's is not given back"
 
 
+class TakenOverMidway(LocalRun):
+    """Another takes the first batch over after its third step."""
+
+    taken = ""
+
+    def stepped(self, task: Task, step: int, steps: int) -> None:
+        super().stepped(task, step, steps)
+        with self.changed:
+            if step == 3 and not self.taken:
+                self.taken = task.lease(self.info, self.request.key)
+                take_over(lease_file(self.store, self.taken))
+                self.leases.renew()
+
+
 def test_a_batch_that_another_took_over_is_left_to_it_and_the_rest_goes_on(network: Network, store: Store) -> None:
     events: list[Event] = []
-    gone: list[Path] = []
 
     def tell(event: Event) -> None:
         events.append(event)
-        if isinstance(event, JobProgressed) and event.report.message.startswith("waiting for") and gone:
-            gone.pop().unlink()
+        if isinstance(event, WaitStarted):
+            lease_file(store, run.taken).unlink()
 
-    run = LocalRun(store, create_job(store, SPEC), network, Request.of_job(network.info, SPEC, 8), tell)
-    worker = Thread(target=run.run)
-    worker.start()
-    wait_until(lambda: bool(run.leases.held), "a lease")
-    (path, *_) = lease_files(store)
-    take_over(store, path)
-    run.leases.renew()
-    wait_until(lambda: any(isinstance(event, BatchLost) for event in events), "word of the loss")
-    gone.append(path)
-    worker.join(60)
+    run = TakenOverMidway(store, create_job(store, SPEC), network, Request.of_job(network.info, SPEC, 8), tell)
+    run.run()
     (lost,) = [event for event in events if isinstance(event, BatchLost)]
     assert str(lost) == f"{lost.batch}: taken over by {KEEPER}, and left to it"
     done = [event for event in events if isinstance(event, BatchDone)]
@@ -112,7 +95,7 @@ def under_way(network: Network, store: Store, spec: JobSpec = SPEC) -> tuple[Loc
 def test_what_was_computed_of_a_lost_batch_is_not_stored_over_the_others(network: Network, store: Store) -> None:
     run, task, events = under_way(network, store)
     (path,) = lease_files(store)
-    take_over(store, path)
+    take_over(path)
     run.leases.renew()
     run.commit(task, {}, BatchDone("fz", "1.1", "in", 0, 8, (0, 7), 1.0))
     assert events[-1] == BatchLost("1.1 in, channels 0-7", KEEPER)

@@ -1,10 +1,8 @@
 """A scan of real files by small networks: what it reads, that it survives anything, and what it refuses."""
 
-import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +21,11 @@ from streamscope.core.model.stream import read_block, read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
-from streamscope.core.store.keeping import RENEW_SECONDS
 from streamscope.core.store.scans.scan import Scan
 from streamscope.core.watch import PhaseWatch
 from tests.support.by_hand import forward_by_hand
 from tests.support.deadly import Deadly
+from tests.support.leases import KEEPER, lease_files, take_over
 from tests.support.networks import SCALE_INVARIANT, hand_set_network, untrained
 from tests.support.optional import present
 from tests.support.scans import draw_images
@@ -37,6 +35,7 @@ from tests.support.waiting import wait_until
 COUNT = 40
 PER_CHUNK, BATCH = 16, 7
 """Three chunks of the 40 images, and batches that fill neither a chunk nor each other."""
+CHUNKS = ["chunks/0000000-0000015", "chunks/0000016-0000031", "chunks/0000032-0000039"]
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +184,7 @@ import psutil
 from streamscope.core.images.folder import find_images
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Store
+from tests.support.leases import KEEPER, lease_files, take_over
 from tests.support.networks import hand_set_network
 
 if __name__ == "__main__":
@@ -298,24 +298,26 @@ def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: St
     assert other.claim(f"scan {network.info.fingerprint} {scan.path.name}")
 
 
-def test_a_scan_that_another_took_over_is_left_to_it_and_goes_on_where_both_left_it(
-    network: Network, store: Store, folder: Path
+@pytest.mark.parametrize(
+    ("phase", "at", "committed"),
+    [("images", 20, CHUNKS[:1]), ("most exciting images, scaled", BATCH, [*CHUNKS, "result"])],
+)
+def test_a_scan_that_another_took_over_is_left_to_it_before_the_next_commit_and_goes_on_where_both_left_it(
+    network: Network, store: Store, folder: Path, phase: str, at: int, committed: list[str]
 ) -> None:
-    taken = 0.0
+    taken: list[Path] = []
 
     def watch(done: int, total: int, what: str) -> None:
-        nonlocal taken
-        if what == "images" and done == 20 and not taken:
-            (path,) = (store.root / "leases").glob("*.json")
-            data = json.loads(path.read_text())
-            path.write_text(json.dumps({**data, "token": "theirs", "process": {**data["process"], "host": "node-7"}}))
-            taken = time.monotonic()
-            wait_until(lambda: time.monotonic() > taken + 2 * RENEW_SECONDS, "the next renewal")
+        if (what, done) == (phase, at) and not taken:
+            taken.extend(lease_files(store))
+            take_over(taken[0])
 
-    with pytest.raises(StoreError, match=r"was taken over by another process \(node-7, process \d+\)"):
+    with pytest.raises(StoreError, match=rf"was taken over by another process \({KEEPER}\)"):
         run(network, store, folder, watch)
-    (path,) = (store.root / "leases").glob("*.json")
-    path.unlink()
+    (described,) = store.root.rglob("scan.json")
+    sums = described.parent.rglob("SHA256SUMS")
+    assert sorted(str(path.parent.relative_to(described.parent)) for path in sums) == committed
+    taken[0].unlink()
     assert len(run(network, store, folder, watch).images) == COUNT
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.errors import NewerError, StoreError, UsageError
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_states, open_job
@@ -84,14 +85,38 @@ def test_a_job_is_written_so_that_0_2_0_reads_it(store: Store) -> None:
         '{"asked": {"blocks": "2.1"}, "started": 1.5, "process": {}}',
         '{"asked": {"steps": "many"}, "started": 1.5, "process": {}}',
         '{"asked": {"recipe": {"steps": 0}}, "started": 1.5, "process": {}}',
-        '{"asked": {"recipe": {"wings": 2}}, "started": 1.5, "process": {}}',
+        '{"asked": {"seed": 1.5}, "started": 1.5, "process": {}}',
+        '{"asked": {"weights": "a\\u0000b"}, "started": 1.5, "process": {}}',
+        '{"asked": {"weights": "\\ud800"}, "started": 1.5, "process": {}}',
+        '{"asked": {}, "started": NaN, "process": {}}',
+        '{"asked": {}, "started": 1e300, "process": {}}',
+        "[" * 200_000,
+        " " * 2**25,
     ],
+    ids=range(15),
 )
 def test_a_malformed_job_is_one_clear_line_and_is_not_listed(store: Store, content: str) -> None:
     folder = write(store, content)
-    with pytest.raises(StoreError, match=r"job.json is damaged; remove that folder"):
+    with pytest.raises(StoreError, match=r"job.json is damaged \(.*\); remove that folder|no job in .*: is too large"):
         open_job(folder)
     assert job_states(store) == []
+    (problem,) = store.job_problems.errors()
+    assert str(folder) in str(problem)
+    assert store.problems == []
+    shutil.rmtree(folder)
+    assert (job_states(store), store.job_problems.errors()) == ([], [])
+
+
+def test_a_job_of_a_later_version_is_said_to_be_one_and_not_to_be_removed(store: Store) -> None:
+    folder = write(store, '{"asked": {"recipe": {"wings": 2}}, "started": 1.5, "process": {}}')
+    with pytest.raises(NewerError, match=r"job.json was written by a later version \(recipe: unknown field 'wings'\)"):
+        open_job(folder)
+
+
+def test_what_a_later_version_says_besides_is_let_be(store: Store) -> None:
+    record = {"asked": {"model": "demo", "capture": "another", "wings": 2}, "started": 1.5, "process": {}, "more": []}
+    folder = write(store, json.dumps(record))
+    assert open_job(folder).spec == JobSpec("demo", capture="another")
 
 
 def test_a_job_of_a_model_that_this_version_does_not_have_is_listed(store: Store) -> None:

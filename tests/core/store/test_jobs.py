@@ -12,10 +12,12 @@ from streamscope.core.store import (
     Job,
     JobSpec,
     JobState,
+    JobWatch,
     Store,
     create_job,
     job_state,
     job_states,
+    last_words,
     open_job,
     read_log,
     remove_finished,
@@ -272,6 +274,49 @@ def test_a_damaged_job_hides_no_other(store: Store) -> None:
         open_job(damaged.folder)
     with pytest.raises(StoreError, match="no job in"):
         open_job(store.root / "jobs" / "none")
+
+
+@pytest.mark.parametrize("name", ["heartbeat.json", "place"])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "", "nan", "inf", '{"time": NaN}', '{"time": 1e300}', '{"done": "x"}', "[" * 200_000, " " * 2**20, "\0"],
+    ids=range(10),
+)
+def test_a_heartbeat_or_a_place_that_is_none_is_said(store: Store, name: str, content: str) -> None:
+    job = create_job(store, SPEC, queued=True)
+    whole = (job.folder / "place").read_bytes()
+    watch = JobWatch(store)
+    (job.folder / name).write_text(content)
+    for states in (job_states(store), watch.poll()):
+        assert [(state.state, state.place is None) for state in states] == [("queued", name == "place")]
+        (problem,) = store.job_problems.errors()
+        assert str(job.folder / name) in str(problem)
+        assert "\n" not in str(problem)
+    assert store.problems == [], "no other job depends on it"
+    (job.folder / name).unlink()
+    (job.folder / "place").write_bytes(whole)
+    assert (only_job(store).place, store.job_problems.errors()) == (float(whole), [])
+
+
+def test_a_log_of_any_size_is_read_line_by_line(store: Store) -> None:
+    job = create_job(store, SPEC)
+    job.log(ProblemOccurred(Fault("first")))
+    with open(job.folder / "log.jsonl", "ab") as file:
+        file.truncate(file.tell() + 2**25)
+        file.write(b"\n" + b"[" * 200_000 + b'\n{"event": "done", "message": "", "time": NaN}\n')
+    job.log(ProblemOccurred(Fault("second")))
+    events, offset = read_log(job)
+    assert [line.event for line in events] == [ProblemOccurred(Fault("first")), ProblemOccurred(Fault("second"))]
+    assert offset == (job.folder / "log.jsonl").stat().st_size
+
+
+def test_the_last_words_are_at_the_end_of_whatever_a_process_printed(store: Store) -> None:
+    job = create_job(store, SPEC)
+    with open(job.errors, "wb") as file:
+        file.truncate(2**40)
+        file.seek(2**40)
+        file.write(b"\nthe end\n")
+    assert last_words(only_job(store)) == "the end"
 
 
 def test_only_finished_jobs_are_removed(store: Store) -> None:

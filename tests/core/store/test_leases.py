@@ -235,6 +235,53 @@ def test_a_lease_that_is_just_being_written_is_respected_until_it_is_old(tmp_pat
     assert mine.renew() == []
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token": "../../elsewhere"},
+        {"token": "a\0b"},
+        {"token": "f" * 5000},
+        {"token": ""},
+        {"token": 7},
+        {"process": {"host": 1, "boot": "", "pid": True, "started": ""}, "owner": []},
+    ],
+    ids=range(6),
+)
+def test_whatever_a_lease_says_it_holds_for_a_minute_and_names_no_other_file(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    Leases(tmp_path, "a").claim("batch")
+    lease = the_file(tmp_path)
+    lease.write_text(json.dumps({**json.loads(lease.read_text()), **changes}))
+    mine = Leases(tmp_path, "mine")
+    assert not mine.claim("batch")
+    make_older(lease, 70)
+    assert stale_leases(tmp_path) == [lease]
+    assert mine.claim("batch")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [lease]
+
+
+def test_a_lease_of_a_later_version_is_respected(tmp_path: Path) -> None:
+    Leases(tmp_path, "a").claim("batch")
+    lease = the_file(tmp_path)
+    lease.write_text(json.dumps({**json.loads(lease.read_text()), "priority": 3}))
+    mine = Leases(tmp_path, "mine")
+    assert not mine.claim("batch")
+    assert mine.holder("batch").endswith(f", process {os.getpid()}")
+
+
+@pytest.mark.parametrize("pid", [10**40, 2**31, 0, -1, True, "7", 1.0, None])
+def test_a_process_that_there_cannot_be_is_none(tmp_path: Path, pid: object) -> None:
+    Leases(tmp_path, "a").claim("batch")
+    lease = the_file(tmp_path)
+    data = json.loads(lease.read_text())
+    data["process"]["pid"] = pid
+    lease.write_text(json.dumps(data))
+    mine = Leases(tmp_path, "mine")
+    assert mine.holder("batch") == "a process that cannot be told"
+    assert not mine.has_sign_of_life("batch")
+
+
 def test_a_taker_that_died_half_way_blocks_nobody(tmp_path: Path) -> None:
     Leases(tmp_path, "a").claim("batch")
     lease = the_file(tmp_path)

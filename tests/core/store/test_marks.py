@@ -188,10 +188,19 @@ def test_a_line_that_is_no_judgement_is_named_and_skipped(tmp_path: Path) -> Non
         file.write(b"\xff\xfe not json\n")
     marks = marks_of(tmp_path)
     assert marks.all() == {("2.1", 7): Judgement("keep")}
-    assert len(marks.problems) == 8
-    assert str(marks.problems[0]) == f"{tmp_path / TOY[:16] / 'a.jsonl'} line 1 is not a judgement; it is skipped"
+    journal = tmp_path / TOY[:16] / "a.jsonl"
+    said = f"{journal} has 8 lines that are not judgements, from line 1 on; they are skipped"
+    assert [str(problem) for problem in marks.problems] == [said]
+    with open(journal, "ab") as file:
+        file.write(b"{}\n")
     marks.refresh()
-    assert len(marks.problems) == 8
+    assert [str(problem) for problem in marks.problems] == [said.replace("8", "9")]
+    write_journal(tmp_path, "a.jsonl", good, bad[0])
+    marks.refresh()
+    assert [str(problem) for problem in marks.problems] == [f"{journal} line 2 is not a judgement; it is skipped"]
+    journal.unlink()
+    marks.refresh()
+    assert (marks.all(), marks.problems) == ({}, [])
 
 
 def test_a_backup_put_back_is_what_counts(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from streamscope.core.errors import DamageError, MisplacedError, NewerError, Usa
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import CENTRED, Recipe, SetKey
 from streamscope.core.store import Store
+from streamscope.core.store.files.checksums import SUMS, read_sums, sha256
 from streamscope.core.store.files.documents import encode
 from streamscope.core.store.sets.batches import read_channels, read_fzs
 from tests.support.stores import CONV2, KEY, commit, toy_info, toy_set
@@ -44,6 +46,68 @@ def test_planning_and_reading_find_the_same_batches_out_of_place(tmp_path: Path)
             read_channels(batch, place)
         with pytest.raises(MisplacedError):
             read_fzs(batch, place, 0)
+
+
+def _rewrite(batch: Path, old: bytes, new: bytes) -> None:
+    """Changes the record of a batch, whose checksums are right after that too."""
+    record = (batch / "batch.json").read_bytes()
+    assert old in record
+    changed = record.replace(old, new)
+    (batch / "batch.json").write_bytes(changed)
+    sums = (batch / SUMS).read_bytes()
+    (batch / SUMS).write_bytes(sums.replace(sha256(record).encode(), sha256(changed).encode()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        (b'"created": ', b'"kind": "measures",\n "created": ', MisplacedError),
+        (b'"provenance": ', b'"kind": "measures",\n "provenance": ', MisplacedError),
+        (b'"provenance": ', b'"lenses": 2,\n "provenance": ', NewerError),
+        (b'"trace_row": 1', b'"trace_row": 1,\n   "lens": 2', NewerError),
+        (b'"trace_row": ', b'"lens": ', NewerError),
+        (b',\n   "trace_row": 1', b"", DamageError),
+        (b'"channel": 1', b'"channel": 1.0', DamageError),
+        (b'"channel": 1', b'"channel": true', DamageError),
+        (b'"flag": ""', b'"flag": 2', DamageError),
+        (b'"activation": 1.5', b'"activation": "nan"', DamageError),
+        (b'"activation": 1.5', b'"activation": NaN', DamageError),
+        (b'"activation": 1.5', b'"activation": true', DamageError),
+        (b'"fzs": [', b'"fzs": 3, "fzs": [[],', DamageError),
+    ],
+)
+def test_a_record_is_compared_and_checked_to_its_end(
+    tmp_path: Path, old: bytes, new: bytes, error: type[Exception]
+) -> None:
+    fzset = toy_set(tmp_path)
+    commit(fzset)
+    (batch,) = (fzset.path / "fzs" / str(CONV2)).iterdir()
+    assert [record.activation for record in read_fzs(batch, fzset.fz_place(CONV2, 0), 0).records] == [0.5, 1.5]
+    _rewrite(batch, old, new)
+    with pytest.raises(error):
+        read_fzs(batch, fzset.fz_place(CONV2, 0), 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sums: sums[:-1],
+        lambda sums: sums + b"\n",
+        lambda sums: sums.replace(b"  ", b" ", 1),
+        lambda sums: sums.replace(b"  ", b"  ../", 1),
+        lambda sums: b"G" + sums[1:],
+        lambda sums: sums[1:],
+        lambda sums: sums + sums,
+        lambda sums: sums.upper(),
+    ],
+)
+def test_checksums_that_are_none_are_not_read(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    fzset = toy_set(tmp_path)
+    commit(fzset)
+    (batch,) = (fzset.path / "fzs" / str(CONV2)).iterdir()
+    (batch / SUMS).write_bytes(change((batch / SUMS).read_bytes()))
+    with pytest.raises(DamageError):
+        read_sums(batch)
 
 
 def test_the_same_weights_under_another_name_are_the_same_model(tmp_path: Path) -> None:

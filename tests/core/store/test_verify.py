@@ -25,6 +25,7 @@ from streamscope.core.store import (
 )
 from streamscope.core.store.jobs.events import Report
 from streamscope.core.store.usage import usage
+from tests.support.optional import present
 from tests.support.stores import (
     CONV2,
     KEY,
@@ -410,4 +411,57 @@ def test_a_set_from_another_models_folder_goes_as_a_whole(tmp_path: Path, fzset:
     shutil.copytree(fzset.path, other.path)
     found = [problem for problem in problems(tmp_path) if problem.removes is not None]
     assert [drop(problem) for problem in found] == [[other.path]]
+    assert problems(tmp_path) == []
+
+
+def test_a_renamed_model_folder_is_named_with_the_name_it_should_have_and_nothing_of_it_goes(
+    tmp_path: Path, fzset: FZSet
+) -> None:
+    model = fzset.path.parent.parent
+    right, before = model.name, names_under(model)
+    renamed = model.rename(model.with_name("toy-before"))
+    (found,) = problems(tmp_path)
+    assert (
+        str(found) == f"{renamed} is of toy {toy_info().fingerprint[:12]}; rename it to {right}, and it is read again"
+    )
+    assert drop(found) == []
+    assert names_under(renamed) == before
+    renamed.rename(fzset.path.parent.parent)
+    assert problems(tmp_path) == []
+
+
+def test_a_copy_of_a_model_folder_is_named_and_nothing_of_it_goes(tmp_path: Path, fzset: FZSet) -> None:
+    model = fzset.path.parent.parent
+    copy = model.with_name("copy")
+    shutil.copytree(model, copy)
+    (found,) = problems(tmp_path)
+    assert found.path == copy
+    assert f"is a second folder of toy {toy_info().fingerprint[:12]}; only {model.name} is read" in found.what
+    assert drop(found) == []
+    assert names_under(copy) == names_under(model)
+
+
+def test_of_a_renamed_model_folder_that_cannot_be_read_nothing_goes() -> None:
+    with shared_folder() as root:
+        fzset = toy_set(root)
+        model = fzset.path.parent.parent
+        renamed = model.rename(model.with_name("toy-before"))
+        document = renamed / "sets" / fzset.path.name / "set.json"
+        document.chmod(0)
+        with plain_user():
+            (found,) = problems(root)
+            assert (found.path, drop(found)) == (renamed, [])
+        document.chmod(0o644)
+        assert document.is_file()
+
+
+def test_the_description_of_another_model_goes_alone(tmp_path: Path, fzset: FZSet) -> None:
+    store, other = Store.open(tmp_path), toy_info("other", "cd" * 32)
+    store.register(other)
+    document = fzset.path.parent.parent / "model.json"
+    own = document.read_bytes()
+    shutil.copy(present(store.folder(other)) / "model.json", document)
+    (found,) = problems(tmp_path)
+    assert drop(found) == [document]
+    document.write_bytes(own)
     assert problems(tmp_path) == []

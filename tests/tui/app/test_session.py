@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store.files.documents import read_document, write_document
 from streamscope.tui.app.memory import Memory
 from streamscope.tui.app.settings import Settings
 from streamscope.tui.screens.dialogs.keys import KeysDialog
+from streamscope.tui.table.session import Session
 from tests.support.app_driver import (
     channels_screen,
     opened,
@@ -91,6 +94,49 @@ def test_filters_are_remembered_once_the_latest_last(tmp_path: Path) -> None:
     (tmp_path / "state" / "filters.json").write_text("{")
     assert memory.filters() == []
     assert len(memory.problems) == 1
+
+
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    10**40,
+    1.5,
+    "x",
+    "\ud800",
+    "a\0b",
+    "(" * 2000,
+    [],
+    [[]],
+    ["x"],
+    ["x", True],
+    {},
+    {"x": []},
+)
+
+
+def test_whatever_a_file_of_what_is_remembered_says_it_is_used_or_ignored_with_a_line(tmp_path: Path) -> None:
+    """Each field with each wrong value, with a checksum that is right."""
+    folder, info = tmp_path / "state", make_info()
+    memory = Memory(folder)
+    memory.keep_session(info, Session())
+    memory.keep_model(ModelSpec("resnet18"))
+    memory.keep_filter("marked")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["filters.json", "last.json", f"resnet18-{info.identity[:16]}.json"]
+    ignored = 0
+    for name in names:
+        whole = read_document(folder / name)
+        for field, value in ((field, value) for field in whole for value in WRONG):
+            write_document(folder / name, {**whole, field: value})
+            reader = Memory(folder)
+            found = (reader.session(info), reader.model(), reader.filters())
+            lost = [part for part in found if part in (None, [])]
+            assert all(f"{folder / name} is damaged" in line for line in reader.problems)
+            assert len(reader.problems) == min(1, len(lost)) or value in ("x", "(" * 2000, []), (name, field, value)
+            ignored += len(reader.problems)
+        write_document(folder / name, whole)
+    assert ignored > 80
 
 
 async def test_keys_of_the_settings_hold_and_the_help_shows_them(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,28 @@ def test_the_printed_settings_are_what_holds_without_them_and_have_every_action(
     assert set(keys) == {action.id for action in actions({})}
 
 
-def test_unreadable_settings_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STREAMSCOPE_CONFIG", str(tmp_path))
-    with pytest.raises(UsageError, match="cannot read the settings"):
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "pipe": lambda path: os.mkfifo(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "enormous": lambda path: path.write_bytes(b"#" * 2**21),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "brackets": lambda path: path.write_text("columns = " + "[" * 100_000),
+    "names in names": lambda path: path.write_text("[keys]\n" + "a." * 5000 + 'a = "x"'),
+    "digits": lambda path: path.write_text("theme = " + "9" * 5000),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_settings_are_one_clear_line(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "settings"
+    UNREADABLE[kind](path)
+    monkeypatch.setenv("STREAMSCOPE_CONFIG", str(path))
+    with pytest.raises(UsageError, match="cannot read the settings") as raised:
         read_app_settings()
+    assert len(str(raised.value)) < 300
+
+
+def test_whoever_has_no_home_and_whoever_names_none_has_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSCOPE_CONFIG", os.devnull)
+    assert read_app_settings() == Settings()

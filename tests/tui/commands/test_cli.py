@@ -20,16 +20,16 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, module_command
-from streamscope.core.store import JobSpec, Marks, Store, create_job, job_state, marks_folder, open_job
+from streamscope.core.store import JobSpec, Marks, Store, create_job, marks_folder, open_job
 from streamscope.core.store.files.atomic import remove_folder
-from streamscope.core.store.jobs.events import LAST_WORDS, Report
+from streamscope.core.store.jobs.events import Report
 from streamscope.core.table.columns import COLUMNS
 from streamscope.tui.cli.main import COMMANDS, cli, main
 from streamscope.tui.cli.progress import duration
 from tests.support.app_store import commit_fzs, fill, make_info, open_store
 from tests.support.command_line import Run, run_without_torch
+from tests.support.jobs import ended
 from tests.support.optional import present
-from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = [
@@ -322,6 +322,19 @@ def test_cache_prune_asks_for_one_set_and_leaves_marks_alone(run: Run, store: St
     assert run("cache", "verify")[0] == 0
 
 
+def test_cache_verify_says_what_to_call_a_renamed_model_folder_and_drops_nothing_of_it(run: Run, store: Store) -> None:
+    (model,) = (store.root / "models").iterdir()
+    renamed = model.rename(model.with_name("before"))
+    try:
+        code, out, err = run("cache", "verify", "--drop")
+    finally:
+        renamed.rename(model)
+    assert (code, err) == (1, ["1 part may be intact, unread or under a wrong name; nothing of it is removed"])
+    assert out.startswith(f"{renamed} is of demo ")
+    assert out.endswith(f"; rename it to {model.name}, and it is read again\n")
+    assert run("cache", "verify")[0] == 0
+
+
 def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compute", "--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "1.1", "--steps", "4"]
     assert main([*arguments, "--channels", "7", "--tensor", "in,block", "--device", "cpu"]) == 0
@@ -386,9 +399,7 @@ def test_a_job_is_detached_without_loading_the_network_goes_on_by_itself_and_end
     assert code == 0
     job, store = open_job(Path(json.loads(out)["folder"])), Store.open(tmp_path / "cache")
     assert (job.spec.blocks, job.spec.batch, job.spec.devices) == (("1.1",), None, ("cpu",))
-    # Not until it counts as dead: on a busy machine its worker, which gives way, may be silent for long.
-    wait_until(lambda: job_state(store, job).state in LAST_WORDS, "the job to end", seconds=240)
-    assert job_state(store, job).state == "done"
+    assert ended(store, job.folder).state == "done"
     info = _info(store)
     assert list(present(store.choose_set(info)).fzs(info.source("1.1", "in"))) == [7]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from streamscope.core.store import FINISHED, Store, job_states
+from streamscope.core.store import Store
+from tests.support.jobs import ended
 from tests.support.waiting import wait_until
 
 PACKAGES = ("core", "tui", "streamscope")
@@ -89,12 +90,7 @@ def test_every_command_leaves_the_modules_of_the_folder_alone(folder: Path, envi
 def test_a_queue_leaves_them_alone(folder: Path, environment: dict[str, str]) -> None:
     job = json.loads(run(folder, environment, "compute", *FEW, "--steps", "3", "--detach", "--json"))
     store = Store.open(Path(environment["STREAMSCOPE_CACHE"]))
-
-    def state() -> str:
-        return next(state.state for state in job_states(store) if state.job.id == job["job"])
-
-    wait_until(lambda: state() in FINISHED, "the job's end", ENDS)
-    assert state() == "done"
+    assert ended(store, Path(job["folder"])).state == "done"
     assert not imported(folder)
 
 

@@ -7,6 +7,7 @@ of its kind and rewritten with checksums that are right.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import socket
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache as cache_result
 from pathlib import Path
 from types import FrameType
@@ -29,11 +30,13 @@ import pytest
 from streamscope.core.analysis.nulls import sham_shares
 from streamscope.core.errors import StoreError
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.store import Store
+from streamscope.core.store import Job, JobState, JobWatch, Leases, Marks, Store, job_states, read_log
 from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
 from streamscope.core.store.files.documents import encode, write_document
+from streamscope.core.store.leases import stale_leases
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.tui.cli.main import main
+from streamscope.tui.screens.jobs import detail, rate
 from tests.support.stores import plain_user
 
 ARCHIVE = Path(__file__).parents[2] / "data" / "store-0.2.0.zip"
@@ -53,6 +56,7 @@ SET = "models/demo-cdc463c0fb9f/sets/demo-8-s0-exact-eeb4c39b"
 OTHER_SEED = "models/demo-cdc463c0fb9f/sets/demo-8-s1-exact-3f15b7d5"
 CHANNELS = "models/demo-cdc463c0fb9f/sets/demo-8-s0-exact-channel-0952c6dd"
 SCAN = "models/demo-cdc463c0fb9f/scans/shapes-08aa83d22a0f"
+LEASE = "queue gpu-node-7 cpu of 0"
 KINDS = {
     "store": "store.json",
     "alias": "aliases/*.json",
@@ -82,7 +86,30 @@ KINDS = {
     "robust sums": f"{SCAN}/robust/SHA256SUMS",
     "MEI curves record": f"{SCAN}/curves/1.1/on_*/*/batch.json",
     "MEI curves": f"{SCAN}/curves/1.1/on_*/*/values.npy",
+    "job": "jobs/*/job.json",
+    "heartbeat": "jobs/*/heartbeat.json",
+    "log": "jobs/*/log.jsonl",
+    "errors": "jobs/*/stderr.txt",
+    "place": "jobs/*/place",
+    "stop": "jobs/*/stop",
+    "hold": "jobs/*/hold",
+    "lease": "leases/*.json",
+    "taken lease": "leases/*.taken",
+    "journal": "../marks/*/*.jsonl",
 }
+WITHOUT_SUMS = ("job", "heartbeat", "log", "errors", "place", "stop", "hold", "lease", "taken lease", "journal")
+"""What `cache verify` knows nothing of."""
+WITHOUT_OTHERS = ("store", "alias", "model", "ablation", *WITHOUT_SUMS)
+TOGETHER = (
+    ("store", "journal"),
+    ("model", "job"),
+    ("alias", "FZ record", "measures record", "curves record", "images", "robust", "MEI curves record", "errors"),
+    ("ablation", "FZ", "activations", "curves", "scanned activations", "robust sums", "MEI curves", "heartbeat"),
+    ("completed", "FZ sums", "measures sums", "shams record", "extremes", "log", "lease"),
+    ("trace", "shams", "rho", "finished", "place", "taken lease"),
+    ("set", "result sums", "scan", "stop", "hold"),
+)
+"""Kinds that are damaged at the same time: none of them hides what is said of another."""
 UNREAD_BY_TABLE = {"seeds", "stable_update", "stable_scale_invariant", "status", "flags", "late_rise", "fz_seed"}
 """Columns that may say something else where a set, a batch or a retry is left out."""
 
@@ -94,7 +121,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "private.txt").write_text("somebody's own\n" * 100)
     monkeypatch.setenv("STREAMSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("STREAMSCOPE_MARKS", str(tmp_path / "marks"))
+    add_live_files(tmp_path / "cache")
     return tmp_path / "cache"
+
+
+def add_live_files(cache: Path) -> None:
+    """What a store has only while somebody works on it."""
+    job = next(path for path in sorted((cache / "jobs").iterdir()) if not (path / "stderr.txt").exists())
+    (job / "stderr.txt").write_text("no such device\n")
+    for name in ("stop", "hold"):
+        (job / name).touch()
+    Leases(cache, "somebody").claim(LEASE)
+    (lease,) = (cache / "leases").iterdir()
+    shutil.copyfile(lease, lease.with_suffix(".0123456789abcdef.taken"))
 
 
 @contextmanager
@@ -119,15 +158,19 @@ def state_of(root: Path) -> dict[str, tuple[int, int, int, int]]:
     for folder, folders, files in os.walk(root):
         for path in (f"{folder}/{name}" for name in (*folders, *files)):
             state = os.lstat(path)
-            found[path] = (state.st_ino, state.st_size, state.st_mode, state.st_mtime_ns)
+            # The clock of a file system is read by writing.
+            dated = state.st_mtime_ns if path != f"{root}/leases" else 0
+            found[path] = (state.st_ino, state.st_size, state.st_mode, dated)
     return found
 
 
 def check_reads(cache: Path, capsys: pytest.CaptureFixture[str], reads: Sequence[Sequence[str]] = READ) -> str:
     """What `cache verify` lists, if it is among `reads` and fails."""
-    before, listed = state_of(cache), ""
+    marks = cache.parent / "marks"
+    before, listed = (state_of(cache), state_of(marks)), ""
     with bounded():
         check_curves(cache)
+        check_jobs(cache)
     out = cache.parent / "out"
     for read in reads:
         shutil.rmtree(out, ignore_errors=True)
@@ -151,7 +194,7 @@ def check_reads(cache: Path, capsys: pytest.CaptureFixture[str], reads: Sequence
             channel, tensor = int(png.stem[-4:]), png.stem.split("_")[1]
             target = "1.0.out" if tensor == "in" else f"1.1.{tensor}"
             assert sha256(png.read_bytes()) == fz_sums()[target, channel], read
-    assert state_of(cache) == before
+    assert (state_of(cache), state_of(marks)) == before
     return listed
 
 
@@ -167,6 +210,49 @@ def check_table(cache: Path, text: str) -> None:
         for name, value in new.items():
             if name not in UNREAD_BY_TABLE:
                 assert value in ("", old[name]), (old["block"], old["channel"], name)
+
+
+def jobs_of(cache: Path) -> dict[str, JobState]:
+    """All that is said of jobs and leases is put into words, as the jobs screen does; the state of each job."""
+    store = Store(cache)
+    states = job_states(store)
+    assert [state.job for state in JobWatch(store).poll()] == sorted((s.job for s in states), key=lambda job: job.id)
+    for state in states:
+        assert str(detail(state))
+        assert isinstance(rate(state), str)
+        events, offset = read_log(state.job)
+        assert read_log(state.job, offset)[0] == []
+        assert all(event.time >= 0 for event in events)
+    for problem in store.job_problems.errors():
+        assert str(cache / "jobs") in str(problem)
+        assert "\n" not in str(problem)
+    leases = Leases(cache, "me")
+    assert isinstance(leases.holder(LEASE), str)
+    assert isinstance(leases.has_sign_of_life(LEASE), bool)
+    assert isinstance(stale_leases(cache), list)
+    return {state.job.id: state for state in states}
+
+
+def check_jobs(cache: Path) -> None:
+    """A job is as it was, or not there, or (where it says less) in doubt; what it is to do is never another thing."""
+    for name, state in jobs_of(cache).items():
+        before = expected_jobs()[name]
+        if state.job.spec != before.spec:
+            # 0.2.0 wrote no checksums of jobs: a byte that was flipped may say something else.
+            assert dataclasses.asdict(state.job.spec).keys() == dataclasses.asdict(before.spec).keys()
+
+
+@cache_result
+def expected_jobs() -> dict[str, Job]:
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(ARCHIVE) as archive:
+            archive.extractall(folder)
+        return {name: state.job for name, state in jobs_of(Path(folder) / "cache").items()}
+
+
+def marks_in(path: Path) -> dict[tuple[str, str], tuple[str, str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return {(r["block"], r["channel"]): (r["marked"], r["tags"], r["note"]) for r in csv.DictReader(file)}
 
 
 def check_curves(cache: Path) -> None:
@@ -235,7 +321,7 @@ def damaged(path: Path, damage: Callable[[Path], object]) -> Iterator[None]:
 
 
 def flip(path: Path, place: float = 0.5) -> None:
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes() or b"\0")
     content[int(place * (len(content) - 1))] ^= 0x11
     path.write_bytes(content)
 
@@ -275,6 +361,9 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "byte flipped": flip,
     "last byte flipped": lambda path: flip(path, 1.0),
     "missing": Path.unlink,
+    "no text": lambda path: path.write_bytes(bytes(range(128, 256)) * 20),
+    "not a number": lambda path: path.write_text('{"time": NaN, "token": NaN, "asked": Infinity}\n'),
+    "nothing said": lambda path: path.write_text("{}\n"),
     "private link": lambda path: instead(path, lambda p: p.symlink_to(private_file(p))),
     "dangling link": lambda path: instead(path, lambda p: p.symlink_to("gone")),
     "pipe": lambda path: instead(path, lambda p: os.mkfifo(p)),
@@ -286,6 +375,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+DOCUMENTS = ("model.json", "set.json", "scan.json", "finished.json", "completed.json")
+"""Files beside folders of which something may be said, too."""
 MAY_BE_MISSING = ("alias", "ablation", "completed", "finished")
 
 
@@ -295,22 +386,67 @@ def files_of(cache: Path, kind: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_not_what_was_written(kind: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = random.Random(kind)
-    for name, damage in DAMAGES.items():
-        path = chosen.choice(files_of(cache, kind))
-        with damaged(path, damage):
-            listed = check_reads(cache, capsys)
+@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("kinds", TOGETHER, ids=" ".join)
+def test_files_that_are_not_what_was_written(
+    kinds: Sequence[str], name: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = random.Random(name)
+    paths = {kind: chosen.choice(files_of(cache, kind)) for kind in kinds}
+    with ExitStack() as stack:
+        for path in paths.values():
+            stack.enter_context(damaged(path, DAMAGES[name]))
+        listed = check_reads(cache, capsys)
+        for kind, path in paths.items():
             # store.json has no checksum, and without it nothing is known of the rest.
-            if kind == "store" or (name == "missing" and kind in MAY_BE_MISSING):
+            if kind in ("store", *WITHOUT_SUMS) or (name == "missing" and kind in MAY_BE_MISSING):
                 continue
-            assert str(path.parent) in listed, (path, name)
-    check_reads(cache, capsys)
+            assert str(path if path.name in DOCUMENTS else path.parent) in listed, (path, name)
     assert main(["cache", "verify"]) == 0
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("store", "alias", "model", "ablation")])
+def test_every_kind_is_damaged() -> None:
+    assert sorted(kind for kinds in TOGETHER for kind in kinds) == sorted(KINDS)
+
+
+UNSAID = {
+    "empty",
+    "truncated",
+    "missing",
+    "longer",
+    "enormous",
+    "no text",
+    "brackets",
+    "byte flipped",
+    "last byte flipped",
+}
+"""What looks like a journal that is shorter, is being written, or says something else."""
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_journal_costs_the_lines_that_are_damaged(
+    name: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = files_of(cache, "journal")
+    mine = Marks(cache.parent / "marks", FINGERPRINT, "demo")
+    mine.mark("2.1", range(20), "keep")
+    before = {key: tuple(value) for key, value in marks_in(cache.parent / "marks.csv").items()}
+    before |= {("2.1", str(channel)): ("keep", "", "") for channel in range(20)}
+    export = ["marks", "export", "--model", "demo", str(cache.parent / "now.csv")]
+    with damaged(path, DAMAGES[name]), bounded():
+        assert main(export) == 0
+        said = capsys.readouterr().err
+        now = marks_in(cache.parent / "now.csv")
+        assert mine.all().keys() >= {("2.1", channel) for channel in range(20)}, "the app has it open"
+    lost = {key for key, value in before.items() if now.get(key) != value}
+    assert not any(block == "2.1" for block, _ in lost), "what is in other journals stands"
+    assert len(lost) <= (1 if "flipped" in name else 0 if name == "longer" else 3)
+    assert str(path.resolve()) in said or name in UNSAID
+    assert main(export) == 0
+    assert marks_in(cache.parent / "now.csv") == before
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WITHOUT_OTHERS])
 def test_files_of_one_kind_in_each_others_place(kind: str, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, *others = files_of(cache, kind)
     other = next((path for path in reversed(others) if path.read_bytes() != one.read_bytes()), None)
@@ -332,6 +468,16 @@ def swap(one: Path, other: Path) -> None:
     os.rename(one, aside)
     os.rename(other, one)
     os.rename(aside, other)
+
+
+@pytest.mark.parametrize("other", ["job", "heartbeat", "log", "place", "lease", "taken lease", "journal", "FZ record"])
+@pytest.mark.parametrize("kind", ["job", "heartbeat", "log", "place", "lease"])
+def test_files_of_jobs_and_leases_in_the_place_of_others(
+    kind: str, other: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, another = files_of(cache, kind)[0], files_of(cache, other)[-1]
+    shutil.copyfile(another, one) if one != another else flip(one)
+    check_reads(cache, capsys, [["cache", "prune", "--dry-run"]])
 
 
 BATCHES = {
@@ -460,7 +606,40 @@ def places_of(data: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
             yield from places_of(data[key], depth + 1)
 
 
-RECORDS = [kind for kind, pattern in KINDS.items() if pattern.endswith(".json") and kind != "store"]
+RECORDS = [
+    kind
+    for kind, pattern in KINDS.items()
+    if pattern.endswith(".json") and kind not in ("store", "job", "heartbeat", "lease")
+]
+
+
+@pytest.mark.parametrize("kind", ["job", "heartbeat", "log", "lease", "taken lease", "journal"])
+def test_records_of_jobs_leases_and_marks_whose_values_are_not_right(
+    kind: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sample of every field with every wrong value, beside a field of a later version."""
+    path = files_of(cache, kind)[0]
+    whole = path.read_bytes()
+    lines = whole.splitlines() if kind in ("log", "journal") else [whole]
+    shown = 0
+    places = [
+        (number, place) for number, line in enumerate(lines) for place in range(len(list(places_of(json.loads(line)))))
+    ]
+    cases = [(number, place, value) for number, place in places for value in VALUES]
+    for number, place, value in random.Random(kind).sample(cases, min(len(cases), 150)):
+        data = json.loads(lines[number])
+        holder, key = list(places_of(data))[place]
+        holder[key] = value
+        changed = json.dumps({**data, "of a later version": {"a": [value]}}).encode()
+        path.write_bytes(b"\n".join([*lines[:number], changed, *lines[number + 1 :], b""]))
+        with bounded():
+            shown += len(jobs_of(cache))
+            marks = Marks(cache.parent / "marks", FINGERPRINT, "demo")
+            assert len(marks.all()) >= 2, "what other lines say stands"
+            marks.export_csv(cache.parent / "marks again.csv")
+    path.write_bytes(whole)
+    assert shown
+    check_reads(cache, capsys, [["cache", "prune", "--dry-run"], ["marks", "export", "--model", "demo", "{out}/m.csv"]])
 
 
 @pytest.mark.parametrize("kind", RECORDS)
@@ -548,6 +727,7 @@ def test_what_this_user_may_not_read_is_said_and_never_dropped(
             path.chmod(0o777 if path.is_dir() else 0o666)
         png = files_of(cache, "FZ")[2]
         png.chmod(0)
+        private = [files_of(cache, kind)[0] for kind in ("job", "heartbeat", "log", "place", "journal")]
         before = state_of(cache)
         with plain_user():
             if os.access(png, os.R_OK, effective_ids=True):
@@ -559,6 +739,16 @@ def test_what_this_user_may_not_read_is_said_and_never_dropped(
             assert main(["cache", "verify", "--drop"]) == 1
         capsys.readouterr()
         assert state_of(cache) == before
+        for path in private:
+            path.chmod(0)
+        monkeypatch.setenv("STREAMSCOPE_MARKS", str(root / "marks"))
+        (root / "out").mkdir(mode=0o777)
+        (root / "out").chmod(0o777)
+        with plain_user():
+            assert main(["cache", "prune", "--dry-run"]) == 0
+            assert f"no job in {private[0].parent}: Permission denied" in capsys.readouterr().err
+            assert main(["marks", "export", "--model", "demo", str(root / "out" / "marks.csv")]) == 0
+            assert f"cannot read the marks in {private[-1].resolve()}: Permission denied" in capsys.readouterr().err
         flip(files_of(cache, "measures record")[0])
         with plain_user():
             assert main(["cache", "verify", "--drop"]) == 1

@@ -203,3 +203,13 @@ def test_leading_zeros_are_no_size(cache: Path) -> None:
     for expression in (f"mix_ratio > {LONG}", f"channel < {LONG}", f"mix_ratio > -{LONG}.5e{LONG}"):
         ended = run(cache, "table", "--block", "1.1", "--filter", expression, "--json")
         assert "unexpected" not in ended.stderr
+
+
+@pytest.mark.parametrize("redirect", ["</dev/null", "<&-"])
+def test_a_question_that_nobody_answers_is_a_no_and_one_line_says_what_to_type(cache: Path, redirect: str) -> None:
+    before = sorted(cache.rglob("*"))
+    ended = run(cache, "cache", "prune", "--all-sets", redirect=redirect)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert last == "streamscope: nobody answered, so nothing was removed; --yes does not ask"
+    assert sorted(cache.rglob("*")) == before
