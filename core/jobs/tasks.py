@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from streamscope.core.engine.network import Network, provenance
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.plan import Task
-from streamscope.core.model.blocks import ModelInfo, Tensor
-from streamscope.core.reading.activations import BlockReader, Scale, scale_down, scale_up
+from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.reading.activations import BlockReader
+from streamscope.core.reading.scalings import scalings
 from streamscope.core.store import FZSet
 from streamscope.core.store.jobs.events import BatchDone
+from streamscope.core.store.sets.batches import SCALED
 from streamscope.core.watch import Watch
 
 SMALL_IMAGE = 96
 """Side in px up to which an image is small."""
-SCALINGS: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
-"""How the FZs of a tensor are rescaled for the scale criteria; those of `out` are not."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ def compute_task(
         files = fzset.fz_files(batch, provenance(network), task.retry)
     else:
         given = task_images(fzset, task) if images is None else images
-        reader = BlockReader(network, task.block)
-        plain, scaling = reader.read(given), SCALINGS.get(task.tensor)
-        scaled = None if scaling is None else reader.read(given, scaling)
+        versions = scalings(network.info, task.block, task.tensor, key.protocol)
+        plain, *altered = BlockReader(network, task.block).read_each(given, [None, *versions.values()])
         device_free()
-        files = fzset.measure_files(task.block, task.tensor, task.channels, plain, scaled, task.retry)
+        further = dict(zip(versions, altered, strict=True))
+        scaled = further.pop(SCALED, None)
+        files = fzset.measure_files(task.block, task.tensor, task.channels, plain, scaled, task.retry, further)
     event = BatchDone(
         kind=task.kind,
         block=task.block,

@@ -93,6 +93,14 @@ def scale_metric(block: ArrayLike, input_: ArrayLike) -> Float64Array:
     return np.asarray(np.asarray(block, dtype=np.float64) + np.asarray(input_, dtype=np.float64))
 
 
+def larger_baseline(plain: ArrayLike, blurred: ArrayLike) -> Float64Array:
+    """The larger of a plain reading, rectified, and that of the blurred image: what a gain beyond blur begins at.
+
+    In place of `plain` it makes criteria and gains those beyond blur. NaN where either is unknown.
+    """
+    return np.maximum(relu(plain), np.asarray(blurred, dtype=np.float64))
+
+
 def late_rise(trace: ArrayLike) -> Float64Array:
     """Share of the final activation gained in the last quarter of the steps, for traces of shape (…, T).
 

@@ -1,8 +1,10 @@
-"""Centre activations of stored images, as they are, and scaled up and down by two."""
+"""Centre activations of stored images: as they are, and as the mean over altered versions of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -12,12 +14,16 @@ from streamscope.core.engine.cone import Cone
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.normalisation import Normalisation
+from streamscope.core.images.lanczos import Resampling
 
 CHUNK = 32
 """Images per forward pass: enough to keep the device busy, little enough for any memory."""
 
 Scale = Callable[[torch.Tensor], torch.Tensor]
 """Rescales images (n, 3, side, side)."""
+Version = Scale | Resampling
+"""How images are altered before they are read. What is read of a resampling is the mean over its versions: a network is
+not linear, so that each of them takes a pass of its own."""
 
 
 def scale_up(images: torch.Tensor) -> torch.Tensor:
@@ -48,17 +54,59 @@ class BlockReader:
         self.device = device = network.device
         self._normalise = Normalisation.of(info, device)
 
-    def read(self, images: np.ndarray, scale: Scale | None = None) -> np.ndarray:
-        """Activations (n, 3, channels) of images (n, side, side, 3) uint8, as they are or by `scale`."""
-        parts = []
-        for first in range(0, len(images), CHUNK):
-            pixels = from_8_bit(images[first : first + CHUNK]).to(self.device)
-            parts.append(self.activations(pixels if scale is None else scale(pixels)))
-        return np.concatenate(parts)
+    def read(self, images: np.ndarray, version: Version | None = None) -> np.ndarray:
+        """Activations (n, 3, channels) of images (n, side, side, 3) uint8, as they are or altered."""
+        return self.read_each(images, [version])[0]
 
-    @torch.no_grad()
-    def activations(self, pixels: torch.Tensor) -> np.ndarray:
-        """Activations (n, 3, channels) of images (n, 3, side, side) in 0..1, all in one pass."""
+    def read_each(self, images: np.ndarray, versions: Sequence[Version | None]) -> list[np.ndarray]:
+        """As `read`, for every version; None are the images as they are."""
         start, length = self._cone.origin(), self._cone.patch.length
         inner = slice(start, start + length)
-        return self._cone.all_tensors(self._normalise(pixels[:, :, inner, inner])).float().cpu().numpy()
+        patches = [
+            _Patches(version.cropped(inner.start, inner.stop), self.device)
+            if isinstance(version, Resampling)
+            else _Cut(version, inner)
+            for version in versions
+        ]
+        parts: list[list[np.ndarray]] = [[] for _ in versions]
+        for first in range(0, len(images), CHUNK):
+            pixels = from_8_bit(images[first : first + CHUNK]).to(self.device)
+            for part, patch in zip(parts, patches, strict=True):
+                part.append(self._mean(patch.of(pixels)))
+        return [np.concatenate(part) for part in parts]
+
+    @torch.no_grad()
+    def _mean(self, patches: Iterator[torch.Tensor]) -> np.ndarray:
+        """Activations (n, 3, channels), the mean over what is read of several patches (n, 3, P, P) in 0..1."""
+        passes = [self._cone.all_tensors(self._normalise(patch)) for patch in patches]
+        mean = passes[0] if len(passes) == 1 else torch.stack(passes).mean(dim=0)
+        return mean.float().cpu().numpy()
+
+
+class _Cut:
+    """The patch that a cone reads, of whole images that are altered first."""
+
+    def __init__(self, scale: Scale | None, inner: slice) -> None:
+        self._scale, self._inner = scale, inner
+
+    def of(self, pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+        altered = pixels if self._scale is None else self._scale(pixels)
+        yield altered[:, :, self._inner, self._inner]
+
+
+class _Patches:
+    """The patches of a resampling that was cropped to what a cone reads: nothing else is computed."""
+
+    def __init__(self, resampling: Resampling, device: torch.device) -> None:
+        self._pairs, self._transposed = resampling.pairs, resampling.transposed
+        self._rows, self._columns = (
+            [torch.from_numpy(matrix).to(device, torch.float32) for matrix in matrices]
+            for matrices in (resampling.rows, resampling.columns)
+        )
+
+    def of(self, pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+        source = pixels.transpose(2, 3) if self._transposed else pixels
+        for row, pairs in groupby(self._pairs, key=itemgetter(0)):
+            half = self._rows[row] @ source
+            for _, column in pairs:
+                yield half @ self._columns[column].T

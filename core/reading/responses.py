@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from streamscope import __version__
-from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
-from streamscope.core.reading.activations import CHUNK, BlockReader
+from streamscope.core.reading.activations import CHUNK, BlockReader, Version
 from streamscope.core.store.layout import ResponseKind, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import commit_responses, missing_responses
@@ -20,9 +18,6 @@ from streamscope.core.watch import Watch
 
 BATCH = 64
 """Channels committed together: what a killed run may lose."""
-
-Version = Callable[[torch.Tensor], torch.Tensor]
-"""Alters images (n, 3, side, side) in 0..1; same shape out."""
 
 
 def compute_fz_responses(
@@ -78,8 +73,7 @@ def own_responses(
 
 def responses(reader: BlockReader, images: np.ndarray, versions: Sequence[Version]) -> np.ndarray:
     """(n, 3, C, K): centre activations of in, block and pre for K versions of images (n, side, side, 3) uint8."""
-    pixels = from_8_bit(images).to(reader.device)
-    return np.stack([reader.activations(version(pixels)) for version in versions], axis=-1)
+    return np.stack(reader.read_each(images, versions), axis=-1)
 
 
 def batches(channels: Sequence[int], batch: int) -> Iterator[list[int]]:

@@ -7,8 +7,11 @@ from functools import partial
 import torch
 
 from streamscope.core.engine.network import Network
-from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Tensor
-from streamscope.core.reading.responses import Version, compute_fz_responses
+from streamscope.core.images import lanczos
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import Protocol
+from streamscope.core.reading.activations import Version
+from streamscope.core.reading.responses import compute_fz_responses
 from streamscope.core.reading.tuning import reflect
 from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.fz_set import FZSet
@@ -31,10 +34,19 @@ def shift(images: torch.Tensor, distance: int) -> torch.Tensor:
     return reflect(images, distance, 0, rows=False)[:, :, :, : images.shape[3]]
 
 
-def sham_versions(info: ModelInfo, block: str, on: Tensor) -> dict[str, Version]:
-    """The transforms of `SHAM_TRANSFORMS` for FZs of one tensor of a block; a shift is a quarter of its field."""
-    field = info.fields[str(info.source(block, on))]
-    transforms: tuple[Version, ...] = (flip, quarter_turn, partial(shift, distance=round(field.size / 4)))
+def sham_versions(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> dict[str, Version]:
+    """The transforms of `SHAM_TRANSFORMS` for FZs of one tensor of a block; a shift is a quarter of its field.
+
+    `centred`: about the centre of the receptive field, and as the mean over the same moves as what is scaled.
+    """
+    field, side = info.field_of(Target(block, on)), info.input_size
+    distance = round(field.size / 4)
+    transforms: tuple[Version, ...]
+    if protocol == "centred":
+        about = field.centre
+        transforms = (lanczos.flip(side, about), lanczos.quarter_turn(side, about), lanczos.shift(side, distance))
+    else:
+        transforms = (flip, quarter_turn, partial(shift, distance=distance))
     return dict(zip(SHAM_TRANSFORMS, transforms, strict=True))
 
 
@@ -43,5 +55,6 @@ def compute_shams(network: Network, fzset: FZSet, block: str, watch: Watch | Non
 
     Raises StoreError when an FZ cannot be read or the store not be written.
     """
-    versions = {on: sham_versions(network.info, block, on) for on in VERDICT_TENSORS}
+    protocol = fzset.key.protocol
+    versions = {on: sham_versions(network.info, block, on, protocol) for on in VERDICT_TENSORS}
     return compute_fz_responses(network, fzset, SHAMS, block, versions, watch=watch)

@@ -13,8 +13,8 @@ from streamscope.core.engine.network import Network
 from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import VERDICT_TENSORS
-from streamscope.core.reading.activations import CHUNK, BlockReader
-from streamscope.core.reading.responses import BATCH, Version, batches, compute_fz_responses, provenance, responses
+from streamscope.core.reading.activations import CHUNK, BlockReader, Version
+from streamscope.core.reading.responses import BATCH, batches, compute_fz_responses, provenance, responses
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
 from streamscope.core.store.sets.fz_set import FZSet

@@ -14,7 +14,7 @@ from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
-from streamscope.core.table.verdicts import verdict_stability, verdicts
+from streamscope.core.table.verdicts import beyond_blur, verdict_stability, verdicts
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
@@ -33,6 +33,7 @@ def column_values(
     numbers: dict[str, ArrayLike] = {
         **v,
         **found,
+        **beyond_blur(readings),
         **_skip_weights(info, readings),
         "channel": np.concatenate([np.arange(block.channels) for block in blocks]),
         "block_gain": block_gain,
@@ -60,6 +61,7 @@ def column_values(
         "kind": np.repeat(np.array([block.kind for block in blocks], dtype=object), sizes),
         "update": criteria.update_kind(found["mix_ratio"]),
         "capture": key.capture if key else "",
+        "protocol": key.protocol if key else "",
         "flags": flags,
         "status": _statuses(readings, key.seed if key else 0, flags),
     }

@@ -35,11 +35,12 @@ class Column:
 
 
 def _activation(read: str, visualised: str, scaling: str = "") -> Column:
-    suffix = {"": "", "up": "_up", "down": "_down"}[scaling]
+    suffix = {"": "", "up": "_up", "down": "_down", "blur": "_blur"}[scaling]
     image = {
         "": f"FZ({visualised})",
         "up": f"FZ({visualised}) scaled up, S(FZ({visualised}))",
         "down": f"FZ({visualised}) scaled down, S-(FZ({visualised}))",
+        "blur": f"FZ({visualised}) blurred, S(S-(FZ({visualised})))",
     }[scaling]
     # M takes relu of it; before the ReLU a negative one shows what is suppressed.
     tensor = "I + B (out before its ReLU)" if read == "out" else read
@@ -99,6 +100,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("seeds", "number", 2, "sets, differing in seed only, in which this row's M is defined", whole=True),
     Column("stable_update", "number", 5, "share of those seeds that say the same update; empty below two"),
     Column("stable_scale_invariant", "number", 5, "share of those seeds that say scale invariant; empty below two"),
+    Column("protocol", "text", 8, "how the FZs were made and scaled: centred, or paper, as published"),
+    _activation("block", "in", "blur"),
+    _activation("in", "block", "blur"),
+    Column("block_gain_beyond_blur", "number", 6, "block_gain over the larger of B(FZ(I)) and B(S(S-(FZ(I))))"),
+    Column("input_gain_beyond_blur", "number", 6, "input_gain over the larger of I(FZ(B)) and I(S(S-(FZ(B))))"),
+    Column("beyond_blur", "bool", 5, "scale invariant, and more than blurring alone brings about"),
 )
 """In the order of the contract; those after `status` are additions."""
 

@@ -9,7 +9,8 @@ from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import TENSORS
 from streamscope.core.model.fz import NO_FLAG, SAMPLES, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.reading.activations import BlockReader, scale_down, scale_up
+from streamscope.core.reading.activations import BlockReader
+from streamscope.core.reading.scalings import scalings
 from streamscope.core.store import FZSet, Store
 from tests.support.networks import SCALE_INVARIANT, SKIP, WIDTH
 
@@ -33,11 +34,12 @@ def drawn_set(
         images = np.stack([_drawing(c, tensor, network.info.input_size, (colours or {}).get(c)) for c in channels])
         zeros = np.zeros(len(channels))
         traces = np.zeros((len(channels), SAMPLES))
-        target = network.info.source("1.1", tensor)
+        target = fzset.target("1.1", tensor)
         fzset.commit_fzs(FZBatch(target, tuple(channels), images, zeros, traces, (NO_FLAG,) * len(channels)), {}, retry)
-        reader = BlockReader(network, "1.1")
-        scaled = reader.read(images, scale_up if tensor == "in" else scale_down)
-        fzset.commit_measures("1.1", tensor, channels, reader.read(images), scaled, retry)
+        versions = scalings(network.info, "1.1", tensor, key.protocol)
+        plain, scaled, *others = BlockReader(network, "1.1").read_each(images, [None, *versions.values()])
+        further = dict(zip(list(versions)[1:], others, strict=True))
+        fzset.commit_measures("1.1", tensor, channels, plain, scaled, retry, further)
     return fzset
 
 

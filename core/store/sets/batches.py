@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import repeat
 from operator import itemgetter
@@ -39,8 +39,12 @@ FZ_OWN = frozenset({"created", "provenance", "fzs"})
 MEASURES_OWN = frozenset({"created", "read", "own"})
 FZ_FIELDS = frozenset({"channel", "activation", "flag", "late_rise", "file", "trace_row"})
 """What a record says of each FZ."""
-OWN_FIELDS = frozenset({"channel", "plain", "scaled"})
-"""What a record says of each channel measured; `scaled` not of FZ(O)."""
+PLAIN, SCALED, BLURRED, REVERSED = "plain", "scaled", "blurred", "reversed"
+"""Arrays of a batch of measures: the FZs as they are, scaled for the scale criteria, blurred as scaling there and back
+blurs, and scaled the other way. Of FZ(O) there is the first alone; the last two are of the centred protocol."""
+FURTHER = (BLURRED, REVERSED)
+OWN_FIELDS = frozenset({"channel", PLAIN, SCALED, *FURTHER})
+"""What a record says of each channel measured."""
 _fz_fields = itemgetter("channel", "activation", "flag", "late_rise", "file", "trace_row")
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 """FZs are close to noise, where looking for repetitions finds none: 4 ms instead of 11 at level 4, and 1 % smaller."""
@@ -82,7 +86,8 @@ class StoredFZs:
 
 @dataclass(frozen=True)
 class MeasuredBatch:
-    """A committed batch of measures; `own` and `own_scaled` (n, 3) are each channel's own activation only."""
+    """A committed batch of measures; `own`, `own_scaled` and what `own_further` has by name, of `FURTHER`, are (n, 3):
+    each channel's own activation only."""
 
     path: Path
     created: float
@@ -91,6 +96,7 @@ class MeasuredBatch:
     own_scaled: Float32Array | None
     width: int
     """Channels that each FZ was measured at: those of the block."""
+    own_further: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
 def image_name(channel: int) -> str:
@@ -225,12 +231,19 @@ def read_trace(folder: Path, channel: int) -> Float32Array:
 
 
 def encode_measures(
-    header: Mapping[str, Any], channels: Sequence[int], plain: ArrayLike, scaled: ArrayLike | None, width: int
+    header: Mapping[str, Any],
+    channels: Sequence[int],
+    plain: ArrayLike,
+    scaled: ArrayLike | None,
+    width: int,
+    further: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, bytes]:
-    """Files of a batch of measures: plain and scaled (n, 3, width). Raises ValueError on other shapes."""
-    arrays = {"plain": np.ascontiguousarray(plain, dtype=np.float32)}
-    if scaled is not None:
-        arrays["scaled"] = np.ascontiguousarray(scaled, dtype=np.float32)
+    """Files of a batch of measures: plain, scaled and what else there is of `FURTHER`, (n, 3, width) each.
+
+    Raises ValueError on other shapes.
+    """
+    given = {PLAIN: plain, **({} if scaled is None else {SCALED: scaled}), **(further or {})}
+    arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in given.items()}
     for name, array in arrays.items():
         _expect(name, array.shape, (len(channels), len(READ), width))
     own = [
@@ -253,16 +266,17 @@ def read_measures(folder: Path, place: Place) -> MeasuredBatch:
     _, data = _read_record(folder, place)
     with _damage_of(folder):
         own = data["own"]
-        scaled = None
-        _check_rows(folder, own, len(OWN_FIELDS) if "scaled" in own[0] else len(OWN_FIELDS) - 1, OWN_FIELDS)
-        channels, plain = [row["channel"] for row in own], _activations([row["plain"] for row in own])
-        if "scaled" in own[0]:
-            scaled = _activations([row["scaled"] for row in own])
+        names = [name for name in (PLAIN, SCALED, *FURTHER) if name in own[0]]
+        _check_rows(folder, own, 1 + len(names), OWN_FIELDS)
+        channels = [row["channel"] for row in own]
+        arrays = {name: _activations([row[name] for row in own]) for name in names}
+        plain = arrays.pop(PLAIN)
         created = _created(data)
         if data["read"] != list(READ):
             raise MalformedError("other tensors are read")
     place.check_channels(folder, channels)
-    return MeasuredBatch(folder, created, np.asarray(channels, dtype=np.int64), plain, scaled, place.channels)
+    scaled = arrays.pop(SCALED, None)
+    return MeasuredBatch(folder, created, np.asarray(channels, dtype=np.int64), plain, scaled, place.channels, arrays)
 
 
 def _activations(rows: Sequence[Sequence[Any]]) -> Float32Array:

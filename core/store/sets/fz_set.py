@@ -190,9 +190,11 @@ class FZSet:
         plain: ArrayLike,
         scaled: ArrayLike | None,
         retry: int = 0,
+        further: Mapping[str, ArrayLike] | None = None,
     ) -> bool:
-        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain and scaled, as `commit_fzs` does."""
-        files = self.measure_files(block, tensor, channels, plain, scaled, retry)
+        """Stores activations (n, 3, C) on the FZs of a block's tensor, plain, scaled, and further ones by name (of
+        `batches.FURTHER`), as `commit_fzs` does."""
+        files = self.measure_files(block, tensor, channels, plain, scaled, retry, further)
         return self.commit_measure_files(block, tensor, channels, files, retry)
 
     def measure_files(
@@ -203,13 +205,14 @@ class FZSet:
         plain: ArrayLike,
         scaled: ArrayLike | None,
         retry: int = 0,
+        further: Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, bytes]:
         """The files that `commit_measures` stores; the set need not be on a disk of this machine."""
         if (scaled is None) != (tensor == "out"):
             raise ValueError(f"scaled activations belong to in and block, not to out; this is {tensor}")
         self._check_channels(block, channels)
         place = self.measures_place(block, tensor, retry)
-        return encode_measures(place.header, channels, plain, scaled, place.channels)
+        return encode_measures(place.header, channels, plain, scaled, place.channels, further)
 
     def commit_measure_files(
         self, block: str, tensor: Tensor, channels: Sequence[int], files: Mapping[str, bytes], retry: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +30,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Own:
-    """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ."""
+    """As `Measured`, but each FZ's own channel only: plain and scaled (n, 3), axis 1 = READ.
+
+    `further` has what of `batches.FURTHER` is there, NaN where a channel has none: blurred, and scaled the other way.
+    """
 
     channels: NDArray[np.int64]
     plain: Float32Array
     scaled: Float32Array | None
+    further: Mapping[str, Float32Array]
 
 
 class KeptActivations:
@@ -82,4 +86,9 @@ def merge_own(batches: Sequence[MeasuredBatch]) -> Own | None:
     channels, first = np.unique(np.concatenate([batch.channels for batch in batches]), return_index=True)
     plain = np.concatenate([batch.own for batch in batches])[first]
     scaled = [batch.own_scaled for batch in batches if batch.own_scaled is not None]
-    return Own(channels, plain, np.concatenate(scaled)[first] if len(scaled) == len(batches) else None)
+    every = np.concatenate(scaled)[first] if len(scaled) == len(batches) else None
+    further = {}
+    for name in set().union(*(batch.own_further for batch in batches)):
+        parts = [batch.own_further.get(name, np.full_like(batch.own, np.nan)) for batch in batches]
+        further[name] = np.concatenate(parts)[first]
+    return Own(channels, plain, every, further)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 from streamscope.core.measures import criteria
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, Block, Tensor
+from streamscope.core.store.sets.batches import FURTHER
 from streamscope.core.store.sets.fz_set import FZSet
+
+ALTERED: dict[Tensor, tuple[str, str, str]] = {
+    "in": ("block_on_in_up", "block_on_in_blur", "block_on_in_down"),
+    "block": ("in_on_block_down", "in_on_block_blur", "in_on_block_up"),
+}
+"""What the other tensor says to an FZ that is scaled, blurred and scaled the other way."""
 
 
 class Readings:
@@ -21,7 +29,7 @@ class Readings:
         self.blocks = blocks
         self.first = np.cumsum([0, *(block.channels for block in blocks)])
         names = [f"{x}_on_{y}" for x in ("in", "block", "out") for y in ("in", "block", "out")]
-        self.values = {name: self._empty() for name in [*names, "block_on_in_up", "in_on_block_down"]}
+        self.values = {name: self._empty() for name in [*names, *chain.from_iterable(ALTERED.values())]}
         self.measured: dict[Tensor, NDArray[np.bool_]] = {t: np.zeros(len(self), dtype=bool) for t in VERDICT_TENSORS}
         self.retries = np.zeros(len(self), dtype=np.int64)
         """The retry that each row's FZ(I) and FZ(B) come from."""
@@ -69,9 +77,13 @@ class Readings:
             self.values[f"{'out' if read == 'pre' else read}_on_{tensor}"][rows] = found.plain[taken, axis]
         if tensor == "out":
             return
+        other = READ.index("block" if tensor == "in" else "in")
+        scaled, *further = ALTERED[tensor]
         if found.scaled is not None:
-            name, read = ("block_on_in_up", "block") if tensor == "in" else ("in_on_block_down", "in")
-            self.values[name][rows] = found.scaled[taken, READ.index(read)]
+            self.values[scaled][rows] = found.scaled[taken, other]
+        for name, kind in zip(further, FURTHER, strict=True):
+            # A row that is read from a retry has nothing of the FZ before it.
+            self.values[name][rows] = found.further[kind][taken, other] if kind in found.further else np.nan
         self.measured[tensor][rows] = True
 
     def _retry(self, retry: int) -> None:

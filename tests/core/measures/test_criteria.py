@@ -80,6 +80,17 @@ def test_scale_criteria_are_strict_and_rectify_the_unscaled_activation(criterion
     check(criterion(rescaled, plain), [1, 0, 0, 0, 1, 0, 0, NAN, NAN])
 
 
+def test_beyond_blur_the_larger_of_the_plain_reading_and_the_blurred_one_is_to_be_exceeded() -> None:
+    plain = [1.0, 1.0, -3.0, -3.0, 2.0, NAN, 1.0]
+    blurred = [0.5, 2.0, -1.0, 0.25, 2.0, 1.0, NAN]
+    baseline = criteria.larger_baseline(plain, blurred)
+    check(baseline, [1.0, 2.0, 0.0, 0.25, 2.0, NAN, NAN])
+    rescaled = [1.5, 1.5, 0.5, 0.5, 2.0, 3.0, 3.0]
+    check(criteria.meets_block(rescaled, baseline), [1, 0, 1, 1, 0, NAN, NAN])
+    # Over an own activation of 2: (1.5 - 1) / 2; (1.5 - 2) / 2; 0.5 / 2; (0.5 - 0.25) / 2; 0; unknown
+    check(criteria.block_gain(rescaled, baseline, 2.0), [0.25, -0.25, 0.25, 0.125, 0.0, NAN, NAN])
+
+
 def test_scale_invariant_needs_all_three_and_is_unknown_where_one_is() -> None:
     mix = [1, 1, 1, 0, 0, NAN, 1]
     block = [1, 1, 0, 1, 0, 1, NAN]

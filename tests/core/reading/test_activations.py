@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 from streamscope.core.engine.fourier import from_8_bit
+from streamscope.core.images.lanczos import Resampling, blur, flip, quarter_turn, scaling, shift
 from streamscope.core.reading.activations import CHUNK, BlockReader, scale_down, scale_up
 from tests.support.by_hand import forward_by_hand
 from tests.support.networks import hand_set_network
@@ -52,6 +53,25 @@ def test_activations_are_those_of_a_full_forward_pass_of_every_channel() -> None
         assert got.shape == (CHUNK + 3, 3, 8)
         for row, tensor in enumerate(("in", "block", "pre")):
             assert got[:, row] == pytest.approx(by_hand[tensor][:, :, 8, 8].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "resampling",
+    [scaling(64, 32, 2), scaling(64, 33.5, 0.5), blur(64, 32), flip(64, 32), quarter_turn(64, 30), shift(64, 5)],
+)
+def test_a_resampling_is_read_as_the_mean_over_full_forward_passes_of_its_versions(resampling: Resampling) -> None:
+    network = hand_set_network()
+    images = np.random.default_rng(0).integers(0, 256, (CHUNK + 3, 64, 64, 3), dtype=np.uint8)
+    pixels = images.transpose(0, 3, 2, 1) if resampling.transposed else images.transpose(0, 3, 1, 2)
+    passes = []
+    for row, column in resampling.pairs:
+        version = resampling.rows[row] @ (pixels / 255) @ resampling.columns[column].T
+        by_hand = forward_by_hand(network.module, torch.from_numpy(version).float())["1.1"]
+        passes.append(np.stack([by_hand[tensor][:, :, 8, 8].numpy() for tensor in ("in", "block", "pre")], axis=1))
+    plain, got, doubled = BlockReader(network, "1.1").read_each(images, [None, resampling, scale_up])
+    assert got == pytest.approx(np.mean(passes, axis=0), abs=1e-5)
+    assert np.array_equal(plain, BlockReader(network, "1.1").read(images))
+    assert np.array_equal(doubled, BlockReader(network, "1.1").read(images, scale_up))
 
 
 def test_pixels_read_from_a_png_are_those_written(tmp_path: Path) -> None:

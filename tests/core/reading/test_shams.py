@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from streamscope.core.analysis.nulls import read_nulls, real_shares, sham_shares, shuffled_pairs
 from streamscope.core.engine.network import Network
-from streamscope.core.model.blocks import Tensor
+from streamscope.core.images.lanczos import Resampling
+from streamscope.core.model.blocks import Target, Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.reading.shams import compute_shams, flip, quarter_turn, sham_versions, shift
@@ -145,9 +146,30 @@ def test_a_shift_is_a_quarter_of_the_receptive_field(network: Network) -> None:
     # The stem sees 7 px, block 1.0 adds 2 * 2 * 4 px twice over; block 1.1 again as much.
     fields: dict[Tensor, int] = {"in": 23, "block": 39}
     for on, field in fields.items():
-        moved = sham_versions(network.info, "1.1", on)["shift"](image)
         assert network.info.fields[str(network.info.source("1.1", on))].size == field
-        assert moved[0, 0, 0, 40] == 40 - round(field / 4)
+        published = sham_versions(network.info, "1.1", on, "paper")["shift"]
+        assert callable(published)
+        assert published(image)[0, 0, 0, 40] == 40 - round(field / 4)
+        centred = sham_versions(network.info, "1.1", on, "centred")["shift"]
+        assert isinstance(centred, Resampling)
+        [unmoved] = [column for column in centred.columns if column[40].max() == 1]
+        assert unmoved[40].argmax() == 40 - round(field / 4)
+
+
+def test_centred_shams_are_about_the_centre_of_the_receptive_field(network: Network) -> None:
+    # c is at 32 of 64 px: pixel 0 has nothing on the other side of it.
+    assert network.info.field_of(Target("1.1", "block")).centre == 32
+    image = np.zeros((64, 64))
+    image[30, 35] = 1
+    versions = sham_versions(network.info, "1.1", "block", "centred")
+    expected = {"flip": (30, 29), "quarter turn": (29, 30)}
+    for name, place in expected.items():
+        version = versions[name]
+        assert isinstance(version, Resampling)
+        source = image.T if version.transposed else image
+        i, j = version.pairs[len(version.pairs) // 2]  # about c itself
+        moved = version.rows[i] @ source @ version.columns[j].T
+        assert np.unravel_index(moved.argmax(), moved.shape) == place
 
 
 def test_a_blob_that_is_scale_invariant_is_not_so_under_shams(network: Network, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from streamscope.core.errors import CacheError, StoreError, UsageError
@@ -97,6 +98,32 @@ def test_measures_on_out_have_no_scaled_ones(tmp_path: Path) -> None:
     assert fzset.measured("2.0", "block") is None
     with pytest.raises(ValueError, match="scaled activations belong to in and block"):
         fzset.commit_measures("2.0", "block", [1], activations_of([1], 6), None)
+
+
+def test_what_is_read_of_blurred_fzs_and_the_other_way_is_kept_beside_the_rest(tmp_path: Path) -> None:
+    fzset = toy_set(tmp_path)
+    plain, scaled, blurred, reverse = (activations_of([4, 1], 6, offset=n / 4) for n in range(4))
+    further = {"blurred": blurred, "reversed": reverse}
+    fzset.commit_measures("2.0", "in", [4, 1], plain, scaled, further=further)
+    own = reopened(tmp_path).own("2.0", "in")
+    assert own is not None
+    assert own.plain.tolist() == [[101, 111, 121], [404, 414, 424]]
+    assert {name: (values - own.plain).tolist() for name, values in own.further.items()} == {
+        "blurred": [[0.5] * 3] * 2,
+        "reversed": [[0.75] * 3] * 2,
+    }
+    [folder] = (fzset.path / "measures/2.0/on_in").iterdir()
+    arrays = safetensors.numpy.load_file(folder / "activations.safetensors")
+    assert set(arrays) == {"channels", "plain", "scaled", "blurred", "reversed"}
+    assert np.array_equal(arrays["reversed"], reverse)
+    # Of channels whose batch lacks them they are unknown.
+    fzset.commit_measures("2.0", "in", [3], activations_of([3], 6), activations_of([3], 6))
+    own = reopened(tmp_path).own("2.0", "in")
+    assert own is not None
+    assert own.channels.tolist() == [1, 3, 4]
+    assert np.array_equal(own.further["blurred"][:, 0], [101.5, np.nan, 404.5], equal_nan=True)
+    with pytest.raises(ValueError, match="blurred must have shape"):
+        fzset.commit_measures("2.0", "in", [0], plain[:1], scaled[:1], further={"blurred": blurred})
 
 
 def test_the_in_of_a_simple_block_is_the_out_of_the_one_before(tmp_path: Path) -> None:

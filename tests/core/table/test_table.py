@@ -1,5 +1,6 @@
 """The table over a real store whose activations are chosen so that every column is known on paper."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.errors import UsageError
-from streamscope.core.model.blocks import Block, ModelInfo, SkipWeights, Target
+from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.fz import NO_FLAG, Flag, FZBatch
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Judgement, Marks, Store
@@ -37,6 +38,8 @@ INFO = ModelInfo(
     weights={"2.0": SkipWeights((1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (0.5,) * 6, (0.25,) * 6)},
 )
 KEY = SetKey(Recipe(steps=16), seed=3)
+FIELDS = {f"{block.name}.{tensor}": Field(0, 8, 7, 4.0) for block in INFO.blocks for tensor in ("in", "block", "out")}
+WITH_FIELDS = dataclasses.replace(INFO, fields=FIELDS)
 NAN = float("nan")
 
 
@@ -51,16 +54,19 @@ def measure(
     tensor: Any,
     read: dict[int, tuple[float, float, float]],
     scaled: dict[int, float] | None = None,
+    blurred: dict[int, float] | None = None,
     retry: int = 0,
 ) -> None:
     """Commits (in, block, out) of each channel on its own FZ; every other channel reads 99, which no row may show."""
     channels = list(read)
     plain = np.full((len(channels), 3, INFO.block(block).channels), 99, dtype=np.float32)
-    again = np.full_like(plain, 99)
+    again, other = np.full_like(plain, 99), np.full_like(plain, 99)
     for row, channel in enumerate(channels):
         plain[row, :, channel] = read[channel]
         again[row, 1 if tensor == "in" else 0, channel] = (scaled or {}).get(channel, 0.0)
-    fzset.commit_measures(block, tensor, channels, plain, None if tensor == "out" else again, retry=retry)
+        other[row, 1 if tensor == "in" else 0, channel] = (blurred or {}).get(channel, 0.0)
+    further = {} if blurred is None else {"blurred": other, "reversed": other}
+    fzset.commit_measures(block, tensor, channels, plain, None if tensor == "out" else again, retry, further)
 
 
 def visualise(
@@ -170,7 +176,38 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         "seeds": 1,
         "stable_update": None,
         "stable_scale_invariant": None,
+        "protocol": "paper",
+        "block_on_in_blur": None,
+        "in_on_block_blur": None,
+        "block_gain_beyond_blur": None,
+        "input_gain_beyond_blur": None,
+        "beyond_blur": None,
     }
+
+
+def test_beyond_blur_is_what_it_is_on_paper(tmp_path: Path) -> None:
+    key = SetKey(Recipe(steps=16), seed=3, protocol="centred")
+    centred = Store.open(tmp_path / "cache", create=True).set(WITH_FIELDS, key, create=True)
+    measure(centred, "2.0", "in", {0: (4, 1, 6), 1: (4, 1, 6), 2: (4, 1, 6)}, {0: 3, 1: 3, 2: 3}, {0: 2, 1: 3, 2: 0.5})
+    measure(centred, "2.0", "block", {0: (0.5, 8, 5), 1: (0.5, 8, 5)}, {0: 2.5, 1: 2.5}, {0: 1.5, 1: 0})
+    names = ("protocol", "block_on_in_blur", "in_on_block_blur", "block_gain_beyond_blur", "input_gain_beyond_blur")
+    rows = build_frame(WITH_FIELDS, centred, ["2.0"]).rows([0, 1, 2], (*names, "scale_invariant", "beyond_blur"))
+    assert [tuple(row.values()) for row in rows] == [
+        ("centred", 2.0, 1.5, 0.125, 0.25, True, True),  # (3 - 2) / 8, (2.5 - 1.5) / 4
+        ("centred", 3.0, 0.0, 0.0, 0.5, True, False),  # blurring does as much; (2.5 - 0.5) / 4
+        ("centred", 0.5, None, None, None, None, None),  # B(FZ(B)) is not known yet
+    ]
+
+
+def test_a_row_read_from_a_retry_has_nothing_blurred_of_the_fzs_before(tmp_path: Path) -> None:
+    key = SetKey(Recipe(steps=16), seed=3, protocol="centred")
+    centred = Store.open(tmp_path / "cache", create=True).set(WITH_FIELDS, key, create=True)
+    for tensor in ("in", "block"):
+        measure(centred, "1.1", tensor, {0: (1, 1, -1)}, {0: 2}, {0: 7})
+        measure(centred, "1.1", tensor, {0: (1, 1, 1)}, {0: 2}, retry=1)
+    row = build_frame(WITH_FIELDS, centred, ["1.1"]).rows([0])[0]
+    assert (row["fz_seed"], row["scale_invariant"]) == (4, True)
+    assert (row["block_on_in_blur"], row["beyond_blur"]) == (None, None)
 
 
 def test_channels_land_in_their_rows_whatever_the_order_and_batches_they_came_in(fzset: FZSet) -> None:
