@@ -5,6 +5,8 @@ A share of channels says little without its false-positive rate. The scale crite
 
 - shuffled pairs: (3) and (4) where the block feature is one channel's and the input feature another's;
 - sham transforms: S and S- both replaced by one that does not change the size of anything;
+- blur: both replaced by S after S-, which leaves sizes alone and takes the finer half of an image's band;
+- reversed: S- in (3), and S in (4);
 - an untrained copy: the same architecture, weights as they were before training;
 - other seeds: the same channels with FZs from other noise.
 """
@@ -20,14 +22,22 @@ from numpy.typing import NDArray
 
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability
-from streamscope.core.measures.statistics import Proportion, clustered_proportion, paired_proportion, proportion
+from streamscope.core.measures.statistics import (
+    Paired,
+    Proportion,
+    clustered_proportion,
+    mcnemar,
+    paired_proportion,
+    proportion,
+)
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
 from streamscope.core.store.layout import SHAMS
+from streamscope.core.store.sets.batches import BLURRED, FURTHER, REVERSED
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.readings import Readings
+from streamscope.core.store.sets.readings import ALTERED, Readings
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
 from streamscope.core.store.store import Store
 from streamscope.core.table.verdicts import verdict_stability, verdicts
@@ -40,10 +50,13 @@ CRITERIA = {
     "scale_invariant": "all three",
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
-Kind = Literal["shuffled", "sham", "untrained"]
+PAIRED = ("meets_both", "scale_invariant")
+"""Of which it is tested whether they hold more often than under a null of the same channels."""
+Kind = Literal["shuffled", "measured", "sham", "untrained"]
 Lacking = Literal["sham", "untrained", "seeds"]
 """What can be computed for the nulls of a block: its shams, an untrained copy, FZs of other seeds."""
 SHUFFLED = "shuffled pairs"
+NAMES = {BLURRED: "blur", REVERSED: "reversed"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,14 @@ class NullShares:
     """One null of one block: by criterion (keys of `CRITERIA`) the real share, and the share under the null."""
 
     null: str
-    """`shuffled pairs`, `sham: flip`, or `untrained copy 0`, 0 being the seed of its weights."""
+    """`shuffled pairs`, `blur`, `reversed`, `sham: flip`, or `untrained copy 0`, 0 being the seed of its weights."""
     kind: Kind
     real: Mapping[str, Proportion]
     shares: Mapping[str, Proportion]
     p: Mapping[str, float] = field(default_factory=dict)
     """By criterion, where all pairings are known: how often a pairing does at least as well as the real one."""
+    paired: Mapping[str, Paired] = field(default_factory=dict)
+    """By criterion, of `PAIRED`, where the null is of the same channels: the real verdicts (first) against it."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
     if not any(share.n for share in real.values()):
         return None
     shuffled = shuffled_pairs(fzset, block)
-    found = [*([shuffled] if shuffled else []), *sham_shares(fzset, block)]
+    found = [*([shuffled] if shuffled else []), *measured_shares(fzset, block), *sham_shares(fzset, block)]
     for copy in untrained_copies(store, info):
         shares = real_shares(store.set(copy, key), block)
         if any(share.n for share in shares.values()):
@@ -174,21 +189,43 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
             for axis, name in enumerate(batch.versions):
                 column = answers[on].setdefault(name, np.full(len(readings), np.nan))
                 column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
-    real = verdicts(readings)
+    return [
+        _in_place_of_scaling(f"sham: {name}", "sham", readings, answers["in"][name], answers["block"][name])
+        for name in SHAM_TRANSFORMS
+        if name in answers["in"] and name in answers["block"]
+    ]
+
+
+def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
+    """The criteria with blurring, or with the other scaling, in place of S and S-: what is measured of centred sets.
+
+    An empty list where nothing was.
+    """
+    readings = Readings(fzset, [fzset.info.block(block)])
     found = []
-    for name in SHAM_TRANSFORMS:
-        if name in answers["in"] and name in answers["block"]:
-            meets_block = criteria.meets_block(answers["in"][name], readings.values["block_on_in"])
-            meets_input = criteria.meets_input(answers["block"][name], readings.values["in_on_block"])
-            sham = {
-                "meets_mix": real["meets_mix"],
-                "meets_block": meets_block,
-                "meets_input": meets_input,
-                "scale_invariant": criteria.scale_invariant(real["meets_mix"], meets_block, meets_input),
-            }
-            shares = {criterion: share for criterion, share in _shares(sham).items() if criterion != "meets_mix"}
-            found.append(NullShares(f"sham: {name}", "sham", _shares(real), shares))
+    for axis, null in enumerate(FURTHER, start=1):
+        instead = [readings.values[ALTERED[on][axis]] for on in VERDICT_TENSORS]
+        if not np.isnan(instead).all():
+            found.append(_in_place_of_scaling(NAMES[null], "measured", readings, *instead))
     return found
+
+
+def _in_place_of_scaling(
+    name: str, kind: Kind, readings: Readings, block_on_in: Float64Array, in_on_block: Float64Array
+) -> NullShares:
+    """The criteria with other readings than those of the scaled FZs; M, and so criterion (2), stays as it is."""
+    real = verdicts(readings)
+    meets_block = criteria.meets_block(block_on_in, readings.values["block_on_in"])
+    meets_input = criteria.meets_input(in_on_block, readings.values["in_on_block"])
+    null = {
+        "meets_mix": real["meets_mix"],
+        "meets_block": meets_block,
+        "meets_input": meets_input,
+        "scale_invariant": criteria.scale_invariant(real["meets_mix"], meets_block, meets_input),
+    }
+    shares = {criterion: share for criterion, share in _shares(null).items() if criterion != "meets_mix"}
+    paired = {criterion: mcnemar(_verdict(real, criterion), _verdict(null, criterion)) for criterion in PAIRED}
+    return NullShares(name, kind, _shares(real), shares, paired=paired)
 
 
 def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
@@ -216,8 +253,11 @@ def _agreement(stable: Stability, own: Float64Array) -> SeedAgreement:
 
 
 def _shares(found: Mapping[str, Float64Array]) -> dict[str, Proportion]:
-    both = found["meets_block"] * found["meets_input"]
-    return {name: proportion(both if name == "meets_both" else found[name]) for name in CRITERIA}
+    return {name: proportion(_verdict(found, name)) for name in CRITERIA}
+
+
+def _verdict(found: Mapping[str, Float64Array], criterion: str) -> Float64Array:
+    return found["meets_block"] * found["meets_input"] if criterion == "meets_both" else found[criterion]
 
 
 def _answers(

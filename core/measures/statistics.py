@@ -52,6 +52,31 @@ class Proportion:
         return self.k / self.n if self.n else math.nan
 
 
+@dataclass(frozen=True)
+class Paired:
+    """Of things that hold or do not under each of two conditions: in how many one alone holds, and McNemar's exact
+    two-sided p that it is as often the one as the other (1 where that is never so; NaN where nothing is known)."""
+
+    first_only: int
+    second_only: int
+    p: float
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> Paired:
+    """Compares (n,) truth values (1, 0, NaN for unknown) under two conditions; things unknown in either are left out.
+
+    The p is that of a sign test of the discordant pairs (McNemar, "Note on the sampling error of the difference between
+    correlated proportions or percentages", 1947; here by the binomial distribution).
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    known = ~(np.isnan(a) | np.isnan(b))
+    only = int(((a == 1) & (b == 0))[known].sum()), int(((a == 0) & (b == 1))[known].sum())
+    if not known.any():
+        return Paired(*only, math.nan)
+    fewer = sum(math.comb(sum(only), k) for k in range(min(only) + 1))
+    return Paired(*only, min(1.0, 2 * fewer / 2 ** sum(only)))
+
+
 def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
     """Rank correlation of two (n,) arrays, ties by mean rank; pairs with a NaN are left out."""
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

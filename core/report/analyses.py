@@ -164,6 +164,9 @@ def nulls_table(material: Material) -> Table:
         Field("null_low", "lower end of its 95 % Wilson interval", "percent"),
         Field("null_high", "upper end", "percent"),
         Field("p", "share of pairings that do at least as well as the real one (shuffled pairs only)"),
+        Field("real_only", "channels that meet it really, and not under the null"),
+        Field("null_only", "channels that meet it under the null alone"),
+        Field("paired_p", "exact McNemar test of these two, two-sided, where the null is of the same channels"),
     )
     rows = []
     for block, nulls in material.nulls.items():
@@ -171,7 +174,9 @@ def nulls_table(material: Material) -> Table:
             for criterion, share in null.shares.items():
                 real = null.real[criterion]
                 found = (real.k, real.n, real.share, *_proportion(share), null.p.get(criterion, np.nan))
-                rows.append((block, null.null, criterion, *found))
+                paired = null.paired.get(criterion)
+                test = (np.nan,) * 3 if paired is None else (paired.first_only, paired.second_only, paired.p)
+                rows.append((block, null.null, criterion, *found, *test))
     return make_table(
         "nulls", "How often the criteria hold where they should mean nothing", fields, rows, lacking.no_fzs(material)
     )

@@ -3,6 +3,7 @@ imports no Textual."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -27,7 +28,7 @@ LABEL = 11
 """Cells of a row's name."""
 CELL = 18
 """Of a share with its count and interval."""
-LEGEND = "shuffled: of two channels, p: reaches the real share; sham: S, S⁻ of one size"
+LEGEND = "shuffled: of two channels, p: reaches the real share; last: McNemar's p of (3)(4)"
 SHORT_NAMES = {"shuffled pairs": "shuffled", "sham: quarter turn": "sham turn"}
 ALL, BOTH = "scale_invariant", "meets_both"
 """The criteria shown: all three, and (3) with (4) alone."""
@@ -58,7 +59,7 @@ def null_lines(nulls: Nulls) -> list[Text]:
     """A line of at most 56 cells for each null, its shares of all criteria and of (3) and (4) in columns `LABEL` and
     twice `CELL` wide, and for the agreement of seeds. What is not computed has a line that says so."""
     lines = [_said("shuffled", "needs two channels")] if _p(nulls) is None else []
-    for name, shares, kind in _named(nulls):
+    for (name, shares, kind), null in zip(_named(nulls), nulls.nulls, strict=True):
         of_all, of_both = shares.get(ALL), shares[BOTH]
         line = Text(f"{name:<{LABEL}}", no_wrap=True)
         cell = share_text(of_all)
@@ -68,7 +69,10 @@ def null_lines(nulls: Nulls) -> list[Text]:
             line.append(percent_text(of_both), BOLD)
             line.append(_interval_text(of_both), DIM).append(f"  p {_p(nulls)}")
         else:
-            line.append_text(share_text(of_both))
+            cell = share_text(of_both)
+            line.append_text(cell)
+            if BOTH in null.paired:
+                line.append(" " * max(1, CELL - len(cell))).append(_p_text(null.paired[BOTH].p), DIM)
         lines.append(line)
         if kind == "shuffled" and "sham" in nulls.lacking:
             lines.append(_said("shams", "not computed"))
@@ -142,6 +146,11 @@ def _named(nulls: Nulls) -> list[tuple[str, Mapping[str, Proportion], str]]:
 def _p(nulls: Nulls) -> str | None:
     """How often a pairing does as well as the real one; None where there are no pairs."""
     return next((number_text(null.p[BOTH]) for null in nulls.nulls if null.kind == "shuffled"), None)
+
+
+def _p_text(p: float) -> str:
+    """Of at most five cells."""
+    return "" if math.isnan(p) else "<.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def _said(name: str, what: str) -> Text:

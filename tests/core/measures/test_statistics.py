@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from streamscope.core.measures.statistics import (
+    Paired,
     Proportion,
     anova,
     clustered_proportion,
+    mcnemar,
     paired_proportion,
     proportion,
     proportion_interval,
@@ -175,3 +177,25 @@ def test_intervals_of_dependent_trials_hold_the_true_share_as_often_as_they_say(
     # 95 % is meant; as of independent trials it would be 37 to 92 %.
     assert 0.9 < hits / runs < 0.99
     assert naive < hits
+
+
+def test_mcnemar_is_a_sign_test_of_the_pairs_that_differ() -> None:
+    # Five hold under the first condition alone and one under the second: 2 (1 + 6) / 2^6; the rest says nothing.
+    first = [1, 1, 1, 1, 1, 0, 1, 0, NAN, 1]
+    second = [0, 0, 0, 0, 0, 1, 1, 0, 1, NAN]
+    assert mcnemar(first, second) == Paired(5, 1, 14 / 64)
+    assert mcnemar(second, first) == Paired(1, 5, 14 / 64)
+    assert mcnemar([1, 0, 1], [1, 0, 1]) == Paired(0, 0, 1.0)
+    assert mcnemar([1, 0], [0, 1]) == Paired(1, 1, 1.0)
+    assert mcnemar(np.ones(2048), np.zeros(2048)).p == pytest.approx(2 * 0.5**2048)
+    unknown = mcnemar([NAN, 1], [0, NAN])
+    assert (unknown.first_only, unknown.second_only, np.isnan(unknown.p)) == (0, 0, True)
+
+
+def test_mcnemar_agrees_with_scipys_binomial_test() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = random.integers(0, 2, (2, 30))
+        found = mcnemar(first, second)
+        expected = stats.binomtest(found.first_only, found.first_only + found.second_only).pvalue
+        assert found.p == pytest.approx(expected)

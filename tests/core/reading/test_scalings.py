@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from streamscope.core.analysis.nulls import measured_shares, sham_shares, shuffled_pairs
 from streamscope.core.engine.network import Network
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.tasks import compute_task
+from streamscope.core.measures.statistics import Paired
 from streamscope.core.model.blocks import VERDICT_TENSORS, Target
 from streamscope.core.model.recipe import CENTRED, SetKey
 from streamscope.core.reading.activations import BlockReader
 from streamscope.core.reading.scalings import scalings
+from streamscope.core.reading.shams import compute_shams
 from streamscope.core.store import FZSet
 from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
@@ -89,3 +92,28 @@ def test_the_other_way_is_s_for_fzs_of_the_block_and_its_inverse_for_those_of_in
     own = present(centred.own("4.1", "in")).further
     # A dot that is smaller still is no disc.
     assert own["reversed"][PLANTED, 1] == 0
+
+
+def test_the_nulls_of_a_centred_block_are_those_of_its_channels(centred: FZSet, network: Network) -> None:
+    names = ("meets_block", "meets_input", "meets_both", "scale_invariant")
+    blurred, other_way = measured_shares(centred, "4.1")
+    assert (blurred.null, other_way.null) == ("blur", "reversed")
+    # Blurred, smoothness alone still rises. Of a dot, S- and its reflections make nothing, and of a disc S leaves less.
+    counts = {name: (share.k, share.n) for name, share in blurred.shares.items()}
+    assert counts["meets_both"] == counts["scale_invariant"] == (1, 3)
+    assert blurred.paired["meets_both"] == Paired(1, 0, 1.0)
+    assert other_way.shares["meets_both"].n == 3
+    assert compute_shams(network, centred, "4.1") == 6
+    shams = sham_shares(centred, "4.1")
+    assert [null.null for null in shams] == ["sham: flip", "sham: quarter turn", "sham: shift"]
+    for null in shams:
+        assert null.shares.keys() == set(names)
+        # A dot and a disc about c are their own mirror images: nothing rises but where a half pixel more lies better.
+        assert null.shares["scale_invariant"].k <= 1
+        assert null.paired["scale_invariant"].first_only >= 1
+    pairs = shuffled_pairs(centred, "4.1")
+    assert present(pairs).real["meets_both"].k == 2
+
+
+def test_a_paper_set_has_neither_blur_nor_reversed(paper: FZSet) -> None:
+    assert measured_shares(paper, "4.1") == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.analysis.nulls import Nulls, read_nulls
-from streamscope.core.measures.statistics import Proportion
+from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.store import Store
@@ -87,6 +87,10 @@ async def test_every_null_stands_beside_the_real_shares_of_its_block(tmp_path: P
                 continue
             assert lines[name].startswith(said(null.shares["scale_invariant"]), left)
             assert lines[name].startswith(said(null.shares["meets_both"]), right)
+            # Those of the same channels are tested against what is really so.
+            assert null.paired.keys() == ({"meets_both", "scale_invariant"} if name.startswith("sham") else set())
+            for p in [null.paired["meets_both"].p] if null.paired else []:
+                assert lines[name].rstrip().endswith("<.001" if p < 0.0005 else f" {p:.3f}")
         assert said(found.nulls[-1].shares["meets_both"]).split()[0].endswith("/6")
         assert f"same update {said(found.seeds.same_update)}" in lines["2 seeds"]
         text = screen_text(app)
@@ -180,3 +184,16 @@ def test_a_block_without_pairs_and_with_several_copies_says_so(tmp_path: Path) -
     assert lines[0] == "shuffled   needs two channels"
     assert [line[:11].rstrip() for line in lines[4:6]] == ["untr. 0", "untr. 12"]
     assert all(len(line) <= 56 for line in lines)
+
+
+def test_a_centred_block_s_blur_and_reversed_stand_with_the_rest_and_their_p(tmp_path: Path) -> None:
+    store = store_with_nulls(tmp_path)
+    found = read(store, "2.0")
+    sham = found.nulls[1]
+    blur = dataclasses.replace(sham, null="blur", kind="measured", paired={"meets_both": Paired(20, 1, 2.1e-5)})
+    nulls = dataclasses.replace(found, nulls=(found.nulls[0], blur, *found.nulls[1:]))
+    lines = [line.plain for line in null_lines(nulls)]
+    assert [line.split()[0] for line in lines[:3]] == ["shuffled", "blur", "sham"]
+    assert lines[1].endswith(" <.001")
+    assert all(len(line) <= 52 for line in lines)
+    assert against_nulls(nulls, 90)[0].plain.split()[3:6] == ["real", "shuffled", "blur"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
-from streamscope.core.measures.statistics import Proportion
+from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
 from streamscope.core.model.recipe import LARGEST_SEED, SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
@@ -49,10 +50,11 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     """Show the share of channels that meet each criterion beside its share under nulls, with 95 % Wilson intervals.
 
     Shuffled pairs need nothing but what compute stored: the block feature of one channel with the input feature of
-    another, all pairs; p is how often a pairing does as well as the real one. The others are shown where they are
-    stored, and computed when asked for, as jobs that can be stopped and resumed: sham transforms in place of S and S-,
-    an untrained copy (kept under its own name, such as resnet18-untrained-0), and FZs of other seeds, from which the
-    table's columns seeds, stable_update and stable_scale_invariant follow.
+    another, all pairs; p is how often a pairing does as well as the real one. Nor do, in a centred set, blurring, and
+    scaling the other way round. The others are shown where they are stored, and computed when asked for, as jobs that
+    can be stopped and resumed: sham transforms in place of S and S-, an untrained copy (kept under its own name, such
+    as resnet18-untrained-0), and FZs of other seeds, from which the table's columns seeds, stable_update and
+    stable_scale_invariant follow. Where a null is of the same FZs its p is that of an exact McNemar test.
 
     \b
     streamscope nulls --block 2.1
@@ -146,6 +148,7 @@ def _json(nulls: Nulls) -> dict[str, Any]:
                         "real": _share_json(null.real[name]),
                         "null": _share_json(share),
                         **({"p": null.p[name]} if name in null.p else {}),
+                        **({"paired": _paired_json(null.paired[name])} if name in null.paired else {}),
                     }
                     for name, share in null.shares.items()
                 },
@@ -168,6 +171,11 @@ def _share_json(share: Proportion) -> dict[str, Any]:
     return {"k": share.k, "n": share.n, **{name: value if share.n else None for name, value in values.items()}}
 
 
+def _paired_json(paired: Paired) -> dict[str, Any]:
+    p = None if math.isnan(paired.p) else paired.p
+    return {"real_only": paired.first_only, "null_only": paired.second_only, "p": p}
+
+
 def _print(nulls: Nulls) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (f"block {nulls.block}", "real share", "share under the null", "p"):
@@ -176,7 +184,8 @@ def _print(nulls: Nulls) -> None:
         table.add_row(cell(null.null, "bold"))
         for name in (n for n in CRITERIA if n in null.shares):
             shares = share_text(null.real[name]), share_text(null.shares[name])
-            table.add_row(f"  {CRITERIA[name]}", *shares, number_text(null.p.get(name)))
+            p = null.paired[name].p if name in null.paired else null.p.get(name)
+            table.add_row(f"  {CRITERIA[name]}", *shares, number_text(p))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
