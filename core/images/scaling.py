@@ -1,12 +1,28 @@
-"""S and S-, as `reading.activations` measures them, for looking at; without torch, which takes seconds to import."""
+"""S and S-, as they are measured, for looking at; without torch, which takes seconds to import."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 
+from streamscope.core.images.lanczos import HERE, resampled, scaling
 from streamscope.core.model.arrays import Float32Array, Pixels
+from streamscope.core.model.blocks import ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import Protocol
+
+
+def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> Callable[[Pixels], Pixels]:
+    """What makes S(FZ(I)) of a block's FZ(I), or S-(FZ(B)) of its FZ(B): of images (side, side, 3) uint8.
+
+    `centred`: about the centre of the receptive field itself, which readings move about. Raises ValueError where a
+    model's description is too old to say where that is.
+    """
+    if protocol == "paper":
+        return scaled_up if on == "in" else scaled_down
+    about = info.field_of(Target(block, on)).centre
+    return partial(resampled, resampling=scaling(info.input_size, about, 2 if on == "in" else 1 / 2, HERE))
 
 
 def scaled_up(image: Pixels) -> Pixels:

@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from streamscope.core.engine.network import Network
+from streamscope.core.images.lanczos import scaling
 from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
-from streamscope.core.model.blocks import VERDICT_TENSORS
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.reading.activations import CHUNK, BlockReader, Version
 from streamscope.core.reading.responses import BATCH, batches, compute_fz_responses, provenance, responses
 from streamscope.core.store.layout import CURVES, response_folder
-from streamscope.core.store.sets.curves import ANTIALIASED, missing_mei_curves
+from streamscope.core.store.sets.curves import missing_mei_curves, variant
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import commit_responses
 from streamscope.core.watch import Watch
@@ -72,8 +74,15 @@ def reflect(images: torch.Tensor, before: int, after: int, rows: bool = True) ->
     return wider[:, :, index] if rows else wider
 
 
-def rescalings(side: int, antialias: bool) -> dict[float, Version]:
-    """By what an image of `side` px is really scaled for each of `SCALES`, and how."""
+def rescalings(info: ModelInfo, block: str, on: Tensor, antialias: bool, protocol: Protocol) -> dict[float, Version]:
+    """By what an image of a block's tensor is really scaled for each of `SCALES`, and how.
+
+    `centred`: about the centre of the receptive field, and as the mean over its moves, as S and S- are.
+    """
+    side = info.input_size
+    if protocol == "centred":
+        about = info.field_of(Target(block, on)).centre
+        return {scale: scaling(side, about, scale) for scale in SCALES}
     return {real_scale(side, scale): partial(rescale, scale=scale, antialias=antialias) for scale in SCALES}
 
 
@@ -87,12 +96,13 @@ def compute_curves(
 ) -> int:
     """Computes and commits the curves that are missing of a block on a set's FZs; returns of how many FZs.
 
-    `batch` channels are committed together. Raises StoreError when an FZ cannot be read or the store not be written.
+    By the set's protocol; `antialias` is for the paper's alone. `batch` channels are committed together. Raises
+    StoreError when an FZ cannot be read or the store not be written.
     """
-    versions = rescalings(network.info.input_size, antialias)
-    variant = ANTIALIASED if antialias else ""
-    by_tensor = dict.fromkeys(VERDICT_TENSORS, versions)
-    return compute_fz_responses(network, fzset, CURVES, block, by_tensor, variant, watch, batch)
+    protocol = fzset.key.protocol
+    versions = {on: rescalings(network.info, block, on, antialias, protocol) for on in VERDICT_TENSORS}
+    kind = variant(protocol, antialias)
+    return compute_fz_responses(network, fzset, CURVES, block, versions, kind, watch, batch)
 
 
 def compute_mei_curves(
@@ -102,6 +112,7 @@ def compute_mei_curves(
     antialias: bool = False,
     watch: Watch | None = None,
     batch: int = BATCH,
+    protocol: Protocol = UNSAID_PROTOCOL,
 ) -> int:
     """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
 
@@ -109,12 +120,13 @@ def compute_mei_curves(
     fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or changed, StoreError when the store
     cannot be written.
     """
-    missing = missing_mei_curves(scan, block, antialias)
+    missing = missing_mei_curves(scan, block, antialias, protocol)
     if not missing:
         return 0
     reader = BlockReader(network, block)
-    versions = rescalings(network.info.input_size, antialias)
-    variant = ANTIALIASED if antialias else ""
+    kind = variant(protocol, antialias, in_scan=True)
+    # Both tensors of a block have one centre in every network but one that is built oddly.
+    versions = rescalings(network.info, block, "block", antialias, protocol)
     extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
     done = 0
     for together in batches(missing, batch):
@@ -129,9 +141,9 @@ def compute_mei_curves(
             places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
             seen = answers[places, :, np.arange(len(together))]
             read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
-            place = scan.responses_place(CURVES, block, on, variant)
+            place = scan.responses_place(CURVES, block, on, kind)
             said = {**provenance(network), "images": len(top)}
-            folder = response_folder(scan.path, CURVES, block, on, variant)
+            folder = response_folder(scan.path, CURVES, block, on, kind)
             commit_responses(folder, place, said, together, list(versions), read.mean(axis=0))
         done += len(together)
         if watch is not None:

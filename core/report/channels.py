@@ -9,6 +9,7 @@ import numpy as np
 
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.blocks import TENSORS, Block
+from streamscope.core.model.recipe import Protocol
 from streamscope.core.report.lacking import no_curves, no_scan
 from streamscope.core.report.material import Material
 from streamscope.core.report.pictures import Pictures
@@ -30,9 +31,10 @@ def channels_table(material: Material, block: Block) -> Table:
 
 def tuning_table(material: Material, block: Block) -> Table:
     """Curves of a block, a row a channel, image and tensor read; the scales are columns."""
-    found = [("FZ", _stored_curves(material.fzset, block.name))]
+    protocol = material.fzset.key.protocol
+    found = [("FZ", _stored_curves(material.fzset, block.name, protocol))]
     if material.scan is not None:
-        found.append(("MEI", _stored_curves(material.scan, block.name)))
+        found.append(("MEI", _stored_curves(material.scan, block.name, protocol)))
     curves = [(name, c) for name, c in found if c is not None]
     scales = sorted({scale for _, c in curves for scale in c.scales.tolist()})
     fields = (
@@ -52,9 +54,9 @@ def tuning_table(material: Material, block: Block) -> Table:
     )
 
 
-def _stored_curves(source: FZSet | Scan, block: str) -> Curves | None:
+def _stored_curves(source: FZSet | Scan, block: str, protocol: Protocol) -> Curves | None:
     """Resized as the scale criteria do where there are such curves, else with antialiasing."""
-    return curves_of(source, block) or curves_of(source, block, antialias=True)
+    return curves_of(source, block, protocol=protocol) or curves_of(source, block, antialias=True, protocol=protocol)
 
 
 def _tuning_rows(source: str, curves: Curves, scales: Sequence[float]) -> Iterator[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.images.scaling import scaled_picture
 from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
 from streamscope.core.report.material import Material
@@ -24,11 +24,8 @@ from streamscope.core.table.retries import retry_of, shown_fz
 QUALITY = 92
 """JPEG with full colour resolution: an FZ of 224 px takes 17 kB instead of 70 as PNG, which is how the store has it
 exactly; a grey level differs by 1.4 on average."""
-SCALED: dict[Tensor, tuple[str, Callable[[Pixels], Pixels]]] = {
-    "in": ("up", scaled_up),
-    "block": ("down", scaled_down),
-}
-"""What is done to an FZ for the scale criteria."""
+SCALED: dict[Tensor, str] = {"in": "up", "block": "down"}
+"""Which way an FZ is scaled for the scale criteria."""
 AT_ONCE = 64
 
 
@@ -97,6 +94,9 @@ class Pictures:
         fzset = self.material.fzset
         for tensor in TENSORS:
             target = fzset.target(block.name, tensor)
+            scaled: list[Callable[[Pixels], Pixels]] = []
+            if tensor in SCALED:
+                scaled = [scaled_picture(fzset.info, block.name, tensor, fzset.key.protocol)]
             for channel in range(block.channels):
                 retry = self._retry(block.name, tensor, channel)
                 if retry is None:
@@ -104,14 +104,17 @@ class Pictures:
                 files = [_fz_file(target, channel, retry)]
                 found.fz[tensor][channel] = files[0]
                 if tensor in SCALED:
-                    files.append(_fz_file(target, channel, retry, SCALED[tensor][0]))
+                    files.append(_fz_file(target, channel, retry, SCALED[tensor]))
                     found.scaled[tensor][channel] = files[1]
 
                 def read(
-                    target: Target = target, channel: int = channel, retry: int = retry, tensor: Tensor = tensor
+                    target: Target = target,
+                    channel: int = channel,
+                    retry: int = retry,
+                    scaled: Sequence[Callable[[Pixels], Pixels]] = scaled,
                 ) -> tuple[Pixels, ...]:
                     image = fzset.fz_image(target, channel, retry)
-                    return (image, SCALED[tensor][1](image)) if tensor in SCALED else (image,)
+                    return (image, *(scale(image) for scale in scaled))
 
                 yield _Job(tuple(files), read)
 

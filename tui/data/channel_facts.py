@@ -77,7 +77,7 @@ class FactsReader:
             return Facts(
                 key,
                 _own(curves_of(fzset, block), channel),
-                _own(curves_of(scan, block), channel) if scan is not None else None,
+                _own(curves_of(scan, block, protocol=self._key.protocol), channel) if scan is not None else None,
                 traces,
             )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.images.scaling import scaled_picture
 from streamscope.core.model.blocks import Field, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet, Store
@@ -24,7 +24,7 @@ Image = NDArray[np.uint8]
 PictureKind = Literal["fzs", "scaled", "meis", "channel", "seeds"]
 PICTURE_KINDS: dict[PictureKind, str] = {
     "fzs": "FZs",
-    "scaled": "FZs scaled: the centre half of FZ(I) twice as large, FZ(B) at half the size",
+    "scaled": "FZs scaled: the middle of FZ(I) twice as large, FZ(B) at half the size",
     "meis": "MEIs: the nine images that excite each most",
     "channel": "channel FZs: the mean over space (streamscope compute --objective channel)",
     "seeds": "FZs by other seeds (* computes one)",
@@ -111,7 +111,7 @@ class PictureLibrary:
         """S(FZ(I)) as `block` sees it, S-(FZ(B)) as `in` does; FZ(O) is measured at its own size only."""
         if subject.tensor == "out":
             return ImageEntry(f"FZ(O) {subject.key[1]}", message="not scaled")
-        scale, reader, sign = (scaled_up, "block", "S") if subject.tensor == "in" else (scaled_down, "in", "S⁻")
+        reader, sign = ("block", "S") if subject.tensor == "in" else ("in", "S⁻")
         target, channel = self._target(subject), subject.key[1]
         caption = f"{sign}(FZ({LETTERS[subject.tensor]})) {channel}"
         fzset = self._set()
@@ -120,9 +120,17 @@ class PictureLibrary:
             return ImageEntry(caption)
         retry, record = shown
         field = self._field(subject, self._info.source(subject.key[0], reader))
-        return ImageEntry(
-            caption, (record.path, sign, field), lambda: crop(scale(fzset.fz_image(target, channel, retry)), field)
-        )
+
+        source = self._info.area(target)
+        if self._key.protocol == "centred" and (source is None or source.middle is None):
+            # The app was opened before a network was loaded by a version that knows where its fields' centres are.
+            return ImageEntry(caption, message="open the app again")
+
+        def load() -> Image:
+            scale = scaled_picture(self._info, subject.key[0], subject.tensor, self._key.protocol)
+            return crop(scale(fzset.fz_image(target, channel, retry)), field)
+
+        return ImageEntry(caption, (record.path, sign, field), load)
 
     def _meis(self, subject: Subject) -> ImageEntry:
         block, channel = subject.key

@@ -13,6 +13,7 @@ from streamscope.core.errors import DamageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.sets.fz_set import FZSet
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 ANTIALIASED = "antialiased"
 
 
+def variant(protocol: Protocol, antialias: bool, in_scan: bool = False) -> str:
+    """Which of several kinds of curves: those of the centred protocol are one kind, antialiased always.
+
+    A set has one protocol, and a scan both.
+    """
+    if protocol == "centred":
+        return protocol if in_scan else ""
+    return ANTIALIASED if antialias else ""
+
+
 @dataclass(frozen=True)
 class Curves:
     """Centre activations of n channels of one block over K scales, on the images of its `in` and of its `block`.
@@ -43,10 +54,11 @@ class Curves:
 
     channels: NDArray[np.int64]
     scales: Float64Array
-    """(K,) ascending: what the image was really scaled by, the nearest to `SCALES` that whole pixels allow."""
+    """(K,) ascending: what the image was really scaled by. Of the paper's protocol the nearest to `SCALES` that whole
+    pixels allow."""
     values: Mapping[tuple[str, str], Float32Array]
     antialias: bool
-    """Whether images were resized with antialiasing; the scale criteria's S- is not."""
+    """Whether images were resized with antialiasing; the S- of the paper's scale criteria is not."""
     images: int
     """How many images each value is the mean of: 1 FZ or 9 MEIs."""
 
@@ -56,37 +68,44 @@ class Curves:
         return {key: values[found[0]] for key, values in self.values.items()} if len(found) else None
 
 
-def curves_of(source: FZSet | Scan, block: str, antialias: bool = False) -> Curves | None:
+def curves_of(
+    source: FZSet | Scan, block: str, antialias: bool = False, protocol: Protocol = UNSAID_PROTOCOL
+) -> Curves | None:
     """The stored curves of a block on a set's FZs (those that the table's rows are read from) or on a scan's MEIs.
 
-    None when there are none. What is damaged goes to the source's problems. Raises UsageError for an unknown block.
+    `protocol` is for a scan, which belongs to none. None when there are none. What is damaged goes to the source's
+    problems. Raises UsageError for an unknown block.
     """
     source.info.block(block)
-    variant = ANTIALIASED if antialias else ""
     if isinstance(source, FZSet):
-        on_fzs = {on: list(set_responses(source, CURVES, block, on, variant)) for on in VERDICT_TENSORS}
-        return _merge(on_fzs, antialias, 1, source.problems)
-    folders = {on: response_folder(source.path, CURVES, block, on, variant) for on in VERDICT_TENSORS}
+        protocol = source.key.protocol
+        kind = variant(protocol, antialias)
+        on_fzs = {on: list(set_responses(source, CURVES, block, on, kind)) for on in VERDICT_TENSORS}
+        return _merge(on_fzs, antialias or protocol == "centred", 1, source.problems)
+    kind = variant(protocol, antialias, in_scan=True)
+    folders = {on: response_folder(source.path, CURVES, block, on, kind) for on in VERDICT_TENSORS}
     found = {
-        on: list(read_responses(folder, source.responses_place(CURVES, block, on, variant), source.problems))
+        on: list(read_responses(folder, source.responses_place(CURVES, block, on, kind), source.problems))
         for on, folder in folders.items()
     }
-    return _merge(found, antialias, MEIS, source.problems)
+    return _merge(found, antialias or protocol == "centred", MEIS, source.problems)
 
 
 def missing_curves(fzset: FZSet, block: str, antialias: bool = False) -> bool:
     """Whether a stored FZ of the block's `in` or `block` lacks its curve."""
-    variant = ANTIALIASED if antialias else ""
-    return any(missing_responses(fzset, CURVES, block, on, variant) for on in VERDICT_TENSORS)
+    kind = variant(fzset.key.protocol, antialias)
+    return any(missing_responses(fzset, CURVES, block, on, kind) for on in VERDICT_TENSORS)
 
 
-def missing_mei_curves(scan: Scan, block: str, antialias: bool = False) -> list[int]:
+def missing_mei_curves(
+    scan: Scan, block: str, antialias: bool = False, protocol: Protocol = UNSAID_PROTOCOL
+) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
-    variant = ANTIALIASED if antialias else ""
+    kind = variant(protocol, antialias, in_scan=True)
     stored = [
         stored_channels(
-            response_folder(scan.path, CURVES, block, on, variant),
-            scan.responses_place(CURVES, block, on, variant),
+            response_folder(scan.path, CURVES, block, on, kind),
+            scan.responses_place(CURVES, block, on, kind),
             scan.problems,
         )
         for on in VERDICT_TENSORS

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from streamscope.core.images.scaling import scaled_down, scaled_up
+from streamscope.core.images.scaling import scaled_down, scaled_picture, scaled_up
 from streamscope.core.model.arrays import Pixels
+from streamscope.core.model.blocks import VERDICT_TENSORS, Field, Tensor
 from streamscope.core.reading.activations import Scale, scale_down, scale_up
+from tests.support.stores import toy_info
 
 
 def by_torch(image: Pixels, scale: Scale) -> Pixels:
@@ -28,3 +31,20 @@ def test_what_is_shown_is_within_one_grey_level_of_what_is_measured(
     assert ours.shape == image.shape
     assert ours.dtype == np.uint8
     assert np.abs(ours.astype(float) - by_torch(image, measured)).max() <= 1
+
+
+@pytest.mark.parametrize("on", VERDICT_TENSORS)
+def test_a_picture_follows_the_protocol(on: Tensor) -> None:
+    # The field of both tensors is about pixel 40 of 64.
+    info = dataclasses.replace(
+        toy_info(), input_size=64, fields={f"2.0.{tensor}": Field(0, 64, 99, 40.0) for tensor in VERDICT_TENSORS}
+    )
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    image[38:43, 38:43] = 255
+    centred = scaled_picture(info, "2.0", on, "centred")(image)
+    # At the borders of a shrunk image lie its reflections.
+    bright = centred[22:59, 22:59, 0] > 127
+    assert np.argwhere(bright).mean(axis=0) + 22 == pytest.approx([40, 40])
+    assert centred[22:59, 22:59, 0].sum() / 255 == pytest.approx(100 if on == "in" else 6.25, rel=0.12)
+    paper = scaled_picture(info, "2.0", on, "paper")(image)
+    assert np.array_equal(paper, scaled_up(image) if on == "in" else scaled_down(image))

@@ -11,19 +11,22 @@ from streamscope.core.engine.network import Network
 from streamscope.core.errors import DamageError, UsageError
 from streamscope.core.images.folder import find_images
 from streamscope.core.measures.tuning import SCALES, half_width_octaves, invariance
+from streamscope.core.model.blocks import VERDICT_TENSORS
+from streamscope.core.model.recipe import CENTRED, SetKey
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.reading.tuning import compute_curves, compute_mei_curves, real_scale, rescale, shown_side
 from streamscope.core.store import Store, drop, verify
 from streamscope.core.store.layout import CURVES, response_folder
 from streamscope.core.store.scans.scan import Scan
-from streamscope.core.store.sets.curves import curves_of, missing_mei_curves
+from streamscope.core.store.sets.curves import curves_of, missing_curves, missing_mei_curves
 from streamscope.core.table.frame import build_frame
 from tests.support.drawn import CHANNELS, drawn_set
 from tests.support.networks import SCALE_INVARIANT, SKIP, hand_set_network
 from tests.support.optional import present
 
 NAN = np.nan
+CENTRED_KEY = SetKey(CENTRED, protocol="centred")
 
 
 def test_scales_are_equal_steps_of_octaves_from_half_to_twice_with_1_among_them() -> None:
@@ -106,6 +109,25 @@ def test_curves_at_1_2_and_one_half_are_what_the_table_says(network: Network, tm
         assert (curves.values["out", on] == np.maximum(curves.values["pre", on], 0)).all()
     assert curves.values["block", "in"][:, 16] == pytest.approx(table["block_on_in_up"], abs=1e-6)
     assert curves.values["in", "block"][:, 0] == pytest.approx(table["in_on_block_down"], abs=1e-6)
+
+
+def test_curves_of_a_centred_set_are_scaled_as_its_criteria_are(network: Network, tmp_path: Path) -> None:
+    fzset = drawn_set(tmp_path, network, key=CENTRED_KEY)
+    assert missing_curves(fzset, "1.1")
+    assert compute_curves(network, fzset, "1.1") == 2 * len(CHANNELS)
+    assert not missing_curves(fzset, "1.1")
+    curves = present(curves_of(fzset, "1.1"))
+    assert curves.antialias
+    assert curves.scales.tolist() == list(SCALES)
+    # There is no other kind of them.
+    assert compute_curves(network, fzset, "1.1", antialias=True) == 0
+    own = {on: present(fzset.own("1.1", on)) for on in VERDICT_TENSORS}
+    for on in VERDICT_TENSORS:
+        scaled, reverse = present(own[on].scaled), own[on].further["reversed"]
+        up, down = (scaled, reverse) if on == "in" else (reverse, scaled)
+        for axis, read in enumerate(("in", "block", "pre")):
+            for place, stored in ((0, down), (8, own[on].plain), (16, up)):
+                assert curves.values[read, on][:, place] == pytest.approx(stored[:, axis], abs=1e-5)
 
 
 def test_a_flat_colour_has_a_flat_curve_and_the_small_blob_of_a_scale_invariant_channel_a_wide_one(
@@ -233,6 +255,21 @@ def test_curves_on_meis_are_means_of_rectified_activations_of_the_nine(network: 
     assert 0 < measured < 16
     assert missing_mei_curves(scan, "1.1") == []
     assert compute_mei_curves(network, scan, "1.1") == 0
+
+
+def test_a_scan_keeps_the_curves_of_both_protocols(network: Network, scan: Scan) -> None:
+    compute_mei_curves(network, scan, "1.1")
+    assert curves_of(scan, "1.1", protocol="centred") is None
+    assert compute_mei_curves(network, scan, "1.1", protocol="centred") == 8
+    assert missing_mei_curves(scan, "1.1", protocol="centred") == []
+    paper, centred = present(curves_of(scan, "1.1")), present(curves_of(scan, "1.1", protocol="centred"))
+    assert (paper.antialias, centred.antialias) == (False, True)
+    assert centred.scales.tolist() == list(SCALES)
+    for read in ("in", "block", "pre", "out"):
+        assert centred.values[read, "in"][:, 8] == pytest.approx(paper.values[read, "in"][:, 8], abs=1e-5, nan_ok=True)
+    same = centred.values["in", "in"][:, 0] == paper.values["in", "in"][:, 0]
+    assert not same[~np.isnan(paper.values["in", "in"][:, 0])].all()
+    assert list(verify(Store.open(scan.path.parents[3]))) == []
 
 
 def test_mei_curves_do_not_depend_on_how_images_are_batched(network: Network, scan: Scan) -> None:

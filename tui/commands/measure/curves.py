@@ -39,16 +39,17 @@ if TYPE_CHECKING:
 @click.option(
     "--antialias",
     is_flag=True,
-    help="Resize with antialiasing; such curves are kept apart. S- of the scale criteria is without.",
+    help="Resize with antialiasing; such curves are kept apart. S- of the paper's protocol is without, and the centred "
+    "one always with.",
 )
 @set_options
 def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     """Read every channel while its FZs, and its MEIs where images were scanned, are shown at half to twice their size.
 
-    Curves of in, block, pre and out over 17 scales (equal steps of log2, 1 among them; each the nearest that whole
-    pixels allow), kept with the FZs or the scan. Only what is missing is computed, never an FZ. Invariance is the mean
-    of the rectified curve over its maximum, the half-width how many octaves of scale reach half of that maximum: here
-    the medians over channels of `out`.
+    Curves of in, block, pre and out over 17 scales (equal steps of log2, 1 among them; in the paper's protocol each the
+    nearest that whole pixels allow), kept with the FZs or the scan. Only what is missing is computed, never an FZ.
+    Invariance is the mean of the rectified curve over its maximum, the half-width how many octaves of scale reach half
+    of that maximum: here the medians over channels of `out`.
 
     \b
     streamscope curves --block 2.1
@@ -85,7 +86,8 @@ def _compute(
     lacking = [
         block
         for block in blocks
-        if missing_curves(fzset, block, antialias) or (scan is not None and missing_mei_curves(scan, block, antialias))
+        if missing_curves(fzset, block, antialias)
+        or (scan is not None and missing_mei_curves(scan, block, antialias, fzset.key.protocol))
     ]
     if not lacking:
         # Nothing to read: torch takes seconds to import.
@@ -100,7 +102,7 @@ def _compute(
             compute_curves(network, fzset, block, antialias, watch)
         if scan is not None:
             with count_progress(f"{block} MEIs", "channels") as watch:
-                compute_mei_curves(network, scan, block, antialias, watch)
+                compute_mei_curves(network, scan, block, antialias, watch, protocol=fzset.key.protocol)
 
 
 _MEDIANS = ("invariance", "half_width_octaves")
@@ -109,7 +111,7 @@ _MEDIANS = ("invariance", "half_width_octaves")
 def _summary(info: ModelInfo, fzset: FZSet, scan: Scan | None, block: str, antialias: bool) -> list[dict[str, Any]]:
     rows = []
     for images, source in (("FZ", fzset), ("MEI", scan)):
-        curves = None if source is None else curves_of(source, block, antialias)
+        curves = None if source is None else curves_of(source, block, antialias, fzset.key.protocol)
         if curves is None:
             continue
         for on in VERDICT_TENSORS:
