@@ -63,7 +63,7 @@ class BlockReader:
         start, length = self._cone.origin(), self._cone.patch.length
         inner = slice(start, start + length)
         patches = [
-            _Patches(version.cropped(inner.start, inner.stop), self.device)
+            Patches(version.cropped(inner.start, inner.stop), self.device)
             if isinstance(version, Resampling)
             else _Cut(version, inner)
             for version in versions
@@ -94,8 +94,8 @@ class _Cut:
         yield altered[:, :, self._inner, self._inner]
 
 
-class _Patches:
-    """The patches of a resampling that was cropped to what a cone reads: nothing else is computed."""
+class Patches:
+    """The versions of images (n, 3, side, side) that a resampling gives: of one that was cropped, nothing else."""
 
     def __init__(self, resampling: Resampling, device: torch.device) -> None:
         self._pairs, self._transposed = resampling.pairs, resampling.transposed

@@ -18,16 +18,20 @@ from streamscope.core.engine.normalisation import Normalisation
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import Decoded, Decoders, default_workers
 from streamscope.core.images.folder import ImagePath
+from streamscope.core.images.lanczos import Resampling
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
 from streamscope.core.model.arrays import Float32Array, Pixels
-from streamscope.core.model.blocks import READ
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.model.stream import read_centres
-from streamscope.core.reading.activations import scale_down, scale_up
+from streamscope.core.reading.activations import Patches, Version
 from streamscope.core.reading.ranking import rank_and_correlate
+from streamscope.core.reading.scalings import scalings
 from streamscope.core.store import Leases, Scan, Store, free_bytes, kept
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
+from streamscope.core.store.sets.batches import SCALED
 from streamscope.core.store.usage import remove_leftovers
 from streamscope.core.watch import PhaseWatch
 
@@ -35,8 +39,6 @@ BATCH = {"cpu": 32, "cuda": 256}
 """Images a forward pass, by kind of device."""
 SPARE_BYTES = 16 * 2**20
 """Room for whatever is small."""
-
-Scale = Callable[[torch.Tensor], torch.Tensor]
 
 
 class CentreReader:
@@ -49,13 +51,21 @@ class CentreReader:
         self._normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
-    def read(self, images: Sequence[Pixels], scale: Scale | None = None) -> dict[str, Float32Array]:
-        """By block (n, 3, C), axis 1 = READ, for images (side, side, 3) uint8, scaled first where a scale is given."""
+    def read(self, images: Sequence[Pixels], version: Version | None = None) -> dict[str, Float32Array]:
+        """By block (n, 3, C), axis 1 = READ, for images (side, side, 3) uint8, as they are or altered."""
         pixels = from_8_bit(np.stack(images)).to(self._network.device)
-        normalised = self._normalise(pixels if scale is None else scale(pixels))
-        # Measured on a CPU: a third less time than with the colours outermost.
-        found = read_centres(self._network.module, normalised.contiguous(memory_format=torch.channels_last))
-        return {block: values.float().cpu().numpy() for block, values in found.items()}
+        if isinstance(version, Resampling):
+            versions = Patches(version, self._network.device).of(pixels)
+        else:
+            versions = iter([pixels if version is None else version(pixels)])
+        found: dict[str, torch.Tensor] = {}
+        for altered in versions:
+            # Measured on a CPU: a third less time than with the colours outermost.
+            shown = self._normalise(altered).contiguous(memory_format=torch.channels_last)
+            for block, values in read_centres(self._network.module, shown).items():
+                found[block] = found[block] + values.float() if block in found else values.float()
+        passes = len(version.pairs) if isinstance(version, Resampling) else 1
+        return {block: (total if passes == 1 else total / passes).cpu().numpy() for block, total in found.items()}
 
 
 def scan_images(
@@ -80,7 +90,7 @@ def scan_images(
     models = store.folder(network.info)
     assert models is not None
     draft = Draft(models, network.info, folder, images, per_chunk, interpretation)
-    if not draft.finished:
+    if not draft.complete:
         leases = Leases(store.root, "scan")
         key = f"scan {network.info.identity} {draft.path.name}"
 
@@ -133,12 +143,14 @@ def _work(
             _read_chunks(reader, draft, missing, decoders, watch, confirm)
             confirm()
             draft.commit_result(provenance(network), partial(rank_and_correlate, watch=watch), watch)
-        if not draft.has_robust:
-            robust = _robust(reader, draft.scan(), decoders, watch)
-            confirm()
-            draft.commit_robust(robust)
-    confirm()
-    draft.finish()
+        for protocol in PROTOCOLS:
+            if not draft.has_robust(protocol):
+                robust = _robust(reader, draft.scan(), decoders, watch, protocol)
+                confirm()
+                draft.commit_robust(robust, protocol)
+    if not draft.finished:
+        confirm()
+        draft.finish()
 
 
 def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
@@ -201,20 +213,28 @@ def _joined(draft: Draft, parts: Sequence[Mapping[str, Float32Array]]) -> dict[s
     return {block.name: np.empty((0, len(READ), block.channels), np.float32) for block in draft.info.blocks}
 
 
-def _robust(reader: CentreReader, scan: Scan, decoders: Decoders, watch: PhaseWatch) -> dict[str, RobustMeasures]:
+def _robust(
+    reader: CentreReader, scan: Scan, decoders: Decoders, watch: PhaseWatch, protocol: Protocol
+) -> dict[str, RobustMeasures]:
     """M and the criteria by MEIs: forward passes over the scaled images that are an MEI of any channel only."""
     names = [block.name for block in scan.info.blocks]
-    meis = {tensor: {name: scan.extremes(name, tensor).top for name in names} for tensor in ("in", "block")}
-    up = _Scaled(scale_up, "block", meis["in"])
-    down = _Scaled(scale_down, "in", meis["block"])
-    wanted = np.union1d(up.images, down.images)
+    meis = {tensor: {name: scan.extremes(name, tensor).top for name in names} for tensor in VERDICT_TENSORS}
+    ups, downs = [
+        [
+            _Scaled(version, other, {name: meis[on][name] for name in alike})
+            for version, alike in _scalings(scan.info, on, protocol)
+        ]
+        for on, other in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True)
+    ]
+    wanted = np.unique(np.concatenate([scaled.images for scaled in (*ups, *downs)]))
     pixels = _scanned_pixels(scan, wanted, decoders)
     for first in range(0, len(wanted), reader.batch):
         rows = wanted[first : first + reader.batch]
         shown = dict(zip(rows.tolist(), islice(pixels, len(rows)), strict=True))
-        for scaled in (up, down):
+        for scaled in (*ups, *downs):
             scaled.read(reader, shown)
         watch(min(first + reader.batch, len(wanted)), len(wanted), "most exciting images, scaled")
+    up, down = ({name: values for scaled in way for name, values in scaled.values.items()} for way in (ups, downs))
     found = {}
     for name in names:
         matrices = {tensor: scan.activations(name, tensor) for tensor in READ}
@@ -226,12 +246,22 @@ def _robust(reader: CentreReader, scan: Scan, decoders: Decoders, watch: PhaseWa
                 out_on_in=own_activations(matrices["pre"], on_in),
                 out_on_block=own_activations(matrices["pre"], on_block),
                 block_on_in=own_activations(matrices["block"], on_in),
-                block_on_in_up=up.values[name],
+                block_on_in_up=up[name],
                 in_on_block=own_activations(matrices["in"], on_block),
-                in_on_block_down=down.values[name],
+                in_on_block_down=down[name],
             )
         )
     return found
+
+
+def _scalings(info: ModelInfo, on: Tensor, protocol: Protocol) -> list[tuple[Version, list[str]]]:
+    """How MEIs of a tensor are scaled, and in which blocks: `centred` about the centre of the block's receptive field,
+    which several blocks have in common."""
+    alike: dict[float | None, list[str]] = {}
+    for block in info.blocks:
+        about = info.field_of(Target(block.name, on)).centre if protocol == "centred" else None
+        alike.setdefault(about, []).append(block.name)
+    return [(scalings(info, names[0], on, protocol)[SCALED], names) for names in alike.values()]
 
 
 def _scanned_pixels(scan: Scan, rows: NDArray[np.int64], decoders: Decoders) -> Iterator[Pixels]:
@@ -246,9 +276,9 @@ def _scanned_pixels(scan: Scan, rows: NDArray[np.int64], decoders: Decoders) -> 
 class _Scaled:
     """Each channel's own activation of one tensor on its MEIs, scaled: filled in as the images pass."""
 
-    def __init__(self, scale: Scale, tensor: str, meis: Mapping[str, NDArray[np.int64]]) -> None:
+    def __init__(self, version: Version, tensor: str, meis: Mapping[str, NDArray[np.int64]]) -> None:
         """`meis` by block (9, C): rows of the scan, -1 where there is no image."""
-        self._scale, self._axis, self._meis = scale, READ.index(tensor), meis
+        self._version, self._axis, self._meis = version, READ.index(tensor), meis
         self.values = {block: np.full(rows.shape, np.nan, dtype=np.float32) for block, rows in meis.items()}
         self.images = np.setdiff1d(np.concatenate([rows.ravel() for rows in meis.values()]), [NONE])
 
@@ -257,7 +287,7 @@ class _Scaled:
         rows = np.intersect1d(list(shown), self.images)
         if not len(rows):
             return
-        found = reader.read([shown[row] for row in rows.tolist()], self._scale)
+        found = reader.read([shown[row] for row in rows.tolist()], self._version)
         for block, meis in self._meis.items():
             places = np.isin(meis, rows)
             channels = np.nonzero(places)[1]

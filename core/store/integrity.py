@@ -17,6 +17,7 @@ from PIL import Image
 from streamscope.core.errors import DamageError, MisplacedError, StoreError, UsageError
 from streamscope.core.files import read_regular
 from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
+from streamscope.core.model.recipe import PROTOCOLS
 from streamscope.core.store.ablations import read_ablation
 from streamscope.core.store.files.atomic import remove_folder
 from streamscope.core.store.files.checksums import ARRAY_LIMIT, DIFFERS, EXTRA, MISSING, folder_damage, read_sums
@@ -87,8 +88,8 @@ def drop(problem: Problem) -> list[Path]:
     if problem.removes is None:
         return []
     removed, part = [problem.removes], problem.part
-    if isinstance(part, ScanFolder) and problem.removes.parent == part.path and os.path.lexists(part.finished):
-        # A scan that lacks a part is not finished; the next one makes the part again.
+    # A scan that lacks a part is not finished; the next one makes the part again. Finished ones of 0.2.0 lack one.
+    if isinstance(part, ScanFolder) and problem.removes in _needed(part) and os.path.lexists(part.finished):
         removed.append(part.finished)
     if isinstance(part, BatchFolder) and part.kind == "fzs" and problem.removes == part.path:
         removed += _read_on(part)
@@ -99,6 +100,11 @@ def drop(problem: Problem) -> list[Path]:
             with writing(path):
                 path.unlink(missing_ok=True)
     return removed
+
+
+def _needed(folder: ScanFolder) -> list[Path]:
+    """What is directly in a scan's folder, but what a finished scan may lack."""
+    return [path for path in inside(folder.path) if path != folder.robust("centred")]
 
 
 def _verify_format(root: Path) -> Iterator[Problem]:
@@ -252,7 +258,9 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
     """Whether the result of a scan, or what follows from it, is this scan's."""
     reads: list[Callable[[], object]] = []
     blocks = [block.name for block in scan.info.blocks]
-    files = {scan.folder.result: result_files(scan.info), scan.folder.robust: robust_files(scan.info)}.get(folder)
+    by_protocol = {scan.folder.robust(protocol): protocol for protocol in PROTOCOLS}
+    wanted = dict.fromkeys(by_protocol, robust_files(scan.info)) | {scan.folder.result: result_files(scan.info)}
+    files = wanted.get(folder)
     if files is not None and files != read_sums(folder).keys():
         yield Problem(folder, f"holds other files than a scan's {folder.name}", removes, scan.folder)
         return
@@ -260,8 +268,8 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
         reads = [lambda: scan.images]
         reads += [partial(scan.extremes, block, tensor) for block in blocks for tensor in TENSORS]
         reads += [partial(scan.rho, block) for block in blocks]
-    elif folder == scan.folder.robust:
-        reads = [partial(scan.robust, block) for block in blocks]
+    elif folder in by_protocol:
+        reads = [partial(scan.robust, block, by_protocol[folder]) for block in blocks]
     for read in reads:
         try:
             read()

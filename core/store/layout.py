@@ -11,7 +11,7 @@ models/resnet18-f37072fd2ad6/model.json
     curves/, shams/                             responses to altered FZs, alike
     retries/1/fzs/, measures/, …                the same of FZs that were optimised again
   scans/val-1a2b3c4d5e6f/scan.json, finished.json
-    chunks/, result/, robust/, curves/
+    chunks/, result/, robust/, robust-centred/, curves/
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from streamscope.core.model.recipe import Protocol
 
 ResponseKind = Literal["curves", "shams"]
 CURVES: ResponseKind = "curves"
@@ -260,6 +262,6 @@ class ScanFolder:
     def result(self) -> Path:
         return self.path / "result"
 
-    @property
-    def robust(self) -> Path:
-        return self.path / "robust"
+    def robust(self, protocol: Protocol) -> Path:
+        """What follows from MEIs scaled as a protocol does; that of `centred` came later."""
+        return self.path / ("robust" if protocol == "paper" else f"robust-{protocol}")

@@ -12,6 +12,7 @@ from streamscope.core.errors import StoreError
 from streamscope.core.measures import criteria
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
+from streamscope.core.model.recipe import UNSAID_PROTOCOL
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
 from streamscope.core.table.verdicts import beyond_blur, verdict_stability, verdicts
@@ -84,14 +85,18 @@ def _skip_weights(info: ModelInfo, readings: Readings) -> dict[str, Float64Array
 
 
 def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
-    """What follows from real images; a block whose part of the scan is damaged stays empty and is reported."""
+    """What follows from real images; a block whose part of the scan is damaged stays empty and is reported.
+
+    Finished scans of 0.2.0 lack what is by MEIs of a centred set until they are scanned again.
+    """
     robust = ("mix_ratio", "meets_mix", "meets_block", "meets_input", "scale_invariant", "images")
+    protocol = readings.fzset.key.protocol if readings.fzset is not None else UNSAID_PROTOCOL
     names = ["images", "rho", "rho_p", "rho_images", *(f"mei_{name}" for name in robust)]
     columns = {name: np.full(len(readings), np.nan) for name in names}
     for number, block in enumerate(readings.blocks):
         rows = readings.rows(number)
         try:
-            by_meis = scan.robust(block.name)
+            by_meis = scan.robust(block.name, protocol) if scan.has_robust(protocol) else None
             correlation = scan.rho(block.name)
             columns["images"][rows] = len(scan.images)
         except StoreError as error:
@@ -99,8 +104,9 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
             continue
         for name, values in zip(("rho", "rho_p", "rho_images"), correlation, strict=True):
             columns[name][rows] = values
-        for name in robust:
-            columns[f"mei_{name}"][rows] = getattr(by_meis, name)
+        if by_meis is not None:
+            for name in robust:
+                columns[f"mei_{name}"][rows] = getattr(by_meis, name)
     return columns
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from streamscope.core.images.folder import find_images, read_image
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.draft import Draft, Seen
@@ -51,7 +52,8 @@ def write_scan(
 ) -> Scan:
     """Draws images into `folder` where there are none, and stores a finished scan of them.
 
-    Every second channel is scale invariant by its MEIs as far as criteria (3) and (4) go.
+    Every second channel is scale invariant by its MEIs as far as criteria (3) and (4) go, beginning with 1; for centred
+    sets with 0.
     """
     if not folder.is_dir():
         draw_images(folder, count)
@@ -69,14 +71,16 @@ def write_scan(
         draft.commit_chunk(chunk, seen, {b: v[chunk.start : chunk.stop] for b, v in values.items()})
     rank = partial(rank_and_correlate, watch=lambda done, total, what: None)
     draft.commit_result({"device": "cpu", "dtype": "float32"}, rank)
-    draft.commit_robust({block.name: _robust(info, block.name, values) for block in info.blocks})
+    for protocol in PROTOCOLS:
+        found = {block.name: _robust(info, block.name, values, protocol) for block in info.blocks}
+        draft.commit_robust(found, protocol)
     draft.finish()
-    found = store.choose_scan(info, folder)
-    assert found is not None
-    return found
+    scan = store.choose_scan(info, folder)
+    assert scan is not None
+    return scan
 
 
-def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray]) -> RobustMeasures:
+def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray], protocol: Protocol) -> RobustMeasures:
     rows, excited = {}, {}
     for tensor in ("in", "block"):
         target = info.source(block, tensor)
@@ -84,7 +88,8 @@ def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray]) -> Robus
         rows[tensor] = np.argsort(-ranked, axis=0, kind="stable")[:9]
         excited[tensor] = own_activations(ranked, rows[tensor])
     in_, own, pre = (values[block][:, axis] for axis in range(3))
-    larger = np.where(np.arange(own.shape[1]) % 2, 0.5, -0.5).astype(np.float32)
+    invariant = np.arange(own.shape[1]) % 2 == (protocol == "paper")
+    larger = np.where(invariant, 0.5, -0.5).astype(np.float32)
     on_in, on_block = own_activations(own, rows["in"]), own_activations(in_, rows["block"])
     return robust_measures(
         MeiActivations(

@@ -29,6 +29,7 @@ from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, ModelInfo, Target
+from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.atomic import build_folder, remove_folder, write_folder, write_new
 from streamscope.core.store.files.checksums import SUMS, file_sha256, folder_damage, read_checked, read_sums
@@ -47,6 +48,7 @@ from streamscope.core.store.scans.scan import (
     read_finished,
     rho_name,
     robust_name,
+    robust_subject,
     scan_prefix,
     tensor_name,
 )
@@ -151,9 +153,13 @@ class Draft:
     def has_result(self) -> bool:
         return (self._folder.result / SUMS).is_file()
 
+    def has_robust(self, protocol: Protocol) -> bool:
+        return (self._folder.robust(protocol) / SUMS).is_file()
+
     @property
-    def has_robust(self) -> bool:
-        return (self._folder.robust / SUMS).is_file()
+    def complete(self) -> bool:
+        """Finished, and nothing that came later is lacking."""
+        return self.finished and all(map(self.has_robust, PROTOCOLS))
 
     def create(self) -> None:
         """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
@@ -253,16 +259,19 @@ class Draft:
 
         build_folder(self._folder.result, fill)
 
-    def commit_robust(self, found: Mapping[str, RobustMeasures]) -> None:
-        """Stores M and the criteria by MEIs of every block. Raises StoreError, DiskFullError."""
+    def commit_robust(self, found: Mapping[str, RobustMeasures], protocol: Protocol) -> None:
+        """Stores M and the criteria by MEIs of every block, scaled as a protocol does.
+
+        Raises StoreError, DiskFullError.
+        """
         files = {
             robust_name(block.name): safetensors.numpy.save(
                 {name: np.asarray(getattr(found[block.name], name)) for name in RobustMeasures.names()},
-                array_metadata(self.path, block.name),
+                array_metadata(self.path, robust_subject(block.name, protocol)),
             )
             for block in self.info.blocks
         }
-        write_folder(self._folder.robust, files)
+        write_folder(self._folder.robust(protocol), files)
 
     def finish(self) -> None:
         """Says that the scan is whole; what it was put together from goes. Raises StoreError."""

@@ -4,7 +4,7 @@ A scan is a folder of its model's:
 
 scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
   result/2.1.block.npy, images.json, …     activations (n, C), MEIs, rho
-  robust/2.1.safetensors                   M and the scale criteria on MEIs
+  robust/2.1.safetensors, robust-centred/… M and the scale criteria on MEIs, by protocol
   finished.json                            written last
 """
 
@@ -29,8 +29,9 @@ from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.schema import build, parse_object
-from streamscope.core.store.files.checksums import ARRAY_LIMIT, RECORD_LIMIT, file_sha256, read_checked, read_sums
+from streamscope.core.store.files.checksums import ARRAY_LIMIT, RECORD_LIMIT, SUMS, file_sha256, read_checked, read_sums
 from streamscope.core.store.files.disk_errors import read_error
 from streamscope.core.store.files.documents import malformed, read_record
 from streamscope.core.store.files.listing import Problems
@@ -128,7 +129,7 @@ class Scan:
         self.interpretation = described.interpretation
         self._whole: set[str] = set()
         """Files of activations whose checksums were compared."""
-        self._robust: dict[str, RobustMeasures] = {}
+        self._robust: dict[tuple[str, Protocol], RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
 
@@ -194,17 +195,22 @@ class Scan:
             self._extremes[target] = found
         return self._extremes[target]
 
-    def robust(self, block: str) -> RobustMeasures:
-        """M and the scale criteria with MEIs in place of FZs, of every channel."""
-        if block not in self._robust:
+    def has_robust(self, protocol: Protocol) -> bool:
+        """Whether there is anything for `robust` to read: finished scans of 0.2.0 have nothing `centred`."""
+        return (self.folder.robust(protocol) / SUMS).is_file()
+
+    def robust(self, block: str, protocol: Protocol = UNSAID_PROTOCOL) -> RobustMeasures:
+        """M and the scale criteria with MEIs in place of FZs, of every channel, scaled as a protocol does."""
+        if (block, protocol) not in self._robust:
+            folder = self.folder.robust(protocol)
             channels = self.info.block(block).channels
             name = robust_name(block)
-            arrays, named = self._arrays(self.folder.robust, name, block)
+            arrays, named = self._arrays(folder, name, robust_subject(block, protocol))
             found = RobustMeasures(*(arrays(field, (channels,)) for field in RobustMeasures.names()))
             if not named and not np.array_equal(found.images, self._images_behind(block)):
-                raise MisplacedError(f"{self.folder.robust / name} is of another scan's result")
-            self._robust[block] = found
-        return self._robust[block]
+                raise MisplacedError(f"{folder / name} is of another scan's result")
+            self._robust[block, protocol] = found
+        return self._robust[block, protocol]
 
     def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
@@ -342,6 +348,11 @@ def rho_name(block: str) -> str:
 
 def robust_name(block: str) -> str:
     return f"{block}.safetensors"
+
+
+def robust_subject(block: str, protocol: Protocol) -> str:
+    """What a file of robust measures says that it is of."""
+    return block if protocol == UNSAID_PROTOCOL else f"{block} {protocol}"
 
 
 def result_files(info: ModelInfo) -> set[str]:

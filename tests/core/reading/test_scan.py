@@ -16,7 +16,10 @@ from streamscope.core.engine.network import Network
 from streamscope.core.errors import DiskFullError, ImageError, StoreError
 from streamscope.core.images.decoding import PER_TASK, Decoders
 from streamscope.core.images.folder import Preparation, find_images, read_image
+from streamscope.core.images.lanczos import scaling
 from streamscope.core.measures.criteria import mix_ratio
+from streamscope.core.measures.robust import own_activations
+from streamscope.core.model.blocks import Tensor
 from streamscope.core.model.stream import read_block, read_centres
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
@@ -71,7 +74,7 @@ def contents(scan: Scan) -> dict[Path, bytes]:
     """Every committed byte of a scan, but for times and versions."""
     return {
         path.relative_to(scan.path): path.read_bytes()
-        for part in ("result", "robust")
+        for part in ("result", "robust", "robust-centred")
         for path in (scan.path / part).iterdir()
         if path.suffix in (".npy", ".safetensors")
     }
@@ -127,6 +130,60 @@ def test_a_scan_has_every_image_every_tensor_and_robust_measures_as_reckoned_by_
     # The small blob doubled is the large one, and the large one halved the small.
     assert robust.scale_invariant[SCALE_INVARIANT] == 1
     assert robust.images[SCALE_INVARIANT] == 9
+
+
+def test_meis_are_scaled_about_the_receptive_field_s_centre_too(network: Network, store: Store, folder: Path) -> None:
+    scan = run(network, store, folder)
+    images = np.stack([read_image(folder / image.path, Preparation.of(network.info)).pixels for image in scan.images])
+    values: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    ways: tuple[tuple[Tensor, str, float], ...] = (("in", "block", 2), ("block", "in", 0.5))
+    for on, read, factor in ways:
+        resampling = scaling(64, 32, factor)
+        passes = []
+        for row, column in resampling.pairs:
+            version = resampling.rows[row] @ (images.transpose(0, 3, 1, 2) / 255) @ resampling.columns[column].T
+            passes.append(forward_by_hand(network.module, torch.from_numpy(version).float())["1.1"][read][:, :, 8, 8])
+        top = scan.extremes("1.1", on).top
+        scaled = own_activations(torch.stack(passes).mean(dim=0).numpy(), top)
+        values[on] = np.maximum(scaled, 0).mean(axis=0), own_activations(scan.activations("1.1", read), top)
+    centred, paper = scan.robust("1.1", "centred"), scan.robust("1.1")
+    known = ~np.isnan(centred.meets_block)
+    assert known[SCALE_INVARIANT]
+    for found, on in ((centred.meets_block, "in"), (centred.meets_input, "block")):
+        scaled, plain = values[on]
+        assert np.array_equal(found[known], (scaled > np.maximum(plain, 0).mean(axis=0))[known])
+    assert np.array_equal(centred.mix_ratio, paper.mix_ratio, equal_nan=True)
+    assert centred.scale_invariant[SCALE_INVARIANT] == 1
+
+
+def test_a_finished_scan_of_before_gets_what_is_centred_when_it_is_scanned_again(
+    network: Network, store: Store, folder: Path
+) -> None:
+    scan = run(network, store, folder)
+    before, finished = contents(scan), (scan.path / "finished.json").read_bytes()
+    shutil.rmtree(scan.path / "robust-centred")
+    assert not present(store.choose_scan(network.info)).has_robust("centred")
+    phases = []
+    again = run(network, store, folder, lambda done, total, what: phases.append(what))
+    assert set(phases) == {"most exciting images, scaled"}
+    assert contents(again) == before
+    assert (scan.path / "finished.json").read_bytes() == finished
+
+
+def test_a_damaged_centred_part_is_found_and_the_rest_of_the_scan_stays(
+    network: Network, store: Store, folder: Path
+) -> None:
+    scan = run(network, store, folder)
+    before = contents(scan)
+    # Intact as a file, and of the other protocol.
+    for name in ("1.1.safetensors", "SHA256SUMS"):
+        shutil.copy(scan.path / "robust" / name, scan.path / "robust-centred" / name)
+    problems = list(verify(store))
+    assert {problem.removes for problem in problems} == {scan.path / "robust-centred"}
+    assert drop(problems[0]) == [scan.path / "robust-centred"]
+    assert present(store.choose_scan(network.info)).path == scan.path
+    assert list(verify(store)) == []
+    assert contents(run(network, store, folder)) == before
 
 
 def test_a_scan_that_is_done_is_left_alone_and_a_changed_folder_is_scanned_anew(

@@ -78,7 +78,7 @@ def _finished(
     from streamscope.core.store.scans.draft import Draft
 
     draft = Draft(models, info, folder, found.images, interpretation=interpretation)
-    return draft.scan() if draft.finished else None
+    return draft.scan() if draft.complete else None
 
 
 def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None) -> None:
