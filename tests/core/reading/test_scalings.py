@@ -12,7 +12,7 @@ from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.tasks import compute_task
 from streamscope.core.measures.statistics import Paired
 from streamscope.core.model.blocks import VERDICT_TENSORS, Target
-from streamscope.core.model.recipe import CENTRED, SetKey
+from streamscope.core.model.recipe import CENTRED, Recipe, SetKey
 from streamscope.core.reading.activations import BlockReader
 from streamscope.core.reading.scalings import scalings
 from streamscope.core.reading.shams import compute_shams
@@ -22,7 +22,7 @@ from streamscope.core.table.frame import build_frame
 from tests.support.optional import present
 from tests.support.planted import BLOCKS, PLANTED, SAME_SIZE, SMOOTH_ONLY, planted_network, planted_set
 
-CENTRED_KEY, PAPER_KEY = SetKey(CENTRED, protocol="centred"), SetKey(CENTRED, protocol="paper")
+CENTRED_KEY, PAPER_KEY = SetKey(CENTRED, protocol="centred"), SetKey(Recipe())
 CRITERIA = ("meets_mix", "meets_block", "meets_input", "scale_invariant", "beyond_blur")
 
 
