@@ -117,8 +117,11 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Pat
     assert len(agreements) == 3
     assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
     command = f"(untrained copy): run 'streamscope --cache {made.cache} nulls --block"
-    assert f"nulls not stored of 2.0 {command} 2.0 --untrained'." in found["block-2.0.html"].text
-    assert f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --untrained'." in found["index.html"].text
+    assert f"nulls not stored of 2.0 {command} 2.0 --protocol paper --untrained'." in found["block-2.0.html"].text
+    assert (
+        f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --protocol paper --untrained'."
+        in found["index.html"].text
+    )
 
 
 @pytest.mark.parametrize("block", ["1.1", "2.0"])
@@ -228,13 +231,13 @@ def test_parts_that_are_not_stored_are_said(tmp_path: Path, capsys: pytest.Captu
     streamscope = f"streamscope --cache {store.root}"
     overview, begun, block = (Page(out / name).text for name in ("index.html", "block-1.1.html", "block-2.1.html"))
     for said in (
-        f"block 2.1 is not computed: run '{streamscope} compute --block 2.1'",
-        f"4 channels of 1.1 are not computed: 2-5: run '{streamscope} compute --block 1.1'",
+        f"block 2.1 is not computed: run '{streamscope} compute --block 2.1 --protocol paper'",
+        f"4 channels of 1.1 are not computed: 2-5: run '{streamscope} compute --block 1.1 --protocol paper'",
         "not in this report: 1.0, 2.0",
         f"no images have been scanned: run '{streamscope} scan DIR'",
-        f"no tuning curves are stored: run '{streamscope} curves'",
-        f"no ablation of 1.1, 2.1 is stored: run '{streamscope} ablate --block 1.1 --block 2.1 DIR'",
-        f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1'",
+        f"no tuning curves are stored: run '{streamscope} curves --protocol paper'",
+        f"no ablation of 1.1, 2.1 is stored: run '{streamscope} ablate --block 1.1 --block 2.1 --protocol paper DIR'",
+        f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1 --protocol paper'",
         "only one FZ seed is stored",
         "no other set of this model",
     ):
@@ -247,7 +250,10 @@ def test_parts_that_are_not_stored_are_said(tmp_path: Path, capsys: pytest.Captu
 
 def test_what_some_blocks_lack_is_said_where_others_have_it(report: Path, made: Made) -> None:
     found = pages(report)["index.html"].text
-    assert f"no ablation of 1.1 is stored: run 'streamscope --cache {made.cache} ablate --block 1.1 DIR'" in found
+    assert (
+        f"no ablation of 1.1 is stored: run 'streamscope --cache {made.cache} ablate --block 1.1 --protocol paper DIR'"
+        in found
+    )
 
 
 def test_headings_and_names_of_findings_are_words_in_pages_and_names_in_the_csv(report: Path) -> None:

@@ -107,5 +107,5 @@ async def test_a_set_that_is_to_stop_when_converged_is_begun_where_none_is_store
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path, converged=True)) as (app, _):
         assert app.reading is not None
-        assert app.reading.key == SetKey(make_info().recipe("centred", converged=True), protocol="centred")
+        assert app.reading.key == SetKey(make_info().recipe("paper", converged=True), protocol="centred")
         assert not app.reading.stored

@@ -293,7 +293,10 @@ def test_cache_verify_finds_a_flipped_byte_and_drop_lets_compute_make_it_again(r
     assert "0003.png" in out
     assert run("cache", "verify", "--drop")[0] == 0
     assert not png.exists()
-    assert run("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--device", "cpu")[0] == 0
+    assert (
+        run("compute", "--block", "1.1", "--channels", "0-5", "--protocol", "paper", "--steps", 4, "--device", "cpu")[0]
+        == 0
+    )
     assert png.read_bytes() == intact
 
 
@@ -345,7 +348,7 @@ def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsy
     assert events[-1] == "done"
 
 
-STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4)
+STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--protocol", "paper")
 
 
 def test_names_are_whole_in_a_pipe_and_retries_are_counted_apart(

@@ -84,7 +84,7 @@ def test_its_jobs_are_shown_as_they_ended(release: Path) -> None:
 
 def test_what_was_computed_is_not_computed_again(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = stored(release)
-    assert main(["compute", *DEMO, "--block", "1.1", "--channels", "0-5", "--steps", "8"]) == 0
+    assert main(["compute", *DEMO, "--protocol", "paper", "--block", "1.1", "--channels", "0-5", "--steps", "8"]) == 0
     assert capsys.readouterr().out.startswith("nothing is missing: 18 FZs are stored and measured")
     assert {name: content for name, content in stored(release).items() if "completed" not in name} == {
         name: content for name, content in before.items() if "completed" not in name
@@ -93,10 +93,29 @@ def test_what_was_computed_is_not_computed_again(release: Path, capsys: pytest.C
 
 def test_a_set_goes_on_where_it_was(release: Path) -> None:
     before = stored(release)
-    compute = ["compute", *DEMO, "--block", "1.1", "--channels", "4-7", "--steps", "8", "--device", "cpu"]
+    compute = [
+        "compute",
+        *DEMO,
+        "--protocol",
+        "paper",
+        "--block",
+        "1.1",
+        "--channels",
+        "4-7",
+        "--steps",
+        "8",
+        "--device",
+        "cpu",
+    ]
     assert main(compute) == 0
     after = stored(release)
     new = {name for name in after if name not in before}
     assert {Path(name).name for name in new if name.endswith(".png")} == {"0006.png", "0007.png"}
-    assert all(after[name] == content for name, content in before.items() if not name.endswith("completed.json"))
+    written_anew = {name for name, content in before.items() if after[name] != content}
+    assert {Path(name).name for name in written_anew} <= {"completed.json", "model.json"}
+    # A description gains the centres of receptive fields, which 0.2.0 did not note.
+    (name,) = (name for name in written_anew if name.endswith("model.json"))
+    described = json.loads(after[name])
+    assert all(field.pop("middle") >= 0 for field in described["fields"].values())
+    assert described == json.loads(before[name])
     assert main(["cache", "verify"]) == 0
