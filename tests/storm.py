@@ -72,7 +72,12 @@ def contents(cache: Path) -> dict[str, bytes]:
 
 
 def batches(cache: Path) -> int:
-    return sum(1 for _ in cache.glob("models/*/sets/*/**/[0-9]*-[0-9]*/batch.json"))
+    # Not by a glob: folders that are being written go away under it.
+    return sum(
+        "batch.json" in files
+        for folder, _, files in os.walk(cache / "models")
+        if not Path(folder).name.startswith(".") and "sets" in Path(folder).parts
+    )
 
 
 def has_reached(how_far: Callable[[], float], aim: float) -> bool:
