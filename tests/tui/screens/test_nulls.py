@@ -115,14 +115,15 @@ async def test_the_commands_that_are_named_are_about_the_set_that_is_shown(tmp_p
     async with opened(options(tmp_path, seed=4), size=(200, 60)) as (app, pilot):
         await pilot.press("H")
         await until(pilot, lambda: "streamscope nulls --block B" in screen_text(app))
-        assert "--shams --untrained --seed 4" in screen_text(app)
+        assert "--shams --untrained --protocol paper --seed 4" in screen_text(app)
         await pilot.press("escape")
         channels_screen(app).table.move_to(("2.0", 7))
         await pilot.press("enter")
-        await until(pilot, lambda: "streamscope curves --seed 4" in screen_text(app))
-        await until(
-            pilot, lambda: "nulls --block 2.0 --shams --untrained --seed 4" in " ".join(screen_text(app).split())
-        )
+        for named in (
+            "curves --protocol paper --seed 4",
+            "nulls --block 2.0 --shams --untrained --protocol paper --seed 4",
+        ):
+            await until(pilot, lambda named=named: named in " ".join(screen_text(app).split()))
         assert "scan DIR --seed" not in screen_text(app)
 
 
