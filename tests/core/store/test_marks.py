@@ -194,7 +194,7 @@ def test_a_line_that_is_no_judgement_is_named_and_skipped(tmp_path: Path) -> Non
     with open(journal, "ab") as file:
         file.write(b"{}\n")
     marks.refresh()
-    assert [str(problem) for problem in marks.problems] == [said.replace("8", "9")]
+    assert [str(problem) for problem in marks.problems] == [said.replace("has 8 lines", "has 9 lines")]
     write_journal(tmp_path, "a.jsonl", good, bad[0])
     marks.refresh()
     assert [str(problem) for problem in marks.problems] == [f"{journal} line 2 is not a judgement; it is skipped"]
