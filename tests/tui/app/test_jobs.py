@@ -195,7 +195,7 @@ async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)
         screen = channels_screen(app)
         await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
-        await until(pilot, lambda: "4 of 4 FZs are missing; a new set: demo 2 seed 0" in screen_text(app))
+        await until(pilot, lambda: "4 of 4 FZs are missing; a new set: centred 2 seed 0" in screen_text(app))
         await pilot.press("enter")
 
         def computed() -> list[int]:
@@ -206,5 +206,5 @@ async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its
         await until(pilot, lambda: computed() == [1, 2], 180)
         await until(pilot, lambda: [state.state for state in app.jobs.values()] == ["done"], 60)
         assert app.reading is not None
-        assert app.reading.key.recipe.steps == 2
+        assert (app.reading.key.protocol, app.reading.key.recipe.steps) == ("centred", 2)
     assert app.jobs_running == 0
