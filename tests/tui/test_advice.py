@@ -77,7 +77,7 @@ def test_a_full_disk_is_advised_about_by_what_is_full(
         (
             MissingFZError(TOY, SetKey(Recipe(steps=10), seed=3), TOY.source("2.0", "block"), 3),
             "no FZ of channel 3 in 2.0.block is stored (paper recipe, 10 steps, seed 3, capture exact); "
-            "run 'streamscope --model toy compute --block 2.0 --seed 3'",
+            "run 'streamscope --model toy compute --block 2.0 --protocol paper --seed 3'",
         ),
         (
             ChangedImageError(TOY, Path("/my photos"), Path("/my photos/a.png")),

@@ -105,7 +105,7 @@ def test_a_job_killed_at_any_moment_and_started_again_gives_the_same_table(
 ) -> None:
     root = tmp_path / "cache"
     command = module_command(COMMAND_LINE, "compute", "--model", "demo", "--cache", str(root), "--device", "cpu")
-    command += ["--block", "1.1", "--steps", "6", "--batch", "4", "--json"]
+    command += ["--block", "1.1", "--protocol", "paper", "--steps", "6", "--batch", "4", "--json"]
     for kill in range(kills):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
