@@ -185,6 +185,7 @@ class ModelInfo:
     def to_json(self) -> dict[str, Any]:
         # Descriptions are older than these.
         found = {name: value for name, value in asdict(self).items() if value or name not in ("graph", "preprocessing")}
+        found["default_recipe"] = {**self.default_recipe.to_json(), "plateau": self.default_recipe.plateau}
         for area in found["fields"].values():
             if area["middle"] is None:
                 del area["middle"]

@@ -72,7 +72,7 @@ def test_compute_until_converged_makes_a_set_of_its_own_that_reading_commands_fi
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cache = ["--model", "demo", "--cache", str(tmp_path)]
-    chosen = ["--block", "1.0", "--channels", "0,1", "--tensor", "block", "--steps", "64"]
+    chosen = ["--block", "1.0", "--channels", "0,1", "--tensor", "block", "--protocol", "paper", "--steps", "64"]
     assert main(["compute", *cache, *chosen]) == 0
     assert main(["compute", *cache, *chosen, "--until-converged"]) == 0
     capfd.readouterr()
