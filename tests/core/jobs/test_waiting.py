@@ -63,7 +63,21 @@ def test_a_command_without_a_terminal_says_that_it_waits(network: Network, tmp_p
     store = Store.open(tmp_path / "cache", create=True)
     store.register(network.info)
     lease = lease_held_elsewhere(store, network, Task("fz", "1.1", "in", (4, 5, 6, 7), 1), "gpu-node-7")
-    words = ["compute", "--model", "demo", "--cache", store.root, "--steps", "6", "--block", "1.1", "--batch", "4"]
+    words = [
+        "compute",
+        "--model",
+        "demo",
+        "--cache",
+        store.root,
+        "--protocol",
+        "paper",
+        "--steps",
+        "6",
+        "--block",
+        "1.1",
+        "--batch",
+        "4",
+    ]
     command = module_command(COMMAND_LINE, *map(str, words), "--tensor", "in,block", "--device", "cpu")
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
