@@ -16,8 +16,8 @@ from streamscope.core.model.recipe import Protocol
 def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> Callable[[Pixels], Pixels]:
     """What makes S(FZ(I)) of a block's FZ(I), or S-(FZ(B)) of its FZ(B): of images (side, side, 3) uint8.
 
-    `centred`: about the centre of the receptive field itself, which readings move about. Raises ValueError where a
-    model's description is too old to say where that is.
+    `centred`: about the centre of the receptive field itself, which readings move about. Raises
+    StreamscopeError where a model's description is too old to say where that is.
     """
     if protocol == "paper":
         return scaled_up if on == "in" else scaled_down

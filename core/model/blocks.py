@@ -11,8 +11,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamscope.core.errors import DamageError, NewerError, UsageError
-from streamscope.core.model.recipe import CENTRED, Protocol, Recipe, jitter_for
+from streamscope.core.errors import DamageError, NewerError, StreamscopeError, UsageError
+from streamscope.core.model.recipe import (
+    CENTRED,
+    DEFAULT_PROTOCOL,
+    Capture,
+    Objective,
+    Protocol,
+    Recipe,
+    SetKey,
+    jitter_for,
+)
 from streamscope.core.schema import MalformedError, UnknownFieldError, build
 
 MAX_SIDE = 2**14
@@ -72,9 +81,12 @@ class Field:
 
     @property
     def centre(self) -> float:
-        """The point that FZs are scaled about: `middle`. Raises ValueError where a description is older."""
+        """The point that FZs are scaled about: `middle`. Raises StreamscopeError where a description is older."""
         if self.middle is None:
-            raise ValueError("the centre of a receptive field is known once its network was loaded by this version")
+            raise StreamscopeError(
+                "the model's description is of an earlier version and lacks the centres of its receptive fields; "
+                "computing anything of the model adds them"
+            )
         return self.middle
 
 
@@ -166,9 +178,8 @@ class ModelInfo:
 
     def jitter(self, target: Target, protocol: Protocol) -> int:
         """Jitter in px of a target's FZs: by its own receptive field, or, `centred`, by that of its block's `block`."""
-        return jitter_for(
-            self.field_of(target if protocol == "paper" else Target(target.block, "block")).size, protocol
-        )
+        decides = target if protocol == "paper" else Target(target.block, "block")
+        return jitter_for(self.field_of(decides).size, protocol)
 
     def recipe(self, settings: Protocol, steps: int | None = None, converged: bool = False) -> Recipe:
         """The recipe of a protocol's own settings, with `steps` steps if given, `converged` as `until_converged`.
@@ -178,6 +189,26 @@ class ModelInfo:
         recipe = self.default_recipe if settings == "paper" else CENTRED
         recipe = recipe if steps is None else replace(recipe, steps=steps)
         return recipe.until_converged() if converged else recipe
+
+    def new_key(
+        self,
+        *,
+        steps: int | None = None,
+        seed: int | None = None,
+        capture: Capture | None = None,
+        protocol: Protocol | None = None,
+        settings: Protocol | None = None,
+        objective: Objective = "neuron",
+        converged: bool | None = None,
+    ) -> SetKey:
+        """The set that a job makes which is told so much of it; arguments as those of `Store.fitting_sets`.
+
+        The recipe has the protocol's own settings, but the paper's where it is to stop what has converged: the centred
+        ones need all of their steps. Raises UsageError.
+        """
+        protocol = protocol or DEFAULT_PROTOCOL
+        recipe = self.recipe(settings or ("paper" if converged else protocol), steps, converged or False)
+        return SetKey(recipe, seed or 0, capture or "exact", objective, protocol)
 
     def target_channels(self, target: Target) -> int:
         return self.block(target.block).channels

@@ -92,10 +92,7 @@ class Recipe:
 
     @property
     def settings(self) -> Protocol:
-        """Which protocol's own settings these are; either's can be used under the other's transforms.
-
-        The demo's recipe is a quick variant of the paper's.
-        """
+        """Which protocol's own settings these are. The demo's recipe is a quick variant of the paper's."""
         return "centred" if self.name.startswith("centred") else "paper"
 
     def to_json(self) -> dict[str, Any]:

@@ -27,14 +27,14 @@ def column_values(
     """Every column of the table for every channel of `blocks`, marks left empty. Raises StoreError."""
     readings = Readings(fzset, blocks)
     v = readings.values
-    late_rise, flags = _histories(info, readings)
+    late_rise, flags = _histories(readings)
     found = verdicts(readings)
     block_gain = criteria.block_gain(v["block_on_in_up"], v["block_on_in"], v["block_on_block"])
     input_gain = criteria.input_gain(v["in_on_block_down"], v["in_on_block"], v["in_on_in"])
     numbers: dict[str, ArrayLike] = {
         **v,
         **found,
-        **beyond_blur(readings),
+        **beyond_blur(readings, found["meets_mix"]),
         **_skip_weights(info, readings),
         "channel": np.concatenate([np.arange(block.channels) for block in blocks]),
         "block_gain": block_gain,
@@ -110,7 +110,7 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
     return columns
 
 
-def _histories(info: ModelInfo, readings: Readings) -> tuple[Float64Array, NDArray[Any]]:
+def _histories(readings: Readings) -> tuple[Float64Array, NDArray[Any]]:
     """Late rise (NaN until both FZs are stored) and flags of the FZ(I) and FZ(B) that each row is read from."""
     flags = np.full(len(readings), "", dtype=object)
     rises = np.full((len(VERDICT_TENSORS), len(readings)), np.nan)

@@ -89,14 +89,11 @@ class Given:
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
         """The set that a computing command makes. Raises UsageError for steps or a seed that make no sense."""
-        protocol = self.protocol or DEFAULT_PROTOCOL
-        settings = self.recipe or ("paper" if self.until_converged else protocol)
-        recipe = info.recipe(settings, self.steps, self.until_converged or False)
-        return SetKey(recipe, self.seed or 0, self.capture or "exact", objective, protocol)
+        return info.new_key(objective=objective, **self.told)
 
     @property
     def told(self) -> dict[str, Any]:
-        """What was said of the set to read, for `Store.fitting_sets`."""
+        """What was said of the set, for `Store.fitting_sets` and `ModelInfo.new_key`."""
         return {
             "steps": self.steps,
             "seed": self.seed,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.recipe import DEFAULT_PROTOCOL, Capture, Protocol, SetKey
+from streamscope.core.model.recipe import Capture, Protocol, SetKey
 from streamscope.core.store import FZSet, Scan, Store
 from streamscope.core.table.frame import BlockSummary, Frame, build_frame, summarise
 from streamscope.tui.advice import worded
@@ -27,12 +28,17 @@ class SetChoice:
     converged: bool | None = None
     """True for a set whose FZs stopped when they had converged."""
 
-    def new_key(self, info: ModelInfo) -> SetKey:
-        """The set that a job would make when none is stored."""
-        protocol = self.protocol or DEFAULT_PROTOCOL
-        settings = self.recipe or ("paper" if self.converged else protocol)
-        recipe = info.recipe(settings, self.steps, self.converged or False)
-        return SetKey(recipe, self.seed or 0, self.capture or "exact", protocol=protocol)
+    @property
+    def told(self) -> dict[str, Any]:
+        """For `Store.choose_set`, and for `ModelInfo.new_key` when none is stored."""
+        return {
+            "steps": self.steps,
+            "seed": self.seed,
+            "capture": self.capture,
+            "protocol": self.protocol,
+            "settings": self.recipe,
+            "converged": self.converged,
+        }
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class StoreReader:
     def read(self) -> Reading | None:
         """A new reading; None when nothing changed since the last. Raises StoreError."""
         fzset = self._set()
-        key = fzset.key if fzset is not None else self._choice.new_key(self.info)
+        key = fzset.key if fzset is not None else self.info.new_key(**self._choice.told)
         signature = (key, self._store.signature(self.info), fzset.signature() if fzset is not None else None)
         if signature == self._signature:
             return None
@@ -91,16 +97,7 @@ class StoreReader:
     def _set(self) -> FZSet | None:
         if self._key is not None:
             return self._store.set(self.info, self._key)
-        choice = self._choice
-        fzset = self._store.choose_set(
-            self.info,
-            steps=choice.steps,
-            seed=choice.seed,
-            capture=choice.capture,
-            protocol=choice.protocol,
-            settings=choice.recipe,
-            converged=choice.converged,
-        )
+        fzset = self._store.choose_set(self.info, **self._choice.told)
         if fzset is not None:
             # Held on to: a set that another job completes later must not take this one's place unasked.
             self._key = fzset.key
