@@ -372,6 +372,10 @@ async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said
         job = create_job(app.store, JobSpec("resnet18", blocks=("2.1",)))
         job.heartbeat(Report(done=1, total=9))
         await until(pilot, lambda: len(app.jobs) == 1)
+        screen.show_jobs([JobState(job, "running", done=1, total=9)])
+        screen.say("1 done")
+        # Whatever the first sight of the job makes room for is painted by then.
+        await until(pilot, drawn(app))
         await pilot.pause()
         with monkeypatch.context() as counting:
             counting.setattr(PictureBox, "render_lines", counted)
