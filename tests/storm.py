@@ -33,7 +33,7 @@ SIZE = ["--model", "demo", "--steps", "3", "--device", "cpu"]
 COMPUTE = ["compute", *SIZE, "--block", "1.1", "--batch", "2"]
 READ = ["--model", "demo"]
 DATA = (".png", ".npy", ".safetensors")
-STEP = 0.25
+STEP = 0.15
 """Part of a computation that it gets further at most before it is killed: by what is stored, not by the clock, which
 says little on a busy machine."""
 MOST_KILLS = 40
@@ -155,6 +155,7 @@ def until_complete(
 
 def queue_job(cache: Path) -> list[str]:
     """Puts the computation into the queue unless it waits there; the arguments of its worker."""
+    from streamscope.core.model.recipe import DEFAULT_PROTOCOL
     from streamscope.core.model.spec import ModelSpec
     from streamscope.core.store import FINISHED, JobSpec, Store, create_job, job_states, requeue
 
@@ -166,7 +167,16 @@ def queue_job(cache: Path) -> list[str]:
             requeue(store, states[-1].job)
         else:
             create_job(
-                store, JobSpec(ModelSpec("demo").name, device="cpu", steps=3, blocks=("1.1",), batch=2), queued=True
+                store,
+                JobSpec(
+                    ModelSpec("demo").name,
+                    device="cpu",
+                    steps=3,
+                    blocks=("1.1",),
+                    batch=2,
+                    protocol=DEFAULT_PROTOCOL,
+                ),
+                queued=True,
             )
     return ["--cache", str(cache), "--device", "cpu"]
 
@@ -283,9 +293,9 @@ def outcome(storm: Storm, kind: str, cache: Path, out: Path) -> dict[str, bytes]
     if out.is_dir():
         found |= {f"report/{p.relative_to(out)}": p.read_bytes() for p in sorted(out.rglob("*.csv"))}
         found |= {f"report/{p.relative_to(out)}": b"" for p in sorted(out.rglob("*"))}
-    listed = run(["marks", "export", *READ, "-", "--cache", str(cache)], storm.folder)
-    found["marks"] = listed.output().encode()
-    listed.end()
+    exported = storm.folder / "exported.csv"
+    clean_exit(run(["marks", "export", *READ, str(exported), "--cache", str(cache)], storm.folder))
+    found["marks"] = exported.read_bytes()
     if kind != "cache prune":
         verified = run(["cache", "verify", "--cache", str(cache)], storm.folder)
         if verified.code() != 0:

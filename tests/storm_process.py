@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 
 import psutil
+import torchvision  # noqa: F401
 
 # Imported here so that no fork does it.
 from streamscope.core.jobs import queue_worker
