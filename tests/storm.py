@@ -10,6 +10,7 @@ Commands run in forks of this process, which has imported torch already: a start
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -239,11 +240,12 @@ def csv_of(cache: Path, folder: Path) -> str:
     return out.read_text()
 
 
-def followers(storm: Storm, wanted: int) -> None:
+def followers(storm: Storm, wanted: int, only: str | None) -> None:
     """The commands that follow a computation: each killed until it has had `wanted` kills, then compared."""
     images, marks = storm.folder / "images", storm.folder / "marks.csv"
     clean_exit(run(["demo-images", str(images), "--per-class", "2"], storm.folder))
-    fingerprint = next((storm.folder / "reference" / "models").glob("demo-*")).name.removeprefix("demo-")
+    model = next((storm.folder / "reference" / "models").glob("demo-*")) / "model.json"
+    fingerprint = json.loads(model.read_text())["fingerprint"]
     rows = [f"demo,{fingerprint},1.1,{channel},keep,a{channel},n{channel}" for channel in range(16)]
     marks.write_text("\n".join(["model,fingerprint,block,channel,marked,tags,note", *rows, ""]))
     commands = {
@@ -255,6 +257,8 @@ def followers(storm: Storm, wanted: int) -> None:
         "cache prune": ["cache", "prune", *READ, "--yes"],
     }
     for kind, words in commands.items():
+        if only not in (None, "commands", kind):
+            continue
         begun = time.monotonic()
         whole = follower(storm, kind, words, 0.0)
         seconds = time.monotonic() - begun
@@ -274,7 +278,7 @@ def follower(storm: Storm, kind: str, words: Sequence[str], seconds: float) -> d
     shutil.copytree(storm.folder / "reference", cache, symlinks=True)
     command = [*(word.format(out=out) for word in words), "--cache", str(cache)]
     if not seconds:
-        clean_exit(run(command, storm.folder))
+        clean_exit(run(command, storm.folder, 1200))
         return outcome(storm, kind, cache, out)
     begun = time.monotonic()
 
@@ -342,8 +346,7 @@ def main(kills: int, seed: int, damage: bool, keep: bool, only: str | None) -> N
             late = {kind: wanted.pop(kind) for kind in ("devices",) if kind in wanted}
             expected = reference_of(storm)
             computations(storm, wanted, *expected)
-            if only is None or only == "commands":
-                followers(storm, max(1, round(kills * 0.04)))
+            followers(storm, max(1, round(kills * 0.04)), only)
             computations(storm, late, *expected)
         for line in summary(storm):
             click.echo(line)

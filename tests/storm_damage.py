@@ -21,6 +21,8 @@ MAY_SAY_OTHER = {"status", "flags", "late_rise", "seeds", "fz_seed", "stable_upd
 """Columns that may say something else where a set, a batch or a retry is left out."""
 NOT_NAMED = {"store.json", "completed.json", "finished.json"}
 """Where they are gone, that is no damage."""
+NOBODY = 65534
+"""Who meets the files that cannot be read: root reads every one."""
 
 
 def flip(path: Path, chance: random.Random) -> None:
@@ -59,10 +61,21 @@ def damages(chance: random.Random) -> dict[str, Callable[[Path, Path], object]]:
         "brackets": lambda path, other: path.write_text("[" * 200_000),
         "pipe": lambda path, other: instead(path, os.mkfifo),
         "link outside": lambda path, other: instead(path, lambda p: p.symlink_to("/etc/passwd")),
+        "unreadable": lambda path, other: path.chmod(0),
         "a folder": lambda path, other: instead(path, Path.mkdir),
         "folder swapped": lambda path, other: swap_folders(path.parent, other.parent),
         "folder elsewhere": lambda path, other: shutil.copytree(path.parent, path.parent.parent / "0000-0001-00000000"),
     }
+
+
+def give_away(folder: Path, cache: Path) -> None:
+    """The store's folders to another user, who may remove what is in them; the file that cannot be read stays ours."""
+    folder.chmod(0o755)
+    for path in (cache, *cache.rglob("*")):
+        if path.is_dir():
+            os.chown(path, NOBODY, NOBODY)
+    (folder / "marks").mkdir(mode=0o777, exist_ok=True)
+    (folder / "marks").chmod(0o777)
 
 
 def swap_folders(one: Path, other: Path) -> None:
@@ -94,6 +107,7 @@ def damage_all(folder: Path, chance: random.Random, compute: list[str]) -> list[
         ["scan", "--model", "demo", str(images), "--device", "cpu"],
         ["nulls", *READ, "--block", "1.1", "--shams", "--device", "cpu"],
         ["curves", *READ, "--block", "1.1", "--device", "cpu"],
+        ["ablate", *READ, str(images), "--block", "1.1", "--channels", "0-3", "--controls", "2", "--device", "cpu"],
     ):
         clean_exit(run([*words, "--cache", str(whole)] if words[0] != "demo-images" else words, folder))
     faults: list[str] = []
@@ -109,11 +123,17 @@ def damage_all(folder: Path, chance: random.Random, compute: list[str]) -> list[
             in_batch = re.fullmatch(r"\d{4}-\d{4}-.*", path.parent.name)
             if name.startswith("folder") and not (in_batch and other.parent != path.parent):
                 continue
+            if name == "unreadable" and os.geteuid() != 0:
+                continue
             cache = folder / "cache"
             shutil.copytree(whole, cache, symlinks=True)
             here, there = (cache / p.relative_to(whole) for p in (path, other))
             spoil(here, there)
-            wrong = list(_check(cache, folder, here, name, before, compute))
+            if name == "unreadable":
+                give_away(folder, cache)
+                wrong = list(_check_unreadable(cache, folder, here))
+            else:
+                wrong = list(_check(cache, folder, here, name, before, compute))
             counts[name] += 1
             for line in wrong:
                 faults.append(f"{kind}, {name}: {line}")
@@ -122,6 +142,27 @@ def damage_all(folder: Path, chance: random.Random, compute: list[str]) -> list[
     for name, number in counts.items():
         click.echo(f"{name:18}{number:>5} files of a kind, {sum(f', {name}:' in line for line in faults)} faults")
     return faults
+
+
+def _check_unreadable(cache: Path, folder: Path, path: Path) -> Iterator[str]:
+    """It is said, it is no damage, and nobody removes it."""
+    for words in (
+        ["models"],
+        ["cache", "info"],
+        ["table", *READ, "--block", "1.1", "--format", "csv"],
+        ["cache", "verify"],
+        ["cache", "verify", "--drop"],
+    ):
+        process = run([*words, "--cache", str(cache)], folder, 60, NOBODY)
+        said, code = process.output(), process.code()
+        process.end()
+        if code not in (0, 1) or "Traceback" in said or "unexpected" in said:
+            yield f"{' '.join(words)} ended with {code}: {said[-400:]}"
+        if words[:2] == ["cache", "verify"] and "models" in path.parts:
+            if code != 1 or "cannot be read" not in said:
+                yield f"{' '.join(words)} ended with {code}: {said[-400:]}"
+            if "--drop" in words and not path.exists():
+                yield f"verify --drop removed {path}"
 
 
 def _check(cache: Path, folder: Path, path: Path, name: str, before: str, compute: list[str]) -> Iterator[str]:

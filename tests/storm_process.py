@@ -69,8 +69,8 @@ class Process:
         self.log.unlink(missing_ok=True)
 
 
-def start(words: Sequence[str], folder: Path, queue: bool = False) -> Process:
-    """Begins a command line, or with `queue` a queue's worker."""
+def start(words: Sequence[str], folder: Path, queue: bool = False, user: int | None = None) -> Process:
+    """Begins a command line, or with `queue` a queue's worker; as another user where one is given."""
     for name in () if queue else COMMANDS:
         cli.get_command(None, name)  # type: ignore[arg-type]  # nothing is asked of the context of a command that is there
     log = folder / f"log-{next(_NUMBERS)}"
@@ -87,6 +87,10 @@ def start(words: Sequence[str], folder: Path, queue: bool = False) -> Process:
         for stream in (1, 2):
             os.dup2(output, stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if user is not None:
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
         code = queue_worker.main(list(words)) if queue else run_command(list(words))
     except BaseException:
         import traceback
@@ -101,9 +105,9 @@ def start(words: Sequence[str], folder: Path, queue: bool = False) -> Process:
         os._exit(code)
 
 
-def run(words: Sequence[str], folder: Path, seconds: float = 240) -> Process:
+def run(words: Sequence[str], folder: Path, seconds: float = 240, user: int | None = None) -> Process:
     """A command to its end; one that takes longer is killed."""
-    process = start(words, folder)
+    process = start(words, folder, user=user)
     end = time.monotonic() + seconds
     while process.code() is None:
         if time.monotonic() > end:

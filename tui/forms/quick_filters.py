@@ -22,7 +22,7 @@ GENERAL = (
     ("meets_mix == false", "failing criterion 2 (mix)"),
     ("meets_block == false", "failing criterion 3 (block)"),
     ("meets_input == false", "failing criterion 4 (input)"),
-    ("late_rise > 0.1", "unconverged"),
+    ("late_rise > 0.15", "unconverged"),
     ('status != "ok"', "missing or undefined"),
 )
 LIKE = 0.1
