@@ -113,11 +113,13 @@ class Given:
             say(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
         return fzset
 
-    def stored_scan(self, store: Store, info: ModelInfo) -> Scan | None:
-        """The finished scan that a reading command reads; said on stderr unless told or the only one.
+    def stored_scan(self, store: Store, fzset: FZSet) -> Scan | None:
+        """The finished scan that a reading command reads beside a set; said on stderr unless told or the only one, and
+        with what it lacks.
 
         None where nothing was scanned and none was asked for. Raises StoreError.
         """
+        info, protocol = fzset.info, fzset.key.protocol
         scan = store.choose_scan(info, self.images)
         if scan is None and self.images is not None:
             raise StoreError(
@@ -125,9 +127,12 @@ class Given:
                 f"run '{self.commands('scan', self.images)}' first"
             )
         if scan is not None:
-            few = few_images(len(scan.images))
-            if few or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
-                say(f"streamscope: reading the scan of {scan.source}{f': {few}' if few else ''}", err=True)
+            lacks = few_images(len(scan.images))
+            if not lacks and not scan.has_robust(protocol):
+                again = self.commands("scan", scan.source)
+                lacks = f"it lacks what robust and the mei_ columns of {protocol} sets need; run '{again}' again"
+            if lacks or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
+                say(f"streamscope: reading the scan of {scan.source}{f': {lacks}' if lacks else ''}", err=True)
         return scan
 
     def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:

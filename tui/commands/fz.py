@@ -56,7 +56,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     fzset = given.stored_set(store, info, objective)
     # Channel FZs are not measured: what a filter asks for is said by the neuron's.
     table = fzset if objective == "neuron" or not selection.needs_table else given.stored_set(store, info)
-    frame = build_frame(info, table, selection.blocks, given.marks(info), given.stored_scan(store, info))
+    frame = build_frame(info, table, selection.blocks, given.marks(info), given.stored_scan(store, table))
     picked = selection.by_block(frame, info)
     sources: dict[str, FZ] = {}
     absent: list[str] = []

@@ -61,7 +61,7 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
     for block in blocks:
         info.block(block)
     fzset = given.stored_set(store, info)
-    scan = given.stored_scan(store, info)
+    scan = given.stored_scan(store, fzset)
     material = gather(store, info, fzset, blocks, given.marks(info), scan, _wording(given.commands, info, fzset))
     with count_progress("writing the report", "channels") as progress:
         problems = write_report(material, out, top, progress)

@@ -75,7 +75,7 @@ def command(
     info = given.stored_info(store)
     selection.by_range(info)
     fzset = given.stored_set(store, info)
-    scan = given.stored_scan(store, info)
+    scan = given.stored_scan(store, fzset)
     frame = build_frame(info, fzset, selection.blocks, given.marks(info), scan)
     rows = selection.rows(frame, info)
     if sort is not None:

@@ -120,3 +120,13 @@ def test_a_set_goes_on_where_it_was(release: Path) -> None:
     assert all(field.pop("middle") >= 0 for field in described["fields"].values())
     assert described == known
     assert main(["cache", "verify"]) == 0
+
+
+def test_a_centred_set_says_what_its_scan_lacks(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    centred = ["--protocol", "centred", "--steps", "8"]
+    assert main(["compute", *DEMO, *centred, "--block", "1.1", "--channels", "0", "--device", "cpu"]) == 0
+    assert main(["table", *DEMO, *centred, "--block", "1.1"]) == 0
+    said = capsys.readouterr().err
+    assert "it lacks what robust and the mei_ columns of centred sets need; run 'streamscope --model demo scan " in said
+    assert main(["table", *DEMO, "--protocol", "paper", "--seed", "0", "--block", "1.1"]) == 0
+    assert "it lacks" not in capsys.readouterr().err

@@ -127,7 +127,7 @@ def _pick(
     if by_range and not selection.needs_table:
         return by_range, None
     fzset = given.stored_set(store, info)
-    frame = build_frame(info, fzset, selection.blocks, given.marks(info), given.stored_scan(store, info))
+    frame = build_frame(info, fzset, selection.blocks, given.marks(info), given.stored_scan(store, fzset))
     if by_range or selection.needs_table:
         return selection.by_block(frame, info), fzset.key.folder
     invariant = frame["scale_invariant"]

@@ -152,7 +152,8 @@ def _request(
     key = given.new_key(info, objective)
     channels = selection.by_range(info)
     if selection.needs_table:
-        fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
+        fzset = given.stored_set(store, info)
+        scan = given.stored_scan(store, fzset)
         frame = build_frame(info, fzset, selection.blocks, given.marks(info), scan)
         channels = selection.by_block(frame, info)
         if not any(channels.values()):

@@ -57,7 +57,8 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     """
     store = given.store()
     info = given.stored_info(store)
-    fzset, scan = given.stored_set(store, info), given.stored_scan(store, info)
+    fzset = given.stored_set(store, info)
+    scan = given.stored_scan(store, fzset)
     picked = [block.name for block in pick_blocks(info, blocks)]
     present = [name for name in picked if any(fzset.fzs(fzset.target(name, on)) for on in VERDICT_TENSORS)]
     absent = [name for name in picked if name not in present]
