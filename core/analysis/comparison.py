@@ -1,25 +1,27 @@
-"""What changes between two sets of FZs of one model: other tensors captured, or only another seed."""
+"""What changes between two sets of FZs of one model: made by another protocol, say, or only with another seed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.analysis.spectrum import blocks_of
 from streamscope.core.errors import UsageError
+from streamscope.core.measures.agreement import Flips, flips, kappa
 from streamscope.core.measures.statistics import Correlation, Proportion, proportion, spearman
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.fz import NO_GRADIENT
+from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import Frame
 
-if TYPE_CHECKING:
-    from streamscope.core.store import FZSet
-
 KINDS = ("overwrite", "mix", "skip")
+CRITERIA = ("meets_mix", "meets_block", "meets_input", "scale_invariant")
+"""What is counted of channels, by the name of the table's column: criteria (2) to (4), and all three."""
+ROW = ("mix_ratio", "update", *CRITERIA)
+"""Columns of a changed channel."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class SetChange:
     """How one block's channels differ between two sets, over channels that both have defined."""
 
     block: str
+    channels: int
+    """Of both sets, with FZ(I) and FZ(B) measured."""
+    medians: tuple[float, float]
+    """Median M in each."""
     update: Proportion
     """Channels whose update kind differs."""
     verdict: Proportion
@@ -42,15 +48,40 @@ class SetChange:
 
     A tensor after a ReLU, as Lucent's hook has it, gives none where the channel is silent: that FZ stays noise.
     """
+    criteria: Mapping[str, Flips]
+    """By criterion, of `CRITERIA`."""
+    scale_metric: Correlation
+    """Of SM in the one set against SM in the other."""
+
+    @property
+    def kappa(self) -> float:
+        """How far the kinds of update agree beyond chance (Cohen's kappa)."""
+        return kappa(self.transitions)
+
+    @property
+    def kinds(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels by update kind in each set, of those that both define."""
+        columns = zip(*self.transitions, strict=True)
+        return tuple(map(sum, self.transitions)), tuple(map(sum, columns))
 
 
 @dataclass(frozen=True)
-class SetPair:
-    """Two stored sets that differ in one thing: `differ` is "capture" or "seed"."""
+class ChannelChange:
+    """A channel whose kind of update, or whether it is scale invariant, differs between two sets: its row in each.
 
-    differ: str
-    first: FZSet
-    second: FZSet
+    The rows have the columns `ROW`.
+    """
+
+    block: str
+    channel: int
+    before: Mapping[str, Value]
+    after: Mapping[str, Value]
+
+    @property
+    def flipped(self) -> list[str]:
+        """What differs: `update`, and those of `CRITERIA`."""
+        pairs = ((name, self.before[name], self.after[name]) for name in ("update", *CRITERIA))
+        return [name for name, a, b in pairs if a is not None and b is not None and a != b]
 
 
 def compare_sets(first: Frame, second: Frame) -> list[SetChange]:
@@ -65,31 +96,49 @@ def compare_sets(first: Frame, second: Frame) -> list[SetChange]:
     return [_change(block, rows, others[block]) for block, rows in blocks_of(first) if block in others]
 
 
-def comparable_sets(sets: Sequence[FZSet], fzset: FZSet) -> list[SetPair]:
-    """Pairs of `fzset` with others of the same recipe that differ in capture only, then in seed only."""
-    key = fzset.key
-    others = [s for s in sets if s.key != key]
-    captures = [s for s in others if replace(s.key, capture=key.capture) == key]
-    seeds = sorted((s for s in others if replace(s.key, seed=key.seed) == key), key=lambda s: s.key.seed)
-    return [*(SetPair("capture", fzset, s) for s in captures), *(SetPair("seed", fzset, s) for s in seeds)]
+def changed_channels(first: Frame, second: Frame) -> list[ChannelChange]:
+    """The channels of both frames whose kind of update differs, or whether they are scale invariant, in order."""
+    found = []
+    others = dict(blocks_of(second))
+    for block, rows in blocks_of(first):
+        if block not in others:
+            continue
+        a, b = _shared(rows, others[block])
+        pairs = zip(a["channel"].tolist(), *(side.rows(range(len(side)), ROW) for side in (a, b)), strict=True)
+        changes = [ChannelChange(block, int(channel), before, after) for channel, before, after in pairs]
+        found += [change for change in changes if {"update", "scale_invariant"} & set(change.flipped)]
+    return found
+
+
+def _shared(a: Frame, b: Frame) -> tuple[Frame, Frame]:
+    """The rows of channels that both frames of a block have."""
+    _, rows_a, rows_b = np.intersect1d(a["channel"], b["channel"], return_indices=True)
+    return a.take(rows_a), b.take(rows_b)
 
 
 def _change(block: str, a: Frame, b: Frame) -> SetChange:
-    _, rows_a, rows_b = np.intersect1d(a["channel"], b["channel"], return_indices=True)
-    a, b = a.take(rows_a), b.take(rows_b)
+    a, b = _shared(a, b)
     kinds_a, kinds_b = a["update"], b["update"]
     both = (kinds_a != "") & (kinds_b != "")
     transitions = tuple(tuple(int((both & (kinds_a == x) & (kinds_b == y)).sum()) for y in KINDS) for x in KINDS)
-    shift = np.abs(a["mix_ratio"] - b["mix_ratio"])[both]
+    m_a, m_b = a["mix_ratio"][both], b["mix_ratio"][both]
     return SetChange(
         block,
+        int((~np.isnan(a["fz_seed"]) & ~np.isnan(b["fz_seed"])).sum()),
+        (_median(m_a), _median(m_b)),
         proportion(_truth(kinds_a != kinds_b, both)),
         proportion(_differ(a["scale_invariant"], b["scale_invariant"])),
         transitions,
         spearman(a["mix_ratio"], b["mix_ratio"]),
-        float(np.median(shift)) if len(shift) else float("nan"),
+        _median(np.abs(m_a - m_b)),
         proportion(_truth(kinds_a != kinds_b, both & _has_gradient(a) & _has_gradient(b))),
+        {name: flips(a[name], b[name]) for name in CRITERIA},
+        spearman(a["scale_metric"], b["scale_metric"]),
     )
+
+
+def _median(values: Float64Array) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
 
 
 def _has_gradient(rows: Frame) -> NDArray[np.bool_]:

@@ -190,7 +190,7 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
                 column = answers[on].setdefault(name, np.full(len(readings), np.nan))
                 column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
     return [
-        _in_place_of_scaling(f"sham: {name}", "sham", readings, answers["in"][name], answers["block"][name])
+        _in_place_of_scaling(f"sham: {name}", "sham", readings, {on: answers[on][name] for on in VERDICT_TENSORS})
         for name in SHAM_TRANSFORMS
         if name in answers["in"] and name in answers["block"]
     ]
@@ -204,25 +204,17 @@ def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
     readings = Readings(fzset, [fzset.info.block(block)])
     found = []
     for axis, null in enumerate(FURTHER, start=1):
-        instead = [readings.values[ALTERED[on][axis]] for on in VERDICT_TENSORS]
-        if not np.isnan(instead).all():
-            found.append(_in_place_of_scaling(NAMES[null], "measured", readings, *instead))
+        instead = {on: readings.values[ALTERED[on][axis]] for on in VERDICT_TENSORS}
+        if not np.isnan(list(instead.values())).all():
+            found.append(_in_place_of_scaling(NAMES[null], "measured", readings, instead))
     return found
 
 
 def _in_place_of_scaling(
-    name: str, kind: Kind, readings: Readings, block_on_in: Float64Array, in_on_block: Float64Array
+    name: str, kind: Kind, readings: Readings, altered: Mapping[Tensor, Float64Array]
 ) -> NullShares:
-    """The criteria with other readings than those of the scaled FZs; M, and so criterion (2), stays as it is."""
-    real = verdicts(readings)
-    meets_block = criteria.meets_block(block_on_in, readings.values["block_on_in"])
-    meets_input = criteria.meets_input(in_on_block, readings.values["in_on_block"])
-    null = {
-        "meets_mix": real["meets_mix"],
-        "meets_block": meets_block,
-        "meets_input": meets_input,
-        "scale_invariant": criteria.scale_invariant(real["meets_mix"], meets_block, meets_input),
-    }
+    """The criteria with other readings than those of the scaled FZs."""
+    real, null = verdicts(readings), verdicts(readings, altered)
     shares = {criterion: share for criterion, share in _shares(null).items() if criterion != "meets_mix"}
     paired = {criterion: mcnemar(_verdict(real, criterion), _verdict(null, criterion)) for criterion in PAIRED}
     return NullShares(name, kind, _shares(real), shares, paired=paired)

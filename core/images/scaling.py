@@ -12,6 +12,9 @@ from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import Protocol
 
+FACTORS: dict[Tensor, float] = {"in": 2, "block": 1 / 2}
+"""Of S, for FZ(I), and of S-, for FZ(B)."""
+
 
 def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> Callable[[Pixels], Pixels]:
     """What makes S(FZ(I)) of a block's FZ(I), or S-(FZ(B)) of its FZ(B): of images (side, side, 3) uint8.
@@ -22,7 +25,7 @@ def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) 
     if protocol == "paper":
         return scaled_up if on == "in" else scaled_down
     about = info.field_of(Target(block, on)).centre
-    return partial(resampled, resampling=scaling(info.input_size, about, 2 if on == "in" else 1 / 2, HERE))
+    return partial(resampled, resampling=scaling(info.input_size, about, FACTORS[on], HERE))
 
 
 def scaled_up(image: Pixels) -> Pixels:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from streamscope.core.images.lanczos import blur, scaling
+from streamscope.core.images.scaling import FACTORS
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import Protocol
 from streamscope.core.reading.activations import Scale, Version, scale_down, scale_up
 from streamscope.core.store.sets.batches import BLURRED, REVERSED, SCALED
 
 PAPER: dict[Tensor, Scale] = {"in": scale_up, "block": scale_down}
-CENTRED: dict[Tensor, float] = {"in": 2, "block": 1 / 2}
 """S for FZ(I), S- for FZ(B)."""
 
 
@@ -19,13 +19,13 @@ def scalings(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> dic
     `centred`: scaled about the centre of the receptive field, blurred as scaling there and back blurs, and scaled the
     other way; `paper`: scaled only. Nothing for FZ(O).
     """
-    if on not in CENTRED:
+    if on not in FACTORS:
         return {}
     if protocol == "paper":
         return {SCALED: PAPER[on]}
     side, about = info.input_size, info.field_of(Target(block, on)).centre
     return {
-        SCALED: scaling(side, about, CENTRED[on]),
+        SCALED: scaling(side, about, FACTORS[on]),
         BLURRED: blur(side, about),
-        REVERSED: scaling(side, about, 1 / CENTRED[on]),
+        REVERSED: scaling(side, about, 1 / FACTORS[on]),
     }

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamscope.core.analysis.comparison import SetPair, comparable_sets
 from streamscope.core.analysis.nulls import Nulls, read_nulls
+from streamscope.core.analysis.set_pairs import SetPair, comparable_sets
 from streamscope.core.export.files import table_meta
 from streamscope.core.model.blocks import Block, ModelInfo, pick_blocks
 from streamscope.core.report.steps import Wording

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability, stability
 from streamscope.core.model.arrays import Float64Array
-from streamscope.core.store.sets.readings import Readings
+from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
+from streamscope.core.store.sets.readings import ALTERED, Readings
 
 
-def verdicts(readings: Readings) -> dict[str, Float64Array]:
-    """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown."""
+def verdicts(readings: Readings, altered: Mapping[Tensor, Float64Array] | None = None) -> dict[str, Float64Array]:
+    """mix_ratio, the three scale criteria and scale_invariant of every row: 1, 0, or NaN where unknown.
+
+    `altered` has what the other tensor says to the FZs of `in` and of `block` where they are altered in another way
+    than the set's own scaling. M, and so criterion (2), stays as it is.
+    """
     v = readings.values
+    if altered is None:
+        altered = {on: v[ALTERED[on][0]] for on in VERDICT_TENSORS}
     m = criteria.mix_ratio(v["out_on_in"], v["out_on_block"])
     met = {
         "meets_mix": criteria.meets_mix(m),
-        "meets_block": criteria.meets_block(v["block_on_in_up"], v["block_on_in"]),
-        "meets_input": criteria.meets_input(v["in_on_block_down"], v["in_on_block"]),
+        "meets_block": criteria.meets_block(altered["in"], v["block_on_in"]),
+        "meets_input": criteria.meets_input(altered["block"], v["in_on_block"]),
     }
     return {"mix_ratio": m, **met, "scale_invariant": criteria.scale_invariant(*met.values())}
 

@@ -7,6 +7,7 @@ centre, and that of block 4.1 at pixel 96, 15.5 px from it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -116,24 +117,6 @@ def _set_last(block: nn.Module) -> None:
         block.conv2.weight[channel, source, 1, 1] = 1
 
 
-def planted_set(root: Path, network: Network, key: SetKey) -> FZSet:
-    """The FZs that the channels would have, drawn about their receptive fields' centres and measured as a job would."""
-    fzset = Store.open(root, create=True).set(network.info, key, create=True)
-    channels = (PLANTED, SMOOTH_ONLY, SAME_SIZE)
-    for block in BLOCKS:
-        for tensor in VERDICT_TENSORS:
-            target = fzset.target(block, tensor)
-            centre = network.info.field_of(target).centre
-            images = np.stack([drawing(channel, tensor, centre) for channel in channels])
-            zeros = np.zeros((len(channels), SAMPLES))
-            fzset.commit_fzs(FZBatch(target, channels, images, zeros[:, 0], zeros, (NO_FLAG,) * len(channels)), {})
-            versions = scalings(network.info, block, tensor, key.protocol)
-            plain, scaled, *others = BlockReader(network, block).read_each(images, [None, *versions.values()])
-            further = dict(zip(list(versions)[1:], others, strict=True))
-            fzset.commit_measures(block, tensor, channels, plain, scaled, further=further)
-    return fzset
-
-
 def drawing(channel: int, tensor: str, centre: float, side: int = 224) -> np.ndarray:
     """(side, side, 3) uint8: a white dot or disc on black, or grey noise."""
     image = np.zeros((side, side, 3), dtype=np.uint8)
@@ -143,3 +126,25 @@ def drawing(channel: int, tensor: str, centre: float, side: int = 224) -> np.nda
         y, x = np.mgrid[:side, :side] - centre
         image[np.hypot(x, y) <= RADII["in" if channel == SAME_SIZE else tensor]] = 255
     return image
+
+
+Draw = Callable[[int, str, float], np.ndarray]
+"""Draws the FZ of a channel and tensor about a point."""
+
+
+def planted_set(root: Path, network: Network, key: SetKey, draw: Draw = drawing) -> FZSet:
+    """The FZs that the channels would have, drawn about their receptive fields' centres and measured as a job would."""
+    fzset = Store.open(root, create=True).set(network.info, key, create=True)
+    channels = (PLANTED, SMOOTH_ONLY, SAME_SIZE)
+    for block in BLOCKS:
+        for tensor in VERDICT_TENSORS:
+            target = fzset.target(block, tensor)
+            centre = network.info.field_of(target).centre
+            images = np.stack([draw(channel, tensor, centre) for channel in channels])
+            zeros = np.zeros((len(channels), SAMPLES))
+            fzset.commit_fzs(FZBatch(target, channels, images, zeros[:, 0], zeros, (NO_FLAG,) * len(channels)), {})
+            versions = scalings(network.info, block, tensor, key.protocol)
+            plain, scaled, *others = BlockReader(network, block).read_each(images, [None, *versions.values()])
+            further = dict(zip(list(versions)[1:], others, strict=True))
+            fzset.commit_measures(block, tensor, channels, plain, scaled, further=further)
+    return fzset

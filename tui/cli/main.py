@@ -23,6 +23,7 @@ COMMANDS = {
     "compute": "streamscope.tui.commands.measure.compute",
     "scan": "streamscope.tui.commands.measure.scan",
     "table": "streamscope.tui.commands.table",
+    "compare": "streamscope.tui.commands.measure.compare",
     "fz": "streamscope.tui.commands.fz",
     "ablate": "streamscope.tui.commands.measure.ablate",
     "curves": "streamscope.tui.commands.measure.curves",

@@ -84,7 +84,7 @@ class Given:
             return known
         alike = any(architecture_of(info.name) == spec.architecture for info in store.models())
         if not alike or spec.is_downloaded:
-            raise self._nothing_stored(store, None, "neuron")
+            raise self.nothing_stored(store, None, "neuron")
         return self.info(store)
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
@@ -107,7 +107,7 @@ class Given:
         """The set that a reading command reads; said on stderr unless told or the only one. Raises StoreError."""
         fzset = store.choose_set(info, objective=objective, **self.told)
         if fzset is None:
-            raise self._nothing_stored(store, info, objective)
+            raise self.nothing_stored(store, info, objective)
         fitting = [other.key for other in store.fitting_sets(info, objective=objective, **self.told)]
         if len(fitting) > 1:
             say(f"streamscope: {_chosen(fzset.key, fitting)}", err=True)
@@ -135,8 +135,11 @@ class Given:
                 say(f"streamscope: reading the scan of {scan.source}{f': {lacks}' if lacks else ''}", err=True)
         return scan
 
-    def _nothing_stored(self, store: Store, info: ModelInfo | None, objective: Objective) -> StoreError:
-        """Says what is not there, how to make it, and what is there of other models."""
+    def nothing_stored(
+        self, store: Store, info: ModelInfo | None, objective: Objective = "neuron", words: tuple[str, ...] = ()
+    ) -> StoreError:
+        """Says what is not there, how to make it, and what is there of other models; `words` are further options of the
+        command that makes it."""
         named = {
             "protocol": self.protocol,
             "recipe": self.recipe,
@@ -152,9 +155,10 @@ class Given:
         options += ["--objective", objective] if objective != "neuron" else []
         others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
         stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
+        how = self.commands("compute", *words, *options)
         return StoreError(
             f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
-            f"{store.root}; run '{self.commands('compute', *options)}' first{f'. Stored: {stored}' if stored else ''}"
+            f"{store.root}; run '{how}' first{f'. Stored: {stored}' if stored else ''}"
         )
 
     def marks(self, info: ModelInfo) -> Marks | None:
@@ -223,6 +227,12 @@ _COMMON = (
 _DEVICE = (click.option("--device", metavar="DEVICE", help=f"{DEVICE_HELP}  [default: auto]"),)
 _NO_DEVICE = (click.option("--device", hidden=True, help="Nothing is computed."),)
 """Taken, as every command takes the common options, by commands that compute nothing."""
+until_converged_option = click.option(
+    "--until-converged",
+    is_flag=True,
+    default=None,
+    help="FZs that each stopped when their activation had converged, instead of the recipe's steps.",
+)
 _SETS = (
     click.option(
         "--protocol",
@@ -250,12 +260,7 @@ _SETS = (
         help="exact tensors, or lucent: the aliased `block` of uncopied hooks, "
         "for comparing with published lists only.",
     ),
-    click.option(
-        "--until-converged",
-        is_flag=True,
-        default=None,
-        help="FZs that each stopped when their activation had converged, instead of the recipe's steps.",
-    ),
+    until_converged_option,
     click.option(
         "--images",
         type=click.Path(path_type=Path),

@@ -8,10 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streamscope.core.measures.statistics import Proportion
 from streamscope.core.text import visible
 
 NUMBERS = ("FZs", "retries", "images", "MB")
 """Columns that are lined up to the right."""
+WIDTH = 100
+"""Of a table where no terminal says how wide it may be."""
 
 
 def counted(count: int, what: str) -> str:
@@ -22,6 +25,13 @@ def counted(count: int, what: str) -> str:
 def cell(text: str, style: str = "") -> Text:
     """A field of a table on the terminal: no markup, no control characters."""
     return Text(visible(text), style)
+
+
+def share_text(share: Proportion) -> str:
+    """`20.3 % (14.3-28.0) of 128`: a share, its interval and what it is of."""
+    if not share.n:
+        return "of none"
+    return f"{100 * share.share:.1f} % ({100 * share.low:.1f}-{100 * share.high:.1f}) of {share.n}"
 
 
 def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -2,23 +2,21 @@
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from streamscope.core.analysis.comparison import comparable_sets, compare_sets
+from streamscope.core.analysis.comparison import compare_sets
 from streamscope.core.analysis.overwrite import inhibition
 from streamscope.core.analysis.skip_weights import skip_weight_correlations
 from streamscope.core.analysis.spectrum import BY_BOTH, BY_FZ, BY_MEI, shares, spectrum, top_mixes
 from streamscope.core.errors import UsageError
 from streamscope.core.measures import criteria
-from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.table.frame import Frame
 from tests.support.frames import small_frame
-from tests.support.stores import toy_info, toy_set
+from tests.support.stores import toy_info
 
 FINGERPRINT = "ab" * 32
 
@@ -179,17 +177,3 @@ def test_comparison_pairs_rows_by_channel_and_blocks_by_name() -> None:
 def test_sets_of_other_weights_are_not_compared() -> None:
     with pytest.raises(UsageError, match="different weights"):
         compare_sets(frame_of("2.1", update=["mix"]), frame_of("2.1", update=["mix"], fingerprint=["cd" * 32]))
-
-
-def test_comparable_sets_differ_in_one_thing_only(tmp_path: Path) -> None:
-    recipe, other = Recipe(steps=10), Recipe(steps=20)
-    keys = [
-        SetKey(recipe),
-        SetKey(recipe, 2),
-        SetKey(recipe, 1),
-        SetKey(recipe, 0, "lucent"),
-        SetKey(recipe, 1, "lucent"),
-    ]
-    sets = [toy_set(tmp_path / "cache", key) for key in [*keys, SetKey(other)]]
-    found = comparable_sets(sets, sets[0])
-    assert [(p.differ, p.second.key) for p in found] == [("capture", keys[3]), ("seed", keys[2]), ("seed", keys[1])]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamscope.core.analysis.comparison import comparable_sets, compare_sets
+from streamscope.core.analysis.comparison import compare_sets
+from streamscope.core.analysis.set_pairs import comparable_sets
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import load_network
 from streamscope.core.model.spec import ModelSpec

@@ -27,13 +27,10 @@ from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.printing import cell
+from streamscope.tui.cli.printing import WIDTH, cell, share_text
 from streamscope.tui.cli.progress import count_progress, download_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
-
-WIDTH = 100
-"""Of the table where no terminal says how wide it may be."""
 
 
 @click.command("nulls")
@@ -196,10 +193,3 @@ def _print(nulls: Nulls) -> None:
         console.print(f"  same update with another seed         {share_text(seeds.same_update)}")
         console.print(f"  scale invariant, and with another too {share_text(seeds.holds_again)}")
         console.print(f"  not scale invariant, but with another {share_text(seeds.appears)}")
-
-
-def share_text(share: Proportion) -> str:
-    """`20.3 % (14.3-28.0) of 128`: a share, its interval and what it is of."""
-    if not share.n:
-        return "of none"
-    return f"{100 * share.share:.1f} % ({100 * share.low:.1f}-{100 * share.high:.1f}) of {share.n}"

@@ -1,0 +1,58 @@
+"""How far two verdicts on the same channels agree: before a change and after it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How many of the same n channels a criterion holds for before and after a change, and how many it flips for."""
+
+    n: int
+    """Channels of which it is known both before and after."""
+    before: int
+    after: int
+    gained: int
+    """It holds after the change only."""
+    lost: int
+    """It holds before the change only."""
+
+    @property
+    def flipped(self) -> int:
+        return self.gained + self.lost
+
+    @property
+    def jaccard(self) -> float:
+        """Channels it holds for both times, over those it holds for at least once (Jaccard, "The distribution of the
+        flora in the alpine zone", 1912); NaN where it never holds."""
+        either = self.before + self.gained
+        return (self.before - self.lost) / either if either else math.nan
+
+
+def flips(before: ArrayLike, after: ArrayLike) -> Flips:
+    """Compares (n,) truth values (1, 0, NaN for unknown); channels unknown in either are left out."""
+    a, b = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    known = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[known] == 1, b[known] == 1
+    return Flips(len(a), int(a.sum()), int(b.sum()), int((b & ~a).sum()), int((a & ~b).sum()))
+
+
+def kappa(table: ArrayLike) -> float:
+    """Cohen's kappa ("A coefficient of agreement for nominal scales", 1960) of a square table of counts: rows are one
+    judgement, columns the other.
+
+    (p - e) / (1 - e), p being the share on the diagonal and e what it would be if the two did not depend on each other.
+    NaN where nothing is counted, and where both give one and the same judgement throughout.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    total = counts.sum()
+    if not total:
+        return math.nan
+    observed = float(np.trace(counts) / total)
+    expected = float((counts.sum(axis=0) * counts.sum(axis=1)).sum() / total**2)
+    return (observed - expected) / (1 - expected) if expected < 1 else math.nan
