@@ -7,9 +7,9 @@ From a set of the paper's protocol to a centred one, in this order:
 3. centre: S and S- about the centre of the receptive field, still bilinear and not antialiased;
 4. kernel: S and S- by Lanczos, antialiased, as the mean over c moved by half a pixel.
 
-Up to 2 the FZs are read by the paper's S and S-, from 2 on they are those of the centred set. What an earlier change
-does is thus counted under the later choices of the paper: in another order the shares would be others. 1 and 2 can be
-told apart where a set is stored that has the one without the other.
+Each is made after those before it, so that what it does depends on the order: about a whole pixel, where 3 puts it, the
+paper's S- takes every other pixel and no longer smooths, until 4 does. M, and so the kind of update, follows from the
+FZs alone, that is from 1 and 2. These can be told apart where a set is stored that has the one without the other.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ def comparison_json(
     moves: Iterable[Move] = (),
 ) -> str:
     """Everything, as one object; null where a number cannot be had, empty lists where nothing was attributed."""
+    info = pair.first.info
     data = {
+        "model": info.name,
+        "fingerprint": info.fingerprint,
         "differ": pair.differ,
         "sets": {"before": set_json(pair.first.key), "after": set_json(pair.second.key)},
         "blocks": [_block(change) for change in changes],
