@@ -21,11 +21,31 @@ from streamscope.tui.command_lines import set_words
 DIFFERENCES: tuple[Difference, ...] = get_args(Difference)
 _PROTOCOL, _CAPTURE = click.Choice(PROTOCOLS), click.Choice(["exact", "lucent"])
 _OPTIONS = (
-    click.option("--protocol", type=_PROTOCOL, multiple=True, metavar="P [P]", help="centred, paper, or both."),
-    click.option("--recipe", type=_PROTOCOL, multiple=True, metavar="R [R]", help="The optimiser's settings, alike."),
-    click.option("--steps", type=int, multiple=True, metavar="N [N]", help="Optimisation steps of the sets."),
-    click.option("--seed", type=int, multiple=True, metavar="N [N]", help="Seed of the sets."),
-    click.option("--capture", type=_CAPTURE, multiple=True, metavar="C [C]", help="exact, lucent, or both."),
+    click.option(
+        "--protocol",
+        type=_PROTOCOL,
+        multiple=True,
+        metavar="P [P]",
+        help="Protocol of the sets: centred, paper, or both.",
+    ),
+    click.option(
+        "--recipe",
+        type=_PROTOCOL,
+        multiple=True,
+        metavar="R [R]",
+        help="The optimiser's settings: centred, paper, or both.",
+    ),
+    click.option(
+        "--steps", type=int, multiple=True, metavar="N [N]", help="Optimisation steps of the sets, or of either."
+    ),
+    click.option("--seed", type=int, multiple=True, metavar="N [N]", help="Seed of the sets, or of either."),
+    click.option(
+        "--capture",
+        type=_CAPTURE,
+        multiple=True,
+        metavar="C [C]",
+        help="Tensors that FZs were made of: exact, lucent, or both.",
+    ),
     until_converged_option,
 )
 

@@ -174,7 +174,8 @@ def _attribute(given: Given, store: Store, pair: SetPair, rows: Frame) -> tuple[
 def _between(given: Given, info: ModelInfo, lacking: Sequence[Attribution]) -> str:
     """The command that makes what is not stored of the set between two protocols."""
     blocks = block_words(found.block for found in lacking)
-    whole = len(lacking) > 1 or len(lacking[0].channels) == info.block(lacking[0].block).channels
+    alike = {found.channels for found in lacking}
+    whole = len(alike) > 1 or len(lacking[0].channels) == info.block(lacking[0].block).channels
     numbers = () if whole else ("--channels", format_channels(lacking[0].channels))
     key = lacking[0].lacking
     return given.commands("compute", *blocks, *numbers, *(set_words(key, info) if key else ()))
