@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import matplotlib.pyplot  # noqa: F401
 import psutil
 import torchvision  # noqa: F401
 
 # Imported here so that no fork does it.
 from streamscope.core.jobs import queue_worker
+from streamscope.core.report import site  # noqa: F401
 from streamscope.tui.cli.main import COMMANDS, cli
 from streamscope.tui.cli.main import main as run_command
 
