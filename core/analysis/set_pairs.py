@@ -78,9 +78,9 @@ def partner(
 
 
 def comparable_sets(sets: Sequence[FZSet], fzset: FZSet) -> list[SetPair]:
-    """Pairs of `fzset` with others of the same recipe that differ in capture only, then in seed only."""
-    seeds = pairs_of("seed", [fzset], sets)
-    return [*pairs_of("capture", [fzset], sets), *sorted(seeds, key=lambda pair: pair.second.key.seed)]
+    """Pairs of `fzset` with one of the other protocol, then with those that differ in capture only, or in seed only."""
+    protocols, seeds = pairs_of("protocol", [fzset], sets), pairs_of("seed", [fzset], sets)
+    return [*protocols[:1], *pairs_of("capture", [fzset], sets), *sorted(seeds, key=lambda pair: pair.second.key.seed)]
 
 
 def _differ_only_in(differ: Difference, a: SetKey, b: SetKey) -> bool:

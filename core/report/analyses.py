@@ -216,7 +216,7 @@ def seeds_table(material: Material) -> Table:
 def comparison_table(material: Material) -> Table:
     fields = (
         Field("differ", "what the two sets differ in"),
-        Field("first", "capture or seed of this report's set"),
+        Field("first", "protocol, capture or seed of this report's set"),
         Field("second", "of the other"),
         Field("block", "block"),
         Field("of", "update: kind of update differs; verdict: scale invariant in one set only"),
@@ -238,7 +238,7 @@ def comparison_table(material: Material) -> Table:
 def transitions_table(material: Material) -> Table:
     fields = (
         Field("differ", "what the two sets differ in"),
-        Field("first", "capture or seed of this report's set"),
+        Field("first", "protocol, capture or seed of this report's set"),
         Field("second", "of the other"),
         Field("block", "block"),
         Field("update_first", "kind of update in this report's set"),
@@ -331,9 +331,8 @@ def tuning_summary(material: Material, tuning: Mapping[str, Table]) -> Table:
 def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]]]:
     """Each pair, what its first and second set have of what they differ in, and the blocks that both have."""
     for pair in material.pairs:
-        first = pair.sets.first.key
         changes = [change for change in compare_sets(pair.first, pair.second) if change.update.n]
-        yield pair, str(first.capture if pair.sets.differ == "capture" else first.seed), pair.other, changes
+        yield pair, pair.own, pair.other, changes
 
 
 def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:

@@ -303,8 +303,7 @@ def comparison_figure(pair: Pair) -> Figure:
         ax.set_xlim(-0.1, MIX_MAX + 0.1)
         ax.set_ylim(-0.1, MIX_MAX + 0.1)
         ax.set_aspect("equal")
-        first = pair.sets.first.key
-        ax.set_xlabel(f"M, {pair.sets.differ} {first.capture if pair.sets.differ == 'capture' else first.seed}")
+        ax.set_xlabel(f"M, {pair.sets.differ} {pair.own}")
         ax.set_ylabel(f"M, {pair.sets.differ} {pair.other}")
     for ax in axes[len(panels) :]:
         ax.set_axis_off()

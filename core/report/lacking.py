@@ -34,7 +34,9 @@ def no_seeds(material: Material) -> str:
 
 
 def no_pair(material: Material) -> str:
-    return _with_step(material, "no other set of this model with the same recipe is stored", Step("pair"))
+    return _with_step(
+        material, "no set of this model is stored that differs in its protocol, capture or seed alone", Step("pair")
+    )
 
 
 def ablations_lacking(material: Material) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streamscope.core.analysis.nulls import Nulls, read_nulls
-from streamscope.core.analysis.set_pairs import SetPair, comparable_sets
+from streamscope.core.analysis.set_pairs import SetPair, comparable_sets, value_of
 from streamscope.core.export.files import table_meta
 from streamscope.core.model.blocks import Block, ModelInfo, pick_blocks
 from streamscope.core.report.steps import Wording
@@ -36,20 +36,22 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """For files: `capture-lucent`, `seed-1`."""
+        """For files: `protocol-paper`, `capture-lucent`, `seed-1`."""
         return f"{self.sets.differ}-{self.other}"
 
     @property
     def other(self) -> str:
-        key = self.sets.second.key
-        return key.capture if self.sets.differ == "capture" else str(key.seed)
+        """What the second set has of what they differ in."""
+        return str(value_of(self.sets.differ, self.sets.second.key))
+
+    @property
+    def own(self) -> str:
+        """What the first has."""
+        return str(value_of(self.sets.differ, self.sets.first.key))
 
     @property
     def title(self) -> str:
-        first, second = self.sets.first.key, self.sets.second.key
-        if self.sets.differ == "capture":
-            return f"capture {first.capture} and capture {second.capture}"
-        return f"seed {first.seed} and seed {second.seed}"
+        return f"{self.sets.differ} {self.own} and {self.sets.differ} {self.other}"
 
 
 @dataclass(frozen=True)

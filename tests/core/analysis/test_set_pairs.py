@@ -66,9 +66,10 @@ def test_protocols_with_their_own_recipes_come_first_then_what_was_completed_las
     assert pairs_of("seed", [of[PAPER]], sets)[0].second.key.seed == 2
 
 
-def test_a_report_compares_with_other_captures_then_other_seeds(sets: list[FZSet]) -> None:
+def test_a_report_compares_with_the_other_protocol_then_other_captures_then_other_seeds(sets: list[FZSet]) -> None:
     found = comparable_sets(sets, sets[0])
     assert [(pair.differ, pair.second.key) for pair in found] == [
+        ("protocol", OWN),
         ("capture", replace(PAPER, capture="lucent")),
         ("seed", replace(PAPER, seed=1)),
         ("seed", replace(PAPER, seed=2)),

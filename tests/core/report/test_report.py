@@ -239,7 +239,7 @@ def test_parts_that_are_not_stored_are_said(tmp_path: Path, capsys: pytest.Captu
         f"no ablation of 1.1, 2.1 is stored: run '{streamscope} ablate --block 1.1 --block 2.1 --protocol paper DIR'",
         f"no nulls of 2.1, of which nothing is measured yet: run '{streamscope} compute --block 2.1 --protocol paper'",
         "only one FZ seed is stored",
-        "no other set of this model",
+        "no set of this model is stored that differs",
     ):
         assert said in overview
     assert "block 2.1 is not computed" in block
