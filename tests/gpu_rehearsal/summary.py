@@ -56,8 +56,9 @@ def overview(records: Records) -> Iterator[str]:
         yield f"Run {number}, {run['started']}: {run['seconds']:.0f} s of {run['minutes']:g} min{left}."
     if archive:
         whole = archive["store_bytes"] + archive["left_out_bytes"]
-        lacking = f", of which the archive lacks the last {archive['left_out_bytes'] / 1e6:,.1f} MB"
-        yield f"The store has {whole / 1e6:,.1f} MB{lacking if archive['left_out_folders'] else ', all in the archive'}."
+        lacking = f"lacks its last {archive['left_out_bytes'] / 1e6:,.1f} MB"
+        kept = lacking if archive["left_out_folders"] else "has all of it"
+        yield f"The store has {whole / 1e6:,.1f} MB; the archive {kept}."
 
 
 def machine(records: Records) -> Iterator[str]:
@@ -149,9 +150,11 @@ def studied_set(records: Records, pieces: Sequence[Piece]) -> Iterator[str]:
     head = (*counted, "seconds in FZ batches", "in readings", "peak GB", "state")
     rows = {piece: row for piece in pieces if (row := piece_row(records, piece.name))}
     yield from table(head, rows.values())
-    yield ""
+    if rows:
+        yield ""
     for name in dict.fromkeys(piece.set_name for piece in rows):
-        made, seconds = (sum(column) for column in zip(*(made_in(records, p.name) for p in rows if p.set_name == name)))
+        each = [made_in(records, piece.name) for piece in rows if piece.set_name == name]
+        made, seconds = sum(count for count, _ in each), sum(took for _, took in each)
         left = [p.name for p in pieces if p.set_name == name and not records.is_done(p.name)]
         how_far = f"not whole: {', '.join(left)}" if left else "the whole set"
         yield f"- {name}: {made:,} FZs made in {seconds:,.1f} s ({how_far})"
