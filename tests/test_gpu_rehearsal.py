@@ -114,7 +114,7 @@ def test_a_step_whose_time_is_up_ends_with_all_that_it_started(run: Callable[...
         except FileNotFoundError:
             return True
 
-    wait_until(is_gone)
+    wait_until(is_gone, "the child's end")
 
 
 def test_pieces_are_in_order_of_what_they_are_worth() -> None:
@@ -223,16 +223,20 @@ def test_a_rehearsal_goes_on_with_the_same_options_only(tmp_path: Path) -> None:
     first = Records(tmp_path, {"device": "cpu", "weights": "demo"})
     first.begin_run(9.0, "today")
     first.add("kernels", Attempt("failed", 1.0, 1, "no compiler"))
-    first.add("tests", Attempt("done", 1.0, 0, figures={"tests": 3}))
+    first.add(
+        "tests", Attempt("done", 1.0, 0, figures={"tests": 3, "failures": 0, "errors": 0, "skipped": 1, "failed": []})
+    )
     again = Records(tmp_path, {"device": "cpu", "weights": "demo"})
     assert again.is_done("tests")
     assert not again.is_done("kernels")
-    assert again.figures("tests") == {"tests": 3}
+    assert again.figures("tests")["tests"] == 3
     again.begin_run(9.0, "tomorrow")
     again.add("kernels", Attempt("done", 1.0, 0))
     assert again.of_this_run("done") == ["kernels"]
     assert again.of_this_run("failed") == []
-    assert "| kernels | 1 | failed | 1 | no compiler |" in summary(again, STUDIED)
+    text = summary(again, STUDIED)
+    assert "| kernels | 1 | failed | 1 | no compiler |" in text
+    assert "3 tests, 0 failures, 0 errors, 1 skipped" in text
     with pytest.raises(RehearsalError, match="device cpu, not cuda; give another --out"):
         Records(tmp_path, {"device": "cuda", "weights": "demo"})
 
@@ -294,7 +298,7 @@ def test_a_rehearsal_that_was_ended_goes_on_from_its_archive(tmp_path: Path) -> 
     command = [sys.executable, "-m", "tests.gpu_rehearsal", *small]
     log = out / "work" / "logs" / "centred-s0-1.1-in-block.out"
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        wait_until(log.exists)
+        wait_until(log.exists, "the first piece")
         first.send_signal(signal.SIGTERM)
         said = first.communicate(timeout=60)[0]
     assert first.returncode == 130

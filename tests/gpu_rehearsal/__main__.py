@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Rehearsal:
         self._keep(step, attempt)
         if self._budget.has_time_for_archive:
             self.archive()
-        return attempt.state == "done" or not step.must
+        return attempt.state != "failed" or not step.must
 
     def _keep(self, step: Step, attempt: Attempt) -> None:
         self._records.run["seconds"] = round(self._budget.spent, 1)
@@ -97,7 +98,12 @@ class Rehearsal:
         }
         self._records.run["seconds"] = round(self._budget.spent, 1)
         self._records.save()
-        (work / "summary.md").write_text(summary(self._records, self._setting.size.blocks))
+        try:
+            text = summary(self._records, self._setting.size.blocks)
+        except Exception:
+            # Figures that are other than expected must not cost the archive, which has them all.
+            text = f"There is no summary:\n\n```\n{traceback.format_exc()}```\n"
+        (work / "summary.md").write_text(text)
         write_archive(work, archive, contents)
         self._budget.archived(time.monotonic() - began)
         return archive.stat().st_size
@@ -183,10 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rehearsal.run([name for name in given.only.split(",") if name])
     except KeyboardInterrupt:
         code = 130
-    # Whoever asked for the end once more would lose the archive.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    size = rehearsal.archive()
+    finally:
+        # Whoever asked for the end once more would lose the archive.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        size = rehearsal.archive()
     print(rehearsal.last_line(size))
     return code or (1 if records.of_this_run("failed") or records.of_this_run("out of time") else 0)
 

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -88,6 +88,24 @@ def unfit(requirements: list[str]) -> list[str]:
     return found
 
 
+def missing_below(names: list[str]) -> list[str]:
+    """What the distributions that are there need, and what that needs, and is not there. It may do without."""
+    from packaging.requirements import Requirement
+
+    missing: set[str] = set()
+    seen, waiting = set(names), list(names)
+    while waiting:
+        name = waiting.pop()
+        if installed(name) is None:
+            missing.add(name)
+            continue
+        below = map(Requirement, requires(name) or [])
+        needed = {normalised(r.name) for r in below if r.marker is None or r.marker.evaluate({"extra": ""})}
+        waiting += needed - seen
+        seen |= needed
+    return sorted(missing - set(names))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--wheels", type=Path)
@@ -99,11 +117,20 @@ def main() -> int:
     needed = [*requirements(), *TOOLS]
     there = {name: installed(name) for name in (re.split(r"[^\w.-]", text)[0] for text in needed)}
     missing = [name for name, number in there.items() if number is None]
-    # packaging comes with pytest.
-    other = unfit(requirements()) if find_spec("packaging") else ["not compared: packaging is not installed"]
-    print(json.dumps({"from_wheels": names, "versions": there, "missing": missing, "other_versions": other}))
+    # packaging comes with pytest; without it nothing is compared.
+    comparing = find_spec("packaging") is not None
+    below = missing_below(list(there)) if comparing else []
+    found = {
+        "from_wheels": names,
+        "versions": there,
+        "missing": missing,
+        "missing_below": below,
+        "other_versions": unfit(requirements()) if comparing else ["not compared: packaging is not installed"],
+    }
+    print(json.dumps(found))
     if missing:
-        print(f"missing: {', '.join(missing)}; give a folder of wheels that has them as --wheels", file=sys.stderr)
+        rest = f" (they need others; missing of those that are there: {', '.join(below)})" if below else ""
+        print(f"missing: {', '.join(missing)}{rest}; give wheels of them by --wheels", file=sys.stderr)
     return 1 if missing else 0
 
 

@@ -125,7 +125,7 @@ def steps(setting: Setting) -> list[Step]:
             own("packages", *wheels, "--site", str(setting.site)),
             share=0.2, until=FIRST, read=last_json, always=True,
         ),
-        Step("machine", own("machine", *device), share=0.15, until=FIRST, read=last_json, always=True, must=True),
+        Step("machine", own("machine", *device), share=0.3, until=FIRST, read=last_json, always=True, must=True),
         Step(
             "kernels",
             own("kernels", *setting.weights_option, *device, *blocks, *batches),

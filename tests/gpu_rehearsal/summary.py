@@ -67,7 +67,7 @@ def machine(records: Records) -> Iterator[str]:
     yield from (f"- {name}: {shown(value)}" for name, value in found.items() if name != "nvidia_smi")
     if packages:
         yield f"- packages: {', '.join(f'{n} {v}' for n, v in packages['versions'].items() if v)}"
-        for name in ("missing", "other_versions"):
+        for name in ("from_wheels", "missing", "missing_below", "other_versions"):
             if packages[name]:
                 yield f"- {name.replace('_', ' ')}: {', '.join(packages[name])}"
     if smi:
