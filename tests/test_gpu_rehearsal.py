@@ -83,7 +83,7 @@ def test_archives_on_the_way_take_little_of_the_time() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Attempt]:
-    return lambda given, seconds=60.0: run_step(given, seconds, tmp_path, os.environ)
+    return lambda given, seconds=60.0: run_step(given, seconds, tmp_path, os.environ, lambda: False)
 
 
 def test_what_a_step_said_is_kept_whether_it_ended_well_or_not(run: Callable[..., Attempt], tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 from tests.gpu_rehearsal.archive import choose, restore, write_archive
 from tests.gpu_rehearsal.budget import Budget
 from tests.gpu_rehearsal.plan import FULL, SMALL, Setting, closing_steps, pieces, steps
 from tests.gpu_rehearsal.records import CUT, NAME, Records, RehearsalError
-from tests.gpu_rehearsal.step import ROOT, Attempt, InterruptedStepError, Step, run_step
+from tests.gpu_rehearsal.step import ROOT, Attempt, Step, run_step
 from tests.gpu_rehearsal.summary import summary
 
 ARCHIVE = "rehearsal.tar"
@@ -35,6 +36,11 @@ class Rehearsal:
     def __init__(self, setting: Setting, records: Records, budget: Budget, out: Path, most_bytes: int) -> None:
         self._setting, self._records, self._budget = setting, records, budget
         self._out, self._most_bytes = out, most_bytes
+        self.is_stopped = False
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """For a signal: the step that runs is ended, and what there is archived."""
+        self.is_stopped = True
 
     def run(self, only: Sequence[str]) -> None:
         """Takes all steps that there is time for, or of them those whose names begin with one of `only`."""
@@ -42,7 +48,8 @@ class Rehearsal:
             if not self._take(step):
                 return
         for step in self._chosen(closing_steps(self._setting, self._records), only):
-            self._take(step)
+            if not self._take(step):
+                return
 
     def _chosen(self, steps: list[Step], only: Sequence[str]) -> list[Step]:
         return [step for step in steps if not only or any(step.name.startswith(name) for name in only)]
@@ -52,15 +59,13 @@ class Rehearsal:
         if self._records.is_done(step.name) and not step.always:
             self._say(f"{step.name}: done before")
             return True
+        if self.is_stopped:
+            return False
         seconds = self._budget.limit(step)
         if not seconds:
             self._records.run["left_out"].append(step.name)
             return True
-        try:
-            attempt = run_step(step, seconds, self._setting.logs, self._environment())
-        except InterruptedStepError as interrupted:
-            self._keep(step, interrupted.attempt)
-            raise KeyboardInterrupt from interrupted
+        attempt = run_step(step, seconds, self._setting.logs, self._environment(), lambda: self.is_stopped)
         self._keep(step, attempt)
         if self._budget.has_time_for_archive:
             self.archive()
@@ -166,7 +171,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     budget = Budget(60 * given.minutes)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = given.out.resolve()
     work = (given.work or out / "work").resolve()
     options = {
@@ -184,18 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     weights, wheels = (path and path.resolve() for path in (given.weights, given.wheels))
     setting = Setting(work, given.device, weights, wheels, SMALL if given.small else FULL)
     rehearsal = Rehearsal(setting, records, budget, out, given.archive_mb * 1_000_000)
-    code = 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, rehearsal.stop)
     try:
         rehearsal.run([name for name in given.only.split(",") if name])
-    except KeyboardInterrupt:
-        code = 130
     finally:
-        # Whoever asked for the end once more would lose the archive.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         size = rehearsal.archive()
     print(rehearsal.last_line(size))
-    return code or (1 if records.of_this_run("failed") or records.of_this_run("out of time") else 0)
+    failed = [*records.of_this_run("failed"), *records.of_this_run("out of time")]
+    return 130 if rehearsal.is_stopped else 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ ENGINE = "tests/core/engine"
 DEVICE_TESTS = f"{ENGINE}/test_devices.py"
 OTHER_TESTS = (f"{ENGINE}/transforms", f"{ENGINE}/test_precision.py")
 FULL = Size(STUDIED, ("1.1", "2.1", "3.1", "4.1"), None, {}, 128, 20, 16, (DEVICE_TESTS, *OTHER_TESTS))
-SMALL = Size(("1.1", "2.0"), ("1.1",), "0-3", {"centred": 4, "paper": 6}, 2, 1, 2, (DEVICE_TESTS,))
+SMALL = Size(("1.1", "2.0"), ("1.1",), "0-3", {"centred": 4, "paper": 6}, 1, 1, 2, (DEVICE_TESTS,))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any, Literal
 ROOT = Path(__file__).parents[2]
 GRACE = 5.0
 """Seconds that a process gets to end after SIGTERM: `compute` gives its leases back and leaves the batch it is at."""
+LOOK = 0.2
+"""Seconds between looks at the clock."""
 
 State = Literal["done", "failed", "out of time", "interrupted"]
 Reading = Callable[[Path], dict[str, Any]]
@@ -59,19 +61,11 @@ class Attempt:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
-class InterruptedStepError(Exception):
-    """The rehearsal was to end while a step ran; `attempt` is what came of it."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        super().__init__()
-        self.attempt = attempt
-
-
-def run_step(step: Step, seconds: float, logs: Path, environment: Mapping[str, str]) -> Attempt:
-    """Runs a step's command for so long at most; its output is `NAME.out` and `NAME.err` in `logs`.
-
-    Raises InterruptedStepError where a signal ends the rehearsal.
-    """
+def run_step(
+    step: Step, seconds: float, logs: Path, environment: Mapping[str, str], is_stopped: Callable[[], bool]
+) -> Attempt:
+    """Runs a step's command for so long at most, or until the rehearsal is to end; its output is `NAME.out` and
+    `NAME.err` in `logs`."""
     for old in logs.glob(f"{step.name}.*"):
         old.unlink()
     printed, errors = logs / f"{step.name}.out", logs / f"{step.name}.err"
@@ -87,14 +81,14 @@ def run_step(step: Step, seconds: float, logs: Path, environment: Mapping[str, s
             env={**environment, **step.environment},
             process_group=0,
         )
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            state = "out of time"
-        except KeyboardInterrupt:
-            state = "interrupted"
-        finally:
-            end_group(process)
+        while process.poll() is None and state is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK)
+            if process.returncode is None and is_stopped():
+                state = "interrupted"
+            elif process.returncode is None and time.monotonic() - began > seconds:
+                state = "out of time"
+        end_group(process)
     code = process.returncode if state is None else None
     state = state or ("done" if code == 0 else "failed")
     error = "" if state == "done" else last_line(errors)
@@ -105,10 +99,7 @@ def run_step(step: Step, seconds: float, logs: Path, environment: Mapping[str, s
         figures = {}
         if state == "done":
             state, error = "failed", f"what it printed cannot be read: {unreadable!r}"
-    attempt = Attempt(state, took, code, error, figures)
-    if state == "interrupted":
-        raise InterruptedStepError(attempt)
-    return attempt
+    return Attempt(state, took, code, error, figures)
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
