@@ -20,6 +20,17 @@ from streamscope.core.reading.activations import BlockReader
 from streamscope.core.watch import Watch
 
 
+def mean_ratio(first: Sequence[float], second: Sequence[float], seeds: int = 1) -> tuple[float, float, float]:
+    """Mean of the first over the second, by seed, then by channel, and the ends of its 95 % interval (t).
+
+    Channels are what is independent: seeds of one are averaged first. Of one channel there is no interval: NaN.
+    """
+    ratios = (np.array(first) / np.array(second)).reshape(seeds, -1).mean(axis=0)
+    mean, error = float(ratios.mean()), float(stats.sem(ratios)) if len(ratios) > 1 else math.nan
+    half = error * float(stats.t.ppf(0.975, max(1, len(ratios) - 1)))
+    return mean, mean - half, mean + half
+
+
 @dataclass(frozen=True)
 class Quality:
     """Centre activation of the stored image, ours over Lucent's, in pairs of channel and seed."""
@@ -33,13 +44,10 @@ class Quality:
     mean: float = field(init=False)
     low: float = field(init=False)
     high: float = field(init=False)
-    """Mean ratio and its 95 % interval (t). Channels are what is independent: seeds of one are averaged first."""
+    """As `mean_ratio` gives them."""
 
     def __post_init__(self) -> None:
-        ratios = (np.array(self.ours) / np.array(self.lucent)).reshape(self.seeds, -1).mean(axis=0)
-        mean, error = float(ratios.mean()), float(stats.sem(ratios)) if len(ratios) > 1 else math.nan
-        half = error * float(stats.t.ppf(0.975, max(1, len(ratios) - 1)))
-        for name, value in (("mean", mean), ("low", mean - half), ("high", mean + half)):
+        for name, value in zip(("mean", "low", "high"), mean_ratio(self.ours, self.lucent, self.seeds), strict=True):
             object.__setattr__(self, name, value)
 
     def to_json(self) -> dict[str, Any]:

@@ -13,23 +13,25 @@ import torch
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.engine.transforms.rotation import Turn, fused_function, turn_by_operations
 
-CASES = {"shifted": (20, 21, 25), "whole": (13, 13, 17), "out": (17, 18, 12)}
+CASES = {"shifted": (20, 21, 25), "whole": (13, 13, 17), "out": (17, 18, 12), "wide": (35, 35, 41)}
 """Sides of the patch, of the rotated map and of its source."""
 CPU = torch.device("cpu")
 
 
 def rotations(
     degrees: Sequence[float],
+    scales: Sequence[float],
     shifts: list[tuple[float, float]],
     side: int,
     source: int,
     dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """`theta` (n, 2, 3) of rotations about the centre of a map and shifts in px of its source, right and down."""
+    """`theta` (n, 2, 3) of rotations about the centre of a map, magnified, and shifts in px of its source, right and
+    down."""
     half, reach = (side - 1) / 2, (source - 1) / 2
     rows = []
-    for degree, (x, y) in zip(degrees, shifts, strict=True):
-        cos, sin = (f(math.radians(degree)) * half / reach for f in (math.cos, math.sin))
+    for degree, scale, (x, y) in zip(degrees, scales, shifts, strict=True):
+        cos, sin = (f(math.radians(degree)) / scale * half / reach for f in (math.cos, math.sin))
         rows.append([[cos, -sin, x / reach], [sin, cos, y / reach]])
     return torch.tensor(rows, dtype=dtype)
 
@@ -38,7 +40,8 @@ def compared(side: int, rotated_side: int, source_side: int) -> dict[str, float 
     """Largest differences over the largest value, of the patch and of the gradient in either order of channels."""
     from streamscope.core.engine.transforms.fused_rotation import FusedTurn
 
-    theta = rotations([0, 5, -30, 45], [(0, 0), (0.3, -0.7), (2, 1.5), (0, 3.2)], rotated_side, source_side)
+    shifts: list[tuple[float, float]] = [(0, 0), (0.3, -0.7), (2, 1.5), (0, 3.2)]
+    theta = rotations([0, 5, -30, 45], [1, 0.95, 1.05, 1.05], shifts, rotated_side, source_side)
     generator = torch.Generator().manual_seed(0)
     source = torch.rand(4, 3, source_side, source_side, generator=generator).requires_grad_(True)
     mask = torch.ones(2, side)
@@ -77,7 +80,7 @@ def chosen() -> dict[str, bool]:
 
     turn = Turn(PatchFormat(9, 10, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([1.0, 2.0, 3.0]), None))
     source = torch.rand(2, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    theta = rotations([3, 0], [(0, 0), (1, 0)], 10, 14)
+    theta = rotations([3, 0], [1, 1], [(0, 0), (1, 0)], 10, 14)
     placement = Placement(theta, torch.zeros(2), torch.ones(2) / 3, torch.tensor([1, 0]))
     plain = turn(source, placement)
     turn.use(fused_function(CPU))

@@ -24,10 +24,12 @@ from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import Network, load_network
 from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.precision import DTYPES, OVERRIDE
+from streamscope.core.engine.transforms.centred import CentredTransform
+from streamscope.core.engine.transforms.draws import Draws
 from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.transforms.placement import PatchFormat, Placement
 from streamscope.core.model.blocks import TENSORS, Target
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Protocol
 from streamscope.core.model.spec import ModelSpec
 
 META = torch.device("meta")
@@ -89,19 +91,20 @@ def kernels(counted: list[Traffic]) -> Any:
     return Kernels.apply
 
 
-def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
+def stages(network: Network, target: Target, protocol: Protocol, fused: bool) -> dict[str, Traffic]:
     """What each part of a step of `IMAGES` images moves, its gradient included."""
-    optimiser = Optimiser(network, target, tuple(range(IMAGES)), Recipe(steps=2), 0, "exact", "neuron", "paper")
+    recipe = network.info.recipe(protocol, steps=2)
+    optimiser = Optimiser(network, target, tuple(range(IMAGES)), recipe, 0, "exact", "neuron", protocol)
     part = optimiser._part(optimiser.channels)
     transform, draws = optimiser.transform, part.draws[0]
-    assert isinstance(transform, LucentTransform)
+    assert isinstance(transform, CentredTransform | LucentTransform)
     counted = [Traffic()]
     if fused:
         transform._turn.use(kernels(counted))
     placement = Placement(draws.theta, draws.down, draws.right, draws.size)
     steps: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         "inverse DFT": optimiser.spectrum.image,
-        "scale": lambda x: transform._resizing(x, draws.rows, draws.columns),
+        **before_rotation(transform, draws),
         "rotate": lambda x: transform._turn(x, placement),
         "network": lambda x: transform.cone(x, draws.size),
     }
@@ -112,7 +115,9 @@ def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
         found[name] = counted[0] = Traffic()
         with found[name]:
             out = step(leaf)
-            out.backward(torch.empty_like(out))
+            # What nothing was done to has no gradient of its own to be carried back.
+            if out is not leaf:
+                out.backward(torch.empty_like(out))
         leaf = out
     found["Adam"] = Traffic()
     # Fused: parameters, gradient and both moments are read, all but the gradient written.
@@ -120,33 +125,51 @@ def stages(network: Network, target: Target, fused: bool) -> dict[str, Traffic]:
     return found
 
 
+def before_rotation(
+    transform: CentredTransform | LucentTransform, draws: Draws
+) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+    """What is done to image patches before they are rotated: `paper` scales them, `centred` rotates and scales in one
+    and only reflects them where they end."""
+    if isinstance(transform, CentredTransform):
+        return {"reflect": transform.source}
+    return {"scale": lambda x: transform._resizing(x, draws.rows, draws.columns)}
+
+
 @click.command()
 @click.option("--weights", type=click.Path(path_type=Path), help="ResNet18's; without, the demo model is counted.")
 @click.option("--target", "targets", multiple=True, help="As 1.1.block; without, all, and what a whole set comes to.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default=DEFAULT_PROTOCOL, show_default=True)
 @click.option("--dtype", type=click.Choice(list(DTYPES)), default="bfloat16", show_default=True, help="Of the steps.")
 @click.option("--operations", is_flag=True, help="Rotate by torch's own operations, as where Triton does not work.")
-def main(weights: Path | None, targets: tuple[str, ...], dtype: str, operations: bool) -> None:
+def main(weights: Path | None, targets: tuple[str, ...], protocol: Protocol, dtype: str, operations: bool) -> None:
     os.environ[OVERRIDE] = dtype
     network = load_network(ModelSpec("resnet18", weights) if weights else ModelSpec("demo"), "cpu")
     module = network.module.to(META)
     network = replace(network, module=module, folded=fold_network(module, META))
     info = network.info
-    studied = dict.fromkeys(str(info.source(block, tensor)) for block in info.default_blocks for tensor in TENSORS)
-    moved = multiplied = 0.0
+    studied = dict.fromkeys(
+        str(info.target(block, tensor, protocol)) for block in info.default_blocks for tensor in TENSORS
+    )
+    steps = info.recipe(protocol).steps
+    images, moved, multiplied = 0, 0.0, 0.0
     for name in targets or studied:
         block, _, tensor = name.rpartition(".")
-        target = info.source(block, tensor)
-        found = stages(network, target, not operations)
+        target = info.target(block, tensor, protocol)
+        found = stages(network, target, protocol, not operations)
         total, flop = sum(t.bytes for t in found.values()), sum(t.flop for t in found.values())
         parts = ", ".join(f"{part} {t.bytes / 1e9:.1f}" for part, t in found.items())
         click.echo(
             f"{name}: {total / 1e9:.1f} GB for {IMAGES} images ({parts}), "
             f"{sum(t.operations for t in found.values())} operations, {flop / IMAGES / 1e9:.2f} GFLOP an image"
         )
-        moved += info.target_channels(target) * info.default_recipe.steps * total / IMAGES
-        multiplied += info.target_channels(target) * info.default_recipe.steps * flop / IMAGES
+        images += info.target_channels(target)
+        moved += info.target_channels(target) * steps * total / IMAGES
+        multiplied += info.target_channels(target) * steps * flop / IMAGES
     if not targets:
-        click.echo(f"a whole set: {moved / 1e15:.2f} PB, {multiplied / 1e15:.1f} PFLOP")
+        click.echo(
+            f"a whole set ({protocol}): {images:,} FZs of {steps:,} steps, {moved / 1e15:.3g} PB, "
+            f"{multiplied / 1e15:.3g} PFLOP"
+        )
 
 
 if __name__ == "__main__":

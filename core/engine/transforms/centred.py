@@ -102,8 +102,12 @@ class CentredTransform:
 
     def __call__(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Normalised patches (n, 3, side, side) of image patches (n, 3, stop - start, stop - start) in 0..1."""
-        source = _reflected(_reflected(patch, self._before, self._after, 2), self._before, self._after, 3)
-        return self._turn(source, Placement(draws.theta, draws.down, draws.right, draws.size))
+        return self._turn(self.source(patch), Placement(draws.theta, draws.down, draws.right, draws.size))
+
+    def source(self, patch: torch.Tensor) -> torch.Tensor:
+        """Image patches (n, 3, stop - start, stop - start), and beyond the image's borders what is reflected there:
+        (n, 3, source_side, source_side)."""
+        return _reflected(_reflected(patch, self._before, self._after, 2), self._before, self._after, 3)
 
     def activations(self, patch: torch.Tensor, draws: Draws) -> torch.Tensor:
         """Centre activations (n, channels) of transformed image patches."""

@@ -90,9 +90,10 @@ def _backward(  # type: ignore[no-untyped-def]
     y = pixel // source_side - reach - tl.load(theta + image * 6 + 5) * reach
     fall, drift = tl.load(down + image), tl.load(right + image)
     mask = masks + tl.load(size + image) * side
-    # A rotation's inverse is its transpose: where this pixel comes to lie in the rotated map.
-    near_row = tl.floor(t01 * x + t11 * y + half + 0.5).to(tl.int32)
-    near_column = tl.floor(t00 * x + t10 * y + half + 0.5).to(tl.int32)
+    # The inverse of a rotation that magnifies is its transpose over its determinant: where this pixel comes to lie.
+    area = t00 * t11 - t01 * t10
+    near_row = tl.floor((t01 * x + t11 * y) / area + half + 0.5).to(tl.int32)
+    near_column = tl.floor((t00 * x + t10 * y) / area + half + 0.5).to(tl.int32)
     red = tl.zeros([pixels], dtype=tl.float32)
     green = tl.zeros([pixels], dtype=tl.float32)
     blue = tl.zeros([pixels], dtype=tl.float32)

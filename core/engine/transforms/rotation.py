@@ -1,7 +1,8 @@
-"""Bilinear rotation and what follows it, with a gradient that is summed in a fixed order: reruns on CUDA are bit-equal.
+"""Bilinear rotation, magnified or not, and what follows it. Its gradient is summed in a fixed order: reruns on CUDA
+are bit-equal.
 
 `grid_sample`'s own gradient adds up with atomics there, in whatever order they come. A source pixel is read only by the
-output pixels whose position falls within one pixel of it: at most the nine around the place that it is rotated to. So
+output pixels whose position falls within one pixel of it: at most the nine around the place that it comes to lie at. So
 the gradient can be gathered instead: in one kernel where Triton works, else by torch's own operations, which move
 some eighty times as many bytes.
 """
@@ -99,7 +100,10 @@ def _check(function: TurnFunction, device: torch.device, rotated_side: int, dtyp
     generator = torch.Generator().manual_seed(0)
     source, weight = (torch.rand(2, 3, width, width, generator=generator) for width in (source_side, side))
     reach, half = (source_side - 1) / 2, (rotated_side - 1) / 2
-    turned = [(math.cos(angle) * half / reach, math.sin(angle) * half / reach) for angle in (0.08, 0.0)]
+    turned = [
+        (math.cos(angle) / scale * half / reach, math.sin(angle) / scale * half / reach)
+        for angle, scale in ((0.08, 0.95), (0.0, 1.05))
+    ]
     mask = torch.ones(2, side)
     mask[1, :3] = 0
     theta = torch.tensor([[[cos, -sin, 0.1], [sin, cos, -0.05]] for cos, sin in turned])
@@ -125,7 +129,8 @@ def rotate(source: torch.Tensor, theta: torch.Tensor, side: int) -> torch.Tensor
     """Samples `source` (n, c, q, q) at the (n, side, side) positions of the rotations `theta` (n, 2, 3), zeros outside.
 
     `theta` maps the output to the source in `grid_sample`'s -1..1 with aligned corners. In pixels it must be a rotation
-    by at most 45 degrees and a shift.
+    by at most 45 degrees, magnified by at most 1.06, and a shift: then what reads a source pixel is within one and a
+    half pixels of the place that it comes to lie at.
     """
     return _sample(source, theta, side) if source.device.type == "cpu" else _Rotate.apply(source, theta, side)
 
@@ -158,15 +163,17 @@ class _Rotate(torch.autograd.Function):
 def _gather_gradient(gradient: torch.Tensor, theta: torch.Tensor, source_side: int) -> torch.Tensor:
     n, c, side, _ = gradient.shape
     half, reach = (side - 1) / 2, (source_side - 1) / 2
-    # In pixels, about the centres of both maps: source = turn @ output + shift, and back by the transpose.
+    # In pixels, about the centres of both maps: source = turn @ output + shift, and back by the transpose over the
+    # determinant, for it may magnify too.
     turn = theta[:, :, :2] * (reach / half)
     shift = theta[:, :, 2] * reach
     place = torch.arange(source_side, device=gradient.device, dtype=theta.dtype) - reach
     x = place[None, None, :] - shift[:, 0, None, None]
     y = place[None, :, None] - shift[:, 1, None, None]
     turned = turn[:, :, :, None, None]
-    column = torch.round(turned[:, 0, 0] * x + turned[:, 1, 0] * y + half)
-    row = torch.round(turned[:, 0, 1] * x + turned[:, 1, 1] * y + half)
+    area = turned[:, 0, 0] * turned[:, 1, 1] - turned[:, 0, 1] * turned[:, 1, 0]
+    column = torch.round((turned[:, 0, 0] * x + turned[:, 1, 0] * y) / area + half)
+    row = torch.round((turned[:, 0, 1] * x + turned[:, 1, 1] * y) / area + half)
     flat = gradient.reshape(n, c, side * side)
     total = gradient.new_zeros(n, c, source_side, source_side)
     for down in (-1, 0, 1):

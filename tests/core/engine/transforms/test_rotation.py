@@ -8,7 +8,8 @@ from tests.support.interpreted_kernels import rotations
 @pytest.mark.parametrize(("side", "source"), [(43, 47), (30, 20), (20, 33)])
 def test_the_gathered_gradient_is_that_of_grid_sample(side: int, source: int) -> None:
     degrees, shifts = [0, 5, -5, 1, -30, 45], [(0, 0), (0.3, -0.7), (2, 1.5), (0.5, 0.5), (0, 3.2), (1, 1)]
-    theta = rotations(degrees, shifts, side, source, torch.float64)
+    scales = [1, 0.95, 1.05, 1, 0.95, 1.05]
+    theta = rotations(degrees, scales, shifts, side, source, torch.float64)
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(len(theta), 3, source, source, generator=generator, dtype=torch.float64).requires_grad_(True)
     weight = torch.randn(len(theta), 3, side, side, generator=generator, dtype=torch.float64)
