@@ -327,7 +327,7 @@ def summary(storm: Storm) -> Iterator[str]:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--damage", is_flag=True, help="Spoil files instead.")
 @click.option("--keep", is_flag=True, help="Leave the folder.")
-@click.option("--only", help="One kind of process or command.")
+@click.option("--only", help="One kind of process or command; of files, a part of their path.")
 def main(kills: int, seed: int, damage: bool, keep: bool, only: str | None) -> None:
     # One thread: sums are added up in the same order however many processors are free.
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -336,7 +336,7 @@ def main(kills: int, seed: int, damage: bool, keep: bool, only: str | None) -> N
     storm = Storm(folder, random.Random(seed))
     begun = time.monotonic()
     if damage:
-        storm.faults += damage_all(folder, storm.chance, COMPUTE)
+        storm.faults += damage_all(folder, storm.chance, COMPUTE, only or "")
     else:
         shares = {"one process": 0.3, "two processes": 0.22, "three processes": 0.14, "queue": 0.08, "devices": 0.02}
         wanted = {kind: max(1, round(kills * share)) for kind, share in shares.items() if only in (None, kind)}
