@@ -323,9 +323,9 @@ def summary(storm: Storm) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--kills", type=int, default=300, show_default=True, help="In all.")
+@click.option("--kills", type=int, default=300, show_default=True, help="In all; or damages.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--damage", is_flag=True, help="Spoil files instead.")
+@click.option("--damage", is_flag=True, help="Spoil files instead, one kind in one way at a time.")
 @click.option("--keep", is_flag=True, help="Leave the folder.")
 @click.option("--only", help="One kind of process or command; of files, a part of their path.")
 def main(kills: int, seed: int, damage: bool, keep: bool, only: str | None) -> None:
@@ -336,7 +336,7 @@ def main(kills: int, seed: int, damage: bool, keep: bool, only: str | None) -> N
     storm = Storm(folder, random.Random(seed))
     begun = time.monotonic()
     if damage:
-        storm.faults += damage_all(folder, storm.chance, COMPUTE, only or "")
+        storm.faults += damage_all(folder, storm.chance, COMPUTE, kills, only or "")
     else:
         shares = {"one process": 0.3, "two processes": 0.22, "three processes": 0.14, "queue": 0.08, "devices": 0.02}
         wanted = {kind: max(1, round(kills * share)) for kind, share in shares.items() if only in (None, kind)}

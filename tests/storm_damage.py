@@ -100,8 +100,26 @@ def kinds(cache: Path) -> dict[str, list[Path]]:
     return found
 
 
-def damage_all(folder: Path, chance: random.Random, compute: list[str], only: str) -> list[str]:
-    """What was found wrong; with `only`, of files whose path has that in it."""
+def possible(files: dict[str, list[Path]], chance: random.Random) -> Iterator[tuple[str, str, Path, Path]]:
+    """Every kind of file with every damage that can be done to it: the file, and another of its kind."""
+    for kind, paths in files.items():
+        for name in damages(chance):
+            path = chance.choice(paths)
+            found = another(path, paths)
+            other = found or path
+            if found is None and name in ("another", "swapped"):
+                continue
+            in_batch = re.fullmatch(r"\d{4}-\d{4}-.*", path.parent.name)
+            if name.startswith("folder") and not (in_batch and other.parent != path.parent):
+                continue
+            if name == "unreadable" and os.geteuid() != 0:
+                continue
+            yield kind, name, path, other
+
+
+def damage_all(folder: Path, chance: random.Random, compute: list[str], wanted: int, only: str) -> list[str]:
+    """Does `wanted` of the damages that are possible, drawn at random; with `only`, to files whose path has that in
+    it. Returns what was found wrong."""
     whole, images = folder / "whole", folder / "images"
     for words in (
         compute,
@@ -114,38 +132,30 @@ def damage_all(folder: Path, chance: random.Random, compute: list[str], only: st
     ):
         clean_exit(run([*words, "--cache", str(whole)] if words[0] != "demo-images" else words, folder))
     faults: list[str] = []
-    counts: Counter[str] = Counter()
+    done: Counter[str] = Counter()
     before = _table(whole, folder)
-    for kind, files in kinds(whole).items():
-        if only not in kind:
-            continue
-        for name, spoil in damages(chance).items():
-            path = chance.choice(files)
-            found = another(path, files)
-            other = found or path
-            if found is None and name in ("another", "swapped"):
-                continue
-            in_batch = re.fullmatch(r"\d{4}-\d{4}-.*", path.parent.name)
-            if name.startswith("folder") and not (in_batch and other.parent != path.parent):
-                continue
-            if name == "unreadable" and os.geteuid() != 0:
-                continue
-            cache = folder / "cache"
-            shutil.copytree(whole, cache, symlinks=True)
-            here, there = (cache / p.relative_to(whole) for p in (path, other))
-            spoil(here, there)
-            if name == "unreadable":
-                give_away(folder, cache)
-                wrong = list(_check_unreadable(cache, folder, here))
-            else:
-                wrong = list(_check(cache, folder, here, name, before, compute, chance))
-            counts[name] += 1
-            for line in wrong:
-                faults.append(f"{kind}, {name}: {line}")
-                click.echo(f"FAULT {faults[-1]}", err=True)
-            shutil.rmtree(cache)
-    for name, number in counts.items():
-        click.echo(f"{name:18}{number:>5} files of a kind, {sum(f', {name}:' in line for line in faults)} faults")
+    files = {kind: paths for kind, paths in kinds(whole).items() if only in kind}
+    every = list(possible(files, chance))
+    for kind, name, path, other in chance.sample(every, min(wanted, len(every))):
+        cache = folder / "cache"
+        shutil.copytree(whole, cache, symlinks=True)
+        here, there = (cache / p.relative_to(whole) for p in (path, other))
+        damages(chance)[name](here, there)
+        if name == "unreadable":
+            give_away(folder, cache)
+            wrong = list(_check_unreadable(cache, folder, here))
+        else:
+            wrong = list(_check(cache, folder, here, name, before, compute, chance))
+        done[name] += 1
+        for line in wrong:
+            faults.append(f"{kind}, {name}: {line}")
+            click.echo(f"FAULT {faults[-1]}", err=True)
+        shutil.rmtree(cache)
+        if done.total() % 10 == 0:
+            click.echo(f"{done.total()} damages, {len(faults)} faults", err=True)
+    for name, number in done.items():
+        click.echo(f"{name:18}{number:>5} damages, {sum(f', {name}:' in line for line in faults)} faults")
+    click.echo(f"{done.total()} of {len(every)} possible damages, of {len(files)} kinds of files")
     return faults
 
 
