@@ -47,6 +47,7 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
 
     Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit.
     """
+    spec.check_computable()
     place = pick_device(device)
     if spec.untrained_seed is not None:
         module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *_input(spec.name))
