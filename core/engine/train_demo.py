@@ -3,6 +3,12 @@
 About ten minutes on one CPU core. After some epochs on the images as they are come some on images that are moved
 against the network, by steps too small to see (adversarial training): a network that keeps its answers under them has
 features that follow what can be seen, and so FZs that can be read.
+
+It was chosen by looking. On 2,000 held-out images this one has 94.05 % right; its FZs show edges, rings, dots, corners
+and stripes. What else was tried, on the same images: no moving (five epochs of 6,000 images, 72.8 % right of 1,000):
+fine lattices of colour in every block. Moving from the first epoch, radius 1, three steps a batch, rate 0.01 (four
+epochs of 6,000): clean black and white figures, but 43.8 % right and no gradient in 1.1 `block`. Radius 1 in five of
+nine epochs: 95.8 % right, edges and figures larger in 3.1, but more colour and fewer kinds of feature elsewhere.
 """
 
 from __future__ import annotations
