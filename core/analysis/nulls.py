@@ -135,8 +135,13 @@ def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
     return [
         copy
         for copy in store.models()
-        if untrained_seed(copy.name) is not None and architecture_of(copy.name) == info.name
+        if untrained_seed(copy.name) is not None and architecture_of(copy.name) == info.name and _alike(copy, info)
     ]
+
+
+def _alike(copy: ModelInfo, info: ModelInfo) -> bool:
+    """Whether two models see the same pixels: the demo was another network once."""
+    return {t: field.size for t, field in copy.fields.items()} == {t: field.size for t, field in info.fields.items()}
 
 
 def real_shares(fzset: FZSet, block: str) -> dict[str, Proportion]:

@@ -26,7 +26,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IMAGENET_SIZE = 224
 DEMO_RECIPE = Recipe(name="demo", steps=448, rate=0.3)
-"""As `paper`, but quicker. Measured on all 448 FZs: 0.953 of the mean activation that four times the steps reach."""
+"""As `paper`, but quicker. Measured on the FZs of every fourth channel: 0.958 of the mean activation that four times
+the steps reach."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
 
     Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit.
     """
+    spec.check_computable()
     place = pick_device(device)
     if spec.untrained_seed is not None:
         module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *_input(spec.name))

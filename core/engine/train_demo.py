@@ -1,6 +1,14 @@
 """Trains the demo model from nothing: `python -m streamscope.core.engine.train_demo [--out FILE]`.
 
-About ten minutes on one CPU core.
+About ten minutes on one CPU core. After some epochs on the images as they are come some on images that are moved
+against the network, by steps too small to see (adversarial training): a network that keeps its answers under them has
+features that follow what can be seen, and so FZs that can be read.
+
+It was chosen by looking. On 2,000 held-out images this one has 94.05 % right; its FZs show edges, rings, dots, corners
+and stripes. What else was tried, on the same images: no moving (five epochs of 6,000 images, 72.8 % right of 1,000):
+fine lattices of colour in every block. Moving from the first epoch, radius 1, three steps a batch, rate 0.01 (four
+epochs of 6,000): clean black and white figures, but 43.8 % right and no gradient in 1.1 `block`. Radius 1 in five of
+nine epochs: 95.8 % right, edges and figures larger in 3.1, but more colour and fewer kinds of feature elsewhere.
 """
 
 from __future__ import annotations
@@ -28,9 +36,17 @@ HELD_OUT_SEED = 20250422
 """Of the images that the accuracy is measured on; none of them is trained on."""
 IMAGES = 12_000
 HELD_OUT_IMAGES = 2_000
-EPOCHS = 9
+EPOCHS = 7
+PLAIN_EPOCHS = 4
+"""The first ones, on images as they are; a network that starts on moved ones hardly learns."""
+REPLAYS = 2
+"""Steps that each batch of the others is trained on in turn: the gradient of one moves the images for the next."""
+RADIUS = 0.5
+"""Most that an image is moved: the length of the difference, over all pixels and colours of 0 to 1."""
 BATCH = 32
-PEAK_RATE = 0.01
+PEAK_RATE = 0.006
+LONGEST_GRADIENT = 1.0
+"""Gradients are clipped to this length. Without, and at a rate of 0.01, whole blocks fell silent."""
 WEIGHT_DECAY = 0.05
 
 
@@ -58,8 +74,27 @@ def _turned(images: Tensor) -> Tensor:
     return torch.rot90(images, int(torch.randint(4, ())), (2, 3))
 
 
+def _unit(vectors: Tensor) -> Tensor:
+    """Each image's vector, (n, 3, 64, 64), at length 1."""
+    lengths: Tensor = vectors.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return vectors / lengths.view(-1, 1, 1, 1)
+
+
+def _moved(offset: Tensor, gradient: Tensor, radius: float) -> Tensor:
+    """The offsets a whole radius further along the gradient, and back to the radius where they are longer."""
+    further = offset + _unit(gradient) * radius
+    lengths = further.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    moved: Tensor = further * (radius / lengths.clamp_min(radius))
+    return moved
+
+
 def train() -> nn.Module:
-    """A trained demo model; the same on every run on one machine."""
+    """A trained demo model; the same on every run on one machine.
+
+    The later epochs are "free" adversarial training (Shafahi et al., arXiv 1904.12843): a batch is trained on
+    `REPLAYS` times, first moved at random, then as the gradient of the time before says. The radius grows over the
+    first half of them.
+    """
     torch.manual_seed(SEED)
     images, labels = dataset(IMAGES, SEED)
     targets = torch.from_numpy(labels)
@@ -68,22 +103,40 @@ def train() -> nn.Module:
     scales = [p for p in net.parameters() if p.ndim == 1]
     kernels = [p for p in net.parameters() if p.ndim > 1]
     groups = [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": scales, "weight_decay": 0.0}]
-    # Measured after four epochs of 6,000 images: AdamW at this rate 84 % right, Nesterov SGD at 0.03 39 %.
     optimiser = torch.optim.AdamW(groups, lr=PEAK_RATE)
     batches = IMAGES // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=EPOCHS * batches, pct_start=0.2)
+    moved_batches = (EPOCHS - PLAIN_EPOCHS) * batches
+    steps = PLAIN_EPOCHS * batches + REPLAYS * moved_batches
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps, pct_start=0.2)
+
+    def step(inputs: Tensor, wanted: Tensor) -> float:
+        optimiser.zero_grad()
+        loss = F.cross_entropy(net(inputs), wanted)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), LONGEST_GRADIENT)
+        optimiser.step()
+        schedule.step()
+        return loss.item()
+
+    deviation = torch.tensor(STD).view(1, 3, 1, 1)
     started = time.perf_counter()
     for epoch in range(EPOCHS):
         net.train()
         loss_sum = 0.0
-        for rows in torch.randperm(IMAGES)[: batches * BATCH].split(BATCH):
+        for batch, rows in enumerate(torch.randperm(IMAGES)[: batches * BATCH].split(BATCH)):
             inputs = _turned(normalise(images[rows.numpy()])).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(net(inputs), targets[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            loss_sum += loss.item()
+            if epoch < PLAIN_EPOCHS:
+                loss_sum += step(inputs, targets[rows])
+                continue
+            done = (epoch - PLAIN_EPOCHS) * batches + batch + 1
+            radius = RADIUS * min(1.0, done / (moved_batches * 0.5))
+            offset = _unit(torch.randn_like(inputs)) * radius * torch.rand(len(rows), 1, 1, 1)
+            for _ in range(REPLAYS):
+                offset.requires_grad_(True)
+                loss = step(inputs + offset / deviation, targets[rows])
+                assert offset.grad is not None
+                offset = _moved(offset.detach(), offset.grad, radius)
+            loss_sum += loss
         seconds = time.perf_counter() - started
         print(f"epoch {epoch + 1}/{EPOCHS}  loss {loss_sum / batches:.3f}  {seconds:.0f} s", flush=True)
     return net
@@ -101,6 +154,8 @@ def write(net: nn.Module, accuracy: float, path: Path) -> None:
         "classes": list(CLASSES),
         "images": IMAGES,
         "epochs": EPOCHS,
+        "plain_epochs": PLAIN_EPOCHS,
+        "radius": RADIUS,
     }
     path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
     write_description(path)

@@ -26,6 +26,11 @@ RESNETS = (
 """torchvision's ResNets; a test compares with what the installed torchvision lists."""
 DEMO_MODEL = "demo"
 MODELS = (*RESNETS, DEMO_MODEL)
+FORMER_DEMO = "demo-0.2"
+"""The demo model of versions up to 0.2: another network, whose weights are not in the package any more. What stores
+have of it is read by this name; nothing more of it can be computed."""
+_FORMER_WEIGHTS = "3d29364b2599a9be3b53f0304aa581cc894352925c6af5c1f7dbe1322726b22b"
+"""SHA-256 of the file of its weights, by which stores remember it."""
 _UNTRAINED = re.compile(r"(.+)-untrained-(\d{1,9})")
 
 
@@ -73,8 +78,10 @@ class ModelSpec:
     weights: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.architecture not in MODELS:
+        if self.architecture not in MODELS and self.name != FORMER_DEMO:
             raise UsageError(f"unknown model {self.name!r}; use one of {', '.join(MODELS)}")
+        if self.weights is not None and self.name == FORMER_DEMO:
+            raise UsageError(f"{FORMER_DEMO} takes no weights: what is stored of it can only be read")
         if self.weights is not None and self.untrained_seed is not None:
             raise UsageError(f"{self.name} has weights of its own; a file of weights goes with {self.architecture}")
 
@@ -89,7 +96,15 @@ class ModelSpec:
     @property
     def is_downloaded(self) -> bool:
         """Whether its weights come from elsewhere unless they were fetched before."""
-        return self.weights is None and self.untrained_seed is None and self.name != DEMO_MODEL
+        return self.weights is None and self.untrained_seed is None and self.name not in (DEMO_MODEL, FORMER_DEMO)
+
+    def check_computable(self) -> None:
+        """Raises WeightsError for the former demo, whose weights nobody has any more."""
+        if self.name == FORMER_DEMO:
+            raise WeightsError(
+                f"{FORMER_DEMO} is the demo model of versions up to 0.2, whose weights are gone: what is stored of it "
+                f"can be read but not added to; --model {DEMO_MODEL} computes today's"
+            )
 
     @property
     def text(self) -> str:
@@ -100,8 +115,11 @@ class ModelSpec:
         if self.weights is not None:
             status = check_weights_file(self.weights)
             return f"{self.name} {canonical_path(self.weights)} {status.st_size} {status.st_mtime_ns}"
+        if self.name == FORMER_DEMO:
+            return f"{DEMO_MODEL} {_FORMER_WEIGHTS}"
         if self.untrained_seed is not None:
-            return f"{self.name} initial weights"
+            # The former demo's copies were of another network and had the text without.
+            return f"{self.name} initial weights" + (", second network" if self.architecture == DEMO_MODEL else "")
         if self.name == DEMO_MODEL:
             from streamscope.core.model.demo import weights_path
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from streamscope.core.store.files.atomic import free_bytes
+from streamscope.core.store.former import stored_spec
 from streamscope.core.store.jobs.job import Job, create_job, open_job, read_log
 from streamscope.core.store.jobs.queue import (
     Queue,
@@ -93,6 +94,7 @@ __all__ = [
     "request_stop",
     "requeue",
     "scan_usage",
+    "stored_spec",
     "verify",
     "waiting",
 ]

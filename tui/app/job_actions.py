@@ -165,6 +165,7 @@ class JobActions:
             other = request.key not in reading.sets
 
             def start() -> None:
+                self.spec.check_computable()
                 self._workers.start(Store.open(self._store.root, create=True), form.job_spec(request, self.spec))
 
             def started() -> None:

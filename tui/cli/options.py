@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
-from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
-from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder
+from streamscope.core.model.spec import FORMER_DEMO, MODELS, ModelSpec, architecture_of
+from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, stored_spec
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
@@ -72,6 +72,10 @@ class Given:
 
         with download_progress(f"downloading {self.model}") as progress:
             return load_network(self.spec, "cpu", progress).info
+
+    def as_stored(self, store: Store) -> Given:
+        """As given, for a command that reads what is stored: the demo is the former one where only that is stored."""
+        return replace(self, model=stored_spec(store, self.spec).name)
 
     def stored_info(self, store: Store) -> ModelInfo:
         """As `info`, for a command that only reads what is stored: nothing is downloaded to say that nothing is.
@@ -155,10 +159,11 @@ class Given:
         options += ["--objective", objective] if objective != "neuron" else []
         others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
         stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
-        how = self.commands("compute", *words, *options)
+        # Nobody can compute more of the former demo.
+        how = "" if self.model == FORMER_DEMO else f"; run '{self.commands('compute', *words, *options)}' first"
         return StoreError(
             f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
-            f"{store.root}; run '{how}' first{f'. Stored: {stored}' if stored else ''}"
+            f"{store.root}{how}{f'. Stored: {stored}' if stored else ''}"
         )
 
     def marks(self, info: ModelInfo) -> Marks | None:
@@ -201,8 +206,9 @@ def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
 def _asked_by(store: Store, info: ModelInfo) -> str:
     """The options that a command reads a stored model by."""
     with suppress(UsageError):
-        if store.recall(ModelSpec(info.name).text) == info:
-            return f"--model {info.name}"
+        for name in (info.name, FORMER_DEMO):
+            if store.recall(ModelSpec(name).text) == info:
+                return f"--model {name}"
     return f"--model {info.name} with its --weights FILE"
 
 

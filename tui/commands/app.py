@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from streamscope.core.errors import HomeError, StreamscopeError, UsageError
-from streamscope.core.store import Store, marks_folder
+from streamscope.core.store import Store, marks_folder, stored_spec
 from streamscope.tui.app.memory import Memory, state_folder
 from streamscope.tui.cli.options import Given, set_options
 
@@ -52,7 +52,10 @@ def open_app(given: Given, graphics: str | None) -> None:
     if (term := os.environ.get("TERM", "")) in ("", "dumb"):
         what = "is dumb: this terminal cannot draw the app" if term else "is not set: nothing is known of this terminal"
         raise StreamscopeError(f"TERM {what}; set TERM, for example to xterm-256color")
-    Store.open(given.root, create=True)
+    store = Store.open(given.root, create=True)
+    spec = stored_spec(store, spec)
+    if store.recall(spec.text) is None:
+        spec.check_computable()
     # The app collects again once something is painted.
     gc.disable()
     from streamscope.tui.app.app import read_app_settings, run_app

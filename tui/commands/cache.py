@@ -135,6 +135,7 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
     also the one set that they name, with --images the model's scans of that folder, with --all-sets all sets and scans
     of the model."""
     store = given.store()
+    given = given.as_stored(store)
     model: ModelInfo | None = None
     key = None
     if all_sets:

@@ -47,6 +47,7 @@ def command(given: Given, selection: Selection, tensors: str, out: Path, objecti
     streamscope fz --filter "scale_invariant and scale_metric > 0.2" --tensor in,block --out pictures
     """
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     wanted = [part.strip() for part in tensors.split(",")]
     for tensor in wanted:

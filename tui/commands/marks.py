@@ -31,7 +31,8 @@ def export_command(given: Given, file: Path) -> None:
     A text that a spreadsheet would run (it begins with =, +, - or @) has an apostrophe before it, a control character
     is written as \\x1b; importing undoes both.
     """
-    info = given.info(given.store())
+    store = given.store()
+    info = given.as_stored(store).info(store)
     marks = Marks(marks_folder(), info.identity, info.name)
     count = marks.export_csv(file)
     for problem in marks.problems:

@@ -57,6 +57,7 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
 
     check_place(out)
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     for block in blocks:
         info.block(block)

@@ -72,6 +72,7 @@ def command(
         column(sort)
     names = parse_columns(columns) if columns else None
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     selection.by_range(info)
     fzset = given.stored_set(store, info)

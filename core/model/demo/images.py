@@ -22,8 +22,11 @@ from streamscope.core.model.arrays import FloatArray, Pixels
 SIDE = 64
 """Side of an image in px."""
 
-RADII = (6.0, 29.0)
+RADII = (7.0, 29.0)
 """Smallest and largest radius of a figure in px; radii are log-uniform between them."""
+
+TINT = 0.12
+"""Deviation of a colour's red, green and blue from its grey."""
 
 CLASSES = ("disc", "ring", "square", "triangle", "star", "cross", "stripes", "checks", "dots", "target")
 
@@ -158,9 +161,18 @@ _DRAWN: dict[str, tuple[Callable[[_Figures], FloatArray], Callable[[_Figures], F
 }
 
 
+def _colours(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """Random RGB colours, (*shape, 3): greys of any brightness with a tint, as most colours of photographs are, so that
+    what a network learns to see are edges of brightness first."""
+    grey = rng.uniform(0, 1, (*shape, 1))
+    tint = rng.normal(0, TINT, (*shape, 3))
+    colours: FloatArray = np.clip(grey + tint, 0, 1).astype(np.float32)
+    return colours
+
+
 def _colours_unlike(others: list[FloatArray], rng: np.random.Generator) -> FloatArray:
     """A random RGB colour an image, (n, 1, 1, 3), at least 0.5 from each of the others wherever 16 tries allow it."""
-    tries = rng.uniform(0, 1, (len(others[0]), 16, 3)).astype(np.float32)
+    tries = _colours((len(others[0]), 16), rng)
     nearest = np.min([np.linalg.norm(tries - other[:, 0], axis=2) for other in others], axis=0)
     passed = nearest > 0.5
     pick = np.where(passed.any(axis=1), passed.argmax(axis=1), nearest.argmax(axis=1))
@@ -168,37 +180,47 @@ def _colours_unlike(others: list[FloatArray], rng: np.random.Generator) -> Float
     return colours
 
 
-def _smooth_noise(n: int, rng: np.random.Generator) -> FloatArray:
-    """Clouds of colour about 16 px wide, values about -1 to 1, (n, 64, 64, 3)."""
-    grid = rng.uniform(-1, 1, (n, 5, 5, 3)).astype(np.float32)
-    at = np.linspace(0, 4, SIDE)
-    weights = np.clip(1 - np.abs(at[:, None] - np.arange(5)[None, :]), 0, 1).astype(np.float32)
+def _across(n: int, rng: np.random.Generator) -> FloatArray:
+    """Place of each pixel along a random direction, in half sides from the middle, (n, SIDE, SIDE)."""
+    axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    angle = _column(rng.uniform(0, 2 * np.pi, n))
+    place: FloatArray = np.cos(angle) * axis[None, None, :] + np.sin(angle) * axis[None, :, None]
+    return place
+
+
+def _clouds(n: int, cells: int, rng: np.random.Generator) -> FloatArray:
+    """Clouds, `cells` across an image, grey with a little colour, values about -1 to 1, (n, SIDE, SIDE, 3)."""
+    grey = rng.uniform(-1, 1, (n, cells + 1, cells + 1, 1))
+    grid = (grey + 0.3 * rng.uniform(-1, 1, (n, cells + 1, cells + 1, 3))).astype(np.float32)
+    at = np.linspace(0, cells, SIDE)
+    weights = np.clip(1 - np.abs(at[:, None] - np.arange(cells + 1)[None, :]), 0, 1).astype(np.float32)
     noise: FloatArray = np.einsum("yi,nijc,xj->nyxc", weights, grid, weights, optimize=True)
     return noise
 
 
 def _backgrounds(base: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A colour gradient with clouds and up to four soft blobs, which belong to no class; (n, 64, 64, 3)."""
+    """A gradient with clouds, up to four soft blobs and, in half of the images, a straight edge, which belong to no
+    class; (n, SIDE, SIDE, 3)."""
     n = len(base)
-    axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
-    angle = _column(rng.uniform(0, 2 * np.pi, n))
-    slope = np.cos(angle) * axis[None, None, :] + np.sin(angle) * axis[None, :, None]
-    tint = rng.uniform(-0.2, 0.2, (n, 1, 1, 3)).astype(np.float32)
-    canvas = base + slope[..., None] * tint + _column(rng.uniform(0, 0.15, n))[..., None] * _smooth_noise(n, rng)
+    canvas = base + (_across(n, rng) * _column(rng.uniform(-0.2, 0.2, n)))[..., None]
+    beyond = np.clip(0.5 + (_across(n, rng) - _column(rng.uniform(-0.8, 0.8, n))) * SIDE / 2, 0, 1)
+    cut = beyond * _column((rng.uniform(0, 1, n) < 0.5).astype(np.float32))
+    canvas += (cut * _column(rng.uniform(-0.3, 0.3, n)))[..., None]
+    for cells in (4, 9):
+        canvas += _column(rng.uniform(0, 0.1, n))[..., None] * _clouds(n, cells, rng)
     pixels = np.arange(SIDE, dtype=np.float32)
     for _ in range(4):
         x, y = (_column(rng.uniform(0, SIDE, n)) for _ in "xy")
         width, height = (_column(rng.uniform(2, 9, n)) for _ in "xy")
         blob = np.exp(-(((pixels[None, None, :] - x) / width) ** 2) - ((pixels[None, :, None] - y) / height) ** 2)
         share = blob * _column(rng.uniform(0.3, 0.8, n) * (rng.uniform(0, 1, n) < 0.5))
-        colour = rng.uniform(0, 1, (n, 1, 1, 3)).astype(np.float32)
-        canvas += share[..., None] * (colour - canvas)
+        canvas += share[..., None] * (_colours((n, 1, 1), rng) - canvas)
     return canvas
 
 
 def _draw_batch(name: str, n: int, rng: np.random.Generator) -> Pixels:
     figures = _Figures(n, rng)
-    base = rng.uniform(0.1, 0.9, (n, 1, 1, 3)).astype(np.float32)
+    base = 0.1 + 0.8 * _colours((n, 1, 1), rng)
     first = _colours_unlike([base], rng)
     second = _colours_unlike([base, first], rng)
     outline, texture = _DRAWN[name]

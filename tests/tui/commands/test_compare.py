@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     network = load_network(spec, "cpu")
     opened.register(network.info)
     opened.remember(spec.text, network.info.fingerprint)
-    paper, centred = (network.info.new_key(protocol=protocol, steps=4) for protocol in ("paper", "centred"))
+    paper, centred = (network.info.new_key(protocol=protocol, steps=6) for protocol in ("paper", "centred"))
     sets: dict[SetKey, dict[str, range]] = {
         replace(centred, seed=1): {"1.1": range(4)},
         paper: {"1.1": range(6), "2.1": range(2)},
@@ -101,8 +101,8 @@ def test_the_table_names_both_sets_and_shows_every_block(run: Run) -> None:
     code, out, _ = run("compare", "--protocol", "paper", "centred")
     lines = [line.rstrip() for line in out.splitlines()]
     assert code == 0
-    assert lines[0] == "protocol paper: demo recipe, 4 steps, seed 0, capture exact"
-    assert lines[1] == "protocol centred: centred recipe, 4 steps, seed 0, capture exact, protocol centred"
+    assert lines[0] == "protocol paper: demo recipe, 6 steps, seed 0, capture exact"
+    assert lines[1] == "protocol centred: centred recipe, 6 steps, seed 0, capture exact, protocol centred"
     assert lines[3].split("  ")[0] == "block 1.1, 4 channels"
     labels = ("median M", "overwrite", "mix", "skip", "another update", *("(2) mix", "(3) block", "(4) input"))
     for label in (*labels, "scale invariant", "scale metric"):
@@ -206,7 +206,7 @@ def test_what_differs_is_attributed_one_change_at_a_time(
     assert line.startswith("streamscope: jitter and recipe are attributed together; run 'streamscope --model demo")
     words = shlex.split(line.split("'")[1])
     assert words[words.index("compute") :] == [
-        *("compute", "--block", "1.1", "--channels", "2-5", "--recipe", "paper", "--steps", "4")
+        *("compute", "--block", "1.1", "--channels", "2-5", "--recipe", "paper", "--steps", "6")
     ]
     assert main([*words[1:], "--device", "cpu"]) == 0
     code, out, err = run(*wanted, "--json")
@@ -247,12 +247,12 @@ WRONG = [
         "--out writes csv or json",
     ),
     (["compare", "--protocol", "paper", "centred", "--filter", "mix_ratio > 5"], 2, "no channel is selected"),
-    (["compare", "--steps", "4", "8"], 1, "no set is stored of steps 8 to compare with centred recipe, 4 steps"),
-    (["compare", "--capture", "exact", "lucent"], 1, "compute --steps 4 --capture lucent' first"),
+    (["compare", "--steps", "6", "8"], 1, "no set is stored of steps 8 to compare with centred recipe, 6 steps"),
+    (["compare", "--capture", "exact", "lucent"], 1, "compute --steps 6 --capture lucent' first"),
     (
         ["compare", "--protocol", "paper", "centred", "--seed", "1", "--block", "1.1", "--channels", "0-3"],
         1,
-        "no set is stored of protocol paper to compare with centred recipe, 4 steps, seed 1, capture exact, "
+        "no set is stored of protocol paper to compare with centred recipe, 6 steps, seed 1, capture exact, "
         "protocol centred; run 'streamscope --model demo --cache CACHE compute --block 1.1 --channels 0-3 "
         "--protocol paper --seed 1' first",
     ),
@@ -266,17 +266,17 @@ WRONG = [
         ["compare", "--protocol", "paper", "centred", "--block", "2.1"],
         1,
         "the two sets have no channel of 2.1 in common; run 'streamscope --model demo --cache CACHE compute "
-        "--block 2.1 --channels 0-1 --steps 4' first",
+        "--block 2.1 --channels 0-1 --steps 6' first",
     ),
     (
         ["compare", "--protocol", "paper", "centred", "--block", "1.1", "--block", "2.0"],
         1,
-        "compute --block 2.0 --channels 0-1 --protocol paper --steps 4' first",
+        "compute --block 2.0 --channels 0-1 --protocol paper --steps 6' first",
     ),
     (
         ["compare", "--protocol", "paper", "centred", "--block", "1.1", "--channels", "6-7"],
         1,
-        "compute --block 1.1 --channels 6-7 --protocol paper --steps 4' first",
+        "compute --block 1.1 --channels 6-7 --protocol paper --steps 6' first",
     ),
     (
         ["compare", "--protocol", "paper", "centred", "--block", "3.0"],

@@ -75,6 +75,7 @@ def command(
     store = given.store()
     # Channels that are told need nothing stored.
     told = selection.channels is not None and not selection.needs_table
+    given = given if told else given.as_stored(store)
     info = given.info(store) if told else given.stored_info(store)
     picked, fzset = _pick(given, selection, store, info)
     requests = [

@@ -73,6 +73,7 @@ def command(
     if out is not None and kind == "table":
         raise UsageError(f"--out writes {' or '.join(FORMATS)}; give --format or a FILE that ends so")
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     selection.by_range(info)
     words = (*block_words(selection.blocks), *(("--channels", selection.channels) if selection.channels else ()))

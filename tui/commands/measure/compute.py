@@ -14,7 +14,8 @@ from streamscope.core.jobs.plan import Request, missing, wanted_fzs
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.device_names import check_devices
 from streamscope.core.model.recipe import Objective
-from streamscope.core.store import FZSet, JobSpec, Store
+from streamscope.core.model.spec import FORMER_DEMO
+from streamscope.core.store import FZSet, JobSpec, Store, stored_spec
 from streamscope.core.store.jobs.events import JobEnded, Report, write_event
 from streamscope.core.table.frame import build_frame, summarise
 from streamscope.tui.cli.lines import say
@@ -102,6 +103,12 @@ def command(
     if scheduler:
         _check_scheduler(scheduler)
     store = given.store()
+    if stored_spec(store, spec) != spec:
+        say(
+            f"streamscope: the FZs of {spec.name} in {store.root} are of the network of versions up to 0.2 and stay as "
+            f"they are (--model {FORMER_DEMO} reads them); computing today's, which {spec.name} is from now on",
+            err=True,
+        )
     known = store.recall(spec.text)
     if known is not None:
         # What can be wrong, and what there is to do, is found before seconds go into importing torch.
@@ -110,6 +117,7 @@ def command(
         if next(missing(known, fzset, request), None) is None:
             _say_complete(given, known, fzset, request)
             return 0
+        spec.check_computable()
         if detach:
             # Its worker chooses the batch that suits its devices.
             return _detach(given, request.job_spec(spec, given.device, named, scheduler, batch), scheduler)

@@ -56,6 +56,7 @@ def command(given: Given, blocks: tuple[str, ...], antialias: bool) -> None:
     streamscope curves --model demo --json
     """
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     fzset = given.stored_set(store, info)
     scan = given.stored_scan(store, fzset)

@@ -63,6 +63,7 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     if untrained and spec.untrained_seed is not None:
         raise UsageError(f"{spec.name} is an untrained copy itself; use --model {spec.architecture}")
     store = given.store()
+    given = given.as_stored(store)
     info = given.stored_info(store)
     picked = [block.name for block in pick_blocks(info, blocks)]
     fzset = given.stored_set(store, info)
@@ -106,6 +107,7 @@ def _compute(
     lacking = [b for b in channels if shams and any(missing_responses(fzset, SHAMS, b, on) for on in VERDICT_TENSORS)]
     if not (lacking or untrained or seeds):
         return 0
+    given.spec.check_computable()
     from streamscope.core.engine.network import load_network
     from streamscope.core.reading.shams import compute_shams
 
