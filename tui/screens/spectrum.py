@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 BESIDE = 5
-"""Cells beside the bars, where the number of channels in the highest stands."""
+"""Cells beside the bars, where the number of channels in the highest stands, at least."""
 SHARES = 52
 """Cells of a panel's shares and nulls."""
 LOWEST = 9
@@ -160,18 +160,19 @@ def panels(
     `nulls` has those that have been read.
     """
     bins = len(blocks[0].counts)
-    across = min(len(blocks), max(1, (width + GAP) // (bins + BESIDE + SHARES + GAP)))
+    beside = max(BESIDE, 2 + max(len(str(max(block.counts))) for block in blocks))
+    across = min(len(blocks), max(1, (width + GAP) // (bins + beside + SHARES + GAP)))
     deep = -(-len(blocks) // across)
     own = (width + GAP) // across - GAP
-    wide = max(1, min(WIDEST, (own - BESIDE - SHARES) // bins))
+    wide = max(1, min(WIDEST, (own - beside - SHARES) // bins))
     tall = max(LOWEST, min(12, height // deep - UNDER))
     lines: list[Text] = []
     for first in range(0, len(blocks), across):
         columns = []
         for block in blocks[first : first + across]:
-            beside = share_lines([share for share in shares if share.block == block.block])
-            beside += false_positives(nulls, block.block)
-            columns.append(panel(block, beside, wide, tall))
+            said = share_lines([share for share in shares if share.block == block.block])
+            said += false_positives(nulls, block.block)
+            columns.append(panel(block, said, wide, tall, bins * wide + beside))
         for parts in zip_longest(*columns):
             line = Text(no_wrap=True)
             for part in parts:
@@ -182,8 +183,8 @@ def panels(
     return Text("\n").join(lines)
 
 
-def panel(block: BlockSpectrum, beside: Sequence[Text], wide: int, tall: int) -> list[Text]:
-    """One block: a title, and below it bars `tall` lines high at the left of the lines `beside`."""
+def panel(block: BlockSpectrum, said: Sequence[Text], wide: int, tall: int, at: int) -> list[Text]:
+    """One block: a title, and below it bars `tall` lines high, with the lines `said` from cell `at` on."""
     title = Text.assemble(
         (block.block, Style(bold=True)),
         (f"  {block.computed} of {block.channels} computed  ", DIM),
@@ -192,9 +193,8 @@ def panel(block: BlockSpectrum, beside: Sequence[Text], wide: int, tall: int) ->
         (f"skip {block.skip}", UPDATE_STYLES["skip"]),
         (f"  undefined {block.undefined}" if block.undefined else "", DIM),
     )
-    lines, drawn = [title], histogram(block, wide, tall)
-    at = max(len(block.counts) * wide + BESIDE, *(line.cell_len + GAP for line in drawn))
-    for left, right in zip_longest(drawn, beside):
+    lines = [title]
+    for left, right in zip_longest(histogram(block, wide, tall), said):
         line = left or Text()
         line.pad_right(at - line.cell_len)
         lines.append(line.append_text(right or Text()))

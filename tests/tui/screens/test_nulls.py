@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from streamscope.core.analysis.nulls import Nulls, read_nulls
-from streamscope.core.measures.statistics import Paired, Proportion
+from streamscope.core.analysis.spectrum import BlockSpectrum
+from streamscope.core.measures.statistics import Paired, Proportion, proportion
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.store import Store
@@ -18,7 +19,7 @@ from streamscope.core.store.layout import SHAMS, response_folder
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, commit_responses
 from streamscope.tui.data.null_facts import NullsReader, against_nulls, null_lines
 from streamscope.tui.screens.detail import DetailScreen
-from streamscope.tui.screens.spectrum import SpectrumScreen
+from streamscope.tui.screens.spectrum import SpectrumScreen, panels
 from tests.support.app_driver import channels_screen, opened, options, screen_text, small_store, until
 from tests.support.app_store import commit_measures, make_info
 
@@ -197,3 +198,24 @@ def test_a_centred_block_s_blur_and_reversed_stand_with_the_rest_and_their_p(tmp
     assert lines[1].endswith(" <.001")
     assert all(len(line) <= 52 for line in lines)
     assert against_nulls(nulls, 90)[0].plain.split()[3:6] == ["real", "shuffled", "blur"]
+
+
+@pytest.mark.parametrize("width", [77, 117, 157])
+@pytest.mark.parametrize("highest", [9, 99, 256])
+def test_nothing_of_a_panel_is_cut_off_however_high_its_bars(tmp_path: Path, highest: int, width: int) -> None:
+    found = read(store_with_nulls(tmp_path), "2.0")
+    share = proportion([1.0] * 123 + [0.0] * 133)
+    blur = dataclasses.replace(
+        found.nulls[1],
+        null="blur",
+        shares={"meets_both": share, "scale_invariant": share},
+        paired={"meets_both": Paired(20, 10, 0.219)},
+    )
+    nulls = dataclasses.replace(found, nulls=(found.nulls[0], blur))
+    blocks = [
+        BlockSpectrum(name, 256, 256, (highest, *[0] * 19), overwrite=highest, mix=0, skip=0, undefined=0)
+        for name in ("2.0", "2.1")
+    ]
+    text = panels(blocks, [], {"2.0": nulls, "2.1": nulls}, width, 40).plain
+    assert "…" not in text
+    assert text.count("0.219") == 2
