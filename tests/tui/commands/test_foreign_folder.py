@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from streamscope.core.model.descriptions import bundled_description
+from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from tests.support.jobs import ended
 from tests.support.waiting import wait_until
@@ -104,9 +106,11 @@ def test_a_cluster_leaves_them_alone(environment: dict[str, str], tmp_path: Path
 
 def test_the_app_leaves_them_alone(folder: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """On a terminal of its own, with an empty store, so that a process describes the model first."""
+    info = bundled_description(ModelSpec("demo").text)
+    assert info is not None
     code = (
         "from pathlib import Path; from streamscope.tui.bench.app_start import app_start; "
-        f"print(app_start(Path({str(tmp_path / 'cache')!r}), 'demo', 'cdc463c0fb9f', rounds=1))"
+        f"print(app_start(Path({str(tmp_path / 'cache')!r}), 'demo', {info.fingerprint!r}, rounds=1))"
     )
     command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=ENDS)
