@@ -23,6 +23,11 @@ KEY = SetKey(Recipe(steps=10))
 CONV2 = Target("1.0", "block")
 
 
+def model_files(store: Store) -> dict[Path, int]:
+    """The files that a store has of its models, and when each was written, in ns."""
+    return {p: p.stat().st_mtime_ns for p in (store.root / "models").rglob("*") if p.is_file()}
+
+
 def toy_info(name: str = "toy", fingerprint: str = "ab" * 32) -> ModelInfo:
     """Three blocks of 4, 4 and 6 channels; the last one has a downsampling shortcut."""
     return ModelInfo(

@@ -23,6 +23,7 @@ from streamscope.core.store import JobSpec, Marks, Store, create_job, marks_fold
 from streamscope.tui.cli.main import main
 from streamscope.tui.cli.two_sets import spread
 from tests.support.command_line import Run
+from tests.support.stores import model_files
 
 CRITERIA = ("meets_mix", "meets_block", "meets_input", "scale_invariant")
 
@@ -51,10 +52,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
     return Run(store.root, capsys, ("--device", "cpu"))
-
-
-def files(store: Store) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (store.root / "models").rglob("*") if p.is_file()}
 
 
 def rows(run: Run, *options: object) -> dict[int, dict[str, Any]]:
@@ -183,7 +180,7 @@ def test_what_differs_is_attributed_one_change_at_a_time(
 ) -> None:
     copy = Store.open(Path(shutil.copytree(store.root, tmp_path / "cache")))
     run = Run(copy.root, capsys, ("--device", "cpu"))
-    before = files(copy)
+    before = model_files(copy)
     wanted = ("compare", "--protocol", "paper", "centred", "--attribute")
     code, out, err = run(*wanted, "--json")
     found = json.loads(out)
@@ -199,7 +196,7 @@ def test_what_differs_is_attributed_one_change_at_a_time(
     assert all(move["criteria"]["meets_mix"]["jaccard"] in (1, None) for move in found["moves"])
     assert found["channels"]
     assert all(change["by"] for change in found["channels"])
-    assert files(copy) == before
+    assert model_files(copy) == before
 
     # One line says how jitter and recipe are told apart; that command does it.
     [line] = err
@@ -290,13 +287,13 @@ WRONG = [
 def test_what_cannot_be_compared_is_one_clear_line(
     arguments: list[str], code: int, message: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = files(store)
+    before = model_files(store)
     assert main(["--model", "demo", "--cache", str(store.root), *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     [line] = captured.err.splitlines()
     assert message in line.replace(str(store.root), "CACHE")
-    assert files(store) == before
+    assert model_files(store) == before
 
 
 def test_nothing_stored_at_all_names_the_command_that_begins(

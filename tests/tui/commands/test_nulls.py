@@ -12,6 +12,7 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import JobSpec, Store, create_job, job_state, job_states
 from streamscope.tui.cli.main import main
 from tests.support.command_line import Run
+from tests.support.stores import model_files
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,6 @@ def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
     return Run(store.root, capsys, ("--device", "cpu"))
 
 
-def files(store: Store) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (store.root / "models").rglob("*") if p.is_file()}
-
-
 def test_curves_are_computed_once_and_summarised(run: Run, store: Store) -> None:
     code, out, _ = run("curves", "--block", "1.1", "--json")
     rows = json.loads(out)
@@ -45,12 +42,12 @@ def test_curves_are_computed_once_and_summarised(run: Run, store: Store) -> None
         ("1.1", "FZ(block)", 6),
     ]
     assert all(0 < row["invariance"] <= 1 and 0 < row["half_width_octaves"] <= 2 for row in rows)
-    before = files(store)
+    before = model_files(store)
     code, out, _ = run("curves")
-    assert (code, files(store)) == (0, before)
+    assert (code, model_files(store)) == (0, before)
     assert "FZ(block)" in out
     assert json.loads(run("curves", "--antialias", "--json")[1])[0]["antialias"] is True
-    assert len(files(store)) > len(before)
+    assert len(model_files(store)) > len(before)
 
 
 def test_curves_on_meis_follow_a_scan(run: Run, tmp_path: Path) -> None:
@@ -86,9 +83,9 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     ]
     assert {job_state(store, job.job).state for job in new} == {"done"}
 
-    before = [p for p in files(store) if p.name != "completed.json"]
+    before = [p for p in model_files(store) if p.name != "completed.json"]
     code, out, _ = run(*everything)
-    assert (code, [p for p in files(store) if p.name != "completed.json"]) == (0, before)
+    assert (code, [p for p in model_files(store) if p.name != "completed.json"]) == (0, before)
     assert "untrained copy 0" in out
     assert "same update with another seed" in out
     assert all(len(line) <= 100 for line in out.splitlines())
@@ -126,13 +123,13 @@ WRONG = [
 def test_a_wrong_input_is_one_clear_line_and_nothing_is_written(
     arguments: list[str], code: int, message: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = files(store)
+    before = model_files(store)
     common = ["--cache", str(store.root), *([] if "--model" in arguments else ["--model", "demo"])]
     assert main([*common, *arguments]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err.splitlines()[-1]
-    assert files(store) == before
+    assert model_files(store) == before
 
 
 def test_showing_what_is_stored_does_not_load_torch(run: Run) -> None:
