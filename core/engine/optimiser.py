@@ -87,17 +87,18 @@ class Optimiser:
         moved = torch.zeros(len(self.channels), dtype=torch.bool, device=self.device)
         for step in range(1, steps + 1):
             adam.zero_grad(set_to_none=True)
-            for part in parts:
-                self.backward(part.parameters, part.draws[step - 1], part.own)
+            patches = [self.backward(part.parameters, part.draws[step - 1], part.own) for part in parts]
+            if step - 1 in self.sampled:
+                # What the step before left is what this one drew: no image is drawn for its sample alone.
+                samples[step - 1] = self.seen(patches, parts)
             if step in self.sampled or step == 1:
                 moved |= torch.cat([has_gradient(part.parameters) for part in parts])
             for group in adam.param_groups:
                 group["lr"] = self.recipe.rate_at(step)
             adam.step()
-            if step in self.sampled:
-                samples[step] = torch.cat([self.activation(part.parameters, part.own) for part in parts])
             if watch is not None:
                 watch(step, steps)
+        samples[steps] = torch.cat([self.activation(part.parameters, part.own) for part in parts])
         trace = torch.stack([samples[step] for step in self.sampled], dim=1).cpu().numpy()
         images = np.concatenate([self.images(part.parameters) for part in parts])
         return self.result(images, trace, moved.cpu().numpy(), (steps,) * len(self.channels))
@@ -116,17 +117,29 @@ class Optimiser:
         """Index of each image's own channel in activations (n, channels)."""
         return torch.arange(len(channels), device=self.device), torch.tensor(channels, device=self.device)
 
-    def backward(self, parameters: torch.Tensor, draws: Draws, own: tuple[torch.Tensor, torch.Tensor]) -> None:
-        """Adds to the parameters' gradient that of the transformed images' negative activations."""
+    def backward(self, parameters: torch.Tensor, draws: Draws, own: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Adds to the parameters' gradient that of the transformed images' negative activations.
+
+        Returns the patch (n, 3, P, P) of the images before their transforms.
+        """
         patch = self.spectrum.image(parameters)
         (-self.transform.activations(patch, draws)[own].sum()).backward()
+        return patch.detach()
 
     @torch.no_grad()
     def activation(self, parameters: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """(n,): of the images as they are, without transforms."""
+        return self._untransformed(self.spectrum.image(parameters), own)
+
+    @torch.no_grad()
+    def seen(self, patches: list[torch.Tensor], parts: list[_Part]) -> torch.Tensor:
+        """(n,): as `activation`, of the patches of every part."""
+        pairs = zip(patches, parts, strict=True)
+        return torch.cat([self._untransformed(patch, part.own) for patch, part in pairs])
+
+    def _untransformed(self, patch: torch.Tensor, own: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         inner = slice(self.still.start - self.transform.start, self.still.stop - self.transform.start)
-        patch = self.spectrum.image(parameters)[:, :, inner, inner]
-        return self.still.activations(patch, self._no_draws(len(parameters)))[own]
+        return self.still.activations(patch[:, :, inner, inner], self._no_draws(len(patch)))[own]
 
     @torch.no_grad()
     def images(self, parameters: torch.Tensor) -> np.ndarray:
