@@ -21,7 +21,7 @@ from streamscope.core.engine.transforms.lucent import LucentTransform
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.batch_loop import batches_at_once
 from streamscope.core.model.blocks import TENSORS, Target
-from streamscope.core.model.recipe import Recipe
+from streamscope.core.model.recipe import Protocol, Recipe
 
 WARM_UP = 2
 """Steps of each run that are not counted."""
@@ -97,13 +97,17 @@ def speed(network: Network, block: str, batch: int, rounds: int, steps: int) -> 
     return Speed(block, batch, lanes, Timing.of(ours), Timing.of(lucents), Timing.of(frozen))
 
 
-def own_ms(network: Network, target: Target, batch: int, steps: int) -> float:
-    """Milliseconds an image and step of ours: as many batches at once as `compute` has, the same channels in each."""
+def own_ms(network: Network, target: Target, batch: int, steps: int, protocol: Protocol = "paper") -> float:
+    """Milliseconds an image and step of ours, by a protocol's recipe.
+
+    As many batches at once as `compute` has, the same channels in each.
+    """
+    recipe = network.info.recipe(protocol)
     channels = range(min(batch, network.info.target_channels(target)))
     lanes = batches_at_once(network.device)
 
     def run(tick: Callable[[], None]) -> None:
-        visualize(network, target, channels, Recipe(), watch=lambda step, all_steps: tick())
+        visualize(network, target, channels, recipe, watch=lambda step, all_steps: tick(), protocol=protocol)
 
     return float(np.mean(step_times(run, lanes, network.device, steps))) / (len(channels) * lanes)
 
@@ -140,20 +144,20 @@ def step_times(
     return times
 
 
-def every_tensor(network: Network, batch: int, steps: int) -> dict[str, dict[str, float]]:
+def every_tensor(network: Network, batch: int, steps: int, protocol: Protocol) -> dict[str, dict[str, float]]:
     """Of every FZ target of the studied blocks: ms an image and step, image-steps a second and its channels."""
     info = network.info
-    targets = {info.target(block, tensor, "paper"): None for block in info.default_blocks for tensor in TENSORS}
+    targets = {info.target(block, tensor, protocol): None for block in info.default_blocks for tensor in TENSORS}
     found = {}
     for target in targets:
-        ms = own_ms(network, target, batch, steps)
+        ms = own_ms(network, target, batch, steps, protocol)
         found[str(target)] = {"ms": ms, "image_steps_a_second": 1000 / ms, "channels": info.target_channels(target)}
     return found
 
 
-def whole_set_hours(network: Network, tensors: dict[str, dict[str, float]]) -> float:
-    """Hours that every FZ of the studied blocks would take at the speeds of `every_tensor`, by the default recipe."""
-    steps = network.info.default_recipe.steps
+def whole_set_hours(network: Network, tensors: dict[str, dict[str, float]], protocol: Protocol) -> float:
+    """Hours that every FZ of the studied blocks would take at the speeds of `every_tensor`, by a protocol's recipe."""
+    steps = network.info.recipe(protocol).steps
     return sum(t["channels"] * steps * t["ms"] for t in tensors.values()) / 3.6e6
 
 

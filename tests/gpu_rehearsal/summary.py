@@ -111,11 +111,16 @@ def speed(records: Records) -> Iterator[str]:
         yield from table(("`block` of", *parts), ([row["block"], *(row[n] for n in parts)] for row in found["shares"]))
         yield ""
         yield from table(
-            ("target", "ms an image and step", "image-steps a second"),
-            ([name, row["ms"], row["image_steps_a_second"]] for name, row in found["tensors"].items()),
+            ("protocol", "target", "ms an image and step", "image-steps a second"),
+            (
+                [protocol, name, row["ms"], row["image_steps_a_second"]]
+                for protocol, targets in found["tensors"].items()
+                for name, row in targets.items()
+            ),
         )
         yield ""
-        yield f"Every FZ of the studied blocks by `paper`, extrapolated: {60 * found['whole_set_hours']:.1f} minutes."
+        for protocol, hours in found["whole_set_hours"].items():
+            yield f"Every FZ of the studied blocks by `{protocol}`, extrapolated: {60 * hours:.1f} minutes."
         yield f"Peak memory: {', '.join(f'{n} {b / 1e9:.1f} GB' for n, b in found['peak_bytes'].items())}."
     if scan := records.figures("bench-scan").get("scan"):
         yield f"A scan: {scan['images_a_second']:.0f} images a second ({scan['images']} images)."

@@ -11,6 +11,7 @@ import click
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Target, parse_channels
+from streamscope.core.model.recipe import PROTOCOLS
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, device_options
 from streamscope.tui.cli.progress import count_progress, download_progress
@@ -22,7 +23,7 @@ STUDIED = ("1.1", "2.1", "3.1")
 PARTS = {
     "speed": "FZs against torch-lucent in the same run",
     "shares": "where an image-step's time goes",
-    "tensors": "every FZ target of the studied blocks, and what a whole set takes",
+    "tensors": "every FZ target of the studied blocks, and what a whole set takes, by each protocol",
     "scan": "images a second of a scan",
     "quality": "the same channels optimised by both (an hour on two cores)",
     "workers": "throughput against worker processes, on the demo model",
@@ -126,12 +127,15 @@ def command(
         shares = speed.shares(network, Target(block, "block"), batch, steps)
         found.setdefault("shares", []).append({"block": block, **shares})
         tell(f"{block} block: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
-    if "tensors" in wanted:
-        found["tensors"] = speed.every_tensor(network, batch, steps)
-        found["whole_set_hours"] = speed.whole_set_hours(network, found["tensors"])
-        for target, values in found["tensors"].items():
-            tell(f"{target}: {values['ms']:.2f} ms an image and step, {values['image_steps_a_second']:,.0f} a second")
-        tell(f"every FZ of the studied blocks: {found['whole_set_hours']:.1f} hours")
+    for protocol in PROTOCOLS if "tensors" in wanted else ():
+        tensors = speed.every_tensor(network, batch, steps, protocol)
+        hours = speed.whole_set_hours(network, tensors, protocol)
+        found.setdefault("tensors", {})[protocol] = tensors
+        found.setdefault("whole_set_hours", {})[protocol] = hours
+        for target, values in tensors.items():
+            rate = f"{values['image_steps_a_second']:,.0f} a second"
+            tell(f"{target} by {protocol}: {values['ms']:.2f} ms an image and step, {rate}")
+        tell(f"every FZ of the studied blocks by {protocol}: {hours:.1f} hours")
     for block in names if "quality" in wanted else ():
         with count_progress(f"{block} block by both", "image-steps") as watch:
             compared = quality_of.quality(network, block, picked[block], range(seeds), quality_steps, watch)
