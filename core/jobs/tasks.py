@@ -14,7 +14,7 @@ from streamscope.core.engine.network import Network, provenance
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.plan import Task
 from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.reading.activations import BlockReader
+from streamscope.core.reading.activations import BlockReader, Branch
 from streamscope.core.reading.scalings import scalings
 from streamscope.core.store import FZSet
 from streamscope.core.store.jobs.events import BatchDone
@@ -64,7 +64,9 @@ def compute_task(
     else:
         given = task_images(fzset, task) if images is None else images
         versions = scalings(network.info, task.block, task.tensor, key.protocol)
-        plain, *altered = BlockReader(network, task.block).read_each(given, [None, *versions.values()])
+        # Of an FZ that is scaled or blurred, only what the other tensor says to it counts.
+        other: Branch = "block" if task.tensor == "in" else "in"
+        plain, *altered = BlockReader(network, task.block).read_each(given, [None, *versions.values()], other)
         device_free()
         further = dict(zip(versions, altered, strict=True))
         scaled = further.pop(SCALED, None)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from streamscope.core.engine.cone import Cone
+from streamscope.core.engine.cone import Cone, Read
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.normalisation import Normalisation
 from streamscope.core.images.lanczos import Resampling
+from streamscope.core.model.blocks import READ
 
 CHUNK = 32
 """Images per forward pass: enough to keep the device busy, little enough for any memory."""
@@ -24,6 +26,8 @@ Scale = Callable[[torch.Tensor], torch.Tensor]
 Version = Scale | Resampling
 """How images are altered before they are read. What is read of a resampling is the mean over its versions: a network is
 not linear, so that each of them takes a pass of its own."""
+Branch = Literal["in", "block"]
+"""A tensor that can be read alone."""
 
 
 def scale_up(images: torch.Tensor) -> torch.Tensor:
@@ -49,36 +53,57 @@ class BlockReader:
     """Reads the centre activations of one block's `in`, `block` and `pre`, of every channel, from 8-bit images."""
 
     def __init__(self, network: Network, block: str) -> None:
-        info = network.info
-        self._cone = Cone(network.folded, block, "pre", [info.input_size])
+        self._network, self._block = network, block
+        self._cone = self._cone_of("pre")
         self.device = device = network.device
-        self._normalise = Normalisation.of(info, device)
+        self._normalise = Normalisation.of(network.info, device)
+
+    def _cone_of(self, read: Read) -> Cone:
+        return Cone(self._network.folded, self._block, read, [self._network.info.input_size])
 
     def read(self, images: np.ndarray, version: Version | None = None) -> np.ndarray:
         """Activations (n, 3, channels) of images (n, side, side, 3) uint8, as they are or altered."""
         return self.read_each(images, [version])[0]
 
-    def read_each(self, images: np.ndarray, versions: Sequence[Version | None]) -> list[np.ndarray]:
-        """As `read`, for every version; None are the images as they are."""
-        start, length = self._cone.origin(), self._cone.patch.length
-        inner = slice(start, start + length)
-        patches = [
-            Patches(version.cropped(inner.start, inner.stop), self.device)
-            if isinstance(version, Resampling)
-            else _Cut(version, inner)
-            for version in versions
-        ]
+    def read_each(
+        self, images: np.ndarray, versions: Sequence[Version | None], of: Branch | None = None
+    ) -> list[np.ndarray]:
+        """As `read`, for every version; None are the images as they are.
+
+        With `of` that tensor alone is read of what is resampled, over its own cone; the others are NaN there.
+        """
+        own = None if of is None else self._cone_of(of)
+        passes = [self._pass(version, own if isinstance(version, Resampling) else None) for version in versions]
         parts: list[list[np.ndarray]] = [[] for _ in versions]
         for first in range(0, len(images), CHUNK):
             pixels = from_8_bit(images[first : first + CHUNK]).to(self.device)
-            for part, patch in zip(parts, patches, strict=True):
-                part.append(self._mean(patch.of(pixels)))
+            for part, read in zip(parts, passes, strict=True):
+                part.append(read(pixels))
         return [np.concatenate(part) for part in parts]
 
+    def _pass(self, version: Version | None, own: Cone | None) -> Callable[[torch.Tensor], np.ndarray]:
+        """Reads images (n, 3, side, side) in 0..1 that are altered: all tensors, or the one that `own` reads."""
+        cone = own or self._cone
+        start, stop = cone.origin(), cone.origin() + cone.patch.length
+        if isinstance(version, Resampling):
+            patches: Patches | _Cut = Patches(version.cropped(start, stop), self.device)
+        else:
+            patches = _Cut(version, slice(start, stop))
+
+        def read(pixels: torch.Tensor) -> np.ndarray:
+            if own is None:
+                return self._mean(cone.all_tensors, patches.of(pixels))
+            alone = self._mean(own, patches.of(pixels))
+            found = np.full((len(alone), len(READ), alone.shape[1]), np.nan, dtype=np.float32)
+            found[:, READ.index(own.read)] = alone
+            return found
+
+        return read
+
     @torch.no_grad()
-    def _mean(self, patches: Iterator[torch.Tensor]) -> np.ndarray:
-        """Activations (n, 3, channels), the mean over what is read of several patches (n, 3, P, P) in 0..1."""
-        passes = [self._cone.all_tensors(self._normalise(patch)) for patch in patches]
+    def _mean(self, read: Callable[[torch.Tensor], torch.Tensor], patches: Iterator[torch.Tensor]) -> np.ndarray:
+        """The mean over what is read of several patches (n, 3, P, P) in 0..1."""
+        passes = [read(self._normalise(patch)) for patch in patches]
         mean = passes[0] if len(passes) == 1 else torch.stack(passes).mean(dim=0)
         return mean.float().cpu().numpy()
 

@@ -8,7 +8,7 @@ from torchvision.transforms import functional
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.images.lanczos import Resampling, blur, flip, quarter_turn, scaling, shift
-from streamscope.core.reading.activations import CHUNK, BlockReader, scale_down, scale_up
+from streamscope.core.reading.activations import CHUNK, BlockReader, Branch, scale_down, scale_up
 from tests.support.by_hand import forward_by_hand
 from tests.support.networks import hand_set_network
 
@@ -72,6 +72,13 @@ def test_a_resampling_is_read_as_the_mean_over_full_forward_passes_of_its_versio
     assert got == pytest.approx(np.mean(passes, axis=0), abs=1e-5)
     assert np.array_equal(plain, BlockReader(network, "1.1").read(images))
     assert np.array_equal(doubled, BlockReader(network, "1.1").read(images, scale_up))
+    branches: tuple[Branch, ...] = ("in", "block")
+    for row, of in enumerate(branches):
+        plain_too, alone, doubled_too = BlockReader(network, "1.1").read_each(images, [None, resampling, scale_up], of)
+        assert alone[:, row] == pytest.approx(got[:, row], abs=1e-5)
+        assert np.isnan(np.delete(alone, row, axis=1)).all()
+        assert np.array_equal(plain_too, plain)
+        assert np.array_equal(doubled_too, doubled)
 
 
 def test_pixels_read_from_a_png_are_those_written(tmp_path: Path) -> None:
