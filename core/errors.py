@@ -63,6 +63,22 @@ class MisfitError(WeightsError):
     kind = "misfit"
 
 
+class ChoiceError(WeightsError):
+    """A file holds several networks' weights, and which are meant is not said, or said wrong."""
+
+    kind = "choice of weights"
+
+
+class ClassifierError(WeightsError):
+    """What needs a classifier was asked of weights without one."""
+
+
+class ClassNamesError(UsageError):
+    """It is not known which class of a classifier an image is of."""
+
+    kind = "class names"
+
+
 class StoreError(StreamscopeError):
     """The store cannot be read or written, or something in it is damaged."""
 

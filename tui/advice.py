@@ -7,6 +7,8 @@ from pathlib import Path
 from streamscope.core.errors import (
     AmbiguousValuesError,
     CacheError,
+    ChoiceError,
+    ClassNamesError,
     DamageError,
     DiskFullError,
     DownloadError,
@@ -26,6 +28,8 @@ STORE_FILE = "store.json"
 
 BY_KIND = {
     AmbiguousValuesError.kind: "say what is black and what is white with --value-range LOW,HIGH",
+    ChoiceError.kind: "choose one with --weights-entry NAME",
+    ClassNamesError.kind: "or pass their names with --classes FILE",
     CacheError.kind: "use --cache DIR with another one",
     DamageError.kind: "run 'streamscope cache verify'",
     HomeError.kind: "set HOME, or {place}",

@@ -28,10 +28,13 @@ class CommandLine:
     """The model, the store and the set that commands are to be about; None and () for what they find by themselves."""
 
     model: str = DEFAULT_MODEL
-    weights: Path | None = None
+    weights: Path | str | None = None
+    """A file or folder, or the name of torchvision's."""
     cache: Path | None = None
     of_set: tuple[str, ...] = ()
     """Options that name the set, as `set_words` gives them."""
+    entry: str = ""
+    """Which weights of a file that has several."""
 
     def __call__(self, *words: object) -> str:
         """`streamscope --model demo scan DIR` for the words `scan`, `DIR`."""
@@ -40,6 +43,8 @@ class CommandLine:
             common += ["--model", self.model]
         if self.weights is not None:
             common += ["--weights", self.weights]
+        if self.entry:
+            common += ["--weights-entry", self.entry]
         if self.cache is not None:
             common += ["--cache", self.cache]
         return shlex.join(str(word) for word in ("streamscope", *common, *words))
@@ -69,7 +74,7 @@ def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
         named = cache != default_cache()
     except HomeError:
         named = True
-    return CommandLine(spec.name, spec.weights, cache if named else None)
+    return CommandLine(spec.name, spec.weights or spec.release or None, cache if named else None, entry=spec.entry)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from streamscope.core.engine.precision import measure_in_float32, step_dtype
 from streamscope.core.engine.untrained import untrained
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Field, ModelInfo, SkipWeights, Target
-from streamscope.core.model.checkpoint import Progress, check_state, read_state
+from streamscope.core.model.checkpoints.downloads import Progress
+from streamscope.core.model.checkpoints.reading import fit_classifier, read_weights
 from streamscope.core.model.demo.network import INPUT_SIZE, MEAN, STD, build
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import Capture, Recipe
@@ -37,6 +38,18 @@ class Network:
     info: ModelInfo
     module: nn.Module
     folded: FoldedNetwork
+    layout: str = ""
+    """What was done to get the weights out of their file; "" for nothing."""
+    warnings: tuple[str, ...] = ()
+    """Ways in which the file of the weights says that its network is another than this one."""
+    class_names: tuple[str, ...] | None = None
+    """What its classes are called, in the order of its scores; None where its weights do not say."""
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes it tells apart; None for one without a classifier."""
+        classifier = getattr(self.module, "fc", None)
+        return classifier.out_features if isinstance(classifier, nn.Linear) else None
 
     @property
     def device(self) -> torch.device:
@@ -52,13 +65,16 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     place = pick_device(device)
     if spec.untrained_seed is not None:
         module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *_input(spec.name))
-    else:
-        module = _architecture(spec.name)
-        state = read_state(spec, progress)
-        check_state(module, state, spec)
-        module.load_state_dict(state, strict=False)  # Checked above; only num_batches_tracked may be missing.
+        folded = _freeze(module, place)
+        return Network(describe(spec.name, module, folded), module.to(place), folded)
+    module = _architecture(spec.name)
+    shapes = {key: value.shape for key, value in module.state_dict().items()}
+    weights = read_weights(spec, shapes, *_input(spec.name), progress)
+    fit_classifier(module, weights.state)
+    module.load_state_dict(weights.state, strict=False)  # It fits; only num_batches_tracked is missing.
     folded = _freeze(module, place)
-    return Network(describe(spec.name, module, folded), module.to(place), folded)
+    info = describe(spec.name, module, folded)
+    return Network(info, module.to(place), folded, weights.line, weights.warnings, weights.class_names)
 
 
 def rebuild_network(
@@ -67,6 +83,7 @@ def rebuild_network(
     """A network that was loaded elsewhere, from its architecture's name, its whole state dict and its description."""
     place = pick_device(device)
     module = _architecture(architecture)
+    fit_classifier(module, state)
     module.load_state_dict(state)
     folded = _freeze(module, place)
     return Network(info, module.to(place), folded)

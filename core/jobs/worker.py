@@ -2,7 +2,7 @@
 
 It only chooses who does the job; how batches are done is in `batch_loop`, what is the same everywhere in `run`.
 
-describe --cache DIR --model NAME [--weights FILE]
+describe --cache DIR --model NAME [--weights FILE [--weights-entry NAME]]
 run --cache DIR --job ID [--scheduler ADDRESS]
 join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a crew's processes
 """
@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     describing = commands.add_parser("describe")
     describing.add_argument("--model", required=True)
-    describing.add_argument("--weights", type=Path)
+    describing.add_argument("--weights")
+    describing.add_argument("--weights-entry", default="")
     running = commands.add_parser("run")
     running.add_argument("--job", required=True)
     running.add_argument("--scheduler")
@@ -64,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = Store.open(given.cache, create=True)
         if given.command == "describe":
-            info = register_model(store, ModelSpec(given.model, given.weights), progress=_download_progress)
+            info = register_model(
+                store, ModelSpec.given(given.model, given.weights, given.weights_entry), progress=_download_progress
+            )
             tell(ModelRegistered(info.identity))
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
@@ -87,7 +90,7 @@ def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None)
 
     network = load_network(spec, "cpu", progress)
     store.register(network.info)
-    store.remember(spec.text, network.info.identity)
+    store.remember(spec.text, network.info.identity, network.layout)
     return network.info
 
 
@@ -144,7 +147,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
         pulse.say("loading the weights")
         network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
-    store.remember(model.text, network.info.identity)
+    store.remember(model.text, network.info.identity, network.layout)
     if scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run

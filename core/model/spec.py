@@ -24,6 +24,29 @@ RESNETS = (
     "wide_resnet101_2",
 )
 """torchvision's ResNets; a test compares with what the installed torchvision lists."""
+RELEASES = {
+    name: ("IMAGENET1K_V1", "IMAGENET1K_V2")
+    if name
+    in (
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "resnext50_32x4d",
+        "resnext101_32x8d",
+        "wide_resnet50_2",
+        "wide_resnet101_2",
+    )
+    else ("IMAGENET1K_V1",)
+    for name in RESNETS
+}
+"""The names of torchvision's weights of each, the default last; a test compares with the installed torchvision."""
+WEIGHTS_IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What a folder of weights has one of, as Hugging Face lays it out; the first that is there counts."""
 DEMO_MODEL = "demo"
 MODELS = (*RESNETS, DEMO_MODEL)
 FORMER_DEMO = "demo-0.2"
@@ -31,6 +54,9 @@ FORMER_DEMO = "demo-0.2"
 have of it is read by this name; nothing more of it can be computed."""
 _FORMER_WEIGHTS = "3d29364b2599a9be3b53f0304aa581cc894352925c6af5c1f7dbe1322726b22b"
 """SHA-256 of the file of its weights, by which stores remember it."""
+_RELEASE = re.compile(r"(?:(\w+)_Weights\.)?(DEFAULT|[A-Z0-9]+(?:_[A-Z0-9]+)*_V\d+)")
+"""torchvision's weights by name: `IMAGENET1K_V1`, `ResNet18_Weights.DEFAULT`."""
+_URL = re.compile(r"[a-z][a-z0-9+.-]*:/")
 _UNTRAINED = re.compile(r"(.+)-untrained-(\d{1,9})")
 
 
@@ -52,14 +78,28 @@ def architecture_of(name: str) -> str:
 
 
 def check_weights_file(path: Path) -> os.stat_result:
-    """What the file system says of a file of weights. Raises WeightsError where it is missing or a directory."""
+    """What the file system says of a file of weights, or of a folder that Hugging Face would know as such.
+
+    Raises WeightsError where it is missing, or a folder of something else.
+    """
     try:
         status = path.stat()
     except OSError as error:
         raise WeightsError(f"no such file: {path}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise WeightsError(f"{path} is a directory, not a file with a torchvision state dict")
+    if stat.S_ISDIR(status.st_mode) and not any((path / name).is_file() for name in WEIGHTS_IN_FOLDER):
+        raise WeightsError(f"{path} is a directory, and none of weights: it has no {', '.join(WEIGHTS_IN_FOLDER[:-1])}")
     return status
+
+
+def _stamp(path: Path) -> str:
+    """Changes whenever a file, or what counts in a folder, may have. Raises WeightsError."""
+    status = check_weights_file(path)
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{status.st_size} {status.st_mtime_ns}"
+    files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
+    states = [(file.name, file.stat()) for file in files if file.is_file()]
+    listing = "\n".join(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states)
+    return f"{len(states)} files {hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()}"
 
 
 def canonical_path(weights: Path) -> Path:
@@ -76,6 +116,11 @@ class ModelSpec:
 
     name: str
     weights: Path | None = None
+    """A file, or a folder as Hugging Face lays it out."""
+    entry: str = ""
+    """Which weights of a file that has several, such as `teacher`; "" where one set of them fits."""
+    release: str = ""
+    """The name of torchvision's weights, such as IMAGENET1K_V1, where they are not its default."""
 
     def __post_init__(self) -> None:
         if self.architecture not in MODELS and self.name != FORMER_DEMO:
@@ -84,6 +129,33 @@ class ModelSpec:
             raise UsageError(f"{FORMER_DEMO} takes no weights: what is stored of it can only be read")
         if self.weights is not None and self.untrained_seed is not None:
             raise UsageError(f"{self.name} has weights of its own; a file of weights goes with {self.architecture}")
+        if self.entry and self.weights is None:
+            raise UsageError(f"{self.entry!r} is to be chosen in a file of weights, and none is named")
+        if self.release and (self.weights is not None or self.release not in RELEASES.get(self.name, ())):
+            known = ", ".join(RELEASES.get(self.name, ())) or "none"
+            raise UsageError(f"{self.name} has no weights {self.release}; of torchvision's there are: {known}")
+
+    @classmethod
+    def given(cls, name: str, weights: str | None = None, entry: str = "") -> ModelSpec:
+        """The model of a command line: `weights` is a file, a folder, or the name of torchvision's weights.
+
+        A file that has such a name is taken for one. Raises UsageError, and WeightsError for an address.
+        """
+        if weights is None:
+            return cls(name, entry=entry)
+        if _URL.match(weights):
+            raise WeightsError(f"{weights} is an address, not a file: download it, and pass the file")
+        named = _RELEASE.fullmatch(weights)
+        if named is None or Path(weights).exists():
+            return cls(name, Path(weights), entry)
+        release = named[2]
+        known = RELEASES.get(name, ())
+        if named[1] is not None and named[1].lower() != name:
+            raise UsageError(
+                f"{weights} are not weights of {name}; of torchvision's there are: {', '.join(known) or 'none'}"
+            )
+        # The default has a name too, and what is stored of it is of the model without one.
+        return cls(name, entry=entry, release="" if known and release in ("DEFAULT", known[-1]) else release)
 
     @property
     def architecture(self) -> str:
@@ -113,8 +185,8 @@ class ModelSpec:
         Raises WeightsError when the weights file is not there or is none.
         """
         if self.weights is not None:
-            status = check_weights_file(self.weights)
-            return f"{self.name} {canonical_path(self.weights)} {status.st_size} {status.st_mtime_ns}"
+            chosen = f" {self.entry}" if self.entry else ""
+            return f"{self.name} {canonical_path(self.weights)} {_stamp(self.weights)}{chosen}"
         if self.name == FORMER_DEMO:
             return f"{DEMO_MODEL} {_FORMER_WEIGHTS}"
         if self.untrained_seed is not None:
@@ -124,4 +196,4 @@ class ModelSpec:
             from streamscope.core.model.demo import weights_path
 
             return f"{self.name} {hashlib.sha256(weights_path().read_bytes()).hexdigest()}"
-        return f"{self.name} default weights"
+        return f"{self.name} {self.release or 'default'} weights"

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.normalisation import Normalisation
-from streamscope.core.errors import AmbiguousValuesError, ImageError, UsageError
+from streamscope.core.errors import AmbiguousValuesError, ClassifierError, ImageError, UsageError
 from streamscope.core.images.folder import (
     ImagePath,
     Preparation,
@@ -28,8 +27,6 @@ from streamscope.core.images.folder import (
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
 from streamscope.core.model.classes import match_classes
-from streamscope.core.model.demo import CLASSES
-from streamscope.core.model.spec import DEMO_MODEL
 from streamscope.core.model.stream import read_block, scores_after
 from streamscope.core.store.ablations import Ablation
 from streamscope.core.watch import Watch
@@ -38,11 +35,14 @@ BATCH = 64
 """Images decoded and passed through the network together."""
 
 
-def class_names(model: str) -> tuple[str, ...]:
-    """Names of a model's classes in the order of its scores: the demo's, else ImageNet's as torchvision has them."""
-    if model == DEMO_MODEL:
-        return CLASSES
-    return tuple(torchvision.models.get_model_weights(model).DEFAULT.meta["categories"])
+def check_classifier(network: Network) -> int:
+    """How many classes a network tells apart. Raises ClassifierError for one that was trained without labels."""
+    if network.classes is None:
+        raise ClassifierError(
+            f"these weights of {network.info.name} have no classifier (fc), and an ablation is measured by accuracy; "
+            "everything but 'ablate' works with them"
+        )
+    return network.classes
 
 
 def ablate(
@@ -51,18 +51,20 @@ def ablate(
     asked: AblationRequest,
     watch: Watch | None = None,
     interpretation: Interpretation = AS_TRAINED,
+    class_names: Sequence[str] | None = None,
 ) -> Ablation:
     """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated.
 
     Images that cannot be read are left out and named. `watch` counts images, each once a zoom and once for the means.
-    Raises UsageError for a request or a folder that makes no sense.
+    `class_names` are the classes' in the order of the scores, where they are others than the weights say, or those say
+    none. Raises UsageError for a request or a folder that makes no sense, ClassifierError for weights without one.
     """
     asked.check(network.info)
     started = time.monotonic()
     info = network.info
-    names = class_names(info.name)
+    count = check_classifier(network)
     found = find_images(folder)
-    classes = match_classes([image.label for image in found], names)
+    classes = match_classes([image.label for image in found], class_names or network.class_names, count)
     images = _Images(network, folder, found, watch, 1 + len(asked.zooms), interpretation)
     means, readable = images.means(asked.block)
     if not readable:

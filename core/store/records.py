@@ -136,6 +136,8 @@ class AliasRecord:
 
     spec: str
     fingerprint: str
+    layout: str = ""
+    """What was done to get the weights out of their file; "" for nothing."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,16 +110,20 @@ class Store:
         info = self._read_info(folder) if folder else None
         return info if info and info.identity == identity else None
 
-    def remember(self, spec: str, identity: str) -> None:
-        """Notes which model `spec` (a name, a weights file with its size and date) stands for. Raises StoreError."""
+    def remember(self, spec: str, identity: str, layout: str | None = None) -> None:
+        """Notes which model `spec` (a name, a weights file with its size and date) stands for, and what was done to get
+        the weights out of the file; None where that was not found out anew. Raises StoreError."""
         path = self._alias(spec)
         try:
-            if read_record(path, AliasRecord) == AliasRecord(spec, identity):
+            known = read_record(path, AliasRecord)
+            if known == AliasRecord(spec, identity, known.layout if layout is None else layout):
                 return
         except (OSError, StoreError):
             pass
         make_folder(path.parent)
-        write_document(path, {"spec": spec, "fingerprint": identity})
+        # Records are older than layouts.
+        more = {"layout": layout} if layout else {}
+        write_document(path, {"spec": spec, "fingerprint": identity, **more})
 
     def recall(self, spec: str) -> ModelInfo | None:
         """The model that `spec` stands for: the one remembered, else the one whose description comes with the package.
@@ -132,6 +137,15 @@ class Store:
             alias = None
         info = self.model(alias.fingerprint) if alias is not None and alias.spec == spec else None
         return info or bundled_description(spec)
+
+    def aliases(self) -> list[AliasRecord]:
+        """Every name and file of weights that a model was remembered by; unreadable records are skipped."""
+        folder = self.root / "aliases"
+        found = []
+        for name, _ in self._listings.names(folder):
+            with suppress(OSError, StoreError):
+                found.append(read_record(folder / name, AliasRecord))
+        return sorted(found, key=lambda alias: alias.spec)
 
     def sets(self, info: ModelInfo) -> list[FZSet]:
         """The sets on disk, oldest first; unreadable ones are skipped and go to `problems`."""

@@ -40,6 +40,8 @@ class _Last:
 
     model: str
     weights: str | None
+    entry: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,19 @@ class Memory:
             return None
         try:
             last = build_known(_Last, data)
-            spec = ModelSpec(last.model, stored_path(last.weights) if last.weights else None)
+            weights = stored_path(last.weights) if last.weights else None
+            spec = ModelSpec(last.model, weights, last.entry, last.release)
             _ = spec.text
         except (MalformedError, StreamscopeError):
             self._report_damage("last.json")
             return None
-        return spec if spec.weights is None or spec.weights.is_file() else None
+        return spec if spec.weights is None or spec.weights.exists() else None
 
     def keep_model(self, spec: ModelSpec) -> None:
-        self._write(
-            "last.json", {"model": spec.name, "weights": str(spec.weights.absolute()) if spec.weights else None}
-        )
+        said = {"entry": spec.entry, "release": spec.release}
+        more = {name: value for name, value in said.items() if value}
+        weights = str(spec.weights.absolute()) if spec.weights else None
+        self._write("last.json", {"model": spec.name, "weights": weights, **more})
 
     def filters(self) -> list[str]:
         """Filters written before, the latest last."""

@@ -16,7 +16,7 @@ from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
-from streamscope.core.model.spec import FORMER_DEMO, MODELS, ModelSpec, architecture_of
+from streamscope.core.model.spec import FORMER_DEMO, MODELS, RELEASES, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, stored_spec
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
@@ -30,7 +30,8 @@ class Given:
     """The common options, as given or by default."""
 
     model: str = DEFAULT_MODEL
-    weights: Path | None = None
+    weights: str | None = None
+    weights_entry: str | None = None
     cache: Path | None = None
     device: str = "auto"
     as_json: bool = False
@@ -45,8 +46,8 @@ class Given:
 
     @property
     def spec(self) -> ModelSpec:
-        """Raises UsageError for an unknown model."""
-        return ModelSpec(self.model, self.weights)
+        """Raises UsageError for an unknown model, WeightsError for weights that are an address."""
+        return ModelSpec.given(self.model, self.weights, self.weights_entry or "")
 
     @property
     def root(self) -> Path:
@@ -67,11 +68,9 @@ class Given:
         if known is not None:
             return known
         # torch takes seconds to import, so only a model that was never seen pays for it.
-        from streamscope.core.engine.network import load_network
-        from streamscope.tui.cli.progress import download_progress
+        from streamscope.tui.cli.loading import load
 
-        with download_progress(f"downloading {self.model}") as progress:
-            return load_network(self.spec, "cpu", progress).info
+        return load(self.spec, "cpu").info
 
     def as_stored(self, store: Store) -> Given:
         """As given, for a command that reads what is stored: the demo is the former one where only that is stored."""
@@ -209,6 +208,9 @@ def _asked_by(store: Store, info: ModelInfo) -> str:
         for name in (info.name, FORMER_DEMO):
             if store.recall(ModelSpec(name).text) == info:
                 return f"--model {name}"
+        for release in RELEASES.get(info.name, ()):
+            if store.recall(ModelSpec(info.name, release=release).text) == info:
+                return f"--model {info.name} --weights {release}"
     return f"--model {info.name} with its --weights FILE"
 
 
@@ -216,9 +218,15 @@ _COMMON = (
     click.option("--model", metavar="NAME", help=f"Model: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]"),
     click.option(
         "--weights",
-        type=click.Path(path_type=Path),
         metavar="FILE",
-        help="State dict to use instead of the default weights: torchvision's keys; no code in it is run.",
+        help="Weights to use instead of the default ones: a checkpoint in any of the usual layouts, of which no code "
+        "is run; a folder with config.json, as Hugging Face has them; or the name of torchvision's, such as "
+        "IMAGENET1K_V1.",
+    ),
+    click.option(
+        "--weights-entry",
+        metavar="NAME",
+        help="Which weights of a FILE that holds several which fit, such as teacher or model_ema.",
     ),
     click.option(
         "--cache",

@@ -13,8 +13,9 @@ from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Target, parse_channels
 from streamscope.core.model.recipe import PROTOCOLS
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, device_options
-from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.cli.progress import count_progress
 
 if TYPE_CHECKING:
     from streamscope.core.engine.network import Network
@@ -96,12 +97,10 @@ def command(
         raise UsageError(f"unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
     from streamscope.core.bench import quality as quality_of
     from streamscope.core.bench import results, speed
-    from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.allocator import keep_freed_memory
     from streamscope.core.jobs.tasks import default_batch
 
-    with download_progress(f"downloading {given.model}") as progress:
-        network = load_network(given.spec, given.device, progress)
+    network = load(given.spec, given.device)
     keep_freed_memory()
     batch = batch or default_batch(network.info, network.device)
     names = blocks or STUDIED

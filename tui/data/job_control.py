@@ -30,8 +30,10 @@ from streamscope.tui.advice import worded_fault
 
 
 def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
-    weights = ["--weights", str(spec.weights)] if spec.weights else []
-    return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights)
+    given = spec.weights or spec.release
+    weights = ["--weights", str(given)] if given else []
+    entry = ["--weights-entry", spec.entry] if spec.entry else []
+    return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights, *entry)
 
 
 async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> str:

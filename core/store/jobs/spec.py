@@ -25,7 +25,11 @@ class JobSpec:
 
     model: str
     weights: Path | None = None
-    """A file of weights, by its canonical path whatever it was given as; None for the model's own."""
+    """A file or folder of weights, by its canonical path whatever it was given as; None for the model's own."""
+    entry: str = ""
+    """Which weights of a file that has several; "" where one set of them fits."""
+    release: str = ""
+    """The name of torchvision's weights, where they are not its default."""
     device: str = "auto"
     devices: tuple[str, ...] = ()
     """One worker process for each; empty for a single one on `device`."""
@@ -67,6 +71,8 @@ class JobSpec:
         return cls(
             model=model.name,
             weights=model.weights,
+            entry=model.entry,
+            release=model.release,
             device=device,
             devices=tuple(devices),
             scheduler=scheduler,
@@ -85,17 +91,21 @@ class JobSpec:
     @property
     def model_spec(self) -> ModelSpec:
         """Raises UsageError for a model that there is none of."""
-        return ModelSpec(self.model, self.weights)
+        return ModelSpec(self.model, self.weights, self.entry, self.release)
 
     def is_of(self, model: ModelSpec) -> bool:
         """Whether it is about this model, by whichever path to the weights either was given."""
         weights = canonical_path(model.weights) if model.weights is not None else None
-        return (self.model, self.weights) == (model.name, weights)
+        other = model.name, weights, model.entry, model.release
+        return (self.model, self.weights, self.entry, self.release) == other
 
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "weights": str(self.weights) if self.weights is not None else None,
+            # Jobs are older than these.
+            **({"entry": self.entry} if self.entry else {}),
+            **({"release": self.release} if self.release else {}),
             "device": self.device,
             "devices": list(self.devices),
             "scheduler": self.scheduler,
@@ -129,6 +139,8 @@ class _Record:
 
     model: str = ""
     weights: str = ""
+    entry: str = ""
+    release: str = ""
     device: str = "auto"
     devices: tuple[str, ...] = ()
     scheduler: str | None = None

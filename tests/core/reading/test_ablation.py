@@ -1,5 +1,6 @@
 """Ablation: classes of folders, matched controls, ratios with intervals, and accuracies against a hooked network."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from scipy import stats
 from torch import nn
 
 from streamscope.core.engine.network import Network, load_network
-from streamscope.core.errors import UsageError
+from streamscope.core.errors import ClassifierError, ClassNamesError, UsageError
 from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.ablation import (
     RESAMPLES,
@@ -24,10 +25,10 @@ from streamscope.core.measures.ablation import (
     draw_controls,
     zoom_result,
 )
-from streamscope.core.model.classes import match_classes
+from streamscope.core.model.classes import match_classes, read_class_names
 from streamscope.core.model.demo import CLASSES, write_images
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.reading.ablation import ablate, class_names, zoom_in
+from streamscope.core.reading.ablation import ablate, zoom_in
 from streamscope.core.store import Store, verify
 from streamscope.core.store.ablations import Ablation, read_ablation, write_ablation
 from tests.support.optional import present
@@ -54,11 +55,11 @@ def result(network: Network, folder: Path) -> Ablation:
 
 
 def test_folders_are_classes_by_name_index_or_a_whole_set_of_wordnet_ids() -> None:
-    assert match_classes(["tench", "Great_White_Shark"], NAMES) == {"tench": 0, "Great_White_Shark": 1}
-    assert match_classes(["cardigan", "Cardigan"], NAMES) == {"cardigan": 2, "Cardigan": 3}
-    assert match_classes(["3", "0", "0"], NAMES) == {"3": 3, "0": 0}
+    assert match_classes(["tench", "Great_White_Shark"], NAMES, 4) == {"tench": 0, "Great_White_Shark": 1}
+    assert match_classes(["cardigan", "Cardigan"], NAMES, 4) == {"cardigan": 2, "Cardigan": 3}
+    assert match_classes(["3", "0", "0"], NAMES, 4) == {"3": 3, "0": 0}
     ids = ["n01440764", "n00000001", "n02000000", "n03000000"]
-    assert match_classes(ids, NAMES) == {"n00000001": 0, "n01440764": 1, "n02000000": 2, "n03000000": 3}
+    assert match_classes(ids, NAMES, 4) == {"n00000001": 0, "n01440764": 1, "n02000000": 2, "n03000000": 3}
 
 
 @pytest.mark.parametrize(
@@ -74,12 +75,35 @@ def test_folders_are_classes_by_name_index_or_a_whole_set_of_wordnet_ids() -> No
 )
 def test_folders_that_are_no_classes_are_named(labels: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        match_classes(labels, NAMES)
+        match_classes(labels, NAMES, 4)
 
 
-def test_every_imagenet_model_has_a_thousand_names() -> None:
-    assert len(class_names("resnet18")) == 1000
-    assert class_names("demo") == CLASSES
+def test_folders_that_are_all_classes_stand_for_them_in_sorted_order_where_nobody_knows_their_names() -> None:
+    assert match_classes(["trout", "eel", "tench", "eel"], None, 3) == {"eel": 0, "tench": 1, "trout": 2}
+    assert match_classes(["2", "0"], None, 3) == {"2": 2, "0": 0}
+    for labels, what in (["eel", "tench"], "2 folders are too few"), (["a", "b", "c", "d"], "4 folders are too many"):
+        with pytest.raises(ClassNamesError, match=f"do not say what their 3 classes are called, and {what}"):
+            match_classes(labels, None, 3)
+
+
+def test_names_of_classes_are_read_from_a_file_with_one_for_each(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("eel\ngreat white shark\n\ntrout\n")
+    assert read_class_names(tmp_path / "names.txt", 3) == ("eel", "great white shark", "trout")
+    with pytest.raises(UsageError, match=r"names\.txt has 3 class names, a line each, but the model has 4 classes"):
+        read_class_names(tmp_path / "names.txt", 4)
+    with pytest.raises(UsageError, match=r"cannot read .*nothing"):
+        read_class_names(tmp_path / "nothing", 3)
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="no text of class names"):
+        read_class_names(tmp_path / "names.txt", 3)
+
+
+def test_a_network_without_a_classifier_is_refused_in_one_line(network: Network, folder: Path) -> None:
+    headless = copy.copy(network.module)
+    headless._modules = {**network.module._modules, "fc": nn.Identity()}
+    request = AblationRequest("2.1", (13,), "--channels 13", controls=2, zooms=(1.0,), seed=1)
+    with pytest.raises(ClassifierError, match=r"these weights of demo have no classifier \(fc\)"):
+        ablate(dataclasses.replace(network, module=headless), folder, request)
 
 
 def test_zooms_cut_the_middle_as_the_follow_up_does() -> None:

@@ -16,13 +16,15 @@ from streamscope.core.images.folder import list_images
 from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.ablation import MATCHING, RESAMPLES, ZOOMS, AblationRequest, Ratio
 from streamscope.core.model.blocks import ModelInfo, format_channels
+from streamscope.core.model.classes import match_classes, read_class_names
 from streamscope.core.store import Store
 from streamscope.core.store.ablations import Ablation, write_ablation
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.cli.selection import Selection, selection_options
 
 
@@ -46,6 +48,13 @@ from streamscope.tui.cli.selection import Selection, selection_options
     show_default=True,
     help="Another seed draws other control sets.",
 )
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes, a line each, in the order of the network's scores.  [default: those that the weights "
+    "have, else the folders in sorted order where there is one for each class]",
+)
 @interpretation_options
 @selection_options
 @set_options
@@ -56,6 +65,7 @@ def command(
     controls: int,
     zooms: str,
     control_seed: int,
+    classes: Path | None,
     interpretation: Interpretation,
 ) -> None:
     """Classify the labelled IMAGES, one folder a class, with channels of a block ablated.
@@ -76,7 +86,11 @@ def command(
     # Channels that are told need nothing stored.
     told = selection.channels is not None and not selection.needs_table
     given = given if told else given.as_stored(store)
-    info = given.info(store) if told else given.stored_info(store)
+    network = None
+    info = store.recall(given.spec.text) if told else given.stored_info(store)
+    if info is None:
+        network = load(given.spec, given.device)
+        info = network.info
     picked, fzset = _pick(given, selection, store, info)
     requests = [
         AblationRequest(block, channels, _selected(selection), fzset, controls, wanted, control_seed)
@@ -85,20 +99,27 @@ def command(
     for request in requests:
         request.check(info)
 
-    from streamscope.core.engine.network import load_network
-    from streamscope.core.reading.ablation import ablate
+    from streamscope.core.reading.ablation import ablate, check_classifier
 
-    with download_progress(f"downloading {given.model}") as progress:
-        network = load_network(given.spec, given.device, progress)
+    network = network or load(given.spec, given.device)
+    count = check_classifier(network)
+    names = read_class_names(classes, count) if classes is not None else network.class_names
+    indices = match_classes([image.label for image in found.images], names, count)
+    if names is None and not all(label.isdecimal() for label in indices):
+        say(
+            "streamscope: the classes are taken to be the folders in sorted order, since the weights do not say what "
+            "theirs are called",
+            err=True,
+        )
     store = Store.open(given.root, create=True)
     store.register(network.info)
-    store.remember(given.spec.text, network.info.identity)
+    store.remember(given.spec.text, network.info.identity, network.layout)
     model = store.folder(network.info)
     assert model is not None
     results = []
     for request in requests:
         with count_progress(f"ablating {request.block}", "images") as watch:
-            results.append(ablate(network, folder, request, watch, interpretation))
+            results.append(ablate(network, folder, request, watch, interpretation, names))
         write_ablation(model, results[-1])
     if given.as_json:
         described = [

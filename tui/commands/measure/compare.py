@@ -21,8 +21,9 @@ from streamscope.core.table.frame import Frame, build_frame
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.comparison_tables import print_comparison
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given
-from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.cli.selection import Selection, selection_options
 from streamscope.tui.cli.two_sets import TwoSetsCommand, TwoValues, stored_pair, two_set_options
 from streamscope.tui.command_lines import block_words, set_words
@@ -149,12 +150,10 @@ def _nothing_in_common(
 
 def _attribute(given: Given, store: Store, pair: SetPair, rows: Frame) -> tuple[list[Attribution], list[Move]]:
     """From the paper's set to the centred one, whichever of them is the first."""
-    from streamscope.core.engine.network import load_network
     from streamscope.core.reading.altered import read_altered
 
     paper, centred = sorted((pair.first, pair.second), key=lambda fzset: fzset.key.protocol != "paper")
-    with download_progress(f"downloading {given.spec.name}") as progress:
-        network = load_network(given.spec, given.device, progress)
+    network = load(given.spec, given.device)
 
     def read(fzset: FZSet, block: str, channels: NDArray[np.int64], versions: Versions) -> Altered:
         with count_progress(f"{block}, {fzset.key.protocol} FZs", "FZs") as watch:

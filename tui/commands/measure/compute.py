@@ -19,8 +19,8 @@ from streamscope.core.store import FZSet, JobSpec, Store, stored_spec
 from streamscope.core.store.jobs.events import JobEnded, Report, write_event
 from streamscope.core.table.frame import build_frame, summarise
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, objective_option, set_options
-from streamscope.tui.cli.progress import download_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.cli.selection import Selection, selection_options
 
@@ -122,14 +122,12 @@ def command(
             # Its worker chooses the batch that suits its devices.
             return _detach(given, request.job_spec(spec, given.device, named, scheduler, batch), scheduler)
 
-    from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.devices import shared_batch, worker_devices
     from streamscope.core.jobs.tasks import default_batch
 
     # What works is elsewhere where there are several devices or a cluster: here only the network's description counts.
     places = ("cpu",) if scheduler else worker_devices(given.device, named)
-    with download_progress(f"downloading {spec.name}") as progress:
-        network = load_network(spec, places[0] if len(places) == 1 else "cpu", progress)
+    network = load(spec, places[0] if len(places) == 1 else "cpu")
     if batch is None and not scheduler:
         alone = len(places) == 1
         batch = default_batch(network.info, network.device) if alone else shared_batch(network.info, places)

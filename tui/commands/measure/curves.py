@@ -19,9 +19,10 @@ from streamscope.core.store.sets.curves import curves_of, missing_curves, missin
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.printing import cell
-from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.command_lines import block_words, set_words
 
 if TYPE_CHECKING:
@@ -94,11 +95,9 @@ def _compute(
     if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
-    from streamscope.core.engine.network import load_network
     from streamscope.core.reading.tuning import compute_curves, compute_mei_curves
 
-    with download_progress(f"downloading {given.spec.name}") as progress:
-        network = load_network(given.spec, given.device, progress)
+    network = load(given.spec, given.device)
     for block in lacking:
         with count_progress(f"{block} FZs", "FZs") as watch:
             compute_curves(network, fzset, block, antialias, watch)

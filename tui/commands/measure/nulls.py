@@ -26,9 +26,10 @@ from streamscope.core.store.sets.responses import missing_responses
 from streamscope.core.table.columns import number_text
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.printing import WIDTH, cell, share_text
-from streamscope.tui.cli.progress import count_progress, download_progress
+from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
 
@@ -108,14 +109,12 @@ def _compute(
     if not (lacking or untrained or seeds):
         return 0
     given.spec.check_computable()
-    from streamscope.core.engine.network import load_network
     from streamscope.core.reading.shams import compute_shams
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     network = None
     if lacking or seeds:
-        with download_progress(f"downloading {given.spec.name}") as progress:
-            network = load_network(given.spec, given.device, progress)
+        network = load(given.spec, given.device)
     for block in lacking:
         with count_progress(f"{block} under sham transforms", "FZs") as watch:
             assert network is not None

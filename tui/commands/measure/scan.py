@@ -15,8 +15,9 @@ from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Scan, Store
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.lines import say
+from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, device_options, few_images
-from streamscope.tui.cli.progress import download_progress, duration, phase_progress
+from streamscope.tui.cli.progress import duration, phase_progress
 
 NAMED = 5
 """Unreadable images that are named one by one on a terminal; --json and the scan's images.json have all."""
@@ -52,13 +53,11 @@ def command(given: Given, folder: Path, workers: int | None, interpretation: Int
         _report(given, done, found, None)
         return
 
-    from streamscope.core.engine.network import load_network
     from streamscope.core.reading.scan import scan_images
 
-    with download_progress(f"downloading {spec.name}") as progress:
-        network = load_network(spec, given.device, progress)
+    network = load(spec, given.device)
     store.register(network.info)
-    store.remember(spec.text, network.info.identity)
+    store.remember(spec.text, network.info.identity, network.layout)
     # A polite kill ends like Ctrl-C: the lease is given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()

@@ -1,0 +1,94 @@
+"""Weights of a model: of a file or a folder in any of the usual layouts, of torchvision, or bundled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from streamscope.core.model.checkpoints.choosing import Shapes, choose
+from streamscope.core.model.checkpoints.contents import Contents, read_contents
+from streamscope.core.model.checkpoints.downloads import Progress, download, torchvision_weights
+from streamscope.core.model.checkpoints.key_sets import State
+from streamscope.core.model.checkpoints.pickles import attributes
+from streamscope.core.model.checkpoints.traps import Colours, find_traps
+from streamscope.core.model.demo import CLASSES, weights_path
+from streamscope.core.model.spec import DEMO_MODEL, ModelSpec, check_weights_file
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+"""What Hugging Face calls classes that were given no names."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict that fits, by torchvision's names, and what is to be said of where it is from."""
+
+    state: State
+    line: str = ""
+    """What was done to get it out of its file; "" for a plain state dict of torchvision's."""
+    warnings: tuple[str, ...] = ()
+    """Ways in which the file says that its network is another than it is taken for."""
+    class_names: tuple[str, ...] | None = None
+    """What the classes are called, in the order of the scores; None where the weights do not say."""
+
+
+def read_weights(
+    spec: ModelSpec, shapes: Shapes, size: int, mean: Colours, std: Colours, progress: Progress | None = None
+) -> Weights:
+    """The weights of a model whose state dict has these shapes and that sees images of `size` px with these colours.
+
+    Their classifier may have another width, or be missing. Raises WeightsError.
+    """
+    if spec.weights is not None:
+        check_weights_file(spec.weights)
+        contents = read_contents(spec.weights)
+        chosen = choose(contents, spec.name, shapes, spec.entry)
+        traps = find_traps(contents, chosen.key_set, spec.name, size, mean, std)
+        return Weights(chosen.state, chosen.line, tuple(traps), _class_names(contents, chosen.classes))
+    if spec.name == DEMO_MODEL:
+        return Weights(load_file(weights_path()), class_names=CLASSES)
+    names = torchvision_weights(spec.name, spec.release).meta["categories"]
+    return Weights(download(spec.name, spec.release, progress), class_names=tuple(names))
+
+
+def _class_names(contents: Contents, count: int | None) -> tuple[str, ...] | None:
+    """What a checkpoint or the configuration beside it calls its classes, where that is a name for each."""
+    tree = attributes(contents.tree)
+    for found in (
+        tree.get("classes"),
+        tree.get("class_names"),
+        _by_index(tree.get("class_to_idx"), inverted=True),
+        _by_index(contents.config.get("id2label")),
+        contents.config.get("label_names"),
+    ):
+        names = tuple(found) if isinstance(found, list | tuple) and len(found) == count else ()
+        if names and all(isinstance(name, str) and not _PLACEHOLDER.fullmatch(name) for name in names):
+            return names
+    return None
+
+
+def _by_index(named: Any, inverted: bool = False) -> list[Any] | None:
+    """The names of a mapping from indices, or `inverted` from names, in the order of the indices."""
+    if not isinstance(named, Mapping):
+        return None
+    pairs = (
+        [(str(index), name) for name, index in named.items()] if inverted else [(str(k), v) for k, v in named.items()]
+    )
+    found = dict(pairs)
+    order = [str(index) for index in range(len(pairs))]
+    return [found[index] for index in order] if found.keys() == set(order) else None
+
+
+def fit_classifier(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Gives a network the classifier of a state dict: one of that width, or none."""
+    weight = state.get("fc.weight")
+    if weight is None:
+        module.fc = torch.nn.Identity()
+        return
+    classes, features = weight.shape
+    if module.get_parameter("fc.weight").shape != weight.shape or "fc.bias" not in state:
+        module.fc = torch.nn.Linear(features, classes, bias="fc.bias" in state)
