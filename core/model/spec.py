@@ -56,7 +56,7 @@ _FORMER_WEIGHTS = "3d29364b2599a9be3b53f0304aa581cc894352925c6af5c1f7dbe1322726b
 """SHA-256 of the file of its weights, by which stores remember it."""
 _RELEASE = re.compile(r"(?:(\w+)_Weights\.)?(DEFAULT|[A-Z0-9]+(?:_[A-Z0-9]+)*_V\d+)")
 """torchvision's weights by name: `IMAGENET1K_V1`, `ResNet18_Weights.DEFAULT`."""
-_URL = re.compile(r"[a-z][a-z0-9+.-]*:/")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _UNTRAINED = re.compile(r"(.+)-untrained-(\d{1,9})")
 
 

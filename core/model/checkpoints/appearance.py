@@ -39,12 +39,17 @@ def appearance(state: Mapping[str, torch.Tensor]) -> str:
     last = {key.split(".")[0] for key in state}
     if "layer3" in last and "layer4" not in last and "layer1" in last:
         return "a CIFAR ResNet (three stages, as ResNet-20 or ResNet-56)"
+    return ""
+
+
+def block_counts(state: Mapping[str, torch.Tensor]) -> str:
+    """How many blocks of which kind each stage has, as the end of a sentence; "" where there are no stages."""
     blocks = {match[1]: match[2] for key in state if (match := re.match(r"layer(\d+)\.(\d+)\.conv1\.weight", key))}
     if not blocks:
         return ""
     counts = [str(int(blocks[stage]) + 1) for stage in sorted(blocks)]
     kind = "bottleneck" if "layer1.0.conv3.weight" in state else "basic"
-    return f"a ResNet of {', '.join(counts)} {kind} blocks"
+    return f"the stages have {', '.join(counts)} {kind} blocks"
 
 
 def stem_problem(key_set: KeySet, shapes: Mapping[str, torch.Size]) -> str:

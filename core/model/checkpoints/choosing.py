@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from streamscope.core.errors import ChoiceError, MisfitError, WeightsError
-from streamscope.core.model.checkpoints.appearance import appearance, fitting_architecture, stem_problem
+from streamscope.core.model.checkpoints.appearance import appearance, block_counts, fitting_architecture, stem_problem
 from streamscope.core.model.checkpoints.contents import Contents
 from streamscope.core.model.checkpoints.file_kinds import WHOLE_MODEL
 from streamscope.core.model.checkpoints.key_sets import (
+    TOP,
     Container,
     KeySet,
     State,
@@ -31,7 +32,7 @@ _NAMED = 3
 """Keys that are named of many."""
 _NORMALISER = re.compile(r"(^|\.)(normali[sz]er?|norm_layer)\.|(^|\.)new_(mean|std)$")
 _QUEUE = re.compile(r"(^|\.)queue(_ptr)?$")
-_HEAD = re.compile(r"(^|[._])(proj\w*|\w*head\w*|mlp|predictor|prototypes?|contrast\w*)(\d*)(\.|$)|^fc\.\d")
+_HEAD = re.compile(r"(^|[._])(proj\w*|\w*head\w*|mlp|predictor|prototypes?|contrast\w*)(\d*)(\.|$)|^fc\.")
 _OPTIMISER = re.compile(r"optim", re.IGNORECASE)
 
 
@@ -91,8 +92,9 @@ def problems(key_set: KeySet, shapes: Shapes) -> list[tuple[str, list[str]]]:
 
 def _named(contents: Contents, fitting: Sequence[KeySet], entry: str) -> list[KeySet]:
     """The sets that `entry` means: the one called so, else those with its words one after another."""
-    exact = [key_set for key_set in fitting if key_set.label == entry.rstrip(".")]
-    words = entry.strip(".").split(".")
+    bare = entry.strip(".") or TOP
+    exact = [key_set for key_set in fitting if key_set.label == bare]
+    words = bare.split(".")
     within = [
         key_set
         for key_set in fitting
@@ -173,6 +175,9 @@ def _check_numbers(contents: Contents, state: State) -> None:
     if whole:
         dtype = str(state[whole[0]].dtype).removeprefix("torch.")
         raise WeightsError(f"{contents.source} has weights of {dtype}, which must be unquantised ({whole[0]})")
+    odd = [k for k, v in state.items() if v.device.type != "cpu" or v.layout != torch.strided]
+    if odd:
+        raise WeightsError(f"{contents.source} has weights without numbers, or sparse ones ({odd[0]})")
     broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise WeightsError(f"{contents.source} has weights that are not finite ({', '.join(broken[:_NAMED])})")
@@ -216,11 +221,13 @@ def _left_aside(
     consumed |= {(s.container.path, s.keys[key]) for s in sets if s is not chosen for key in _fc(s)}
     consumed |= {(chosen.container.path, chosen.keys[key]) for key in state}
     for other in sets:
-        if other is not chosen and other.average != chosen.average:
-            kinds.setdefault("an average", {})[other.average or other.label] = None
-        elif other is not chosen and other.momentum != chosen.momentum:
-            kinds.setdefault("the momentum encoder", {})[other.momentum or other.label] = None
-        elif other is not chosen and not _same(other.backbone, chosen.backbone):
+        if other is chosen:
+            continue
+        if other.average:
+            kinds.setdefault("an average", {})[other.average] = None
+        elif other.momentum:
+            kinds.setdefault("the momentum encoder", {})[other.momentum] = None
+        elif not _same(other.backbone, chosen.backbone):
             kinds.setdefault("other weights", {})[other.label] = None
     for container in found:
         for key, value in container.tensors.items():
@@ -229,14 +236,14 @@ def _left_aside(
                 continue
             if any(is_average(word) or is_momentum(word) for word in words[:-1]):
                 continue
-            kind, part = _kind(container, key.removeprefix(chosen.prefix))
+            kind, part = _kind(container, key.removeprefix(chosen.prefix), chosen)
             kinds.setdefault(kind, {})[part] = None
     if any(_OPTIMISER.search(str(key)) and value for key, value in attributes(contents.tree).items()):
         kinds["an optimiser"] = {}
     return [_shown(kind, [name for name in names if name]) for kind, names in kinds.items()]
 
 
-def _kind(container: Container, key: str) -> tuple[str, str]:
+def _kind(container: Container, key: str, chosen: KeySet) -> tuple[str, str]:
     """What a tensor that is not of the network belongs to, and the name of that."""
     if any(_OPTIMISER.search(word) for word in container.path):
         return "an optimiser", ""
@@ -247,7 +254,9 @@ def _kind(container: Container, key: str) -> tuple[str, str]:
     head = _HEAD.search(key)
     if head:
         return "a projection head", re.sub(r"(\.\d+)?\.?$", "", key[: head.end()])
-    return "other tensors", ".".join((*container.path, key.split(".")[0]))
+    return "other tensors", ".".join(
+        (*(container.path if container is not chosen.container else ()), key.split(".")[0])
+    )
 
 
 def _shown(kind: str, names: Sequence[str]) -> str:
@@ -277,10 +286,10 @@ def _misfit(
             f"{len(keys)} {what} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
             for what, keys in problems(nearest, shapes)
         ]
-        looks = "" if other else appearance(nearest.state)
-        reason = f"; it looks like {looks}" if looks else ""
+        looks = appearance(nearest.state)
+        reason = f"it looks like {looks}" if looks else block_counts(nearest.state)
         error = f"{source} does not fit {name}: keys {'; '.join(parts)}"
-        return MisfitError(f"{error}; it fits {other}") if other else WeightsError(error + reason)
+        return MisfitError(f"{error}; it fits {other}") if other else WeightsError(f"{error}; {reason}")
     keys = {key: value for container in found for key, value in container.tensors.items()}
     looks = appearance(keys)
     if looks:

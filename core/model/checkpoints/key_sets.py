@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from streamscope.core.model.checkpoints.pickles import attributes
+
 DEPTH = 5
 """How many containers inside each other are opened."""
 TOP = "."
@@ -95,15 +97,18 @@ class KeySet:
         return {original for key, original in self.keys.items() if _OWN.match(key)}
 
 
-def containers(tree: Any, path: tuple[str, ...] = ()) -> Iterator[Container]:
-    """Every mapping with tensors in it, outermost first. What was no plain mapping in the file is not looked into."""
-    if not isinstance(tree, Mapping) or len(path) > DEPTH:
+def containers(tree: Any, path: tuple[str, ...] = (), seen: set[int] | None = None) -> Iterator[Container]:
+    """Every mapping with tensors in it, outermost first. What was no mapping in the file is not looked into."""
+    seen = set() if seen is None else seen
+    if not isinstance(tree, dict) or len(path) > DEPTH or id(tree) in seen:
         return
-    tensors = {str(key): value for key, value in tree.items() if isinstance(value, torch.Tensor)}
+    seen.add(id(tree))
+    entries = attributes(tree)
+    tensors = {str(key): value for key, value in entries.items() if isinstance(value, torch.Tensor)}
     if tensors:
         yield Container(path, tensors)
-    for key, value in tree.items():
-        yield from containers(value, (*path, str(key)))
+    for key, value in entries.items():
+        yield from containers(value, (*path, str(key)), seen)
 
 
 def key_sets(container: Container) -> Iterator[KeySet]:

@@ -33,7 +33,7 @@ _HARMLESS = re.compile(
     r"|collections\.(defaultdict|deque|UserDict)|functools\.partial|typing\.\w+|(datetime|decimal|fractions|uuid)\.\w+"
     r"|numpy\.(_?core\.multiarray\.(scalar|_reconstruct)|_?core\.numeric\._frombuffer|dtype|ndarray|dtypes\.\w+)"
     r"|numpy\.random\.(\w+\.)?(__\w+_ctor|RandomState|Generator|\w*MT19937|\w*PCG64\w*|\w*SeedSequence)"
-    r"|torch\.torch_version\.TorchVersion"
+    r"|time\.struct_time|random\.Random|torch\.torch_version\.TorchVersion"
 )
 """Of the standard library, NumPy and torch: data that calls nothing else when it is made."""
 _CLASS = re.compile(r"(?!(?:torch|numpy)\.).*\.[A-Z]\w*")
@@ -66,7 +66,8 @@ def attributes(value: Any) -> Mapping[Any, Any]:
     """The entries of a mapping, or the attributes that a stand-in's object was to have; none of anything else."""
     if isinstance(value, StandIn):
         value = value.state[0] if isinstance(value.state, tuple) and value.state else value.state
-    return value if isinstance(value, Mapping) else {}
+    # A file may give an OrderedDict attributes, also one called `items`.
+    return dict(dict.items(value)) if isinstance(value, dict) else {}
 
 
 def is_module(value: Any) -> bool:

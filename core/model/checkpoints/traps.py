@@ -16,7 +16,7 @@ Colours = tuple[float, float, float]
 
 _DEPTH = 4
 """How deep arguments and hyper-parameters are looked through."""
-_NAMES = re.compile(r"(model_?|net_?|backbone_?|encoder_?)?(arch(itecture)?|name)?|architectures")
+_NAMES = re.compile(r"(model_?|net_?|backbone_?|encoder_?)?arch(itecture)?|(model|net|backbone|encoder)(_?name)?")
 """What an entry is called that says which network it is."""
 _VARIANTS = (
     (r"resnetblur|blurpool|antialias|anti_alias|_lpf\d", "blurs before it subsamples, and the blur has no weights"),
@@ -57,7 +57,7 @@ def _said(contents: Contents, name: str) -> Iterator[str]:
             yield from _variant(f"{where} is {value}", value, name)
             if _TAG.match(value):
                 yield (
-                    f"{where} is {value}: weights of timm's, made for another input size or other colours, it may be, "
+                    f"{where} is {value}, weights of timm's: they may be made for another input size or other colours "
                     "than torchvision's"
                 )
     # Whoever renames a file knows what is in it.
@@ -70,10 +70,12 @@ def _variant(saying: str, text: str, name: str) -> Iterator[str]:
             yield f"{saying}: such a network {difference}; here it is run as torchvision's {name}"
 
 
-def _entries(tree: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _entries(tree: Any, where: str = "", depth: int = 0, seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
     """Names (`args.arch`) and values of everything that is no tensor."""
-    if depth > _DEPTH:
+    seen = set() if seen is None else seen
+    if depth > _DEPTH or id(tree) in seen:
         return
+    seen.add(id(tree))
     for key, value in attributes(tree).items():
         if isinstance(value, torch.Tensor):
             continue
@@ -81,7 +83,7 @@ def _entries(tree: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, 
         inner = key in ("_content", "_val") and isinstance(tree, StandIn)
         name = where if inner else f"{where}.{key}" if where else str(key)
         yield name, value
-        yield from _entries(value, name, depth + (not inner))
+        yield from _entries(value, name, depth + (not inner), seen)
 
 
 def _segmentation(chosen: KeySet) -> Iterator[str]:
