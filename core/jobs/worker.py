@@ -23,7 +23,6 @@ from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
 from streamscope.core.jobs.pulse import Pulse
-from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, Store, open_job
 from streamscope.core.store.jobs.events import (
@@ -65,10 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = Store.open(given.cache, create=True)
         if given.command == "describe":
-            info = register_model(
-                store, ModelSpec.given(given.model, given.weights, given.weights_entry), progress=_download_progress
-            )
-            tell(ModelRegistered(info.identity))
+            spec = ModelSpec.given(given.model, given.weights, given.weights_entry)
+            network = register_model(store, spec, _download_progress)
+            tell(ModelRegistered(network.info.identity, network.layout, network.warnings))
             return 0
         signal.signal(signal.SIGTERM, _raise_interrupt)
         if given.command == "join":
@@ -84,14 +82,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
 
 
-def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None) -> ModelInfo:
+def register_model(store: Store, spec: ModelSpec, progress: Watch | None = None) -> Network:
     """Loads a model on the CPU and notes in the store what it is. Raises StreamscopeError."""
     from streamscope.core.engine.network import load_network
 
     network = load_network(spec, "cpu", progress)
     store.register(network.info)
-    store.remember(spec.text, network.info.identity, network.layout)
-    return network.info
+    store.remember(spec.text, network.info.identity, network.layout, network.warnings)
+    return network
 
 
 def run_job(store: Store, job: Job, tell: Tell, network: Network | None = None, scheduler: str | None = None) -> int:
@@ -147,7 +145,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
         pulse.say("loading the weights")
         network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
-    store.remember(model.text, network.info.identity, network.layout)
+    store.remember(model.text, network.info.identity, network.layout, network.warnings)
     if scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run

@@ -138,6 +138,8 @@ class AliasRecord:
     fingerprint: str
     layout: str = ""
     """What was done to get the weights out of their file; "" for nothing."""
+    warnings: tuple[str, ...] = ()
+    """Ways in which the file says that its network is another than it is taken for."""
 
 
 @dataclass(frozen=True)

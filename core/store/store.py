@@ -110,19 +110,20 @@ class Store:
         info = self._read_info(folder) if folder else None
         return info if info and info.identity == identity else None
 
-    def remember(self, spec: str, identity: str, layout: str | None = None) -> None:
-        """Notes which model `spec` (a name, a weights file with its size and date) stands for, and what was done to get
-        the weights out of the file; None where that was not found out anew. Raises StoreError."""
+    def remember(self, spec: str, identity: str, layout: str | None = None, warnings: tuple[str, ...] = ()) -> None:
+        """Notes which model `spec` (a name, a weights file with its size and date) stands for, what was done to get the
+        weights out of the file and what that says against them; None where it was not read. Raises StoreError."""
         path = self._alias(spec)
         try:
             known = read_record(path, AliasRecord)
-            if known == AliasRecord(spec, identity, known.layout if layout is None else layout):
+            said = (known.layout, known.warnings) if layout is None else (layout, warnings)
+            if known == AliasRecord(spec, identity, *said):
                 return
         except (OSError, StoreError):
             pass
         make_folder(path.parent)
         # Records are older than layouts.
-        more = {"layout": layout} if layout else {}
+        more = {name: v for name, v in (("layout", layout), ("warnings", list(warnings))) if v}
         write_document(path, {"spec": spec, "fingerprint": identity, **more})
 
     def recall(self, spec: str) -> ModelInfo | None:

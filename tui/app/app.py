@@ -189,6 +189,8 @@ class StreamscopeApp(App[None]):
         screen.filter_bar.history = self.memory.filters()
         for problem in self.memory.problems:
             screen.say(problem)
+        for remark in event.remarks:
+            screen.say(remark)
         if options.marks is None:
             screen.say("marks are not kept: no place for them is known", failed=True)
         if event.failure:

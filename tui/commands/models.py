@@ -40,11 +40,12 @@ def command(given: Given) -> None:
             # Which weights torchvision's are is not known before they are read; what they fit into is.
             bundled = bundled_description(ModelSpec(name).text)
             rows.append(_row(bundled or architecture(name), bundled.fingerprint if bundled else None))
+    aliases = store.aliases()
     for row in rows:
         row["weights"] = [
-            {"weights": alias.spec, "layout": alias.layout}
-            for alias in store.aliases()
-            if alias.layout and alias.fingerprint == identities.get(id(row))
+            {"weights": alias.spec, "layout": alias.layout, "warnings": list(alias.warnings)}
+            for alias in aliases
+            if (alias.layout or alias.warnings) and alias.fingerprint == identities.get(id(row))
         ]
     order = {name: place for place, name in enumerate(MODELS)}
     rows.sort(key=lambda row: (order.get(architecture_of(row["model"]), len(order)), row["model"]))
@@ -54,7 +55,8 @@ def command(given: Given) -> None:
     shown = []
     for row in rows:
         stored = "\n".join(f"{u.counted}: {u.key}" for u in used if u.info.identity == identities.get(id(row)))
-        stored = "\n".join(filter(None, [stored, *(weights["layout"] for weights in row["weights"])]))
+        said = [line for w in row["weights"] for line in (w["layout"], *(f"warning: {text}" for text in w["warnings"]))]
+        stored = "\n".join(filter(None, [stored, *said]))
         shown.append((row["model"], (row["fingerprint"] or "")[:12], _blocks(row), stored or "nothing"))
     print_whole(("model", "fingerprint", "blocks (channels)", "stored"), shown)
 

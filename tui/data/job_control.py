@@ -36,8 +36,8 @@ def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
     return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights, *entry)
 
 
-async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> str:
-    """Load the weights in a process that registers the model in the store; its fingerprint.
+async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> ModelRegistered:
+    """Load the weights in a process that registers the model in the store; what it says of the model.
 
     `tell` hears of a download: bytes done and in all. Raises StreamscopeError with what the process said. The process
     ends when this is cancelled.
@@ -53,8 +53,8 @@ async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], obje
         assert process.stdout is not None
         async for line in process.stdout:
             match read_event(line):
-                case ModelRegistered(fingerprint):
-                    return fingerprint
+                case ModelRegistered() as event:
+                    return event
                 case ProcessFailed(fault):
                     raise StreamscopeError(worded_fault(fault))
                 case DownloadProgressed(done, total):

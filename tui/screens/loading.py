@@ -36,10 +36,16 @@ class LoadingScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.quit", "Quit", show=False)]
 
     class ModelFound(Message):
-        """The model's description is known, and what the store has of it was read; None where that failed, and why."""
+        """The model's description is known, and what the store has of it was read; None where that failed, and why.
 
-        def __init__(self, reader: StoreReader, reading: Reading | None, failure: str = "") -> None:
+        `remarks` are lines about its weights, where those were read just now.
+        """
+
+        def __init__(
+            self, reader: StoreReader, reading: Reading | None, failure: str = "", remarks: tuple[str, ...] = ()
+        ) -> None:
             super().__init__()
+            self.remarks = remarks
             self.reader = reader
             self.reading = reading
             self.failure = failure
@@ -82,13 +88,13 @@ class LoadingScreen(Screen[None]):
             return
         self._read(info)
 
-    def _read(self, info: ModelInfo) -> None:
+    def _read(self, info: ModelInfo, remarks: tuple[str, ...] = ()) -> None:
         """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
         reader = StoreReader(self._cache, info, self._choice)
         try:
-            found = self.ModelFound(reader, reader.read())
+            found = self.ModelFound(reader, reader.read(), remarks=remarks)
         except StreamscopeError as error:
-            found = self.ModelFound(reader, None, worded(error))
+            found = self.ModelFound(reader, None, worded(error), remarks)
         self.post_message(found)
 
     @work(group="model")
@@ -104,14 +110,16 @@ class LoadingScreen(Screen[None]):
             self.say(f"downloading the weights of {spec.name}: {share}")
 
         try:
-            fingerprint = await describe(self._cache, spec, report_download)
-            info = Store(self._cache).model(fingerprint)
+            described = await describe(self._cache, spec, report_download)
+            info = Store(self._cache).model(described.fingerprint)
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self._cache}")
         except StreamscopeError as error:
             self._say_stuck(error)
             return
-        self.run_worker(partial(self._read, info), group="model", thread=True)
+        warnings = tuple(f"warning: {warning}" for warning in described.warnings)
+        remarks = (described.layout, *warnings) if described.layout else warnings
+        self.run_worker(partial(self._read, info, remarks), group="model", thread=True)
 
     def _say_stuck(self, error: StreamscopeError) -> None:
         """Nothing else can be done."""

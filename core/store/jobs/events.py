@@ -163,6 +163,10 @@ class ModelRegistered:
     """The store knows the model from now on."""
 
     fingerprint: str
+    layout: str = ""
+    """What was done to get its weights out of their file; "" for nothing."""
+    warnings: tuple[str, ...] = ()
+    """Ways in which the file says that its network is another."""
 
 
 @dataclass(frozen=True)
@@ -261,8 +265,9 @@ def encode_event(event: Event) -> dict[str, Any]:
             return {"event": "cluster", "workers": list(workers), "shared_disk": shared_disk}
         case DownloadProgressed(done, total):
             return {"event": "download", "done": done, "total": total}
-        case ModelRegistered(fingerprint):
-            return {"event": "model", "fingerprint": fingerprint}
+        case ModelRegistered(fingerprint, layout, warnings):
+            said = {"layout": layout, "warnings": list(warnings)}
+            return {"event": "model", "fingerprint": fingerprint, **{name: v for name, v in said.items() if v}}
         case ProcessFailed(fault):
             return {"event": "error", **encode_fault(fault)}
         case ProcessEnded(state, fault):

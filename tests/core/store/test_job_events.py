@@ -56,6 +56,11 @@ LINES: list[tuple[Event, str]] = [
     (ProblemOccurred(Fault("a truncated PNG")), '{"event": "problem", "message": "a truncated PNG"}'),
     (ClusterConnected(("cpu", "cuda"), True), '{"event": "cluster", "workers": ["cpu", "cuda"], "shared_disk": true}'),
     (DownloadProgressed(5, 0), '{"event": "download", "done": 5, "total": 0}'),
+    (
+        ModelRegistered("be" * 32, "no classifier", ("arch is another",)),
+        f'{{"event": "model", "fingerprint": "{"be" * 32}", "layout": "no classifier", '
+        '"warnings": ["arch is another"]}',
+    ),
     (ModelRegistered("be" * 32), f'{{"event": "model", "fingerprint": "{"be" * 32}"}}'),
     (
         ProblemOccurred(Fault("x is damaged", "damage")),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from streamscope.core.errors import Fault, UsageError
 from streamscope.core.jobs.plan import Request
@@ -188,12 +189,13 @@ async def test_weights_that_cannot_be_read_are_said_and_q_quits(tmp_path: Path) 
 
 async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its_rows(tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(weights_path().read_bytes())
+    save_file({f"module.{key}": value for key, value in load_file(weights_path()).items()}, weights)
     given = options(tmp_path, spec=ModelSpec("demo", weights), device="cpu")
     app = StreamscopeApp(given, Store.open(given.cache), Graphics("half"), given.spec.text)
     async with app.run_test(size=(160, 48)) as pilot:
         await until(pilot, lambda: app.channels is not None and app.channels.frame is not None, 180)
         screen = channels_screen(app)
+        assert "dropped the prefix module." in status_left(app)
         await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
         await until(pilot, lambda: "4 of 4 FZs are missing; a new set: centred 2 seed 0" in screen_text(app))
         await pilot.press("enter")

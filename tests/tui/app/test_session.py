@@ -82,8 +82,12 @@ def test_the_model_of_last_time_is_remembered_while_its_weights_are_there(tmp_pa
     assert memory.model() is None
     memory.keep_model(ModelSpec("resnet34", weights))
     assert memory.model() == ModelSpec("resnet34", weights)
+    memory.keep_model(ModelSpec("resnet34", weights, "teacher"))
+    assert memory.model() == ModelSpec("resnet34", weights, "teacher")
     weights.unlink()
     assert Memory(tmp_path / "state").model() is None
+    memory.keep_model(ModelSpec("resnet50", release="IMAGENET1K_V1"))
+    assert memory.model() == ModelSpec("resnet50", release="IMAGENET1K_V1")
 
 
 def test_filters_are_remembered_once_the_latest_last(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from streamscope.core.store import Store
 from streamscope.tui.cli.main import cli, main
 from streamscope.tui.cli.options import SET_NAMES, Given
 from streamscope.tui.command_lines import CommandLine, block_words, command_line, default_cache, set_words
+from streamscope.tui.data.job_control import describe_command
 from tests.support.app_store import fill, make_info, open_store
 from tests.support.command_line import run_without_torch
 
@@ -33,6 +34,16 @@ def test_the_store_that_is_found_unasked_is_not_named(monkeypatch: pytest.Monkey
     monkeypatch.setenv("STREAMSCOPE_CACHE", "/elsewhere")
     assert command_line(ModelSpec("demo"), default_cache())("curves") == "streamscope --model demo curves"
     assert "--cache /other" in command_line(ModelSpec("demo"), Path("/other"))("curves")
+
+
+def test_which_weights_of_a_file_or_of_torchvisions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMSCOPE_CACHE", "/elsewhere")
+    for spec, words in (
+        (ModelSpec("demo", Path("w.pth"), "teacher"), "--model demo --weights w.pth --weights-entry teacher"),
+        (ModelSpec("resnet50", release="IMAGENET1K_V1"), "--model resnet50 --weights IMAGENET1K_V1"),
+    ):
+        assert command_line(spec, default_cache())("curves") == f"streamscope {words} curves"
+        assert shlex.join(describe_command(Path("/c"), spec)).endswith(f"describe --cache /c {words}")
 
 
 @pytest.mark.parametrize(("protocol", "settings"), [("centred", "centred"), ("centred", "paper"), ("paper", "paper")])
@@ -79,3 +90,7 @@ def test_weights_of_a_stored_model_that_are_not_the_default_are_to_be_named(
         alias.unlink()
     assert main(["table", "--cache", str(resnet_store.root)]) == 1
     assert "Stored: resnet18 (--model resnet18 with its --weights FILE)" in capsys.readouterr().err
+    (info,) = resnet_store.models()
+    resnet_store.remember(ModelSpec("resnet18", release="IMAGENET1K_V1").text, info.identity)
+    assert main(["table", "--cache", str(resnet_store.root)]) == 1
+    assert "Stored: resnet18 (--model resnet18 --weights IMAGENET1K_V1)" in capsys.readouterr().err

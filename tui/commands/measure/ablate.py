@@ -113,7 +113,7 @@ def command(
         )
     store = Store.open(given.root, create=True)
     store.register(network.info)
-    store.remember(given.spec.text, network.info.identity, network.layout)
+    store.remember(given.spec.text, network.info.identity, network.layout, network.warnings)
     model = store.folder(network.info)
     assert model is not None
     results = []

@@ -47,7 +47,7 @@ def command(given: Given, folder: Path, workers: int | None, interpretation: Int
     """
     found = list_images(folder)
     spec = given.spec
-    store = Store.open(given.root, create=True)
+    store = given.store()
     done = _finished(store, spec, folder, found, interpretation)
     if done is not None:
         _report(given, done, found, None)
@@ -56,8 +56,9 @@ def command(given: Given, folder: Path, workers: int | None, interpretation: Int
     from streamscope.core.reading.scan import scan_images
 
     network = load(spec, given.device)
+    store = Store.open(given.root, create=True)
     store.register(network.info)
-    store.remember(spec.text, network.info.identity, network.layout)
+    store.remember(spec.text, network.info.identity, network.layout, network.warnings)
     # A polite kill ends like Ctrl-C: the lease is given back.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()

@@ -78,6 +78,26 @@ def test_what_the_file_says_of_its_network_is_passed_on(
     assert any(message in line for line in traps(file, make(state), state))
 
 
+class Node:
+    """As omegaconf keeps a value."""
+
+    def __init__(self, value: Any) -> None:
+        self._val = value
+
+
+class DictConfig:
+    """As omegaconf keeps entries."""
+
+    def __init__(self, **entries: Any) -> None:
+        self._content = {name: Node(value) for name, value in entries.items()}
+
+
+def test_entries_of_omegaconf_are_looked_through(state: State, file: Path) -> None:
+    config = DictConfig(arch="resnetblur50", lr=0.1)
+    (line,) = traps(file, {"state_dict": state, "cfg": config}, state)
+    assert line.startswith("cfg.arch is resnetblur50: such a network blurs")
+
+
 def test_a_configuration_of_other_images_is_passed_on(state: State, file: Path) -> None:
     assert traps(file, state, state, INCEPTION) == [
         "config.json has the mean 0.5, 0.5, 0.5; here it is taken to be 0.485, 0.456, 0.406",
