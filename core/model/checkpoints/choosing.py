@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -175,9 +174,6 @@ def _check_numbers(contents: Contents, state: State) -> None:
     if whole:
         dtype = str(state[whole[0]].dtype).removeprefix("torch.")
         raise WeightsError(f"{contents.source} has weights of {dtype}, which must be unquantised ({whole[0]})")
-    odd = [k for k, v in state.items() if v.device.type != "cpu" or v.layout != torch.strided]
-    if odd:
-        raise WeightsError(f"{contents.source} has weights without numbers, or sparse ones ({odd[0]})")
     broken = [k for k, v in state.items() if not bool(torch.isfinite(v).all())]
     if broken:
         raise WeightsError(f"{contents.source} has weights that are not finite ({', '.join(broken[:_NAMED])})")
@@ -269,10 +265,10 @@ def _misfit(
 ) -> WeightsError:
     """Why nothing in a file fits: what it looks like, where that is known, else which keys are wrong."""
     source = contents.source
-    module = next((where for where, value in _values(contents.tree) if is_module(value)), None)
+    module = next((str(key) for key, value in attributes(contents.tree).items() if is_module(value)), None)
+    if module is not None and not sets:
+        return WeightsError(f"{source} {WHOLE_MODEL} (it is its entry {module!r})")
     if not found:
-        if module is not None:
-            return WeightsError(f"{source} {WHOLE_MODEL}" + (f" (it is its entry {module!r})" if module else ""))
         return WeightsError(
             f"{source} holds no state dict (a dict of tensors); save model.state_dict() with torch.save"
         )
@@ -296,10 +292,3 @@ def _misfit(
         return WeightsError(f"{source} does not fit {name}: it looks like {looks}")
     shown = ", ".join([*keys][:_NAMED]) + (", …" if len(keys) > _NAMED else "")
     return WeightsError(f"{source} does not fit {name}: no key in it ends in layer1.0.conv1.weight (it has {shown})")
-
-
-def _values(tree: Any) -> Iterable[tuple[str, Any]]:
-    """The file's object itself, and its entries."""
-    yield "", tree
-    for key, value in attributes(tree).items():
-        yield str(key), value

@@ -32,6 +32,8 @@ _HUGGING_FACE = (
     (re.compile(r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.normalization\."), "layer{0}.{1}.bn{2}."),
 )
 """How transformers' ResNets are named."""
+_CHILDREN, _TRANSFORMERS = "nn.Sequential's", "Hugging Face's"
+"""Whose names are not torchvision's."""
 
 State = dict[str, torch.Tensor]
 
@@ -104,28 +106,35 @@ def containers(tree: Any, path: tuple[str, ...] = (), seen: set[int] | None = No
         return
     seen.add(id(tree))
     entries = attributes(tree)
-    tensors = {str(key): value for key, value in entries.items() if isinstance(value, torch.Tensor)}
+    tensors = {str(key): value for key, value in entries.items() if _has_numbers(value)}
     if tensors:
         yield Container(path, tensors)
     for key, value in entries.items():
         yield from containers(value, (*path, str(key)), seen)
 
 
+def _has_numbers(value: Any) -> bool:
+    """Whether it is a tensor as networks have them, and neither sparse, nor quantised, nor without its numbers."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.device.type == "cpu" and value.layout == torch.strided and not value.is_quantized
+
+
 def key_sets(container: Container) -> Iterator[KeySet]:
     """The sets of keys of a container that begin as a ResNet's do."""
     for anchor, name_of, renamed in (
         ("layer1.0.conv1.weight", str, ""),
-        ("embedder.embedder.convolution.weight", _from_hugging_face, "Hugging Face's"),
-        ("4.0.conv1.weight", _from_sequential, "nn.Sequential's"),
+        ("embedder.embedder.convolution.weight", _from_hugging_face, _TRANSFORMERS),
+        ("4.0.conv1.weight", _from_sequential, _CHILDREN),
     ):
         for key in container.tensors:
             prefix = key.removesuffix(anchor)
             if prefix == key or (prefix and not prefix.endswith(".")):
                 continue
-            if renamed.startswith("nn.") and f"{prefix}0.weight" not in container.tensors:
+            if renamed == _CHILDREN and f"{prefix}0.weight" not in container.tensors:
                 continue
             keys = {name_of(k[len(prefix) :]): k for k in container.tensors if k.startswith(prefix)}
-            if renamed.startswith("Hugging"):
+            if renamed == _TRANSFORMERS:
                 # The classifier is beside the network, which has a name of its own in it.
                 outer = prefix.removesuffix("resnet.") + "classifier.1."
                 keys.update({f"fc.{k[len(outer) :]}": k for k in container.tensors if k.startswith(outer)})

@@ -182,6 +182,18 @@ def test_weights_of_another_precision_are_read_as_float32(
     assert network.info.fingerprint == fingerprint({k: v.float() for k, v in cast.items()})
 
 
+def test_tensors_without_numbers_are_no_weights(state: State) -> None:
+    empty = {**state, "conv1.weight": state["conv1.weight"].to("meta")}
+    assert "keys 1 missing (conv1.weight)" in refused(empty, state)
+    assert chosen({"sparse": {**state, "conv1.weight": state["conv1.weight"].to_sparse()}, "model": state}, state)
+
+
+def test_a_whole_model_in_an_entry_is_named(tmp_path: Path) -> None:
+    torch.save({"model": nn.Conv2d(3, 2, 1), "optimizer": {"moment": torch.zeros(3)}}, tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match=r"is a whole pickled model, .* \(it is its entry 'model'\)"):
+        load_network(ModelSpec(DEMO_MODEL, tmp_path / "weights.pth"), "cpu")
+
+
 def test_weights_of_whole_numbers_are_refused(state: State, tmp_path: Path) -> None:
     torch.save({**state, "conv1.weight": state["conv1.weight"].to(torch.int8)}, tmp_path / "weights.pth")
     with pytest.raises(WeightsError, match=r"has weights of int8, which must be unquantised \(conv1.weight\)"):
@@ -475,6 +487,7 @@ def test_a_network_that_cannot_be_read_is_said_to_look_like_what_it_is(
 @pytest.mark.parametrize("name", ["resnet50d", "resnetv2_50", "resnet26"])
 def test_timms_other_networks_are_refused(name: str, resnet18: State) -> None:
     with torch.device("meta"):
-        state = timm.create_model(name).state_dict()
+        shapes = {key: value.shape for key, value in timm.create_model(name).state_dict().items()}
+    state = {key: torch.zeros(shape) for key, shape in shapes.items()}
     looks = {"resnet50d": "its stem is several", "resnetv2_50": "resnetv2", "resnet26": "2, 2, 2, 2 bottleneck blocks"}
     assert looks[name] in misfit(state, resnet18, "resnet50")
