@@ -274,10 +274,11 @@ def _misfit(
         )
     nearest = min(sets, key=lambda s: sum(len(keys) for _, keys in problems(s, shapes)), default=None)
     if nearest is not None:
-        other = fitting_architecture(nearest, name)
+        # torchvision's ResNets have one stem: with another one no other of them fits either.
         stem = stem_problem(nearest, shapes)
-        if stem and other is None:
+        if stem:
             return WeightsError(f"{source} does not fit {name}: {stem}")
+        other = fitting_architecture(nearest, name)
         parts = [
             f"{len(keys)} {what} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
             for what, keys in problems(nearest, shapes)
