@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import streamscope
 from streamscope.core.errors import HomeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store.files.users import user_folder
@@ -32,6 +33,8 @@ class CommandLine:
     cache: Path | None = None
     of_set: tuple[str, ...] = ()
     """Options that name the set, as `set_words` gives them."""
+    changes: Changes = UNCHANGED
+    """Of the model's preprocessing."""
 
     def __call__(self, *words: object) -> str:
         """`streamscope --model demo scan DIR` for the words `scan`, `DIR`."""
@@ -40,6 +43,7 @@ class CommandLine:
             common += ["--model", self.model]
         if self.weights is not None:
             common += ["--weights", self.weights]
+        common += self.changes.words()
         if self.cache is not None:
             common += ["--cache", self.cache]
         return shlex.join(str(word) for word in ("streamscope", *common, *words))
@@ -69,7 +73,7 @@ def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
         named = cache != default_cache()
     except HomeError:
         named = True
-    return CommandLine(spec.name, spec.weights, cache if named else None)
+    return CommandLine(spec.name, spec.weights, cache if named else None, changes=spec.changes)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

@@ -140,7 +140,9 @@ def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
 
 
 def _alike(copy: ModelInfo, info: ModelInfo) -> bool:
-    """Whether two models see the same pixels: the demo was another network once."""
+    """Whether two models see the same pixels in the same way: the demo was another network once."""
+    if (copy.input_size, copy.mean, copy.std) != (info.input_size, info.mean, info.std):
+        return False
     return {t: field.size for t, field in copy.fields.items()} == {t: field.size for t, field in info.fields.items()}
 
 

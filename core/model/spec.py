@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamscope.core.errors import UsageError, WeightsError
+from streamscope.core.model.preprocessing import UNCHANGED, Changes, Preprocessing, identity_text, usual
+from streamscope.core.model.preprocessing_sources import of_weights
 
 RESNETS = (
     "resnet18",
@@ -69,13 +71,14 @@ def canonical_path(weights: Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name, with its default weights or those of a file.
+    """A model by name, with its default weights or those of a file, and what was said of its preprocessing.
 
     `resnet18-untrained-0` is resnet18 as it is before training, its weights drawn with seed 0.
     """
 
     name: str
     weights: Path | None = None
+    changes: Changes = UNCHANGED
 
     def __post_init__(self) -> None:
         if self.architecture not in MODELS and self.name != FORMER_DEMO:
@@ -94,6 +97,21 @@ class ModelSpec:
         return untrained_seed(self.name)
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """What its weights want, changed as was said. An untrained copy is shown what the trained network is.
+
+        Raises UsageError for what makes no sense, WeightsError where what lies beside the weights cannot be read.
+        """
+        if None not in vars(self.changes).values():
+            return usual(self.name).changed(self.changes)
+        return of_weights(self.architecture, self.weights).changed(self.changes)
+
+    @property
+    def seen_text(self) -> str:
+        """As `ModelInfo.preprocessing`. Raises as `preprocessing` does."""
+        return identity_text(self.preprocessing.seen, usual(self.name).seen)
+
+    @property
     def is_downloaded(self) -> bool:
         """Whether its weights come from elsewhere unless they were fetched before."""
         return self.weights is None and self.untrained_seed is None and self.name not in (DEMO_MODEL, FORMER_DEMO)
@@ -110,8 +128,13 @@ class ModelSpec:
     def text(self) -> str:
         """Changes whenever the weights may have: what the store remembers a fingerprint by, to spare loading them.
 
-        Raises WeightsError when the weights file is not there or is none.
+        Raises WeightsError when the weights file is not there or is none, and as `preprocessing` does.
         """
+        seen = self.seen_text
+        return f"{self._weights_text}, {seen}" if seen else self._weights_text
+
+    @property
+    def _weights_text(self) -> str:
         if self.weights is not None:
             status = check_weights_file(self.weights)
             return f"{self.name} {canonical_path(self.weights)} {status.st_size} {status.st_mtime_ns}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from streamscope.core.errors import HomeError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.schema import MalformedError, build_known
 from streamscope.core.store.files.atomic import make_folder
@@ -40,6 +41,7 @@ class _Last:
 
     model: str
     weights: str | None
+    preprocessing: Changes = UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Memory:
             return None
         try:
             last = build_known(_Last, data)
-            spec = ModelSpec(last.model, stored_path(last.weights) if last.weights else None)
+            weights = stored_path(last.weights) if last.weights else None
+            spec = ModelSpec(last.model, weights, last.preprocessing)
             _ = spec.text
         except (MalformedError, StreamscopeError):
             self._report_damage("last.json")
@@ -87,9 +90,9 @@ class Memory:
         return spec if spec.weights is None or spec.weights.is_file() else None
 
     def keep_model(self, spec: ModelSpec) -> None:
-        self._write(
-            "last.json", {"model": spec.name, "weights": str(spec.weights.absolute()) if spec.weights else None}
-        )
+        weights = str(spec.weights.absolute()) if spec.weights else None
+        said = {} if spec.changes == UNCHANGED else {"preprocessing": spec.changes.to_json()}
+        self._write("last.json", {"model": spec.name, "weights": weights, **said})
 
     def filters(self) -> list[str]:
         """Filters written before, the latest last."""

@@ -31,7 +31,8 @@ from streamscope.tui.advice import worded_fault
 
 def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
     weights = ["--weights", str(spec.weights)] if spec.weights else []
-    return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights)
+    named = ("--model", spec.name, *weights, *spec.changes.words())
+    return module_command(WORKER, "describe", "--cache", str(cache), *named)
 
 
 async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> str:

@@ -238,7 +238,8 @@ def place_of(state: JobState) -> str:
 def model_name(spec: JobSpec) -> str:
     """A job's model, with the file of its weights where they are not the usual ones."""
     weights = f" {spec.weights.name}" if spec.weights is not None else ""
-    return f"{spec.model or 'unknown model'}{weights}"
+    words = " ".join(spec.preprocessing.words()).replace("--", "")
+    return f"{spec.model or 'unknown model'}{weights}{f' {words}' if words else ''}"
 
 
 def detail(state: JobState) -> Text:

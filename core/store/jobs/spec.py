@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.core.model.blocks import MAX_CHANNELS
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec, canonical_path
 from streamscope.core.schema import MalformedError, build_known, whole_number
@@ -26,6 +27,8 @@ class JobSpec:
     model: str
     weights: Path | None = None
     """A file of weights, by its canonical path whatever it was given as; None for the model's own."""
+    preprocessing: Changes = UNCHANGED
+    """What was said of the model's preprocessing."""
     device: str = "auto"
     devices: tuple[str, ...] = ()
     """One worker process for each; empty for a single one on `device`."""
@@ -67,6 +70,7 @@ class JobSpec:
         return cls(
             model=model.name,
             weights=model.weights,
+            preprocessing=model.changes,
             device=device,
             devices=tuple(devices),
             scheduler=scheduler,
@@ -85,17 +89,19 @@ class JobSpec:
     @property
     def model_spec(self) -> ModelSpec:
         """Raises UsageError for a model that there is none of."""
-        return ModelSpec(self.model, self.weights)
+        return ModelSpec(self.model, self.weights, self.preprocessing)
 
     def is_of(self, model: ModelSpec) -> bool:
         """Whether it is about this model, by whichever path to the weights either was given."""
         weights = canonical_path(model.weights) if model.weights is not None else None
-        return (self.model, self.weights) == (model.name, weights)
+        return (self.model, self.weights, self.preprocessing) == (model.name, weights, model.changes)
 
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "weights": str(self.weights) if self.weights is not None else None,
+            # Jobs are older than what can be said of preprocessing, and than protocols.
+            **({} if self.preprocessing == UNCHANGED else {"preprocessing": self.preprocessing.to_json()}),
             "device": self.device,
             "devices": list(self.devices),
             "scheduler": self.scheduler,
@@ -104,7 +110,6 @@ class JobSpec:
             "seed": self.seed,
             "capture": self.capture,
             "objective": self.objective,
-            # Jobs are older than protocols.
             **({} if self.protocol == UNSAID_PROTOCOL else {"protocol": self.protocol}),
             "blocks": list(self.blocks),
             "tensors": list(self.tensors),
@@ -129,6 +134,7 @@ class _Record:
 
     model: str = ""
     weights: str = ""
+    preprocessing: Changes = UNCHANGED
     device: str = "auto"
     devices: tuple[str, ...] = ()
     scheduler: str | None = None

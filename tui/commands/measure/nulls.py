@@ -126,7 +126,7 @@ def _compute(
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        jobs.append((None, job(ModelSpec(untrained_name(info.name)), fzset.key)))
+        jobs.append((None, job(ModelSpec(untrained_name(info.name), changes=info.unusual), fzset.key)))
     code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
     if seeds and fzset.completed_at() is not None:
         # Reading commands take the set that was completed last: still the one whose nulls these are.
