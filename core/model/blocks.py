@@ -161,7 +161,9 @@ class ModelInfo:
         )
 
     def showing(self, preprocessing: Preprocessing) -> ModelInfo:
-        """The same model, shown photographs so. What FZs depend on must be as it is."""
+        """The same model, shown photographs so; itself where that is of another input's size."""
+        if preprocessing.size != self.input_size:
+            return self
         resize: int | None = preprocessing.resize
         if resize == former_resize(self.name, self.input_size):
             resize = None
