@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +10,6 @@ import timm
 import torch
 import torchvision
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
-from timm.data.transforms import str_to_interp_mode
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.normalisation import Normalisation
@@ -19,6 +18,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.preprocessing import INTERPOLATIONS, Preprocessing
 from streamscope.core.model.preprocessing_sources import TORCHVISION, of_timm, of_weights
 from streamscope.core.model.spec import RESNETS, ModelSpec
+from tests.support.optional import present
 from tests.support.stores import toy_info
 
 SIZES = [(500, 375), (375, 501), (256, 256), (232, 233), (231, 640), (1023, 229), (47, 33), (1, 5), (90, 3)]
@@ -55,6 +55,12 @@ def compare(preprocessing: Preprocessing, transform: Callable[[Image.Image], tor
     for number, size in enumerate(SIZES):
         image = drawn(*size, MODES[number % len(MODES)])
         assert torch.equal(shown(preprocessing, image), transform(image.convert("RGB"))), size
+
+
+def timms_transform(config: dict[str, Any]) -> Callable[[Image.Image], torch.Tensor]:
+    resolved = timm.data.resolve_data_config({}, pretrained_cfg=config)
+    made: Callable[[Image.Image], torch.Tensor] = timm.data.create_transform(**resolved, is_training=False)
+    return made
 
 
 @pytest.mark.parametrize("name", RESNETS)
@@ -94,9 +100,8 @@ TIMM = [
 
 @pytest.mark.parametrize("name", TIMM)
 def test_timms_configurations_give_timms_transforms(name: str) -> None:
-    config = timm.models.get_pretrained_cfg(name).to_dict()
-    transform = create_transform(**resolve_data_config({}, pretrained_cfg=config), is_training=False)
-    compare(of_timm(config), transform)
+    config = present(timm.models.get_pretrained_cfg(name)).to_dict()
+    compare(of_timm(config), timms_transform(config))
 
 
 @pytest.mark.parametrize(
@@ -114,10 +119,10 @@ def test_timms_configurations_give_timms_transforms(name: str) -> None:
         {"crop_mode": "center"},
     ],
 )
-def test_any_input_size_and_colours_are_as_timm_makes_them(config: dict[str, object]) -> None:
-    compare(of_timm(config), create_transform(**resolve_data_config({}, pretrained_cfg=config), is_training=False))
+def test_any_input_size_and_colours_are_as_timm_makes_them(config: dict[str, Any]) -> None:
+    compare(of_timm(config), timms_transform(config))
 
 
 def test_timms_names_of_interpolations_are_pillows() -> None:
     for name in INTERPOLATIONS:
-        assert str_to_interp_mode(name).value == name
+        assert timm.data.transforms.str_to_interp_mode(name).value == name

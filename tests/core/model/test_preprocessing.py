@@ -60,8 +60,8 @@ def test_the_demos_images_fit_as_they_are() -> None:
 
 
 def test_another_input_size_alone_keeps_the_share_that_is_seen() -> None:
-    def sides(name: str, **said: int) -> tuple[int, int]:
-        found = ModelSpec(name, changes=Changes(**said)).preprocessing
+    def sides(name: str, size: int, resize: int | None = None) -> tuple[int, int]:
+        found = ModelSpec(name, changes=Changes(size, resize)).preprocessing
         return found.resize, found.size
 
     assert sides("resnet18", size=288) == (329, 288)
