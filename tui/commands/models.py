@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,19 +15,38 @@ from streamscope.core.model.descriptions import Architecture, architecture, bund
 from streamscope.core.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, colours_text
 from streamscope.core.model.spec import MODELS, ModelSpec, architecture_of
 from streamscope.core.store.usage import Usage, usage
-from streamscope.tui.cli.options import Given, common_options
+from streamscope.tui.cli.options import Given, device_options
 from streamscope.tui.cli.printing import print_whole
 
 
 @click.command("models")
-@common_options
-def command(given: Given) -> None:
+@click.option(
+    "--check",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="IMAGES",
+    help="Show the model a folder of images instead: is it what it is taken for, and shown what it was trained on?",
+)
+@device_options
+def command(given: Given, folder: Path | None) -> None:
     """List the models that streamscope knows, their blocks, what pictures they are shown, and what is cached of each.
 
     The first block's input is the stem's max pool, where gradients are mostly zero, so that its FZs say little: it is
     in no default set, and computed or shown only by name, such as --block 1.0. Retries are FZs that were optimised
     again, with the next seed, for channels whose M was undefined.
+
+    With --check the model is loaded and shown photographs. Where they are in one folder a class, its top-1 accuracy is
+    printed with its 95 % interval, and one near chance warned of. In any case what its batch norms meet is compared
+    with what they met in training, which tells another mean, deviation or range of colours (not the order of colours).
+
+    \b
+    streamscope models --model resnet50 --weights mine.pth --check ~/imagenet/val
     """
+    if folder is not None:
+        from streamscope.tui.cli.checking import check_model
+
+        check_model(given, folder)
+        return
     store = given.store()
     used = usage(store)
     rows: list[dict[str, Any]] = []
