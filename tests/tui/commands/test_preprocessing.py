@@ -14,11 +14,14 @@ from safetensors.torch import save_file
 
 from streamscope.core.engine.network import load_network
 from streamscope.core.images.folder import Preparation
+from streamscope.core.jobs import worker
 from streamscope.core.model.demo import write_images
 from streamscope.core.model.preprocessing import Changes, Preprocessing
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
 from streamscope.core.store.files.documents import write_document
+from streamscope.tui.command_lines import command_line
+from streamscope.tui.data.job_control import describe_command
 from tests.support.command_line import Run
 from tests.support.networks import untrained
 from tests.support.optional import present
@@ -60,6 +63,18 @@ def test_fzs_of_another_input_size_are_another_set(run: Run, tmp_path: Path) -> 
     assert "compute' first" in err[0]
     assert "--input-size 96" in err[0]
     assert "demo (--model demo --input-size 97)" in err[0]
+
+
+def test_the_process_that_describes_a_model_for_the_app_is_told_its_preprocessing(tmp_path: Path) -> None:
+    spec = ModelSpec("demo", changes=Changes(size=97, resize=99, interpolation="bicubic", std=(0.3, 0.3, 0.3)))
+    command = describe_command(tmp_path / "cache", spec)
+    assert worker.main(command[command.index("describe") :]) == 0
+    store = Store.open(tmp_path / "cache")
+    info = present(store.recall(spec.text))
+    assert (info.input_size, info.resize, info.interpolation) == (97, 99, "bicubic")
+    assert info.full_preprocessing == spec.preprocessing
+    words = command_line(spec, tmp_path / "cache")("table")
+    assert "--input-size 97 --resize 99 --interpolation bicubic --std 0.3,0.3,0.3 --cache" in words
 
 
 def test_networks_take_any_input_from_the_smallest_side_on(tmp_path: Path) -> None:
