@@ -191,7 +191,7 @@ def test_what_an_image_processor_does_that_cannot_be_done_is_said(
     ):
         _ = ModelSpec("resnet50", folder).text
     said = Changes(224, 256, "bilinear", HALF, HALF)
-    assert ModelSpec("resnet50", folder, said).preprocessing == Preprocessing(224, 256, "bilinear", HALF, HALF)
+    assert ModelSpec("resnet50", folder, changes=said).preprocessing == Preprocessing(224, 256, "bilinear", HALF, HALF)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_the_process_that_describes_a_model_for_the_app_is_told_its_preprocessin
 def test_networks_take_any_input_from_the_smallest_side_on(tmp_path: Path) -> None:
     save_file(untrained("resnet18").state_dict(), tmp_path / "w.safetensors")
     found = [
-        load_network(ModelSpec("resnet18", tmp_path / "w.safetensors", Changes(size=size)), "cpu").info
+        load_network(ModelSpec("resnet18", tmp_path / "w.safetensors", changes=Changes(size=size)), "cpu").info
         for size in (32, 97, 224)
     ]
     assert len({info.identity for info in found}) == 3
