@@ -20,7 +20,7 @@ BOUND = np.log(1.5)
 
 
 def passes(values: np.ndarray) -> np.ndarray:
-    return (np.abs(values[..., 0]) < BOUND) & (values[..., 1] > 0) & (values[..., 2] > 0)
+    return np.asarray((np.abs(values[..., 0]) < BOUND) & (values[..., 1] > 0) & (values[..., 2] > 0))
 
 
 def test_margins_by_hand() -> None:
@@ -69,7 +69,7 @@ def test_the_noise_of_a_block_is_learned_from_its_seeds() -> None:
 
     def of_noise(size: float) -> float:
         draw = np.random.default_rng(1)
-        means = draw.normal(0, 0.1, (200, 3)) + [0, 0.3, 0]
+        means = draw.normal([0, 0.3, 0], 0.1, (200, 3))
         seen = draw.normal(means, size, (2, 200, 3))
         seen[:, 0] = [0, 0.3, 0.05]
         return float(probability(seen)[0])
@@ -89,7 +89,7 @@ def test_seeds_count_once_and_unknown_ones_not_at_all() -> None:
     found = decide(
         np.array([[far, never, far, [NAN] * 3], [far, never, never, [NAN] * 3], [never, never, far, [NAN] * 3]]),
         scale_invariant=[[1, 0, 1, NAN], [1, 0, 0, NAN], [0, 0, 1, NAN]],
-        fz_seed=[[0, 0, 0, 0], [1, 1, 1, 1], [1, 2, 2, NAN]],
+        fz_seed=np.array([[0, 0, 0, 0], [1, 1, 1, 1], [1, 2, 2, NAN]]),
     )
     assert found.seeds.tolist() == [2, 3, 3, 0]
     assert found.agreement == pytest.approx([1, 1, 2 / 3, NAN], nan_ok=True)
