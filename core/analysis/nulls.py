@@ -54,7 +54,12 @@ PAIRED = ("meets_both", "scale_invariant")
 """Of which it is tested whether they hold more often than under a null of the same channels."""
 Kind = Literal["shuffled", "measured", "sham", "untrained"]
 Lacking = Literal["sham", "untrained", "seeds"]
-"""What can be computed for the nulls of a block: its shams, an untrained copy, FZs of other seeds."""
+LACKING: Mapping[Lacking, str] = {
+    "sham": "sham transforms",
+    "untrained": "untrained copy",
+    "seeds": "other FZ seeds",
+}
+"""What can be computed for the nulls of a block, in words."""
 SHUFFLED = "shuffled pairs"
 NAMES = {BLURRED: "blur", REVERSED: "reversed"}
 
