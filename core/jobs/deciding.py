@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.jobs.plan import Request
-from streamscope.core.measures.decision import verdict
+from streamscope.core.measures.decision import SURE, verdict
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo
 from streamscope.core.store import FZSet, Store
 from streamscope.core.store.sets.readings import Readings
@@ -32,13 +32,16 @@ class Spent:
     """A channel has, in the mean."""
 
 
-def next_request(store: Store, info: ModelInfo, request: Request, most: int = MOST_SEEDS) -> Request | None:
+def next_request(
+    store: Store, info: ModelInfo, request: Request, most: int = MOST_SEEDS, updates: bool = False
+) -> Request | None:
     """FZ(I) and FZ(B) of one more seed, for those of a request's channels that are undecided by the seeds there are.
 
-    Seeds follow that of the request, `most` of them in all. None when nothing is undecided, or all seeds are spent.
+    `updates` asks for the kind of update too, not for scale invariance alone. Seeds follow that of the request, `most`
+    of them in all. None when nothing is undecided, or all seeds are spent.
     """
     fzset = store.set(info, request.key)
-    waiting = _undecided(info, fzset, request)
+    waiting = _undecided(info, fzset, request, updates)
     for seed in range(request.key.seed + 1, request.key.seed + most):
         key = replace(request.key, seed=seed)
         channels = {block: _unread(info, store.set(info, key), block, rows) for block, rows in waiting.items()}
@@ -66,10 +69,13 @@ def spent(info: ModelInfo, fzset: FZSet, request: Request) -> Spent:
     )
 
 
-def _undecided(info: ModelInfo, fzset: FZSet, request: Request) -> Mapping[str, NDArray[np.intp]]:
+def _undecided(info: ModelInfo, fzset: FZSet, request: Request, updates: bool) -> Mapping[str, NDArray[np.intp]]:
     found = {}
     for block, (together, rows) in _together(info, fzset, request).items():
-        found[block] = rows[verdict(together.decision.probability)[rows] == "undecided"]
+        undecided = verdict(together.decision.probability) == "undecided"
+        if updates:
+            undecided = undecided | (together.decision.update_probability < SURE)
+        found[block] = rows[undecided[rows]]
     return found
 
 

@@ -53,6 +53,10 @@ class Decision:
     """Share of them with the verdict of most of them; NaN where there is none."""
     probability: Float64Array
     """That most of all seeds would call the channel scale invariant; NaN where no seed has all three margins."""
+    mix_ratio: Float64Array
+    """M over the seeds: the geometric mean, each clamped to 1/5 to 5; NaN where no seed has all three margins."""
+    update_probability: Float64Array
+    """Of the likeliest kind of update: that the mean over all seeds is of that kind. NaN as `mix_ratio`."""
 
 
 def margins(
@@ -92,7 +96,14 @@ def decide(found: Float64Array, scale_invariant: ArrayLike, fz_seed: ArrayLike) 
     with np.errstate(invalid="ignore"):
         agreement = np.maximum(yes, seeds - yes) / np.where(seeds > 0, seeds, np.nan)
     known = counts & ~np.isnan(found).any(axis=-1)
-    return Decision(seeds, agreement, probability(np.where(known[..., None], found, np.nan)))
+    rows = np.asarray(known.any(axis=0))
+    probability, ratio, likeliest = (np.full(len(rows), np.nan) for _ in range(3))
+    if rows.any():
+        means = [_Means.of(found[:, rows, number], known[:, rows], number) for number in range(found.shape[-1])]
+        probability[rows] = _passing(means)
+        ratio[rows] = np.exp(means[0].seen)
+        likeliest[rows] = _likeliest_update(means[0])
+    return Decision(seeds, agreement, probability, ratio, likeliest)
 
 
 def joined(decisions: Sequence[Decision]) -> Decision:
@@ -100,63 +111,69 @@ def joined(decisions: Sequence[Decision]) -> Decision:
     return Decision(
         *(
             np.concatenate([getattr(decision, part) for decision in decisions])
-            for part in ("seeds", "agreement", "probability")
+            for part in ("seeds", "agreement", "probability", "mix_ratio", "update_probability")
         )
     )
 
 
-def probability(found: Float64Array) -> Float64Array:
-    """(C,): that more than half of all seeds would meet all criteria, from margins (S, C, 3), NaN for a seed without.
+@dataclass(frozen=True)
+class _Means:
+    """What is known of the channels' own means of one margin, (C,) arrays: normal distributions."""
 
-    NaN for channels without any.
-    """
-    known = ~np.isnan(found[..., 0])
-    count = known.sum(axis=0)
-    result = np.full(len(count), np.nan)
-    rows = count > 0
-    if not rows.any():
-        return result
-    passing = np.ones((int(rows.sum()), 1, 1, 1))
-    for number in range(found.shape[-1]):
-        margin = np.where(known, found[..., number], 0.0)[:, rows]
-        here = known[:, rows]
-        means = margin.sum(axis=0) / count[rows]
-        noise = _noise(margin, here, means, number)
-        points = _posterior_points(means, count[rows], noise, USUAL_SPREAD[number])
-        met = (
-            _normal(points / noise)
-            if number
-            else _normal((_BOUND - points) / noise) - _normal((-_BOUND - points) / noise)
-        )
-        passing = passing * np.moveaxis(met[:, None, None, :], 3, 1 + number)
-    result[rows] = (passing > 0.5).mean(axis=(1, 2, 3))
-    return np.asarray(result)
+    seen: Float64Array
+    """The mean over the seeds there are."""
+    centre: Float64Array
+    deviation: Float64Array
+    noise: float
+    """Deviation of the margin over seeds."""
+
+    @classmethod
+    def of(cls, margin: Float64Array, known: NDArray[np.bool_], number: int) -> _Means:
+        """From (S, C) margins, of which some are `known`, one at least of every channel."""
+        count = known.sum(axis=0)
+        seen = np.where(known, margin, 0.0).sum(axis=0) / count
+        noise = _noise(margin, known, seen, number)
+        error = noise**2 / count
+        # Of the channels' own means: that of the means found, less what the seeds add to it.
+        between = max(float(np.var(seen) - error.mean()), 0.0)
+        usual = USUAL_WEIGHT * USUAL_SPREAD[number] ** 2
+        spread = (len(seen) * between + usual) / (len(seen) + USUAL_WEIGHT)
+        weight = spread / (spread + error)
+        return cls(seen, weight * seen + (1 - weight) * seen.mean(), np.sqrt(weight * error), noise)
+
+    @property
+    def points(self) -> Float64Array:
+        """(C, NODES): points of equal probability."""
+        return np.asarray(self.centre[:, None] + self.deviation[:, None] * _STANDARD_POINTS)
 
 
-def _noise(margin: Float64Array, known: NDArray[np.bool_], means: Float64Array, number: int) -> float:
+def _noise(margin: Float64Array, known: NDArray[np.bool_], seen: Float64Array, number: int) -> float:
     """Deviation over seeds of one margin (S, C): of the half of the channels that lie nearest to its threshold.
 
     What lies far from it is decided anyway, and often varies more. The usual noise counts as `USUAL_WEIGHT` pairs.
     """
-    distance = np.abs(np.abs(means) - _BOUND) if number == 0 else np.abs(means)
+    distance = np.abs(np.abs(seen) - _BOUND) if number == 0 else np.abs(seen)
     several = known.sum(axis=0) > 1
     near = several & (distance <= np.median(distance[several])) if several.any() else several
-    squares = np.where(known, (margin - means) ** 2, 0.0)[:, near].sum()
+    squares = np.where(known, (margin - seen) ** 2, 0.0)[:, near].sum()
     freedom = (known[:, near].sum(axis=0) - 1).sum()
-    usual = USUAL_NOISE[number] ** 2
-    return math.sqrt((squares + USUAL_WEIGHT * usual) / (freedom + USUAL_WEIGHT))
+    return math.sqrt((squares + USUAL_WEIGHT * USUAL_NOISE[number] ** 2) / (freedom + USUAL_WEIGHT))
 
 
-def _posterior_points(means: Float64Array, count: NDArray[Any], noise: float, usual: float) -> Float64Array:
-    """(C, NODES) points of equal probability of each channel's mean, given that of `count` seeds."""
-    error = noise**2 / count
-    # Of the channels' own means: that of the means found, less what the seeds add to it.
-    found = max(float(np.var(means) - error.mean()), 0.0)
-    spread = (len(means) * found + USUAL_WEIGHT * usual**2) / (len(means) + USUAL_WEIGHT)
-    weight = spread / (spread + error)
-    centre = weight * means + (1 - weight) * means.mean()
-    deviation = np.sqrt(weight * error)
-    return np.asarray(centre[:, None] + deviation[:, None] * _STANDARD_POINTS)
+def _passing(means: Sequence[_Means]) -> Float64Array:
+    """(C,): the probability of those means by which more than half of all seeds meet all criteria."""
+    mix, block, input_ = ((one.points, one.noise) for one in means)
+    met_mix = _normal((_BOUND - mix[0]) / mix[1]) - _normal((-_BOUND - mix[0]) / mix[1])
+    met_block, met_input = (_normal(points / noise) for points, noise in (block, input_))
+    all_met = met_mix[:, :, None, None] * met_block[:, None, :, None] * met_input[:, None, None, :]
+    return np.asarray((all_met > 0.5).mean(axis=(1, 2, 3)))
+
+
+def _likeliest_update(mix: _Means) -> Float64Array:
+    """(C,): the probability of the likeliest kind of update, log M having the mean `mix`."""
+    below = _normal((-_BOUND - mix.centre) / mix.deviation)
+    above = _normal((mix.centre - _BOUND) / mix.deviation)
+    return np.maximum(np.maximum(below, above), 1 - below - above)
 
 
 def _normal(x: Float64Array) -> Float64Array:

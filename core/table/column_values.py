@@ -57,6 +57,7 @@ def column_values(
         numbers["seeds"] = np.where(stable.seeds > 0, stable.seeds, np.nan)
         numbers["stable_update"], numbers["stable_scale_invariant"] = stable.update, stable.scale_invariant
         numbers["agreement"], numbers["probability"] = decision.agreement, decision.probability
+        numbers["seeds_mix_ratio"], numbers["update_probability"] = decision.mix_ratio, decision.update_probability
     sizes = [block.channels for block in blocks]
     texts: dict[str, str | NDArray[Any]] = {
         "model": info.name,
@@ -64,6 +65,7 @@ def column_values(
         "block": np.repeat(np.array([block.name for block in blocks], dtype=object), sizes),
         "kind": np.repeat(np.array([block.kind for block in blocks], dtype=object), sizes),
         "update": criteria.update_kind(found["mix_ratio"]),
+        "seeds_update": criteria.update_kind(numbers.get("seeds_mix_ratio", np.full(len(readings), np.nan))),
         "verdict": verdict(numbers.get("probability", np.full(len(readings), np.nan))),
         "capture": key.capture if key else "",
         "protocol": key.protocol if key else "",

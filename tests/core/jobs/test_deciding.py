@@ -50,6 +50,19 @@ def test_undecided_channels_get_the_next_seed_and_no_others(store: Store) -> Non
     assert next_request(store, toy_info(), request(channels={"1.1": [1, 2, 3]})) is None
 
 
+def test_where_the_kind_of_update_is_undecided_seeds_are_spent_when_asked_for(store: Store) -> None:
+    fzset = store.set(toy_info(), KEY)
+    plain = np.ones((1, 3, 4), dtype=np.float32)
+    fzset.commit_measures("1.1", "block", [3], plain, plain)
+    plain = plain.copy()
+    plain[0, 2, 3] = 1.45
+    fzset.commit_measures("1.1", "in", [3], plain, np.full_like(plain, -1))
+    more = next_request(store, toy_info(), request(channels={"1.1": [1, 2, 3]}), updates=True)
+    assert more is not None
+    assert dict(more.channels) == {"1.1": (3,)}
+    assert next_request(store, toy_info(), request(channels={"1.1": [1, 2, 3]})) is None
+
+
 def test_a_seed_that_is_there_is_not_asked_for_again(store: Store) -> None:
     measure(store.set(toy_info(), dataclasses.replace(KEY, seed=1), create=True), {0: NEAR, 1: YES})
     more = next_request(store, toy_info(), request())

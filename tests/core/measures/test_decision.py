@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from streamscope.core.measures.criteria import update_kind
 from streamscope.core.measures.decision import (
     USUAL_NOISE,
     USUAL_SPREAD,
@@ -11,12 +12,17 @@ from streamscope.core.measures.decision import (
     decide,
     joined,
     margins,
-    probability,
     verdict,
 )
+from streamscope.core.model.arrays import Float64Array
 
 NAN = np.nan
 BOUND = np.log(1.5)
+
+
+def probability(found: Float64Array) -> Float64Array:
+    seeds = np.broadcast_to(np.arange(len(found))[:, None], found.shape[:2])
+    return decide(found, passes(found), seeds).probability
 
 
 def passes(values: np.ndarray) -> np.ndarray:
@@ -84,6 +90,20 @@ def test_the_noise_of_a_block_is_learned_from_its_seeds() -> None:
     assert probability(alike)[0] == pytest.approx(stats.norm.cdf(0.05 / deviation), abs=0.05)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_kinds_of_update_are_as_probable_as_planted_channels_bear_out(seeds: int) -> None:
+    draw = np.random.default_rng(seeds)
+    means = draw.normal([-0.2, 0, 0], [0.4, 0.1, 0.12], (4000, 3))
+    seen = draw.normal(means, USUAL_NOISE, (seeds, *means.shape))
+    found = decide(seen, passes(seen), np.broadcast_to(np.arange(seeds)[:, None], seen.shape[:2]))
+    assert found.mix_ratio == pytest.approx(np.exp(seen[..., 0].mean(axis=0)))
+    right = update_kind(found.mix_ratio) == update_kind(np.exp(means[:, 0]))
+    assert found.update_probability.min() > 1 / 3
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 0.99), (0.99, 1.01)):
+        here = (found.update_probability >= low) & (found.update_probability < high)
+        assert right[here].mean() == pytest.approx(found.update_probability[here].mean(), abs=0.06)
+
+
 def test_seeds_count_once_and_unknown_ones_not_at_all() -> None:
     far, never = [0.0, 0.5, 0.5], [0.0, -0.5, 0.5]
     found = decide(
@@ -93,6 +113,8 @@ def test_seeds_count_once_and_unknown_ones_not_at_all() -> None:
     )
     assert found.seeds.tolist() == [2, 3, 3, 0]
     assert found.agreement == pytest.approx([1, 1, 2 / 3, NAN], nan_ok=True)
+    assert found.mix_ratio == pytest.approx([1, 1, 1, NAN], nan_ok=True)
+    assert found.update_probability[0] > 0.99
     assert found.probability[0] == 1
     assert found.probability[1] == 0
     assert np.isnan(found.probability[3])

@@ -71,6 +71,11 @@ LISTENING_SECONDS = 5.0
     "--most-seeds.",
 )
 @click.option(
+    "--updates",
+    is_flag=True,
+    help="With --decide: also where it is undecided whether a channel overwrites, mixes or skips.",
+)
+@click.option(
     "--most-seeds",
     type=click.IntRange(min=2),
     default=MOST_SEEDS,
@@ -90,6 +95,7 @@ def command(
     objective: Objective,
     detach: bool,
     decide: bool,
+    updates: bool,
     most_seeds: int,
 ) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
@@ -121,6 +127,8 @@ def command(
         raise UsageError(f"--devices names this machine's, so it excludes {'--scheduler' if scheduler else '--device'}")
     if scheduler:
         _check_scheduler(scheduler)
+    if updates and not decide:
+        raise UsageError("--updates says what --decide is to settle; write both")
     if decide:
         _check_decidable(wanted, objective, detach)
     store = given.store()
@@ -136,7 +144,7 @@ def command(
         request = _request(given, store, known, selection, wanted, batch or 1, objective)
         fzset = store.set(known, request.key)
         complete = next(missing(known, fzset, request), None) is None
-        if complete and not (decide and next_request(store, known, request, most_seeds)):
+        if complete and not (decide and next_request(store, known, request, most_seeds, updates)):
             _say_complete(given, known, fzset, request)
             if decide:
                 _say_decided(given, known, fzset, request)
@@ -166,7 +174,7 @@ def command(
     fzset = store.set(network.info, request.key)
     before = fzset.signature()
     code = run_visibly(store, job, network, given.as_json, scheduler)
-    while decide and code == 0 and (more := next_request(store, network.info, request, most_seeds)):
+    while decide and code == 0 and (more := next_request(store, network.info, request, most_seeds, updates)):
         if not given.as_json:
             count = sum(len(channels) for channels in more.channels.values())
             say(f"seed {more.key.seed}: {count} channel{'s' * (count != 1)} undecided", err=True)
