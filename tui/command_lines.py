@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import streamscope
 from streamscope.core.errors import HomeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store.files.users import user_folder
@@ -33,6 +34,8 @@ class CommandLine:
     cache: Path | None = None
     of_set: tuple[str, ...] = ()
     """Options that name the set, as `set_words` gives them."""
+    changes: Changes = UNCHANGED
+    """Of the model's preprocessing."""
     entry: str = ""
     """Which weights of a file that has several."""
 
@@ -45,6 +48,7 @@ class CommandLine:
             common += ["--weights", self.weights]
         if self.entry:
             common += ["--weights-entry", self.entry]
+        common += self.changes.words()
         if self.cache is not None:
             common += ["--cache", self.cache]
         return shlex.join(str(word) for word in ("streamscope", *common, *words))
@@ -74,7 +78,8 @@ def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
         named = cache != default_cache()
     except HomeError:
         named = True
-    return CommandLine(spec.name, spec.weights or spec.release or None, cache if named else None, entry=spec.entry)
+    weights = spec.weights or spec.release or None
+    return CommandLine(spec.name, weights, cache if named else None, changes=spec.changes, entry=spec.entry)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

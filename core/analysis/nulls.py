@@ -40,7 +40,7 @@ from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import ALTERED, Readings
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
 from streamscope.core.store.store import Store
-from streamscope.core.table.verdicts import verdict_stability, verdicts
+from streamscope.core.table.verdicts import over_seeds, verdicts
 
 CRITERIA = {
     "meets_mix": "(2) mix",
@@ -54,7 +54,12 @@ PAIRED = ("meets_both", "scale_invariant")
 """Of which it is tested whether they hold more often than under a null of the same channels."""
 Kind = Literal["shuffled", "measured", "sham", "untrained"]
 Lacking = Literal["sham", "untrained", "seeds"]
-"""What can be computed for the nulls of a block: its shams, an untrained copy, FZs of other seeds."""
+LACKING: Mapping[Lacking, str] = {
+    "sham": "sham transforms",
+    "untrained": "untrained copy",
+    "seeds": "other FZ seeds",
+}
+"""What can be computed for the nulls of a block, in words."""
 SHUFFLED = "shuffled pairs"
 NAMES = {BLURRED: "blur", REVERSED: "reversed"}
 
@@ -140,7 +145,9 @@ def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
 
 
 def _alike(copy: ModelInfo, info: ModelInfo) -> bool:
-    """Whether two models see the same pixels: the demo was another network once."""
+    """Whether two models see the same pixels in the same way: the demo was another network once."""
+    if (copy.input_size, copy.mean, copy.std) != (info.input_size, info.mean, info.std):
+        return False
     return {t: field.size for t, field in copy.fields.items()} == {t: field.size for t, field in info.fields.items()}
 
 
@@ -228,7 +235,7 @@ def _in_place_of_scaling(
 def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
     """How often the verdicts of a block hold with FZs of the other stored seeds; None where there is no other."""
     readings = Readings(fzset, [fzset.info.block(block)])
-    stable = verdict_stability(readings)
+    stable = over_seeds(readings).stability
     if not (stable.seeds > 1).any():
         return None
     return _agreement(stable, verdicts(readings)["scale_invariant"])

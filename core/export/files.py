@@ -68,6 +68,7 @@ def table_meta(info: ModelInfo, key: SetKey | None, expression: str | None = Non
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": info.name,
         "fingerprint": info.fingerprint,
+        "preprocessing": info.full_preprocessing.to_json(),
         "recipe": key.recipe.to_json() if key else None,
         "seed": key.seed if key else None,
         "capture": key.capture if key else None,

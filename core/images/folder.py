@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,8 +20,8 @@ from streamscope.core.errors import AmbiguousValuesError, ImageError, UsageError
 from streamscope.core.files import open_regular, read_regular
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation, Trait, rgb_image
 from streamscope.core.model.arrays import Pixels
-from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.model.spec import DEMO_MODEL, architecture_of
+from streamscope.core.model.blocks import MAX_SIDE, ModelInfo
+from streamscope.core.model.preprocessing import Interpolation, former_resize
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".jpe", ".jfif")
 """Files with other endings (in any case of letters) are skipped: the list is that of torchvision's ImageFolder, so that
@@ -50,22 +51,54 @@ class ImagePath:
 class Preparation:
     """How an image becomes a model's input: its shorter side resized to `resize` px, the middle `side` px cut out.
 
-    As torchvision's weights ask for: bilinear with antialiasing. Normalising is left to whoever runs the model.
+    As `Preprocessing` has it, but that normalising is left to whoever runs the model.
     """
 
     resize: int
     side: int
     interpretation: Interpretation = AS_TRAINED
+    interpolation: Interpolation = "bilinear"
 
     @classmethod
     def of(cls, info: ModelInfo, interpretation: Interpretation = AS_TRAINED) -> Preparation:
-        """256 and 224 px for ImageNet models; the demo model's own images fit as they are."""
-        side = info.input_size
-        return cls(side if architecture_of(info.name) == DEMO_MODEL else side * 256 // 224, side, interpretation)
+        """As the model asks for."""
+        return cls(info.shorter_side, info.input_size, interpretation, info.interpolation)
+
+    @classmethod
+    def recorded(
+        cls,
+        info: ModelInfo,
+        interpretation: Interpretation,
+        resize: int | None = None,
+        interpolation: Interpolation = "bilinear",
+    ) -> Preparation:
+        """What records say by `to_json`, whatever the model asks for today.
+
+        Raises UsageError for a shorter side that is none.
+        """
+        resize = resize or former_resize(info.name, info.input_size)
+        if not info.input_size <= resize <= MAX_SIDE:
+            raise UsageError(f"images resized to {resize} px")
+        return cls(resize, info.input_size, interpretation, interpolation)
+
+    def to_json(self, info: ModelInfo) -> dict[str, Any]:
+        """What differs from how versions up to 0.2 prepared images for this model."""
+        former = Preparation.recorded(info, AS_TRAINED)
+        found = self.interpretation.to_json()
+        if self.resize != former.resize:
+            found["resize"] = self.resize
+        if self.interpolation != former.interpolation:
+            found["interpolation"] = self.interpolation
+        return found
 
     def __str__(self) -> str:
         chosen = str(self.interpretation)
-        return f"resize {self.resize}, centre crop {self.side}, bilinear{f', {chosen}' if chosen else ''}"
+        return f"{self.geometry}{f', {chosen}' if chosen else ''}"
+
+    @property
+    def geometry(self) -> str:
+        """Which pixels are shown, however files are read."""
+        return f"resize {self.resize}, centre crop {self.side}, {self.interpolation}"
 
     def apply(self, image: Image.Image) -> Pixels:
         """(side, side, 3) uint8. Raises OSError for an image that ends too early, ValueError for a hopeless shape."""
@@ -77,7 +110,7 @@ class Preparation:
             if other > MOST_ELONGATED * self.resize:
                 raise ValueError(f"{width} x {height} px is too elongated")
             size = (self.resize, other) if width <= height else (other, self.resize)
-            rgb = rgb.resize(size, Image.Resampling.BILINEAR)
+            rgb = rgb.resize(size, Image.Resampling[self.interpolation.upper()])
         left, top = (round((extent - self.side) / 2.0) for extent in rgb.size)
         return np.asarray(rgb.crop((left, top, left + self.side, top + self.side)))
 

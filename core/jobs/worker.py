@@ -2,7 +2,7 @@
 
 It only chooses who does the job; how batches are done is in `batch_loop`, what is the same everywhere in `run`.
 
-describe --cache DIR --model NAME [--weights FILE [--weights-entry NAME]]
+describe --cache DIR --model NAME [--weights FILE [--weights-entry NAME]] [--input-size N] [--resize N] […]
 run --cache DIR --job ID [--scheduler ADDRESS]
 join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a crew's processes
 """
@@ -23,6 +23,7 @@ from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
 from streamscope.core.jobs.pulse import Pulse
+from streamscope.core.model.preprocessing import Changes, parse_colours
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Job, Store, open_job
 from streamscope.core.store.jobs.events import (
@@ -50,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     describing.add_argument("--model", required=True)
     describing.add_argument("--weights")
     describing.add_argument("--weights-entry", default="")
+    for option in ("--input-size", "--resize"):
+        describing.add_argument(option, type=int)
+    describing.add_argument("--interpolation")
+    for option in ("--mean", "--std"):
+        describing.add_argument(option, type=partial(parse_colours, option=option))
     running = commands.add_parser("run")
     running.add_argument("--job", required=True)
     running.add_argument("--scheduler")
@@ -64,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         store = Store.open(given.cache, create=True)
         if given.command == "describe":
-            spec = ModelSpec.given(given.model, given.weights, given.weights_entry)
+            said = Changes(given.input_size, given.resize, given.interpolation, given.mean, given.std)
+            spec = ModelSpec.given(given.model, given.weights, given.weights_entry, said)
             network = register_model(store, spec, _download_progress)
             tell(ModelRegistered(network.info.identity, network.layout, network.warnings))
             return 0

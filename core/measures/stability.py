@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.measures import criteria
 from streamscope.core.model.arrays import Float64Array
@@ -30,11 +30,17 @@ def stability(mix_ratio: ArrayLike, scale_invariant: ArrayLike, fz_seed: ArrayLi
     pair of FZs counts once, so `fz_seed` says which seed each row's are from (NaN: not computed).
     """
     m, invariant, seed = (np.asarray(values, dtype=np.float64) for values in (mix_ratio, scale_invariant, fz_seed))
-    counts = ~(np.isnan(m) | np.isnan(seed))
-    for later in range(1, len(m)):
-        counts[later] &= ~((seed[:later] == seed[later]) & counts[:later]).any(axis=0)
+    counts = distinct(m, seed)
     kinds = criteria.update_kind(m)
     seeds = counts.sum(axis=0).astype(np.float64)
     several = np.where(seeds > 1, seeds, np.nan)
     agreeing = np.where(counts[0], (counts & (kinds == kinds[0])).sum(axis=0), np.nan)
     return Stability(seeds, agreeing / several, (counts & (invariant == 1)).sum(axis=0) / several)
+
+
+def distinct(values: Float64Array, fz_seed: Float64Array) -> NDArray[np.bool_]:
+    """Which of (S, C) values are known and of a pair of FZs that no set before has; see `stability`."""
+    counts = ~(np.isnan(values) | np.isnan(fz_seed))
+    for later in range(1, len(values)):
+        counts[later] &= ~((fz_seed[:later] == fz_seed[later]) & counts[:later]).any(axis=0)
+    return np.asarray(counts)

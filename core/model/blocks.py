@@ -12,6 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from streamscope.core.errors import DamageError, NewerError, StreamscopeError, UsageError
+from streamscope.core.model.preprocessing import (
+    Changes,
+    Colour,
+    Interpolation,
+    Preprocessing,
+    former_resize,
+    usual,
+)
 from streamscope.core.model.recipe import (
     CENTRED,
     DEFAULT_PROTOCOL,
@@ -108,8 +116,8 @@ class ModelInfo:
     """SHA-256, hex, of the weights alone: every parameter and BN statistic. Those of `fc` count too: no FZ depends
     on them, but what ablations measure does."""
     input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Colour
+    std: Colour
     blocks: tuple[Block, ...]
     default_blocks: tuple[str, ...]
     """The blocks studied when none is named: all but the first, whose input is a max pool."""
@@ -122,7 +130,44 @@ class ModelInfo:
     graph: str = ""
     """Which operations the weights are run in, and in what order; "" for torchvision's of that name."""
     preprocessing: str = ""
-    """What is done to pixels before `mean` and `std`; "" for nothing but dividing by 255."""
+    """Input size, mean and deviation in words; "" where they are the usual ones of such a network."""
+    resize: int | None = field(default=None, compare=False)
+    """Shorter side in px of photographs before their middle is cut out; None for 256 px for every 224 of the input, of
+    the demo for none but the input's: what all descriptions meant before they said it.
+
+    No FZ depends on it, so it does not make another model; each scan says its own.
+    """
+    interpolation: Interpolation = field(default="bilinear", compare=False)
+    """As `resize`."""
+
+    @property
+    def shorter_side(self) -> int:
+        """Of photographs, in px, before their middle is cut out."""
+        return self.resize or former_resize(self.name, self.input_size)
+
+    @property
+    def full_preprocessing(self) -> Preprocessing:
+        """All that is done to a photograph."""
+        return Preprocessing(self.input_size, self.shorter_side, self.interpolation, self.mean, self.std)
+
+    @property
+    def unusual(self) -> Changes:
+        """What of its input's size, mean and deviation is not as usual for such a network."""
+        common = usual(self.name)
+        return Changes(
+            size=None if self.input_size == common.size else self.input_size,
+            mean=None if self.mean == common.mean else self.mean,
+            std=None if self.std == common.std else self.std,
+        )
+
+    def showing(self, preprocessing: Preprocessing) -> ModelInfo:
+        """The same model, shown photographs so; itself where that is of another input's size."""
+        if preprocessing.size != self.input_size:
+            return self
+        resize: int | None = preprocessing.resize
+        if resize == former_resize(self.name, self.input_size):
+            resize = None
+        return replace(self, resize=resize, interpolation=preprocessing.interpolation)
 
     @property
     def identity(self) -> str:
@@ -215,7 +260,8 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, Any]:
         # Descriptions are older than these.
-        found = {name: value for name, value in asdict(self).items() if value or name not in ("graph", "preprocessing")}
+        later = {"graph": "", "preprocessing": "", "resize": None, "interpolation": "bilinear"}
+        found = {n: value for n, value in asdict(self).items() if n not in later or value != later[n]}
         found["default_recipe"] = {**self.default_recipe.to_json(), "plateau": self.default_recipe.plateau}
         for area in found["fields"].values():
             if area["middle"] is None:
@@ -243,6 +289,8 @@ def _check(info: ModelInfo) -> None:
         raise MalformedError(f"a name that is none ({info.name[:40]!r})")
     if not 0 < info.input_size <= MAX_SIDE:
         raise MalformedError(f"an input of {info.input_size} px")
+    if info.resize is not None and not info.input_size <= info.resize <= MAX_SIDE:
+        raise MalformedError(f"photographs resized to {info.resize} px")
     if not all(deviation > 0 for deviation in info.std):
         raise MalformedError("a deviation that is not positive")
     names: list[str] = []

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamscope.core.errors import UsageError, WeightsError
+from streamscope.core.model.preprocessing import UNCHANGED, Changes, Preprocessing, identity_text, usual
+from streamscope.core.model.preprocessing_sources import TORCHVISION, of_weights
 
 RESNETS = (
     "resnet18",
@@ -24,21 +26,7 @@ RESNETS = (
     "wide_resnet101_2",
 )
 """torchvision's ResNets; a test compares with what the installed torchvision lists."""
-RELEASES = {
-    name: ("IMAGENET1K_V1", "IMAGENET1K_V2")
-    if name
-    in (
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "resnext50_32x4d",
-        "resnext101_32x8d",
-        "wide_resnet50_2",
-        "wide_resnet101_2",
-    )
-    else ("IMAGENET1K_V1",)
-    for name in RESNETS
-}
+RELEASES = {name: tuple(releases) for name, releases in TORCHVISION.items()}
 """The names of torchvision's weights of each, the default last; a test compares with the installed torchvision."""
 WEIGHTS_IN_FOLDER = (
     "model.safetensors",
@@ -109,7 +97,7 @@ def canonical_path(weights: Path) -> Path:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name, with its default weights or those of a file.
+    """A model by name, with its default weights or those of a file, and what was said of its preprocessing.
 
     `resnet18-untrained-0` is resnet18 as it is before training, its weights drawn with seed 0.
     """
@@ -117,6 +105,7 @@ class ModelSpec:
     name: str
     weights: Path | None = None
     """A file, or a folder as Hugging Face lays it out."""
+    changes: Changes = UNCHANGED
     entry: str = ""
     """Which weights of a file that has several, such as `teacher`; "" where one set of them fits."""
     release: str = ""
@@ -136,18 +125,18 @@ class ModelSpec:
             raise UsageError(f"{self.name} has no weights {self.release}; of torchvision's there are: {known}")
 
     @classmethod
-    def given(cls, name: str, weights: str | None = None, entry: str = "") -> ModelSpec:
+    def given(cls, name: str, weights: str | None = None, entry: str = "", changes: Changes = UNCHANGED) -> ModelSpec:
         """The model of a command line: `weights` is a file, a folder, or the name of torchvision's weights.
 
         A file that has such a name is taken for one. Raises UsageError, and WeightsError for an address.
         """
         if weights is None:
-            return cls(name, entry=entry)
+            return cls(name, changes=changes, entry=entry)
         if _URL.match(weights):
             raise WeightsError(f"{weights} is an address, not a file: download it, and pass the file")
         named = _RELEASE.fullmatch(weights)
         if named is None or Path(weights).exists():
-            return cls(name, Path(weights), entry)
+            return cls(name, Path(weights), changes, entry)
         release = named[2]
         known = RELEASES.get(name, ())
         if named[1] is not None and named[1].lower() != name:
@@ -155,7 +144,8 @@ class ModelSpec:
                 f"{weights} are not weights of {name}; of torchvision's there are: {', '.join(known) or 'none'}"
             )
         # The default has a name too, and what is stored of it is of the model without one.
-        return cls(name, entry=entry, release="" if known and release in ("DEFAULT", known[-1]) else release)
+        release = "" if known and release in ("DEFAULT", known[-1]) else release
+        return cls(name, changes=changes, entry=entry, release=release)
 
     @property
     def architecture(self) -> str:
@@ -164,6 +154,21 @@ class ModelSpec:
     @property
     def untrained_seed(self) -> int | None:
         return untrained_seed(self.name)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What its weights want, changed as was said. An untrained copy is shown what the trained network is.
+
+        Raises UsageError for what makes no sense, WeightsError where what lies beside the weights cannot be read.
+        """
+        if None not in vars(self.changes).values():
+            return usual(self.name).changed(self.changes)
+        return of_weights(self.architecture, Path(self.release) if self.release else self.weights).changed(self.changes)
+
+    @property
+    def seen_text(self) -> str:
+        """As `ModelInfo.preprocessing`. Raises as `preprocessing` does."""
+        return identity_text(self.preprocessing.seen, usual(self.name).seen)
 
     @property
     def is_downloaded(self) -> bool:
@@ -182,8 +187,13 @@ class ModelSpec:
     def text(self) -> str:
         """Changes whenever the weights may have: what the store remembers a fingerprint by, to spare loading them.
 
-        Raises WeightsError when the weights file is not there or is none.
+        Raises WeightsError when the weights file is not there or is none, and as `preprocessing` does.
         """
+        seen = self.seen_text
+        return f"{self._weights_text}, {seen}" if seen else self._weights_text
+
+    @property
+    def _weights_text(self) -> str:
         if self.weights is not None:
             chosen = f" {self.entry}" if self.entry else ""
             return f"{self.name} {canonical_path(self.weights)} {_stamp(self.weights)}{chosen}"

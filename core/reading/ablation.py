@@ -100,6 +100,10 @@ def ablate(
         seconds=time.monotonic() - started,
         created=time.time(),
         interpretation=interpretation,
+        resize=info.resize,
+        interpolation=info.interpolation,
+        graph=info.graph,
+        preprocessing=info.preprocessing,
         traits=tuple(images.traits.items()),
     )
 
@@ -121,11 +125,12 @@ class _Images:
         self.traits: Counter[str] = Counter()
         self.contents: list[tuple[str, str]] = []
         """(path, SHA-256) of the readable images."""
-        if chosen := str(interpretation):
-            # Other pixels of the same files are other images.
+        self._preparation = Preparation.of(network.info, interpretation)
+        # Other pixels of the same files are other images; those that version 0.2 saw are known by the files alone.
+        former = network.info.resize is None and network.info.interpolation == "bilinear"
+        if chosen := str(interpretation) if former else str(self._preparation):
             self.contents.append((chosen, ""))
         self._watch, self._done, self._total = watch, 0, passes * len(found)
-        self._preparation = Preparation.of(network.info, interpretation)
         self.normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()

@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from streamscope.core.analysis.nulls import Lacking
+from streamscope.core.analysis.nulls import LACKING, Lacking
 from streamscope.core.model.blocks import Block, format_channels
 from streamscope.core.report.material import Material
 from streamscope.core.report.steps import Step
-
-NULLS: dict[Lacking, str] = {"sham": "sham transforms", "untrained": "untrained copy", "seeds": "other FZ seeds"}
 
 
 def no_scan(material: Material) -> str:
@@ -65,7 +63,7 @@ def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
             alike.setdefault(material.nulls[block].lacking, []).append(block)
     lines = []
     for nulls, names in alike.items():
-        what = f"nulls not stored of {', '.join(names)} ({', '.join(NULLS[null] for null in nulls)})"
+        what = f"nulls not stored of {', '.join(names)} ({', '.join(LACKING[null] for null in nulls)})"
         lines.append(_with_step(material, what, Step("nulls", tuple(names), nulls)))
     if unmeasured:
         what = f"no nulls of {', '.join(unmeasured)}, of which nothing is measured yet"

@@ -80,7 +80,8 @@ class Material:
         return self.provenance_of(self.data_set)
 
     def provenance_of(self, data_set: str) -> str:
-        return f"{self.info.name} {self.info.fingerprint[:SHORT]} · {self.fzset.key} · {data_set}"
+        unusual = f" · {self.info.preprocessing}" if self.info.preprocessing else ""
+        return f"{self.info.name} {self.info.fingerprint[:SHORT]}{unusual} · {self.fzset.key} · {data_set}"
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -351,6 +351,8 @@ class Site:
             notices.append(f"{lacking.no_scan(m)}; robust, MEIs and rho come from images")
         elif m.scan.unreadable:
             notices.append(f"{len(m.scan.unreadable)} images of {m.scan.source.name} could not be read")
+        if m.scan is not None and (other := m.scan.other_preparation(m.info)):
+            notices.append(f"the scan of {m.scan.source.name}: {other}")
         notices += [f"not shown: {line}" for line in _distinct(self.pictures.problems)][:20]
         return notices
 

@@ -13,11 +13,20 @@ from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.preprocessing import Interpolation
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.documents import from_number, number, read_record, write_document
 from streamscope.core.store.layout import ModelFolder
 from streamscope.core.store.records import check_identity, checked_time
 
+_LATER: dict[str, Any] = {
+    "interpretation": {},
+    "resize": None,
+    "interpolation": "bilinear",
+    "graph": "",
+    "preprocessing": "",
+}
+"""What 0.2.0 does not write, and what it means."""
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")
 
 
@@ -55,6 +64,12 @@ class Ablation:
     created: float
     """Seconds since 1970."""
     interpretation: Interpretation = AS_TRAINED
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    """Where images were not prepared as versions up to 0.2 did, as `images.folder.Preparation` has them."""
+    graph: str = ""
+    preprocessing: str = ""
+    """These as `ModelInfo` has them."""
     traits: tuple[tuple[str, int], ...] = ()
     """How many images have each `Trait`; not stored."""
 
@@ -65,11 +80,11 @@ class Ablation:
         return f"{self.block}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.json"
 
     def to_json(self) -> dict[str, Any]:
-        """An interpretation of the images that is the default is left out, so that 0.2.0 reads it."""
+        """Whatever 0.2.0 does not know is left out where it is the default, so that it reads the others."""
         found = {**asdict(self), "zooms": [_zoom_to_json(zoom) for zoom in self.zooms]}
-        del found["interpretation"], found["traits"]
-        chosen = self.interpretation.to_json()
-        return {**found, "interpretation": chosen} if chosen else found
+        found["interpretation"] = self.interpretation.to_json()
+        del found["traits"]
+        return {name: value for name, value in found.items() if name not in _LATER or value != _LATER[name]}
 
 
 def write_ablation(model: Path, ablation: Ablation) -> Path:
@@ -87,7 +102,8 @@ def read_ablation(path: Path, info: ModelInfo) -> Ablation:
         ablation = Ablation(**{**vars(record), "zooms": tuple(map(_zoom, record.zooms))})
     except ValueError as error:
         raise DamageError(f"{path} is no ablation ({error})") from error
-    check_identity(path, {"fingerprint": ablation.fingerprint}, ablation.model, info)
+    said = {"fingerprint": ablation.fingerprint, "graph": ablation.graph, "preprocessing": ablation.preprocessing}
+    check_identity(path, said, ablation.model, info)
     checked_time(path, ablation.created)
     if ablation.name != path.name:
         raise MisplacedError(f"{path} is of another ablation ({ablation.name})")
@@ -160,6 +176,10 @@ class _Record:
     seconds: float
     created: float
     interpretation: Interpretation = AS_TRAINED
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    graph: str = ""
+    preprocessing: str = ""
 
 
 def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from streamscope.core.errors import DamageError, MisplacedError, NewerError
 from streamscope.core.model.blocks import MAX_CHANNELS, ModelInfo
+from streamscope.core.model.preprocessing import Interpolation
 from streamscope.core.model.recipe import PROTOCOLS, UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe, SetKey
 from streamscope.core.schema import MalformedError, parse_object
 from streamscope.core.store.files.documents import encode, malformed
@@ -88,6 +89,9 @@ class ScanRecord:
     exif_rotate: bool = False
     background: tuple[int, int, int] | None = None
     """These as `images.pixels.Interpretation` has them."""
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    """Where images were not prepared as versions up to 0.2 did, as `images.folder.Preparation` has them."""
     scan: str | None = None
     graph: str = ""
     preprocessing: str = ""

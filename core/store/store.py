@@ -224,12 +224,13 @@ class Store:
         return found
 
     def choose_scan(self, info: ModelInfo, images: Path | None = None) -> Scan | None:
-        """The finished scan of a folder of images, or of any: the newest; None when there is none, or its list of
-        images is damaged or another scan's."""
+        """The finished scan of a folder of images, or of any: the newest whose images were prepared as the model asks
+        for, else the newest; None when there is none, or its list of images is damaged or another scan's."""
         source = None if images is None else Path(os.path.abspath(images))
-        chosen = next((scan for scan in reversed(self.scans(info)) if source in (None, scan.source)), None)
-        if chosen is None:
+        found = [scan for scan in reversed(self.scans(info)) if source in (None, scan.source)]
+        if not found:
             return None
+        chosen = next((scan for scan in found if not scan.other_preparation(info)), found[0])
         listed = chosen.folder.result
         try:
             _ = chosen.images

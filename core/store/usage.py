@@ -50,6 +50,8 @@ class ScanUsage:
     path: Path
     source: str
     images: int
+    preparation: str
+    """Of the images, in words."""
     bytes: int
     finished: float | None
 
@@ -102,7 +104,8 @@ def scan_usage(store: Store) -> list[ScanUsage]:
         finished = {scan.path: scan.finished_at for scan in store.scans(info)}
         for path, described in store.described_scans(info):
             size = folder_bytes(path)
-            found.append(ScanUsage(info, path, described.source, described.images, size, finished.get(path)))
+            prepared = str(described.preparation)
+            found.append(ScanUsage(info, path, described.source, described.images, prepared, size, finished.get(path)))
     return found
 
 

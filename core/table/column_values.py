@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures import criteria
+from streamscope.core.measures.decision import verdict
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
 from streamscope.core.model.recipe import UNSAID_PROTOCOL
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
-from streamscope.core.table.verdicts import beyond_blur, verdict_stability, verdicts
+from streamscope.core.table.verdicts import beyond_blur, over_seeds, verdicts
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
@@ -51,9 +52,12 @@ def column_values(
         numbers["steps"] = key.recipe.steps
         numbers["seed"] = key.seed
         numbers["fz_seed"] = readings.fz_seed
-        stable = verdict_stability(readings)
+        together = over_seeds(readings)
+        stable, decision = together.stability, together.decision
         numbers["seeds"] = np.where(stable.seeds > 0, stable.seeds, np.nan)
         numbers["stable_update"], numbers["stable_scale_invariant"] = stable.update, stable.scale_invariant
+        numbers["agreement"], numbers["probability"] = decision.agreement, decision.probability
+        numbers["seeds_mix_ratio"], numbers["update_probability"] = decision.mix_ratio, decision.update_probability
     sizes = [block.channels for block in blocks]
     texts: dict[str, str | NDArray[Any]] = {
         "model": info.name,
@@ -61,6 +65,8 @@ def column_values(
         "block": np.repeat(np.array([block.name for block in blocks], dtype=object), sizes),
         "kind": np.repeat(np.array([block.kind for block in blocks], dtype=object), sizes),
         "update": criteria.update_kind(found["mix_ratio"]),
+        "seeds_update": criteria.update_kind(numbers.get("seeds_mix_ratio", np.full(len(readings), np.nan))),
+        "verdict": verdict(numbers.get("probability", np.full(len(readings), np.nan))),
         "capture": key.capture if key else "",
         "protocol": key.protocol if key else "",
         "flags": flags,

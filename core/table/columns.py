@@ -106,6 +106,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("block_gain_beyond_blur", "number", 6, "block_gain over the larger of B(FZ(I)) and B(S(S-(FZ(I))))"),
     Column("input_gain_beyond_blur", "number", 6, "input_gain over the larger of I(FZ(B)) and I(S(S-(FZ(B))))"),
     Column("beyond_blur", "bool", 5, "scale invariant, and more than blurring alone brings about"),
+    Column("agreement", "number", 5, "share of the seeds that say what most of them do of scale invariance"),
+    Column("probability", "number", 5, "that most FZ seeds would call the channel scale invariant, by those there are"),
+    Column("verdict", "text", 9, "yes (probability 0.95 and more), no (0.05 and less) or undecided"),
+    Column("seeds_mix_ratio", "number", 5, "M over the seeds: the geometric mean, each within 1/5 to 5"),
+    Column("seeds_update", "text", 9, "update by that M"),
+    Column("update_probability", "number", 5, "that the mean over all seeds is of the likeliest kind of update"),
 )
 """In the order of the contract; those after `status` are additions."""
 

@@ -1,10 +1,14 @@
-"""M and the scale criteria of rows, and how often they hold with other seeds."""
+"""M and the scale criteria of rows, how often they hold with other seeds, and how sure that makes them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
 
 from streamscope.core.measures import criteria
+from streamscope.core.measures.decision import Decision, decide, joined, margins
 from streamscope.core.measures.stability import Stability, stability
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
@@ -48,13 +52,41 @@ def beyond_blur(readings: Readings, meets_mix: Float64Array) -> dict[str, Float6
     }
 
 
-def verdict_stability(readings: Readings) -> Stability:
-    """How often each row's verdicts hold over its set and the stored sets that differ from it in seed only."""
+@dataclass(frozen=True)
+class OverSeeds:
+    """What each row's set and the stored sets that differ from it in seed only say together."""
+
+    stability: Stability
+    decision: Decision
+
+
+def over_seeds(readings: Readings) -> OverSeeds:
+    """How often each row's verdicts hold over seeds, and how sure they are."""
     siblings = readings.fzset.siblings() if readings.fzset is not None else []
     every = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
     found = [verdicts(one) for one in every]
-    return stability(
-        [one["mix_ratio"] for one in found],
-        [one["scale_invariant"] for one in found],
-        [one.fz_seed for one in every],
+    ratios, invariant, seeds = (
+        np.array(values)
+        for values in (
+            [one["mix_ratio"] for one in found],
+            [one["scale_invariant"] for one in found],
+            [one.fz_seed for one in every],
+        )
+    )
+    every_margin = np.stack([_margins(one, m) for one, m in zip(every, ratios, strict=True)])
+    rows = [readings.rows(number) for number in range(len(readings.blocks))]
+    by_block = [decide(every_margin[:, here], invariant[:, here], seeds[:, here]) for here in rows]
+    return OverSeeds(stability(ratios, invariant, seeds), joined(by_block))
+
+
+def _margins(readings: Readings, mix_ratio: Float64Array) -> Float64Array:
+    v = readings.values
+    return margins(
+        mix_ratio,
+        v["block_on_in_up"],
+        v["block_on_in"],
+        v["block_on_block"],
+        v["in_on_block_down"],
+        v["in_on_block"],
+        v["in_on_in"],
     )

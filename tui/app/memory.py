@@ -10,6 +10,7 @@ from typing import Any
 
 from streamscope.core.errors import HomeError, StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.schema import MalformedError, build_known
 from streamscope.core.store.files.atomic import make_folder
@@ -40,6 +41,7 @@ class _Last:
 
     model: str
     weights: str | None
+    preprocessing: Changes = UNCHANGED
     entry: str = ""
     release: str = ""
 
@@ -82,7 +84,7 @@ class Memory:
         try:
             last = build_known(_Last, data)
             weights = stored_path(last.weights) if last.weights else None
-            spec = ModelSpec(last.model, weights, last.entry, last.release)
+            spec = ModelSpec(last.model, weights, last.preprocessing, last.entry, last.release)
             _ = spec.text
         except (MalformedError, StreamscopeError):
             self._report_damage("last.json")
@@ -90,9 +92,9 @@ class Memory:
         return spec if spec.weights is None or spec.weights.exists() else None
 
     def keep_model(self, spec: ModelSpec) -> None:
-        said = {"entry": spec.entry, "release": spec.release}
-        more = {name: value for name, value in said.items() if value}
         weights = str(spec.weights.absolute()) if spec.weights else None
+        said = {"preprocessing": spec.changes.to_json(), "entry": spec.entry, "release": spec.release}
+        more = {name: value for name, value in said.items() if value}
         self._write("last.json", {"model": spec.name, "weights": weights, **more})
 
     def filters(self) -> list[str]:

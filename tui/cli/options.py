@@ -15,6 +15,7 @@ from streamscope.core.errors import HomeError, StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
+from streamscope.core.model.preprocessing import INTERPOLATIONS, Changes, Colour, Interpolation, parse_colours
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
 from streamscope.core.model.spec import FORMER_DEMO, MODELS, RELEASES, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, stored_spec
@@ -43,11 +44,17 @@ class Given:
     recipe: Protocol | None = None
     until_converged: bool | None = None
     images: Path | None = None
+    input_size: int | None = None
+    resize: int | None = None
+    interpolation: Interpolation | None = None
+    mean: Colour | None = None
+    std: Colour | None = None
 
     @property
     def spec(self) -> ModelSpec:
         """Raises UsageError for an unknown model, WeightsError for weights that are an address."""
-        return ModelSpec.given(self.model, self.weights, self.weights_entry or "")
+        changes = Changes(self.input_size, self.resize, self.interpolation, self.mean, self.std)
+        return ModelSpec.given(self.model, self.weights, self.weights_entry or "", changes)
 
     @property
     def root(self) -> Path:
@@ -64,13 +71,19 @@ class Given:
 
     def info(self, store: Store) -> ModelInfo:
         """The model's description: the store's or the bundled one of these weights, else by loading them."""
-        known = store.recall(self.spec.text)
+        known = self.recalled(store)
         if known is not None:
             return known
         # torch takes seconds to import, so only a model that was never seen pays for it.
         from streamscope.tui.cli.loading import load
 
         return load(self.spec, "cpu").info
+
+    def recalled(self, store: Store) -> ModelInfo | None:
+        """As `Store.recall`, shown photographs as was said or as its weights want."""
+        spec = self.spec
+        known = store.recall(spec.text)
+        return known.showing(spec.preprocessing) if known is not None else None
 
     def as_stored(self, store: Store) -> Given:
         """As given, for a command that reads what is stored: the demo is the former one where only that is stored."""
@@ -82,7 +95,7 @@ class Given:
         Raises StoreError, which names what is stored instead.
         """
         spec = self.spec
-        known = store.recall(spec.text)
+        known = self.recalled(store)
         if known is not None:
             return known
         alike = any(architecture_of(info.name) == spec.architecture for info in store.models())
@@ -131,8 +144,10 @@ class Given:
             )
         if scan is not None:
             lacks = few_images(len(scan.images))
+            again = self.commands("scan", scan.source)
+            if not lacks and (other := scan.other_preparation(info)):
+                lacks = f"{other}; '{again}' scans them so"
             if not lacks and not scan.has_robust(protocol):
-                again = self.commands("scan", scan.source)
                 lacks = f"it lacks what robust and the mei_ columns of {protocol} sets need; run '{again}' again"
             if lacks or (self.images is None and len({s.source for s in store.scans(info)}) > 1):
                 say(f"streamscope: reading the scan of {scan.source}{f': {lacks}' if lacks else ''}", err=True)
@@ -204,14 +219,19 @@ def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
 
 def _asked_by(store: Store, info: ModelInfo) -> str:
     """The options that a command reads a stored model by."""
+    words = "".join(f" {word}" for word in info.unusual.words())
     with suppress(UsageError):
         for name in (info.name, FORMER_DEMO):
-            if store.recall(ModelSpec(name).text) == info:
-                return f"--model {name}"
+            if store.recall(ModelSpec(name, changes=info.unusual).text) == info:
+                return f"--model {name}{words}"
         for release in RELEASES.get(info.name, ()):
-            if store.recall(ModelSpec(info.name, release=release).text) == info:
-                return f"--model {info.name} --weights {release}"
-    return f"--model {info.name} with its --weights FILE"
+            if store.recall(ModelSpec(info.name, changes=info.unusual, release=release).text) == info:
+                return f"--model {info.name} --weights {release}{words}"
+    return f"--model {info.name}{words} with its --weights FILE"
+
+
+def _colours(context: click.Context, option: click.Parameter, text: str | None) -> Colour | None:
+    return None if text is None else parse_colours(text, option.opts[0])
 
 
 _COMMON = (
@@ -227,6 +247,37 @@ _COMMON = (
         "--weights-entry",
         metavar="NAME",
         help="Which weights of a FILE that holds several which fit, such as teacher or model_ema.",
+    ),
+    click.option(
+        "--input-size",
+        type=int,
+        metavar="N",
+        help="Side in px of the images that the model is shown; FZs of another size are another set.  "
+        "[default: what the weights want, else 224]",
+    ),
+    click.option(
+        "--resize",
+        type=int,
+        metavar="N",
+        help="Shorter side in px of photographs, before their middle is cut out.  "
+        "[default: what the weights want, else 256 for 224]",
+    ),
+    click.option(
+        "--interpolation",
+        type=click.Choice(INTERPOLATIONS),
+        help="How photographs are resized.  [default: what the weights want, else bilinear]",
+    ),
+    click.option(
+        "--mean",
+        metavar="R,G,B",
+        callback=_colours,
+        help="Mean of the colours, of values from 0 to 1.  [default: what the weights want, else ImageNet's]",
+    ),
+    click.option(
+        "--std",
+        metavar="R,G,B",
+        callback=_colours,
+        help="Deviation of the colours, of values from 0 to 1.  [default: what the weights want, else ImageNet's]",
     ),
     click.option(
         "--cache",
@@ -283,6 +334,8 @@ _SETS = (
     ),
 )
 
+PREPROCESSING_NAMES = ("input_size", "resize", "interpolation", "mean", "std")
+"""Of options that, as `model` and `weights` do, say which model is meant."""
 SET_NAMES = frozenset({"steps", "seed", "capture", "protocol", "recipe", "until_converged", "images"})
 _COMMON_NAMES = frozenset(Given.__dataclass_fields__) - SET_NAMES
 

@@ -12,7 +12,7 @@ import click
 from streamscope.core.errors import HomeError, StreamscopeError, UsageError
 from streamscope.core.store import Store, marks_folder, stored_spec
 from streamscope.tui.app.memory import Memory, state_folder
-from streamscope.tui.cli.options import Given, set_options
+from streamscope.tui.cli.options import PREPROCESSING_NAMES, Given, set_options
 
 
 @click.command("tui")
@@ -96,7 +96,7 @@ def _model_told() -> bool:
     """Whether the command line says which model."""
     context: click.Context | None = click.get_current_context()
     while context is not None:
-        if context.params.get("model") or context.params.get("weights"):
+        if any(context.params.get(name) for name in ("model", "weights", *PREPROCESSING_NAMES)):
             return True
         context = context.parent
     return False

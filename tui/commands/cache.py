@@ -37,6 +37,7 @@ def info_command(given: Given) -> None:
             {
                 "model": u.info.name,
                 "fingerprint": u.info.fingerprint,
+                "preprocessing": u.info.preprocessing or None,
                 "set": u.path.name,
                 "path": str(u.path),
                 "fzs": u.fzs,
@@ -50,10 +51,12 @@ def info_command(given: Given) -> None:
             {
                 "model": s.info.name,
                 "fingerprint": s.info.fingerprint,
+                "preprocessing": s.info.preprocessing or None,
                 "scan": s.path.name,
                 "path": str(s.path),
                 "folder": s.source,
                 "images": s.images,
+                "preparation": s.preparation,
                 "bytes": s.bytes,
                 "finished": s.finished,
             }
@@ -80,7 +83,7 @@ def info_command(given: Given) -> None:
 
 
 def _model(info: ModelInfo) -> tuple[str, str]:
-    return info.name, info.fingerprint[:12]
+    return f"{info.name}{f', {info.preprocessing}' if info.preprocessing else ''}", info.fingerprint[:12]
 
 
 def _when(finished: float | None) -> str:

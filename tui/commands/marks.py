@@ -14,7 +14,7 @@ from streamscope.core.store import Marks, Store, marks_folder
 from streamscope.core.store.marks.exchange import ImportRow, by_fingerprint, contradictions, read_csv
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
-from streamscope.tui.cli.options import Given, common_options
+from streamscope.tui.cli.options import PREPROCESSING_NAMES, Given, common_options
 
 
 @click.group("marks")
@@ -86,7 +86,7 @@ def _names_model() -> bool:
     """Whether a model was named on the command line, here or before the command."""
     context: click.Context | None = click.get_current_context()
     while context is not None:
-        if any(context.params.get(name) is not None for name in ("model", "weights")):
+        if any(context.params.get(name) is not None for name in ("model", "weights", *PREPROCESSING_NAMES)):
             return True
         context = context.parent
     return False
@@ -101,4 +101,4 @@ def _of_model(given: Given, store: Store, rows: Sequence[ImportRow]) -> list[Imp
         info = given.info(store)
     if info is None:
         return [row for row in rows if row.model == spec.name]
-    return [row for row in rows if row.fingerprint == info.fingerprint]
+    return [row for row in rows if row.fingerprint == info.identity]

@@ -33,7 +33,8 @@ def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
     given = spec.weights or spec.release
     weights = ["--weights", str(given)] if given else []
     entry = ["--weights-entry", spec.entry] if spec.entry else []
-    return module_command(WORKER, "describe", "--cache", str(cache), "--model", spec.name, *weights, *entry)
+    named = ("--model", spec.name, *weights, *entry, *spec.changes.words())
+    return module_command(WORKER, "describe", "--cache", str(cache), *named)
 
 
 async def describe(cache: Path, spec: ModelSpec, tell: Callable[[int, int], object]) -> ModelRegistered:

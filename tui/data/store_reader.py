@@ -84,8 +84,10 @@ class StoreReader:
         sets = tuple(stored.key for stored in self._store.sets(self.info) if stored.key.objective == "neuron")
         self._signature = signature
         met = [*self._store.problems, *self._store.job_problems.errors()]
-        problems = tuple(worded(problem) for problem in met)
-        return Reading(self.info, key, key in sets, frame, summarise(frame), sets, problems, scan)
+        problems = [worded(problem) for problem in met]
+        if scan is not None and (other := scan.other_preparation(self.info)):
+            problems.append(f"the scan of {scan.source}: {other}; scan them again")
+        return Reading(self.info, key, key in sets, frame, summarise(frame), sets, tuple(problems), scan)
 
     def _scan(self) -> Scan | None:
         chosen = self._store.choose_scan(self.info, self._source)

@@ -175,7 +175,9 @@ class ChannelsScreen(Screen[None]):
         self.reading, self.frame = reading, frame
         listed, chosen = self.query_one(BlockList), self.arrangement.block
         listed.show(self.info.blocks, self.info.default_blocks, reading.summaries, chosen)
-        about = Text.assemble(self.info.name, (f"  {self.info.fingerprint[:12]}\n", DIM), set_name(reading.key))
+        unusual = f"{self.info.preprocessing}\n" if self.info.preprocessing else ""
+        which = (f"  {self.info.fingerprint[:12]}\n{unusual}", DIM)
+        about = Text.assemble(self.info.name, which, set_name(reading.key))
         self.query_one("#model", Static).update(about if reading.stored else about.append("\nnothing stored yet", DIM))
         self._arrange()
         if self._cursor is not None:

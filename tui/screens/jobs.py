@@ -237,7 +237,8 @@ def place_of(state: JobState) -> str:
 
 def model_name(spec: JobSpec) -> str:
     """A job's model, with the file of its weights where they are not the usual ones."""
-    words = [spec.weights.name if spec.weights is not None else "", spec.entry, spec.release]
+    said = " ".join(spec.preprocessing.words()).replace("--", "")
+    words = [spec.weights.name if spec.weights is not None else "", spec.entry, spec.release, said]
     weights = "".join(f" {word}" for word in words if word)
     return f"{spec.model or 'unknown model'}{weights}"
 

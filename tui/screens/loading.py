@@ -86,7 +86,7 @@ class LoadingScreen(Screen[None]):
         except StoreError as error:
             self.app.call_from_thread(self._say_stuck, error)
             return
-        self._read(info)
+        self._read(info.showing(self._spec.preprocessing))
 
     def _read(self, info: ModelInfo, remarks: tuple[str, ...] = ()) -> None:
         """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
@@ -114,6 +114,7 @@ class LoadingScreen(Screen[None]):
             info = Store(self._cache).model(described.fingerprint)
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self._cache}")
+            info = info.showing(spec.preprocessing)
         except StreamscopeError as error:
             self._say_stuck(error)
             return

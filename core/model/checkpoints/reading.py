@@ -15,8 +15,9 @@ from streamscope.core.model.checkpoints.contents import Contents, read_contents
 from streamscope.core.model.checkpoints.downloads import Progress, download, torchvision_weights
 from streamscope.core.model.checkpoints.key_sets import State
 from streamscope.core.model.checkpoints.pickles import attributes
-from streamscope.core.model.checkpoints.traps import Colours, find_traps
+from streamscope.core.model.checkpoints.traps import find_traps
 from streamscope.core.model.demo import CLASSES, weights_path
+from streamscope.core.model.preprocessing import Colour
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec, check_weights_file
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -37,9 +38,9 @@ class Weights:
 
 
 def read_weights(
-    spec: ModelSpec, shapes: Shapes, size: int, mean: Colours, std: Colours, progress: Progress | None = None
+    spec: ModelSpec, shapes: Shapes, mean: Colour, std: Colour, progress: Progress | None = None
 ) -> Weights:
-    """The weights of a model whose state dict has these shapes and that sees images of `size` px with these colours.
+    """The weights of a model whose state dict has these shapes and that sees images with these colours.
 
     Their classifier may have another width, or be missing. Raises WeightsError.
     """
@@ -47,7 +48,7 @@ def read_weights(
         check_weights_file(spec.weights)
         contents = read_contents(spec.weights)
         chosen = choose(contents, spec.name, shapes, spec.entry)
-        traps = find_traps(contents, chosen.key_set, spec.name, size, mean, std)
+        traps = find_traps(contents, chosen.key_set, spec.name, mean, std)
         return Weights(chosen.state, chosen.line, tuple(traps), _class_names(contents, chosen.classes))
     if spec.name == DEMO_MODEL:
         return Weights(load_file(weights_path()), class_names=CLASSES)

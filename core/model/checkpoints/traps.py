@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,8 +11,7 @@ import torch
 from streamscope.core.model.checkpoints.contents import Contents
 from streamscope.core.model.checkpoints.key_sets import KeySet
 from streamscope.core.model.checkpoints.pickles import StandIn, attributes
-
-Colours = tuple[float, float, float]
+from streamscope.core.model.preprocessing import Colour
 
 _DEPTH = 4
 """How deep arguments and hyper-parameters are looked through."""
@@ -36,11 +35,10 @@ _CLOSE = 0.01
 """How far colours' means and deviations may be apart that are called the same."""
 
 
-def find_traps(contents: Contents, chosen: KeySet, name: str, size: int, mean: Colours, std: Colours) -> list[str]:
-    """A sentence for each way in which the file says that its network is another than `name`, seen at `size` px with
-    these colours."""
-    found = [*_said(contents, name), *_segmentation(chosen), *_normaliser(chosen, mean, std)]
-    return list(dict.fromkeys([*found, *_configuration(contents.config, size, mean, std)]))
+def find_traps(contents: Contents, chosen: KeySet, name: str, mean: Colour, std: Colour) -> list[str]:
+    """A sentence for each way in which the file says that its network is another than `name`, seen with these
+    colours."""
+    return list(dict.fromkeys([*_said(contents, name), *_segmentation(chosen), *_normaliser(chosen, mean, std)]))
 
 
 def _said(contents: Contents, name: str) -> Iterator[str]:
@@ -100,7 +98,7 @@ def _segmentation(chosen: KeySet) -> Iterator[str]:
             return
 
 
-def _normaliser(chosen: KeySet, mean: Colours, std: Colours) -> Iterator[str]:
+def _normaliser(chosen: KeySet, mean: Colour, std: Colour) -> Iterator[str]:
     """Buffers of a network that normalises images by itself."""
     for words, asked in (("mean", mean), ("std", std)):
         for key, value in chosen.container.tensors.items():
@@ -111,25 +109,9 @@ def _normaliser(chosen: KeySet, mean: Colours, std: Colours) -> Iterator[str]:
                 break
 
 
-def _configuration(config: Mapping[str, Any], size: int, mean: Colours, std: Colours) -> Iterator[str]:
-    """What timm's `config.json` says of the images."""
-    trained = config.get("pretrained_cfg")
-    if not isinstance(trained, Mapping):
-        return
-    for word, asked in (("mean", mean), ("std", std)):
-        own = trained.get(word)
-        if isinstance(own, list) and len(own) == 3 and all(isinstance(v, int | float) for v in own):
-            values = [float(v) for v in own]
-            if _differ(values, asked):
-                yield f"config.json has the {word} {_colours(values)}; here it is taken to be {_colours(asked)}"
-    side = trained.get("input_size")
-    if isinstance(side, list) and len(side) == 3 and side[1] != size:
-        yield f"config.json has images of {side[1]} px; here they are {size} px"
-
-
-def _differ(first: list[float], second: Colours) -> bool:
+def _differ(first: list[float], second: Colour) -> bool:
     return any(abs(a - b) > _CLOSE for a, b in zip(first, second, strict=True))
 
 
-def _colours(values: list[float] | Colours) -> str:
+def _colours(values: list[float] | Colour) -> str:
     return ", ".join(f"{value:g}" for value in values)

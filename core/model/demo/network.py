@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from streamscope.core.model.demo.images import CLASSES, SIDE
+from streamscope.core.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT_SIZE = SIDE
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 WIDTHS = (16, 32, 48)
 """Channels of `layer1` to `layer3`, two blocks each."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamscope.core.model.blocks import MAX_CHANNELS
+from streamscope.core.model.preprocessing import UNCHANGED, Changes
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec, canonical_path
 from streamscope.core.schema import MalformedError, build_known, whole_number
@@ -26,6 +27,8 @@ class JobSpec:
     model: str
     weights: Path | None = None
     """A file or folder of weights, by its canonical path whatever it was given as; None for the model's own."""
+    preprocessing: Changes = UNCHANGED
+    """What was said of the model's preprocessing."""
     entry: str = ""
     """Which weights of a file that has several; "" where one set of them fits."""
     release: str = ""
@@ -71,6 +74,7 @@ class JobSpec:
         return cls(
             model=model.name,
             weights=model.weights,
+            preprocessing=model.changes,
             entry=model.entry,
             release=model.release,
             device=device,
@@ -91,19 +95,20 @@ class JobSpec:
     @property
     def model_spec(self) -> ModelSpec:
         """Raises UsageError for a model that there is none of."""
-        return ModelSpec(self.model, self.weights, self.entry, self.release)
+        return ModelSpec(self.model, self.weights, self.preprocessing, self.entry, self.release)
 
     def is_of(self, model: ModelSpec) -> bool:
         """Whether it is about this model, by whichever path to the weights either was given."""
         weights = canonical_path(model.weights) if model.weights is not None else None
-        other = model.name, weights, model.entry, model.release
-        return (self.model, self.weights, self.entry, self.release) == other
+        other = model.name, weights, model.changes, model.entry, model.release
+        return (self.model, self.weights, self.preprocessing, self.entry, self.release) == other
 
     def to_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
             "weights": str(self.weights) if self.weights is not None else None,
-            # Jobs are older than these.
+            # Jobs are older than these, and than protocols.
+            **({} if self.preprocessing == UNCHANGED else {"preprocessing": self.preprocessing.to_json()}),
             **({"entry": self.entry} if self.entry else {}),
             **({"release": self.release} if self.release else {}),
             "device": self.device,
@@ -114,7 +119,6 @@ class JobSpec:
             "seed": self.seed,
             "capture": self.capture,
             "objective": self.objective,
-            # Jobs are older than protocols.
             **({} if self.protocol == UNSAID_PROTOCOL else {"protocol": self.protocol}),
             "blocks": list(self.blocks),
             "tensors": list(self.tensors),
@@ -139,6 +143,7 @@ class _Record:
 
     model: str = ""
     weights: str = ""
+    preprocessing: Changes = UNCHANGED
     entry: str = ""
     release: str = ""
     device: str = "auto"

@@ -86,7 +86,7 @@ def read_csv(path: Path, models: Iterable[ModelInfo] = ()) -> list[ImportRow]:
     Raises StoreError when any line is malformed, or names a block or a channel that its model does not have (by its
     fingerprint among `models`, else by the name of its architecture): it names the line.
     """
-    known = {info.fingerprint: info for info in models}
+    known = {info.identity: info for info in models}
     text = _text(path)
     header_line = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=header_line.count)

@@ -170,7 +170,7 @@ class Draft:
                 "source": str(self.source),
                 "images": len(self.images),
                 "preparation": str(self.preparation),
-                **self.preparation.interpretation.to_json(),
+                **self.preparation.to_json(self.info),
                 "engine": __version__,
                 "created": time.time(),
                 "scan": self.path.name,
@@ -285,7 +285,7 @@ class Draft:
             finished = read_finished(self.path) if self.finished else math.nan
         except OSError as error:
             raise read_error(self._folder.finished, error) from error
-        described = Described(str(self.source), len(self.images), self.preparation.interpretation)
+        described = Described(str(self.source), len(self.images), self.preparation)
         return Scan(self.path, self.info, described, finished)
 
     def _chunk(self, chunk: range) -> Path:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, MisplacedError, UsageError
 from streamscope.core.images.folder import Preparation, contents_digest, read_image
-from streamscope.core.images.pixels import AS_TRAINED, Interpretation
+from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
@@ -74,7 +74,7 @@ class Described:
 
     source: str
     images: int
-    interpretation: Interpretation = AS_TRAINED
+    preparation: Preparation
 
     @classmethod
     def read(cls, path: Path, info: ModelInfo) -> Described:
@@ -89,7 +89,8 @@ class Described:
             raise DamageError(f"{document} is damaged (it is of {record.images} images)")
         with malformed(document):
             interpretation = Interpretation(record.value_range, record.exif_rotate, record.background)
-        return cls(record.source, record.images, interpretation)
+            preparation = Preparation.recorded(info, interpretation, record.resize, record.interpolation)
+        return cls(record.source, record.images, preparation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,8 @@ class Scan:
         self.finished_at = finished_at
         """Seconds since 1970; NaN while it is being made."""
         self.problems = problems or Problems()
-        self.interpretation = described.interpretation
+        self.preparation = described.preparation
+        """How its images were prepared, whatever the model asks for today."""
         self._whole: set[str] = set()
         """Files of activations whose checksums were compared."""
         self._robust: dict[tuple[str, Protocol], RobustMeasures] = {}
@@ -137,6 +139,12 @@ class Scan:
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
         """The finished scan at `path`. Raises OSError, StoreError when there is none or its description is damaged."""
         return cls(path, info, Described.read(path, info), read_finished(path), problems)
+
+    def other_preparation(self, info: ModelInfo) -> str:
+        """In words, how its images were prepared otherwise than the model asks for today, as those of a scan by
+        version 0.2 may be; "" where they were not."""
+        own, wanted = self.preparation.geometry, Preparation.of(info).geometry
+        return "" if own == wanted else f"its images were prepared by '{own}', the model asks for '{wanted}'"
 
     def __repr__(self) -> str:
         return f"Scan({self.info.name}, {self.source})"
@@ -243,16 +251,22 @@ class Scan:
         path = self.source / scanned.path
         if not self.source.is_dir():
             raise ImageError(f"{self.source} is gone: the scanned images were moved; scan them where they are now")
-        image = read_image(path, Preparation.of(self.info, self.interpretation))
+        image = read_image(path, self.preparation)
         if image.sha256 != scanned.sha256:
             raise ChangedImageError(self.info, self.source, path)
         return image.pixels
 
     @property
     def described(self) -> dict[str, Any]:
-        """For the `.meta.json` of a table: the folder's name, how many images, and a digest of all their contents."""
+        """For the `.meta.json` of a table: the folder's name, how many images, a digest of all their contents, and how
+        they were prepared."""
         digest = contents_digest((image.path, image.sha256) for image in self.images)
-        return {"folder": self.source.name, "count": len(self.images), "sha256": digest}
+        return {
+            "folder": self.source.name,
+            "count": len(self.images),
+            "sha256": digest,
+            "preparation": str(self.preparation),
+        }
 
     @cached_property
     def _listed(self) -> tuple[tuple[ScannedImage, ...], tuple[tuple[str, str], ...], Mapping[str, int] | None]:

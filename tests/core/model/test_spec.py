@@ -63,7 +63,7 @@ def test_an_address_is_no_file(text: str) -> None:
 def test_an_entry_is_of_a_file_and_part_of_what_a_model_is_known_by(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"x")
     plain, chosen = (ModelSpec.given("resnet18", str(tmp_path / "w.pth"), entry) for entry in ("", "teacher"))
-    assert chosen == ModelSpec("resnet18", tmp_path / "w.pth", "teacher")
+    assert chosen == ModelSpec("resnet18", tmp_path / "w.pth", entry="teacher")
     assert chosen.text == f"{plain.text} teacher"
     with pytest.raises(UsageError, match="'teacher' is to be chosen in a file of weights, and none is named"):
         ModelSpec.given("resnet18", None, "teacher")

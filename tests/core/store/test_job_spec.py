@@ -140,7 +140,7 @@ def test_a_job_is_about_the_same_weights_through_a_link_as_without(store: Store,
 def test_a_job_keeps_which_weights_of_a_file_or_of_torchvisions_are_meant(
     store: Store, weights: tuple[Path, Path]
 ) -> None:
-    for model in ModelSpec("resnet18", weights[0], "teacher"), ModelSpec("resnet50", release="IMAGENET1K_V1"):
+    for model in ModelSpec("resnet18", weights[0], entry="teacher"), ModelSpec("resnet50", release="IMAGENET1K_V1"):
         key = SetKey(Recipe(steps=64))
         job = create_job(store, JobSpec.of_set(model, key, ("2.1",), ("in",), {}))
         spec = open_job(job.folder).spec

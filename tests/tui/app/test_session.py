@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streamscope.core.model.preprocessing import Changes
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store.files.documents import read_document, write_document
 from streamscope.tui.app.memory import Memory
@@ -82,8 +83,11 @@ def test_the_model_of_last_time_is_remembered_while_its_weights_are_there(tmp_pa
     assert memory.model() is None
     memory.keep_model(ModelSpec("resnet34", weights))
     assert memory.model() == ModelSpec("resnet34", weights)
-    memory.keep_model(ModelSpec("resnet34", weights, "teacher"))
-    assert memory.model() == ModelSpec("resnet34", weights, "teacher")
+    memory.keep_model(ModelSpec("resnet34", weights, entry="teacher"))
+    assert memory.model() == ModelSpec("resnet34", weights, entry="teacher")
+    shown = ModelSpec("resnet34", weights, Changes(size=160, mean=(0.5, 0.5, 0.5), interpolation="bicubic"))
+    memory.keep_model(shown)
+    assert memory.model() == shown
     weights.unlink()
     assert Memory(tmp_path / "state").model() is None
     memory.keep_model(ModelSpec("resnet50", release="IMAGENET1K_V1"))

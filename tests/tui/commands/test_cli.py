@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -346,6 +347,53 @@ def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsy
     events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert events[0] in ("progress", "started")
     assert events[-1] == "done"
+
+
+def test_compute_goes_on_with_seeds_for_what_is_undecided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = ["--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "2.0"]
+    arguments = ["compute", *cache, "--steps", "8", "--channels", "0-15", "--tensor", "in,block", "--device", "cpu"]
+    arguments += ["--decide", "--most-seeds", "3"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    *_, last = out.splitlines()
+    found = re.fullmatch(
+        r"of (\d+) channels (\d+) are scale invariant, (\d+) are not and (\d+) are undecided, by (\d\.\d\d) seeds a "
+        r"channel \(\d+% of five for every channel\)",
+        last,
+    )
+    assert found is not None, last
+    count, yes, no, undecided = map(int, found.groups()[:4])
+    assert yes + no + undecided == count
+    spent = [re.fullmatch(r"seed ([12]): (\d+) channels? undecided", line) for line in err.splitlines()]
+    further = {int(line[1]): int(line[2]) for line in spent if line}
+    assert further[1] >= further.get(2, 0) >= undecided
+
+    # The set that was asked for is read, not that of the last seed; and nothing is left to do.
+    assert main(["table", *cache, "--channels", "0-15", "--columns", "seed,seeds,verdict", "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["seed"] for row in rows} == {0}
+    seeds = [row["seeds"] for row in rows if row["verdict"]]
+    assert sum(seeds) == count + sum(further.values())
+    assert float(found[5]) == pytest.approx(sum(seeds) / count, abs=0.01)
+    assert [row["verdict"] for row in rows].count("undecided") == undecided
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["undecided"] == undecided
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--objective", "channel"), "which channel FZs do not have"),
+        (("--tensor", "in,out"), "name in and block with --tensor, not in,out"),
+        (("--detach",), "cannot run detached"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused_before_anything_is_loaded(
+    options: tuple[str, ...], message: str, run: Run, store: Store
+) -> None:
+    code, _, err = run.without_torch("compute", "--block", "1.1", "--decide", *options)
+    assert code == 2
+    assert message in err[0]
 
 
 STORED = ("compute", "--block", "1.1", "--channels", "0-5", "--steps", 4, "--protocol", "paper")

@@ -39,7 +39,7 @@ def test_the_store_that_is_found_unasked_is_not_named(monkeypatch: pytest.Monkey
 def test_which_weights_of_a_file_or_of_torchvisions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMSCOPE_CACHE", "/elsewhere")
     for spec, words in (
-        (ModelSpec("demo", Path("w.pth"), "teacher"), "--model demo --weights w.pth --weights-entry teacher"),
+        (ModelSpec("demo", Path("w.pth"), entry="teacher"), "--model demo --weights w.pth --weights-entry teacher"),
         (ModelSpec("resnet50", release="IMAGENET1K_V1"), "--model resnet50 --weights IMAGENET1K_V1"),
     ):
         assert command_line(spec, default_cache())("curves") == f"streamscope {words} curves"

@@ -66,8 +66,13 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     assert found["nulls"][0]["meets_both"]["null"]["n"] == 6 * 5
     assert found["seeds"] is None
 
+    assert found["lacking"] == ["sham", "untrained", "seeds"]
+    *_, last = run("nulls", "--block", "1.1")[1].splitlines()
+    assert last.startswith("not computed of 1.1: sham transforms, untrained copy, other FZ seeds; 'streamscope ")
+    assert " --block 1.1 --all" in last
+
     already = len(job_states(store))
-    everything = ("nulls", "--block", "1.1", "--shams", "--untrained", "--seeds", "1,2", "--seed", "0")
+    everything = ("nulls", "--block", "1.1", "--all", "--seed", "0")
     code, out, err = run(*everything, "--json")
     assert (code, err) == (0, [])
     [found] = json.loads(out)
@@ -87,6 +92,9 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     code, out, _ = run(*everything)
     assert (code, [p for p in model_files(store) if p.name != "completed.json"]) == (0, before)
     assert "untrained copy 0" in out
+    assert "not computed" not in out
+    told = ("nulls", "--block", "1.1", "--shams", "--untrained", "--seeds", "1,2", "--seed", "0")
+    assert run(*told)[1] == out
     assert "same update with another seed" in out
     assert all(len(line) <= 100 for line in out.splitlines())
 

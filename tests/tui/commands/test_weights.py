@@ -139,7 +139,7 @@ def test_one_of_several_weights_is_chosen_by_name(
         assert code == 0
         assert err[0].startswith(f"streamscope: {file}: unwrapped {entry}; left aside other weights (")
     store = Store.open(run.cache)
-    infos = [store.recall(ModelSpec("demo", file, entry).text) for entry in ("student", "teacher")]
+    infos = [store.recall(ModelSpec("demo", file, entry=entry).text) for entry in ("student", "teacher")]
     assert infos[0] == store.recall(ModelSpec("demo").text) != infos[1]
     assert len(store.models()) == 2
 

@@ -6,10 +6,12 @@ import json
 import re
 import socket
 from contextlib import suppress
+from dataclasses import asdict
 
 import click
 
 from streamscope.core.errors import Fault, StoreError, StreamscopeError, UsageError
+from streamscope.core.jobs.deciding import MOST_SEEDS, next_request, spent
 from streamscope.core.jobs.plan import Request, missing, wanted_fzs
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.device_names import check_devices
@@ -62,6 +64,25 @@ LISTENING_SECONDS = 5.0
     is_flag=True,
     help="Start a job that goes on after this command and a dropped connection; the app shows and stops it.",
 )
+@click.option(
+    "--decide",
+    is_flag=True,
+    help="Then go on with further seeds for channels whose verdict is undecided, until it is settled or a channel has "
+    "--most-seeds.",
+)
+@click.option(
+    "--updates",
+    is_flag=True,
+    help="With --decide: also where it is undecided whether a channel overwrites, mixes or skips.",
+)
+@click.option(
+    "--most-seeds",
+    type=click.IntRange(min=2),
+    default=MOST_SEEDS,
+    show_default=True,
+    metavar="N",
+    help="FZ seeds of one channel that --decide may come to.",
+)
 @selection_options
 @set_options
 def command(
@@ -73,6 +94,9 @@ def command(
     scheduler: str | None,
     objective: Objective,
     detach: bool,
+    decide: bool,
+    updates: bool,
+    most_seeds: int,
 ) -> int:
     """Optimise the feature visualizations that are missing, and measure them.
 
@@ -87,6 +111,7 @@ def command(
     streamscope compute --model demo
     streamscope compute --block 2.1 --block 3.0 --steps 512
     streamscope compute --block 2.1 --channels 0-31,108 --tensor in,block
+    streamscope compute --block 2.1 --decide
     streamscope compute --devices 0,1
     streamscope compute --scheduler tcp://gpu-cluster:8786
     """
@@ -102,6 +127,10 @@ def command(
         raise UsageError(f"--devices names this machine's, so it excludes {'--scheduler' if scheduler else '--device'}")
     if scheduler:
         _check_scheduler(scheduler)
+    if updates and not decide:
+        raise UsageError("--updates says what --decide is to settle; write both")
+    if decide:
+        _check_decidable(wanted, objective, detach)
     store = given.store()
     if stored_spec(store, spec) != spec:
         say(
@@ -114,8 +143,11 @@ def command(
         # What can be wrong, and what there is to do, is found before seconds go into importing torch.
         request = _request(given, store, known, selection, wanted, batch or 1, objective)
         fzset = store.set(known, request.key)
-        if next(missing(known, fzset, request), None) is None:
+        complete = next(missing(known, fzset, request), None) is None
+        if complete and not (decide and next_request(store, known, request, most_seeds, updates)):
             _say_complete(given, known, fzset, request)
+            if decide:
+                _say_decided(given, known, fzset, request)
             return 0
         spec.check_computable()
         if detach:
@@ -140,9 +172,19 @@ def command(
     fzset = store.set(network.info, request.key)
     before = fzset.signature()
     code = run_visibly(store, job, network, given.as_json, scheduler)
+    while decide and code == 0 and (more := next_request(store, network.info, request, most_seeds, updates)):
+        if not given.as_json:
+            count = sum(len(channels) for channels in more.channels.values())
+            say(f"seed {more.key.seed}: {count} channel{'s' * (count != 1)} undecided", err=True)
+        job = more.job_spec(spec, given.device, named, scheduler, batch)
+        code = run_visibly(store, job, network, given.as_json, scheduler)
     # What failed at once has nothing to sum up, and what went wrong is to be read last.
-    if not given.as_json and (code == 0 or fzset.signature() != before):
-        _summarise(network.info, fzset, request)
+    if code == 0 or fzset.signature() != before:
+        if not given.as_json:
+            _summarise(network.info, fzset, request)
+        if decide:
+            fzset.mark_completed("compute")
+            _say_decided(given, network.info, fzset, request)
     return code
 
 
@@ -191,6 +233,27 @@ def _say_complete(given: Given, info: ModelInfo, fzset: FZSet, request: Request)
     measured = " and measured" if request.key.objective == "neuron" else ""
     say(f"nothing is missing: {count} FZs are stored{measured} ({request.key})")
     _summarise(info, fzset, request)
+
+
+def _check_decidable(tensors: list[str], objective: Objective, detach: bool) -> None:
+    """Raises UsageError where --decide has nothing to decide by, or nobody to wait for what it finds."""
+    if objective == "channel":
+        raise UsageError("--decide is about verdicts, which channel FZs do not have; leave out one of the two")
+    if not {"in", "block"} <= set(tensors):
+        raise UsageError(f"--decide needs FZ(I) and FZ(B): name in and block with --tensor, not {','.join(tensors)}")
+    if detach:
+        raise UsageError("--decide chooses channels by what it has found, so it cannot run detached; use tmux or nohup")
+
+
+def _say_decided(given: Given, info: ModelInfo, fzset: FZSet, request: Request) -> None:
+    found = spent(info, fzset, request)
+    if given.as_json:
+        click.echo(json.dumps({"event": "decided", **asdict(found)}))
+        return
+    say(
+        f"of {found.channels} channels {found.yes} are scale invariant, {found.no} are not and {found.undecided} are "
+        f"undecided, by {found.seeds:.2f} seeds a channel ({found.seeds / 5:.0%} of five for every channel)"
+    )
 
 
 def _check_scheduler(address: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from streamscope.core.analysis.nulls import CRITERIA, Nulls, read_nulls
+from streamscope.core.analysis.nulls import CRITERIA, LACKING, Nulls, read_nulls
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
@@ -43,8 +43,14 @@ from streamscope.tui.command_lines import set_words
     "--untrained", is_flag=True, help="Optimise the FZs of an untrained copy of the network too: as long as compute."
 )
 @click.option("--seeds", metavar="LIST", help="Optimise the FZs with these seeds too, such as 1,2: each as compute.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="All of these: shams, an untrained copy, the two seeds after the set's own.",
+)
 @set_options
-def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool, seeds: str | None) -> int:
+def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool, seeds: str | None, every: bool) -> int:
     """Show the share of channels that meet each criterion beside its share under nulls, with 95 % Wilson intervals.
 
     Shuffled pairs need nothing but what compute stored: the block feature of one channel with the input feature of
@@ -58,6 +64,7 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     streamscope nulls --block 2.1
     streamscope nulls --block 2.1 --shams --seeds 1,2
     streamscope nulls --block 1.1 --untrained --steps 512
+    streamscope nulls --block 2.1 --all
     """
     spec = given.spec
     more = _parse_seeds(seeds)
@@ -73,6 +80,11 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
         if not computed:
             how = given.commands("compute", "--block", block, *set_words(fzset.key, info))
             raise StoreError(f"no channel of {block} is computed ({fzset.key}); run '{how}' for it first")
+    if every:
+        # A copy of a copy would be the copy itself.
+        shams, untrained = True, spec.untrained_seed is None
+        own = fzset.key.seed
+        more = more or tuple(seed for seed in (own + 1, own + 2) if seed <= LARGEST_SEED)
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
     for problem in store.problems:
@@ -82,6 +94,10 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     else:
         for nulls in found:
             _print(nulls)
+            if nulls.lacking:
+                how = given.commands("nulls", "--block", nulls.block, "--all", *set_words(fzset.key, info))
+                what = ", ".join(LACKING[null] for null in nulls.lacking)
+                say(f"not computed of {nulls.block}: {what}; '{how}' computes all there are")
     return code
 
 
@@ -125,7 +141,7 @@ def _compute(
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        jobs.append((None, job(ModelSpec(untrained_name(info.name)), fzset.key)))
+        jobs.append((None, job(ModelSpec(untrained_name(info.name), changes=info.unusual), fzset.key)))
     code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
     if seeds and fzset.completed_at() is not None:
         # Reading commands take the set that was completed last: still the one whose nulls these are.
@@ -137,6 +153,7 @@ def _json(nulls: Nulls) -> dict[str, Any]:
     seeds = nulls.seeds
     return {
         "block": nulls.block,
+        "lacking": list(nulls.lacking),
         "real": {name: _share_json(share) for name, share in nulls.real.items()},
         "nulls": [
             {

@@ -72,6 +72,7 @@ def _finished(
 ) -> Scan | None:
     """The scan of these very images, where there is nothing left to do: found without seconds of loading weights."""
     info = store.recall(spec.text)
+    info = info.showing(spec.preprocessing) if info is not None else None
     models = store.folder(info) if info is not None else None
     if info is None or models is None:
         return None
@@ -105,7 +106,7 @@ def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None)
         left_out = f", {len(unreadable)} unreadable left out" if unreadable else ""
         when = "before; nothing is missing" if seconds is None else f"in {duration(seconds)}"
         say(f"scanned {len(scan.images)} images of {scan.source}{left_out} {when}")
-        say_files(found, unreadable, scan.traits or {}, scan.interpretation)
+        say_files(found, unreadable, scan.traits or {}, scan.preparation.interpretation)
     if scan.traits is None and (count := count_deep(scan.source, found.images)):
         say(
             f"streamscope: {count} of these images have more than 8 bits a value, which the release that scanned them "
