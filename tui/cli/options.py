@@ -15,7 +15,14 @@ from streamscope.core.errors import HomeError, StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
-from streamscope.core.model.preprocessing import INTERPOLATIONS, Changes, Colour, Interpolation, parse_colours
+from streamscope.core.model.preprocessing import (
+    INTERPOLATIONS,
+    UNCHANGED,
+    Changes,
+    Colour,
+    Interpolation,
+    parse_colours,
+)
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
 from streamscope.core.model.spec import FORMER_DEMO, MODELS, RELEASES, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, stored_spec
@@ -221,12 +228,14 @@ def _asked_by(store: Store, info: ModelInfo) -> str:
     """The options that a command reads a stored model by."""
     words = "".join(f" {word}" for word in info.unusual.words())
     with suppress(UsageError):
-        for name in (info.name, FORMER_DEMO):
-            if store.recall(ModelSpec(name, changes=info.unusual).text) == info:
-                return f"--model {name}{words}"
-        for release in RELEASES.get(info.name, ()):
-            if store.recall(ModelSpec(info.name, changes=info.unusual, release=release).text) == info:
-                return f"--model {info.name} --weights {release}{words}"
+        # What is known by its name alone needs no more said.
+        for changes, said in ((UNCHANGED, ""), (info.unusual, words)):
+            for name in (info.name, FORMER_DEMO):
+                if store.recall(ModelSpec(name, changes=changes).text) == info:
+                    return f"--model {name}{said}"
+            for release in RELEASES.get(info.name, ()):
+                if store.recall(ModelSpec(info.name, changes=changes, release=release).text) == info:
+                    return f"--model {info.name} --weights {release}{said}"
     return f"--model {info.name}{words} with its --weights FILE"
 
 

@@ -89,7 +89,7 @@ def test_weights_of_a_stored_model_that_are_not_the_default_are_to_be_named(
     for alias in (resnet_store.root / "aliases").iterdir():
         alias.unlink()
     assert main(["table", "--cache", str(resnet_store.root)]) == 1
-    assert "Stored: resnet18 (--model resnet18 with its --weights FILE)" in capsys.readouterr().err
+    assert "Stored: resnet18 (--model resnet18 --input-size 48 with its --weights FILE)" in capsys.readouterr().err
     (info,) = resnet_store.models()
     resnet_store.remember(ModelSpec("resnet18", release="IMAGENET1K_V1").text, info.identity)
     assert main(["table", "--cache", str(resnet_store.root)]) == 1
