@@ -135,7 +135,7 @@ class ModelSpec:
         if _URL.match(weights):
             raise WeightsError(f"{weights} is an address, not a file: download it, and pass the file")
         named = _RELEASE.fullmatch(weights)
-        if named is None or Path(weights).exists():
+        if named is None or os.path.exists(weights):
             return cls(name, Path(weights), changes, entry)
         release = named[2]
         known = RELEASES.get(name, ())
