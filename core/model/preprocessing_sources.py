@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,9 +73,11 @@ def of_weights(architecture: str, weights: Path | None) -> Preprocessing:
 
 def _configured(weights: Path) -> Preprocessing | None:
     """What a Hugging Face folder says; None where `weights` is in none, or nothing is said."""
-    if not (weights.is_dir() or weights.name in _FOLDER_FILES):
+    # Unlike Path's own, this is no error where there cannot be such a path.
+    is_folder = os.path.isdir(weights)
+    if not (is_folder or weights.name in _FOLDER_FILES):
         return None
-    folder = weights if weights.is_dir() else weights.parent
+    folder = weights if is_folder else weights.parent
     for name in ("preprocessor_config.json", "config.json"):
         path = folder / name
         try:
