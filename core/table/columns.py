@@ -115,6 +115,18 @@ COLUMNS: tuple[Column, ...] = (
 )
 """In the order of the contract; those after `status` are additions."""
 
+OVER_SEEDS = (
+    "seeds",
+    "stable_update",
+    "stable_scale_invariant",
+    "agreement",
+    "probability",
+    "verdict",
+    "seeds_mix_ratio",
+    "seeds_update",
+    "update_probability",
+)
+"""What a row has from every set that differs in seed only, and from the other channels of its block."""
 BY_NAME = {c.name: c for c in COLUMNS}
 
 DEFAULT_COLUMNS = (
@@ -139,12 +151,18 @@ def near_names(name: str, names: list[str]) -> list[str]:
     return (parts or difflib.get_close_matches(lowered, names, cutoff=0.65))[:3]
 
 
+def either(names: list[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def column(name: str) -> Column:
     """The column called `name`. Raises UsageError naming those it may be a slip of, or all."""
     found = BY_NAME.get(name)
     if found is None:
         near = near_names(name, list(BY_NAME))
-        hint = f"did you mean {' or '.join(near)}?" if near else f"columns are {', '.join(BY_NAME)}"
+        hint = f"did you mean {either(near)}?" if near else f"columns are {', '.join(BY_NAME)}"
         raise UsageError(f"unknown column {name!r}; {hint}")
     return found
 

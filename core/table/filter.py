@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.table.columns import BY_NAME, Kind, natural_key, near_names
+from streamscope.core.table.columns import BY_NAME, Kind, either, natural_key, near_names
 from streamscope.core.table.expression import Expression, shortened
 from streamscope.core.table.frame import Frame
 
@@ -195,7 +195,7 @@ class _Compiler:
             if name in ("null", "nan", "NaN", "none"):
                 raise self.error(f"nothing compares with {name}; write missing(column)", node)
             near = [_SYMBOLS[name]] if name in _SYMBOLS else near_names(name, list(BY_NAME))
-            hint = f"did you mean {' or '.join(near)}?" if near else f'text needs quotes: "{shortened(name)}"'
+            hint = f"did you mean {either(near)}?" if near else f'text needs quotes: "{shortened(name)}"'
             raise self.error(f"unknown column {shortened(name)!r}; {hint}", node)
         self.columns[name] = None
         return _Term(found.kind, node, lambda frame: frame.columns[name])

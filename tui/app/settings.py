@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from streamscope.core.errors import HomeError, UsageError
 from streamscope.core.files import read_regular
 from streamscope.core.store.files.users import expanded, user_folder
-from streamscope.core.table.columns import column
+from streamscope.core.table.columns import column, either
 
 FILE_LIMIT = 2**20
 """Bytes that the file may have."""
@@ -154,7 +154,7 @@ def _shown(value: Any) -> str:
 
 def _near(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
+    return f"did you mean {either(near)}?" if near else f"there are {', '.join(sorted(known))}"
 
 
 def _line_of(text: str, name: str, section: str) -> int:

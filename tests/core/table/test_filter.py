@@ -215,7 +215,7 @@ def test_a_filter_knows_the_columns_it_reads() -> None:
         ("note == '\ud800'", "unexpected character '\\ud800'", 9),
         # names
         ("0.8 < M < 1.25", "unknown column 'M'; did you mean mix_ratio?", 6),
-        ("mix_ration > 1", "unknown column 'mix_ration'; did you mean mix_ratio or mei_mix_ratio?", 0),
+        ("mix_ration > 1", "unknown column 'mix_ration'; did you mean mix_ratio, mei_mix_ratio or seeds_mix_ratio?", 0),
         ("channel > 1 and Mix_Ratio > 1", "unknown column 'Mix_Ratio'; did you mean mix_ratio?", 16),
         ("note == 'é' and chanel > 1", "unknown column 'chanel'; did you mean channel?", 16),
         ("update == skip", "unknown column 'skip'; text needs quotes: \"skip\"", 10),

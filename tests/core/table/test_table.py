@@ -182,6 +182,13 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         "block_gain_beyond_blur": None,
         "input_gain_beyond_blur": None,
         "beyond_blur": None,
+        "agreement": 1.0,
+        "probability": 1.0,  # both margins of scale are 1 and more, twenty times what seeds differ by
+        "verdict": "yes",
+        "seeds_mix_ratio": 1.2,
+        "seeds_update": "mix",
+        # A mean of log 1.2 known to sqrt(.95) of the usual noise of a seed, .11: it is below log 1.5 by 2.08 of that.
+        "update_probability": pytest.approx(0.9814, abs=1e-4),
     }
 
 
@@ -441,7 +448,7 @@ def test_top_list_takes_scale_invariant_channels_only() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mix_ration", "unknown column 'mix_ration'; did you mean mix_ratio or mei_mix_ratio?"),
+        ("mix_ration", "unknown column 'mix_ration'; did you mean mix_ratio, mei_mix_ratio or seeds_mix_ratio?"),
         ("Mix-Ratio", "unknown column 'Mix-Ratio'; did you mean mix_ratio?"),
         ("metric", "unknown column 'metric'; did you mean scale_metric?"),
     ],

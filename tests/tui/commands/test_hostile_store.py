@@ -35,6 +35,7 @@ from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
 from streamscope.core.store.files.documents import encode, write_document
 from streamscope.core.store.leases import stale_leases
 from streamscope.core.store.sets.curves import Curves, curves_of
+from streamscope.core.table.columns import OVER_SEEDS
 from streamscope.tui.cli.main import main
 from streamscope.tui.screens.jobs import detail, rate
 from tests.support.stores import plain_user
@@ -110,7 +111,7 @@ TOGETHER = (
     ("set", "result sums", "scan", "stop", "hold"),
 )
 """Kinds that are damaged at the same time: none of them hides what is said of another."""
-UNREAD_BY_TABLE = {"seeds", "stable_update", "stable_scale_invariant", "status", "flags", "late_rise", "fz_seed"}
+UNREAD_BY_TABLE = {"status", "flags", "late_rise", "fz_seed", *OVER_SEEDS}
 """Columns that may say something else where a set, a batch or a retry is left out."""
 
 
