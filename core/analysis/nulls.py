@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from streamscope.core.analysis.pairs import pair_answers
 from streamscope.core.measures import criteria
 from streamscope.core.measures.stability import Stability
 from streamscope.core.measures.statistics import (
@@ -31,7 +31,7 @@ from streamscope.core.measures.statistics import (
     proportion,
 )
 from streamscope.core.model.arrays import Float64Array
-from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Tensor
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
 from streamscope.core.store.layout import SHAMS
@@ -169,15 +169,11 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
     allows for pairs that share a channel. `p` is the share of the pairings (n - 1 shifts and the real one) in which at
     least as many channels meet the criterion as really do. None for fewer than two channels.
     """
-    readings = Readings(fzset, [fzset.info.block(block)])
-    channels = np.flatnonzero(readings.complete)
-    if len(channels) < 2:
+    answers = pair_answers(fzset, block)
+    if len(answers.channels) < 2:
         return None
-    plain, up = _answers(fzset, block, "in", "block", readings.retries[channels], channels)
-    meets_block = criteria.meets_block(up, plain)
-    plain, down = _answers(fzset, block, "block", "in", readings.retries[channels], channels)
-    # Rows are what was shown: FZ(I_d) in the one, FZ(B_c) in the other. Both as (d, c):
-    meets_input = criteria.meets_input(down, plain).T
+    meets_block = criteria.meets_block(answers.block_on_in_up, answers.block_on_in)
+    meets_input = criteria.meets_input(answers.in_on_block_down, answers.in_on_block)
     pairs = {"meets_block": meets_block, "meets_input": meets_input, "meets_both": meets_block * meets_input}
     return NullShares(
         SHUFFLED,
@@ -262,24 +258,6 @@ def _shares(found: Mapping[str, Float64Array]) -> dict[str, Proportion]:
 
 def _verdict(found: Mapping[str, Float64Array], criterion: str) -> Float64Array:
     return found["meets_block"] * found["meets_input"] if criterion == "meets_both" else found[criterion]
-
-
-def _answers(
-    fzset: FZSet, block: str, on: Tensor, read: Tensor, retries: NDArray[np.int64], channels: NDArray[np.int64]
-) -> tuple[Float64Array, Float64Array]:
-    """(n, n) plain and rescaled: row d is FZ(`on`) of channels[d], column c what tensor `read` of channels[c] says."""
-    plain, scaled = (np.full((len(channels), len(channels)), np.nan) for _ in range(2))
-    for retry in np.unique(retries).tolist():
-        measured = fzset.measured(block, on, retry)
-        if measured is None or measured.scaled is None:
-            continue
-        row_of = {channel: row for row, channel in enumerate(measured.channels.tolist())}
-        rows = [n for n, channel in enumerate(channels.tolist()) if retries[n] == retry and channel in row_of]
-        sources = [row_of[channel] for channel in channels[rows].tolist()]
-        axis = READ.index(read)
-        plain[rows] = measured.plain[sources, axis][:, channels]
-        scaled[rows] = measured.scaled[sources, axis][:, channels]
-    return plain, scaled
 
 
 def _pairing_p(table: Float64Array) -> float:

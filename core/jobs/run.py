@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import DamageError, DiskFullError, Fault, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
 from streamscope.core.jobs.progress import Tally, image_cost
@@ -100,8 +101,10 @@ class Run(ABC):
         )
 
     def complete(self) -> None:
-        """All that was requested is stored."""
+        """All that was requested is stored. Raises StoreError where what follows from it cannot be written."""
         self.tally.completed()
+        for block in self.request.blocks:
+            keep_pairs(self.fzset, block)
         self.fzset.mark_completed(self.job.id)
 
     def problem(self, fault: Fault) -> None:

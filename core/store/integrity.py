@@ -41,6 +41,7 @@ from streamscope.core.store.scans.scan import Described, Scan, read_finished, re
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
 from streamscope.core.store.sets.documents import read_completed, read_key
 from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.store.sets.pairs import read_pairs
 from streamscope.core.store.sets.responses import read_batch
 from streamscope.core.store.store import (
     FORMAT,
@@ -196,6 +197,11 @@ def _verify_parts(folder: SetFolder, fzset: FZSet | None) -> Iterator[Problem]:
             read_completed(folder)
         except (OSError, StoreError) as error:
             yield _problem(folder.completed, error)
+    for pairs in inside(folder.all_pairs):
+        try:
+            read_pairs(pairs, fzset.info) if fzset is not None else read_document(pairs)
+        except (OSError, StoreError) as error:
+            yield _problem(pairs, error)
     retries = folder.stored_retries()
     for batch in (batch for retry in retries for batch in retry.batches()):
         yield from _verify_batch(batch, fzset)

@@ -9,6 +9,7 @@ models/resnet18-f37072fd2ad6/model.json
     fzs/2.1.block/0000-0063-1a2b3c4d/           FZs of a target
     measures/2.1/on_block/0000-0063-1a2b3c4d/   activations on the FZs of a block's tensor
     curves/, shams/                             responses to altered FZs, alike
+    pairs/2.1.json                              a block's gains among those of all pairs of its channels
     retries/1/fzs/, measures/, …                the same of FZs that were optimised again
   scans/val-1a2b3c4d5e6f/scan.json, finished.json
     chunks/, result/, robust/, robust-centred/, curves/
@@ -160,6 +161,14 @@ class SetFolder:
     @property
     def retries(self) -> Path:
         return self.path / "retries"
+
+    @property
+    def all_pairs(self) -> Path:
+        return self.path / "pairs"
+
+    def pairs(self, block: str) -> Path:
+        """A block's gains among those of pairs."""
+        return self.all_pairs / f"{block}.json"
 
     def of_retry(self, retry: int) -> RetryFolder:
         """0 is the first FZ of every channel."""

@@ -16,7 +16,7 @@ from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
 from streamscope.core.model.recipe import UNSAID_PROTOCOL
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
-from streamscope.core.table.verdicts import beyond_blur, over_seeds, verdicts
+from streamscope.core.table.verdicts import beyond_blur, discoveries, over_seeds, verdicts
 
 if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
@@ -42,6 +42,7 @@ def column_values(
         "input_gain": input_gain,
         "scale_metric": criteria.scale_metric(block_gain, input_gain),
         "late_rise": late_rise,
+        "q": discoveries(readings),
     }
     if scan is not None:
         by_images = _by_images(scan, readings)

@@ -112,6 +112,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("seeds_mix_ratio", "number", 5, "M over the seeds: the geometric mean, each within 1/5 to 5"),
     Column("seeds_update", "text", 9, "update by that M"),
     Column("update_probability", "number", 5, "that the mean over all seeds is of the likeliest kind of update"),
+    Column("q", "number", 6, "false discoveries expected among channels whose gains exceed those of pairs as far"),
 )
 """In the order of the contract; those after `status` are additions."""
 

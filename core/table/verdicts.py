@@ -9,6 +9,7 @@ import numpy as np
 
 from streamscope.core.measures import criteria
 from streamscope.core.measures.decision import Decision, decide, joined, margins
+from streamscope.core.measures.pairs import false_discovery, null_p
 from streamscope.core.measures.stability import Stability, stability
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
@@ -50,6 +51,17 @@ def beyond_blur(readings: Readings, meets_mix: Float64Array) -> dict[str, Float6
             criteria.meets_input(v["in_on_block_down"], input_),
         ),
     }
+
+
+def discoveries(readings: Readings) -> Float64Array:
+    """q of every row among its block's: empty where no gains of pairs are kept that are of the measures there are."""
+    q = np.full(len(readings), np.nan)
+    for number, block in enumerate(readings.blocks):
+        kept = readings.fzset.pairs(block.name) if readings.fzset is not None else None
+        if kept is not None and kept.measures == readings.digest(number):
+            rows = readings.first[number] + np.asarray(kept.channels, dtype=np.int64)
+            q[rows] = false_discovery(null_p(kept.reached, kept.pairs))
+    return q
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from streamscope import __version__
 from streamscope.core.errors import DamageError, StoreError
+from streamscope.core.measures.pairs import PairNull
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.fz import FZBatch
@@ -46,6 +47,7 @@ from streamscope.core.store.sets.measured import (
     merge_own,
     merge_rows,
 )
+from streamscope.core.store.sets.pairs import Pairs, read_pairs, write_pairs
 from streamscope.core.store.sets.places import Places
 from streamscope.core.store.sets.reader import BatchReader, Content
 
@@ -222,6 +224,20 @@ class FZSet:
         folder = self._measures_folder(block, tensor, retry) / batch_name(channels)
         return write_folder(folder, files, lambda path: read_measures(path, place))
 
+    def pairs(self, block: str) -> Pairs | None:
+        """A block's gains among those of pairs, as they were kept last: the measures may be others now."""
+        kept = self._reader.merged(
+            self.folder.all_pairs,
+            "pairs",
+            lambda path: read_pairs(path, self.info),
+            lambda found: {pairs.block: pairs for pairs in found},
+        )
+        return kept.get(block)
+
+    def keep_pairs(self, block: str, measures: str, null: PairNull) -> None:
+        """In place of what was kept before. Raises StoreError, DiskFullError."""
+        write_pairs(self.folder, self.info, block, measures, null)
+
     def mark_completed(self, job: str) -> None:
         """Says that nothing a job was asked for is missing any more. Raises StoreError."""
         self.create()
@@ -256,7 +272,8 @@ class FZSet:
         completed = tuple(_stamp(fzset.folder.completed) for fzset in (self, *self.siblings()))
         retries = self.folder.retries
         bases = [self.path, *(retries / name for name, _ in self._reader.names(retries))]
-        found: list[tuple[str, Names]] = []
+        pairs = self.folder.all_pairs
+        found: list[tuple[str, Names]] = [(str(pairs), self._reader.names(pairs))]
         for base in (RetryFolder(path, self.folder) for path in bases):
             folders = self._reader.inside(base.all_fzs)
             for block in self._reader.inside(base.all_measures):

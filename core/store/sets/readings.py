@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from itertools import chain
 
@@ -19,6 +20,9 @@ ALTERED: dict[Tensor, tuple[str, str, str]] = {
     "block": ("in_on_block_down", "in_on_block_blur", "in_on_block_up"),
 }
 """What the other tensor says to an FZ that is scaled, blurred and scaled the other way."""
+
+_GAINS = ("block_on_in", "block_on_in_up", "block_on_block", "in_on_block", "in_on_block_down", "in_on_in")
+"""What gains are made of."""
 
 
 class Readings:
@@ -61,6 +65,18 @@ class Readings:
     @property
     def undefined(self) -> NDArray[np.bool_]:
         return self.complete & np.isnan(criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"]))
+
+    def digest(self, number: int) -> str:
+        """Differs when a channel of the block of that number was measured since, or measured otherwise.
+
+        It is of what gains are made of, each FZ's own channel only: FZs that give the same there to the last bit are
+        the same FZs, and give the same of other channels.
+        """
+        rows = self.rows(number)
+        found = hashlib.sha256()
+        for values in (self.complete, self.retries, *(self.values[name] for name in _GAINS)):
+            found.update(values[rows].astype("<f8").tobytes())
+        return found.hexdigest()
 
     def _empty(self) -> Float64Array:
         return np.full(len(self), np.nan)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.errors import StoreError
+from streamscope.core.measures.pairs import pair_null
 from streamscope.core.model.blocks import Target, Tensor
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import (
@@ -60,6 +61,7 @@ def fzset(tmp_path: Path) -> FZSet:
     for block, tensor, channels, retry in measures:
         plain = activations_of(channels, 4)
         fzset.commit_measures(block, tensor, channels, plain, None if tensor == "out" else plain, retry)
+    fzset.keep_pairs("1.1", "ab" * 32, pair_null(np.eye(4), np.eye(4)))
     fzset.mark_completed("a job")
     Store(tmp_path).remember("toy", toy_info().fingerprint)
     return fzset
@@ -93,6 +95,7 @@ def test_a_flipped_byte_anywhere_is_found(tmp_path: Path, fzset: FZSet) -> None:
         "model.json",
         "set.json",
         "completed.json",
+        "1.1.json",
         next((tmp_path / "aliases").iterdir()).name,
     }
     for path in files:

@@ -189,6 +189,7 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         "seeds_update": "mix",
         # A mean of log 1.2 known to sqrt(.95) of the usual noise of a seed, .11: it is below log 1.5 by 2.08 of that.
         "update_probability": pytest.approx(0.9814, abs=1e-4),
+        "q": None,
     }
 
 

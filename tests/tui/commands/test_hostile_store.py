@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 
 from streamscope.core.analysis.nulls import sham_shares
+from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import Job, JobState, JobWatch, Leases, Marks, Store, job_states, read_log
@@ -76,6 +77,7 @@ KINDS = {
     "curves": f"{SET}/curves/1.1/on_*/*/values.npy",
     "shams record": f"{SET}/shams/1.1/on_*/*/batch.json",
     "shams": f"{SET}/shams/1.1/on_*/*/values.npy",
+    "pairs": f"{SET}/pairs/*.json",
     "scan": f"{SCAN}/scan.json",
     "finished": f"{SCAN}/finished.json",
     "images": f"{SCAN}/result/images.json",
@@ -107,12 +109,12 @@ TOGETHER = (
     ("alias", "FZ record", "measures record", "curves record", "images", "robust", "MEI curves record", "errors"),
     ("ablation", "FZ", "activations", "curves", "scanned activations", "robust sums", "MEI curves", "heartbeat"),
     ("completed", "FZ sums", "measures sums", "shams record", "extremes", "log", "lease"),
-    ("trace", "shams", "rho", "finished", "place", "taken lease"),
+    ("trace", "shams", "rho", "finished", "place", "taken lease", "pairs"),
     ("set", "result sums", "scan", "stop", "hold"),
 )
 """Kinds that are damaged at the same time: none of them hides what is said of another."""
-UNREAD_BY_TABLE = {"status", "flags", "late_rise", "fz_seed", *OVER_SEEDS}
-"""Columns that may say something else where a set, a batch or a retry is left out."""
+UNREAD_BY_TABLE = {"status", "flags", "late_rise", "fz_seed", "q", *OVER_SEEDS}
+"""Columns that may say something else where a set, a batch or a retry is left out, and q, which 0.2.0 did not have."""
 
 
 @pytest.fixture
@@ -123,6 +125,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREAMSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("STREAMSCOPE_MARKS", str(tmp_path / "marks"))
     add_live_files(tmp_path / "cache")
+    add_pairs(tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -135,6 +138,14 @@ def add_live_files(cache: Path) -> None:
     Leases(cache, "somebody").claim(LEASE)
     (lease,) = (cache / "leases").iterdir()
     shutil.copyfile(lease, lease.with_suffix(".0123456789abcdef.taken"))
+
+
+def add_pairs(cache: Path) -> None:
+    """What later versions keep of two blocks of a set."""
+    store = Store.open(cache)
+    info = store.model(FINGERPRINT)
+    assert info is not None
+    assert all(keep_pairs(store.set(info, KEY), block) for block in ("1.1", "2.1"))
 
 
 @contextmanager
@@ -380,7 +391,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 DOCUMENTS = ("model.json", "set.json", "scan.json", "finished.json", "completed.json")
 """Files beside folders of which something may be said, too."""
-MAY_BE_MISSING = ("alias", "ablation", "completed", "finished")
+MAY_BE_MISSING = ("alias", "ablation", "completed", "finished", "pairs")
 
 
 def files_of(cache: Path, kind: str) -> list[Path]:
