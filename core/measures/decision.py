@@ -7,10 +7,19 @@ gives a channel three margins, one a scale criterion (arXiv 2407.05340):
     (3)  (B(S(FZ(I))) - relu(B(FZ(I)))) / B(FZ(B)), which has to be positive;
     (4)  (I(S-(FZ(B))) - relu(I(FZ(B)))) / I(FZ(I)), likewise.
 
-A random-effects model, one for each margin and block: over seeds a margin varies normally about the channel's own
-mean, by the same deviation (the noise) in all channels, and those means vary normally over the block's channels. So a
-channel's mean is known to within a normal distribution that narrows with every seed, and what is asked is how much of
-it lies where more than half of all seeds would meet all three criteria.
+A seed meets all three where the smallest of its margins is positive, each in units of what seeds usually differ by in
+it; so most of all seeds meet them where the median of their smallest margins is positive. That one number is what the
+model is of: how the three depend on each other, which they do (one seed's noise in (2) and (4) correlates by 0.4 to
+0.7), is in it and need not be known.
+
+Over seeds a channel's smallest margin varies normally about the channel's own, by the same deviation (the noise) in all
+channels of a block. How those own ones are spread over the block is found from all its channels, without assuming a
+form: the mixing distribution that makes what was seen likeliest (Laird, "Nonparametric maximum likelihood estimation of
+a mixing distribution", 1978), by the EM algorithm. Many more channels lie a little below a threshold than a little
+above, so one that is seen a little above has often come from below. By Bayes' rule with that distribution, the
+probability is how much of a channel's own smallest margin lies above 0.
+
+For the kind of update the same is asked of log M alone, with a normal spread.
 """
 
 from __future__ import annotations
@@ -18,7 +27,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -30,15 +38,22 @@ from streamscope.core.model.arrays import Float64Array
 
 SURE = 0.95
 """From this probability on the verdict is yes, from its complement down it is no."""
-USUAL_NOISE = (0.11, 0.04, 0.06)
-"""Deviation of each margin over seeds where a block does not say: that of 1.1, 2.0 and 2.1 of ResNet18, 320 channels,
-by the centred protocol."""
-USUAL_SPREAD = (0.5, 0.1, 0.15)
-"""Deviation of the channels' own means over a block, of the same blocks."""
+UNITS = (0.11, 0.04, 0.06)
+"""Deviation of each margin over seeds in 1.1, 2.0 and 2.1 of ResNet18, 320 channels, by the centred protocol."""
+USUAL_NOISE = 0.8
+"""Deviation of the smallest margin over seeds, of channels near a threshold, where a block does not say: that of these.
+The smaller of two things of one scale varies less than either."""
+USUAL_CENTRE, USUAL_SPREAD = -2.5, 2.5
+"""Of the channels' own smallest margins over a block, likewise: where the estimate of their distribution begins."""
+USUAL_MIX_SPREAD = 0.5
+"""Deviation of the channels' own mean log M over a block, likewise."""
 USUAL_WEIGHT = 8
 """How many pairs of seeds of a block the usual noise weighs as much as, and how many channels the usual spread."""
-NODES = 15
-"""Points of equal probability that stand for the distribution of each mean."""
+LOWEST, HIGHEST, STEP = -6.0, 4.0, 0.25
+"""Smallest margins beyond are taken for these: how far beyond does not matter. Between, the estimate has a point a
+step, none of them at 0."""
+ROUNDS = 30
+"""Of the EM algorithm. More would follow a block's channels into peaks that are chance."""
 _BOUND = math.log(UPDATE_BOUND)
 _CLAMP = math.log(MIX_MAX)
 
@@ -99,10 +114,10 @@ def decide(found: Float64Array, scale_invariant: ArrayLike, fz_seed: ArrayLike) 
     rows = np.asarray(known.any(axis=0))
     probability, ratio, likeliest = (np.full(len(rows), np.nan) for _ in range(3))
     if rows.any():
-        means = [_Means.of(found[:, rows, number], known[:, rows], number) for number in range(found.shape[-1])]
-        probability[rows] = _passing(means)
-        ratio[rows] = np.exp(means[0].seen)
-        likeliest[rows] = _likeliest_update(means[0])
+        probability[rows] = _positive(_smallest(found[:, rows]), known[:, rows])
+        mix = _MixMeans.of(found[:, rows, 0], known[:, rows])
+        ratio[rows] = np.exp(mix.seen)
+        likeliest[rows] = _likeliest_update(mix)
     return Decision(seeds, agreement, probability, ratio, likeliest)
 
 
@@ -116,66 +131,72 @@ def joined(decisions: Sequence[Decision]) -> Decision:
     )
 
 
+def _smallest(found: Float64Array) -> Float64Array:
+    """(S, C): the smallest of margins (S, C, 3), in units of what they usually vary by; NaN where one is."""
+    slack = np.stack([_BOUND - np.abs(found[..., 0]), found[..., 1], found[..., 2]], axis=-1)
+    return np.asarray(np.clip((slack / UNITS).min(axis=-1), LOWEST, HIGHEST))
+
+
+def _positive(margin: Float64Array, known: NDArray[np.bool_]) -> Float64Array:
+    """(C,): the probability that a channel's own margin is positive, of margins (S, C) of which some are `known`.
+
+    One at least of every channel.
+    """
+    count = known.sum(axis=0)
+    seen = _mean(margin, known)
+    error = _noise(margin, known, seen, np.abs(seen), USUAL_NOISE) / np.sqrt(count)
+    # Nothing finer than the steps of the estimate can be told.
+    likelihood = np.exp(-0.5 * ((seen[:, None] - _OWN) / np.maximum(error, STEP / 2)[:, None]) ** 2)
+    share = _USUAL_SHARE
+    for _ in range(ROUNDS):
+        responsible = share * (likelihood.T @ (1 / (likelihood @ share)))
+        share = (responsible + USUAL_WEIGHT * _USUAL_SHARE) / (len(seen) + USUAL_WEIGHT)
+    above = likelihood[:, _OWN > 0] @ share[_OWN > 0]
+    return np.asarray(above / (likelihood @ share))
+
+
+def _mean(margin: Float64Array, known: NDArray[np.bool_]) -> Float64Array:
+    """(C,): over the seeds that are known."""
+    return np.asarray(np.where(known, margin, 0.0).sum(axis=0) / known.sum(axis=0))
+
+
+def _noise(
+    margin: Float64Array, known: NDArray[np.bool_], seen: Float64Array, distance: Float64Array, usual: float
+) -> float:
+    """Deviation over seeds of one margin (S, C): of the half of the channels that lie nearest to its threshold.
+
+    What lies far from it is decided anyway, and often varies more. The usual noise counts as `USUAL_WEIGHT` pairs.
+    """
+    several = known.sum(axis=0) > 1
+    near = several & (distance <= np.median(distance[several])) if several.any() else several
+    squares = np.where(known, (margin - seen) ** 2, 0.0)[:, near].sum()
+    freedom = (known[:, near].sum(axis=0) - 1).sum()
+    return math.sqrt((squares + USUAL_WEIGHT * usual**2) / (freedom + USUAL_WEIGHT))
+
+
 @dataclass(frozen=True)
-class _Means:
-    """What is known of the channels' own means of one margin, (C,) arrays: normal distributions."""
+class _MixMeans:
+    """What is known of the channels' own means of log M, (C,) arrays: normal distributions."""
 
     seen: Float64Array
     """The mean over the seeds there are."""
     centre: Float64Array
     deviation: Float64Array
-    noise: float
-    """Deviation of the margin over seeds."""
 
     @classmethod
-    def of(cls, margin: Float64Array, known: NDArray[np.bool_], number: int) -> _Means:
+    def of(cls, margin: Float64Array, known: NDArray[np.bool_]) -> _MixMeans:
         """From (S, C) margins, of which some are `known`, one at least of every channel."""
-        count = known.sum(axis=0)
-        seen = np.where(known, margin, 0.0).sum(axis=0) / count
-        noise = _noise(margin, known, seen, number)
-        error = noise**2 / count
-        # Of the channels' own means: that of the means found, less what the seeds add to it.
+        seen = _mean(margin, known)
+        error = _noise(margin, known, seen, np.abs(np.abs(seen) - _BOUND), UNITS[0]) ** 2 / known.sum(axis=0)
+        # Of the channels' own means: that of the means seen, less what the seeds add to it.
         between = max(float(np.var(seen) - error.mean()), 0.0)
-        usual = USUAL_WEIGHT * USUAL_SPREAD[number] ** 2
+        usual = USUAL_WEIGHT * USUAL_MIX_SPREAD**2
         spread = (len(seen) * between + usual) / (len(seen) + USUAL_WEIGHT)
         weight = spread / (spread + error)
-        return cls(seen, weight * seen + (1 - weight) * seen.mean(), np.sqrt(weight * error), noise)
-
-    @property
-    def points(self) -> Float64Array:
-        """(C, NODES): points of equal probability."""
-        return np.asarray(self.centre[:, None] + self.deviation[:, None] * _STANDARD_POINTS)
+        return cls(seen, weight * seen + (1 - weight) * seen.mean(), np.sqrt(weight * error))
 
 
-def _noise(margin: Float64Array, known: NDArray[np.bool_], seen: Float64Array, number: int) -> float:
-    """Deviation over seeds of one margin (S, C): of the half of the channels that lie nearest to its threshold.
-
-    What lies far from it is decided anyway, and often varies more. The usual noise counts as `USUAL_WEIGHT` pairs.
-    """
-    distance = np.abs(np.abs(seen) - _BOUND) if number == 0 else np.abs(seen)
-    several = known.sum(axis=0) > 1
-    near = several & (distance <= np.median(distance[several])) if several.any() else several
-    squares = np.where(known, (margin - seen) ** 2, 0.0)[:, near].sum()
-    freedom = (known[:, near].sum(axis=0) - 1).sum()
-    return math.sqrt((squares + USUAL_WEIGHT * USUAL_NOISE[number] ** 2) / (freedom + USUAL_WEIGHT))
-
-
-def _passing(means: Sequence[_Means]) -> Float64Array:
-    """(C,): the probability of those means by which more than half of all seeds meet all criteria."""
-    mix, block, input_ = (one.points for one in means)
-    # Seeds meet (3), or (4), more often than not where its mean is above 0: elsewhere no combination of points passes,
-    # and most channels are spared the distribution function and the combinations.
-    rows = (block.max(axis=1) > 0) & (input_.max(axis=1) > 0)
-    noise = [one.noise for one in means]
-    met_mix = _normal((_BOUND - mix[rows]) / noise[0]) - _normal((-_BOUND - mix[rows]) / noise[0])
-    met_block, met_input = _normal(block[rows] / noise[1]), _normal(input_[rows] / noise[2])
-    all_met = met_mix[:, :, None, None] * met_block[:, None, :, None] * met_input[:, None, None, :]
-    found = np.zeros(len(rows))
-    found[rows] = (all_met > 0.5).mean(axis=(1, 2, 3))
-    return found
-
-
-def _likeliest_update(mix: _Means) -> Float64Array:
+def _likeliest_update(mix: _MixMeans) -> Float64Array:
     """(C,): the probability of the likeliest kind of update, log M having the mean `mix`."""
     below = _normal((-_BOUND - mix.centre) / mix.deviation)
     above = _normal((mix.centre - _BOUND) / mix.deviation)
@@ -188,7 +209,10 @@ def _normal(x: Float64Array) -> Float64Array:
 
 
 _erf = np.frompyfunc(math.erf, 1, 1)
-_STANDARD_POINTS = np.array([NormalDist().inv_cdf((k + 0.5) / NODES) for k in range(NODES)])
+_OWN = np.arange(LOWEST + STEP / 2, HIGHEST, STEP)
+"""The values that a channel's own smallest margin may have."""
+_USUAL_SHARE = np.exp(-0.5 * ((_OWN - USUAL_CENTRE) / USUAL_SPREAD) ** 2)
+_USUAL_SHARE /= _USUAL_SHARE.sum()
 
 
 def verdict(of: ArrayLike) -> NDArray[Any]:

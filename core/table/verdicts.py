@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,50 @@ def discoveries(readings: Readings) -> Float64Array:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What each of S stored sets that differ in seed only says of C rows; (S, C) arrays, NaN where unknown."""
+
+    set_seeds: tuple[int, ...]
+    mix_ratio: Float64Array
+    scale_invariant: Float64Array
+    fz_seed: Float64Array
+    margins: Float64Array
+    """(S, C, 3), as `streamscope.core.measures.decision.margins` has them."""
+
+    def of_seeds(self, set_seeds: Sequence[int]) -> Evidence:
+        """That of some of the sets, in this order."""
+        rows = [self.set_seeds.index(seed) for seed in set_seeds]
+        arrays = (self.mix_ratio, self.scale_invariant, self.fz_seed, self.margins)
+        return Evidence(tuple(set_seeds), *(array[rows] for array in arrays))
+
+
+Altering = Callable[[Readings], Mapping[Tensor, Float64Array] | None]
+"""What is read in place of a set's scaled FZs, as `verdicts` takes it; None where that is not stored of the set."""
+
+
+def evidence(readings: Readings, instead: Altering | None = None) -> Evidence:
+    """Of the set of `readings` and those that differ from it in seed only, itself first.
+
+    With `instead`, of sets only that have that.
+    """
+    siblings = readings.fzset.siblings() if readings.fzset is not None else []
+    sets = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
+    altered = [None if instead is None else instead(one) for one in sets]
+    every = [(one, other) for one, other in zip(sets, altered, strict=True) if instead is None or other is not None]
+    found = [verdicts(one, other) for one, other in every]
+    shape = len(every), len(readings)
+    return Evidence(
+        tuple(one.fzset.key.seed if one.fzset is not None else 0 for one, _ in every),
+        np.array([one["mix_ratio"] for one in found]).reshape(shape),
+        np.array([one["scale_invariant"] for one in found]).reshape(shape),
+        np.array([one.fz_seed for one, _ in every]).reshape(shape),
+        np.array(
+            [_margins(one, values["mix_ratio"], other) for (one, other), values in zip(every, found, strict=True)]
+        ).reshape(*shape, 3),
+    )
+
+
+@dataclass(frozen=True)
 class OverSeeds:
     """What each row's set and the stored sets that differ from it in seed only say together."""
 
@@ -74,31 +118,23 @@ class OverSeeds:
 
 def over_seeds(readings: Readings) -> OverSeeds:
     """How often each row's verdicts hold over seeds, and how sure they are."""
-    siblings = readings.fzset.siblings() if readings.fzset is not None else []
-    every = [readings, *(Readings(fzset, readings.blocks) for fzset in siblings)]
-    found = [verdicts(one) for one in every]
-    ratios, invariant, seeds = (
-        np.array(values)
-        for values in (
-            [one["mix_ratio"] for one in found],
-            [one["scale_invariant"] for one in found],
-            [one.fz_seed for one in every],
-        )
-    )
-    every_margin = np.stack([_margins(one, m) for one, m in zip(every, ratios, strict=True)])
+    of = evidence(readings)
+    stable = stability(of.mix_ratio, of.scale_invariant, of.fz_seed)
     rows = [readings.rows(number) for number in range(len(readings.blocks))]
-    by_block = [decide(every_margin[:, here], invariant[:, here], seeds[:, here]) for here in rows]
-    return OverSeeds(stability(ratios, invariant, seeds), joined(by_block))
+    by_block = [decide(of.margins[:, here], of.scale_invariant[:, here], of.fz_seed[:, here]) for here in rows]
+    return OverSeeds(stable, joined(by_block))
 
 
-def _margins(readings: Readings, mix_ratio: Float64Array) -> Float64Array:
+def _margins(
+    readings: Readings, mix_ratio: Float64Array, altered: Mapping[Tensor, Float64Array] | None
+) -> Float64Array:
     v = readings.values
     return margins(
         mix_ratio,
-        v["block_on_in_up"],
+        v["block_on_in_up"] if altered is None else altered["in"],
         v["block_on_in"],
         v["block_on_block"],
-        v["in_on_block_down"],
+        v["in_on_block_down"] if altered is None else altered["block"],
         v["in_on_block"],
         v["in_on_in"],
     )
