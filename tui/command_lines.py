@@ -89,7 +89,7 @@ def block_words(blocks: Iterable[str]) -> tuple[str, ...]:
 
 def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
     """The options of `streamscope nulls` that compute what is lacking."""
-    options = {"sham": ("--shams",), "untrained": ("--untrained",), "seeds": ("--seeds", "1,2")}
+    options = {"pairs": ("--pairs",), "sham": ("--shams",), "untrained": ("--untrained",), "seeds": ("--seeds", "1,2")}
     return tuple(word for null in nulls for word in options[null])
 
 

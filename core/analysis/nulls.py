@@ -9,24 +9,35 @@ A share of channels says little without its false-positive rate. The scale crite
 - reversed: S- in (3), and S in (4);
 - an untrained copy: the same architecture, weights as they were before training;
 - other seeds: the same channels with FZs from other noise.
+
+Each is put to every column that says "scale invariant" by FZs where that makes sense: `coverage` says where it does
+not, and what is not computed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
 
-from streamscope.core.analysis.pairs import pair_answers
+from streamscope.core.analysis.pairs import lacks_pairs, pair_answers
 from streamscope.core.measures import criteria
+from streamscope.core.measures.decision import decide, verdict
 from streamscope.core.measures.stability import Stability
 from streamscope.core.measures.statistics import (
+    Excess,
     Paired,
     Proportion,
     clustered_proportion,
+    excess,
+    fisher,
+    holm,
     mcnemar,
+    paired_excess,
     paired_proportion,
     proportion,
 )
@@ -40,7 +51,7 @@ from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import ALTERED, Readings
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
 from streamscope.core.store.store import Store
-from streamscope.core.table.verdicts import over_seeds, verdicts
+from streamscope.core.table.verdicts import Altering, Evidence, beyond_blur, evidence, over_seeds, verdicts
 
 CRITERIA = {
     "meets_mix": "(2) mix",
@@ -48,13 +59,25 @@ CRITERIA = {
     "meets_input": "(4) input",
     "meets_both": "(3) and (4)",
     "scale_invariant": "all three",
+    "beyond_blur": "beyond blur",
+    "verdict": "yes over seeds",
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
-PAIRED = ("meets_both", "scale_invariant")
-"""Of which it is tested whether they hold more often than under a null of the same channels."""
+TESTED = ("meets_both", "scale_invariant", "beyond_blur", "verdict")
+"""Of which it is tested whether they hold more often than under a null."""
+BY_FZS = ("scale_invariant", "beyond_blur", "verdict")
+"""Columns that say whether a channel is scale invariant, by FZs."""
+BY_IMAGES = ("robust", "mei_scale_invariant")
+"""And by MEIs."""
+NULL_SEEDS = 3
+"""Of an untrained copy, at most, so that its verdicts over seeds are as sure as the real ones; a seed takes as long as
+`compute`."""
+PAIRINGS = 2000
+"""Of channels with each other, the real one among them, that its p is from."""
 Kind = Literal["shuffled", "measured", "sham", "untrained"]
-Lacking = Literal["sham", "untrained", "seeds"]
+Lacking = Literal["pairs", "sham", "untrained", "seeds"]
 LACKING: Mapping[Lacking, str] = {
+    "pairs": "q against pairs",
     "sham": "sham transforms",
     "untrained": "untrained copy",
     "seeds": "other FZ seeds",
@@ -62,6 +85,8 @@ LACKING: Mapping[Lacking, str] = {
 """What can be computed for the nulls of a block, in words."""
 SHUFFLED = "shuffled pairs"
 NAMES = {BLURRED: "blur", REVERSED: "reversed"}
+UNTRAINED = "untrained copy"
+NOTHING = Proportion(0, 0, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -76,7 +101,13 @@ class NullShares:
     p: Mapping[str, float] = field(default_factory=dict)
     """By criterion, where all pairings are known: how often a pairing does at least as well as the real one."""
     paired: Mapping[str, Paired] = field(default_factory=dict)
-    """By criterion, of `PAIRED`, where the null is of the same channels: the real verdicts (first) against it."""
+    """By criterion, of `TESTED`, where the null is of the same channels: the real verdicts (first) against it."""
+    excess: Mapping[str, Excess] = field(default_factory=dict)
+    """By criterion, of `TESTED`: how much larger the real share is. The p is McNemar's where the null is of the same
+    channels, Fisher's for an untrained copy, and for pairs the share of random pairings in which at least as many
+    channels meet the criterion."""
+    seeds: int = 1
+    """That the verdicts over seeds are from, here and under the null."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +139,17 @@ class Nulls:
     lacking: tuple[Lacking, ...]
     """What is not stored."""
 
+    @property
+    def holm(self) -> Mapping[tuple[str, str], float]:
+        """By null and criterion: the p of its excess, corrected for all nulls of the block that the criterion is tested
+        against. Blocks are questions of their own, and so are criteria."""
+        found: dict[tuple[str, str], float] = {}
+        for criterion in TESTED:
+            tests = [(null.null, null.excess[criterion].p) for null in self.nulls if criterion in null.excess]
+            corrected = holm([p for _, p in tests])
+            found |= {(name, criterion): p for (name, _), p in zip(tests, corrected, strict=True)}
+        return found
+
 
 def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls | None:
     """Every null of a block that is stored, or follows from what is; None where the block has no verdict yet.
@@ -115,24 +157,52 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
     Raises UsageError for an unknown block.
     """
     fzset = store.set(info, key)
+    readings = Readings(fzset, [info.block(block)])
     real = real_shares(fzset, block)
     if not any(share.n for share in real.values()):
         return None
     shuffled = shuffled_pairs(fzset, block)
     found = [*([shuffled] if shuffled else []), *measured_shares(fzset, block), *sham_shares(fzset, block)]
+    really = _measured(evidence(readings))
     for copy in untrained_copies(store, info):
-        shares = real_shares(store.set(copy, key), block)
-        if any(share.n for share in shares.values()):
-            found.append(NullShares(f"untrained copy {untrained_seed(copy.name)}", "untrained", real, shares))
+        null = _untrained(store.set(copy, key), block, real, really)
+        if null is not None:
+            found.append(null)
     seeds = seed_agreement(fzset, block)
-    kinds = {null.kind for null in found}
+    by_kind = {kind: [null.seeds for null in found if null.kind == kind] for kind in ("sham", "untrained")}
+    stored = len(really.set_seeds)
     lacking: dict[Lacking, bool] = {
-        "sham": "sham" not in kinds,
+        "pairs": lacks_pairs(fzset, block),
+        "sham": min(by_kind["sham"], default=0) < stored,
         # A copy of a copy would be the copy itself.
-        "untrained": "untrained" not in kinds and untrained_seed(info.name) is None,
+        "untrained": max(by_kind["untrained"], default=0) < min(stored, NULL_SEEDS)
+        and untrained_seed(info.name) is None,
         "seeds": seeds is None,
     }
     return Nulls(block, real, tuple(found), seeds, tuple(null for null, lacks in lacking.items() if lacks))
+
+
+def coverage(nulls: Nulls) -> dict[str, dict[str, str]]:
+    """By column that says "scale invariant", by null: `computed`, `not computed`, or why there can be no such null."""
+    computed = {null.null: null.shares for null in nulls.nulls}
+    centred = bool(nulls.real["beyond_blur"].n)
+    names = [SHUFFLED, *NAMES.values(), *(f"sham: {name}" for name in SHAM_TRANSFORMS)]
+    names += [name for name in computed if name.startswith(UNTRAINED)] or [UNTRAINED]
+    found: dict[str, dict[str, str]] = {}
+    for column in BY_FZS:
+        found[column] = {}
+        for name in names:
+            why = "computed" if column in computed.get(name, {}) else "not computed"
+            if name == SHUFFLED:
+                why = "a pair has no O, and so no M: see (3) and (4)"
+            elif not centred and (name in NAMES.values() or column == "beyond_blur"):
+                why = "the paper protocol reads nothing blurred or scaled the other way"
+            elif (name, column) == (NAMES[BLURRED], "beyond_blur"):
+                why = "nothing is more than itself"
+            found[column][name] = why
+    for column in BY_IMAGES:
+        found[column] = dict.fromkeys(names, "photographs are kept as they are read, and scaled")
+    return found
 
 
 def untrained_copies(store: Store, info: ModelInfo) -> list[ModelInfo]:
@@ -153,7 +223,8 @@ def _alike(copy: ModelInfo, info: ModelInfo) -> bool:
 
 def real_shares(fzset: FZSet, block: str) -> dict[str, Proportion]:
     """Share of a block's channels that meet each criterion, of those of which it is known."""
-    return _shares(verdicts(Readings(fzset, [fzset.info.block(block)])))
+    readings = Readings(fzset, [fzset.info.block(block)])
+    return _shares({**_truths(readings), "verdict": _decided(evidence(readings))})
 
 
 def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
@@ -175,12 +246,16 @@ def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
     meets_block = criteria.meets_block(answers.block_on_in_up, answers.block_on_in)
     meets_input = criteria.meets_input(answers.in_on_block_down, answers.in_on_block)
     pairs = {"meets_block": meets_block, "meets_input": meets_input, "meets_both": meets_block * meets_input}
+    real = {name: proportion(np.diag(table)) for name, table in pairs.items()}
+    shares = {name: paired_proportion(table) for name, table in pairs.items()}
+    both = excess(real["meets_both"], shares["meets_both"], _random_pairing_p(pairs["meets_both"]))
     return NullShares(
         SHUFFLED,
         "shuffled",
-        {name: proportion(np.diag(table)) for name, table in pairs.items()},
-        {name: paired_proportion(table) for name, table in pairs.items()},
+        real,
+        shares,
         {name: _pairing_p(table) for name, table in pairs.items()},
+        excess={"meets_both": both} if not math.isnan(both.difference) else {},
     )
 
 
@@ -189,19 +264,32 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
 
     Those computed only; of a block in which nothing was, an empty list.
     """
-    readings = Readings(fzset, [fzset.info.block(block)])
-    answers: dict[Tensor, dict[str, Float64Array]] = {}
+    answers: dict[FZSet, dict[str, dict[Tensor, Float64Array]]] = {}
+
+    def under(name: str) -> Altering:
+        def instead(readings: Readings) -> Mapping[Tensor, Float64Array] | None:
+            assert readings.fzset is not None
+            if readings.fzset not in answers:
+                answers[readings.fzset] = _sham_answers(readings.fzset, block)
+            found = answers[readings.fzset].get(name, {})
+            return found if found.keys() == set(VERDICT_TENSORS) else None
+
+        return instead
+
+    nulls = [_in_place_of_scaling(f"sham: {name}", "sham", fzset, block, under(name)) for name in SHAM_TRANSFORMS]
+    return [null for null in nulls if null is not None]
+
+
+def _sham_answers(fzset: FZSet, block: str) -> dict[str, dict[Tensor, Float64Array]]:
+    """By sham, by whose FZ: (C,) what the other tensor says to it; of what is stored."""
+    channels = fzset.info.block(block).channels
+    found: dict[str, dict[Tensor, Float64Array]] = {}
     for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
-        answers[on] = {}
         for batch in set_responses(fzset, SHAMS, block, on):
             for axis, name in enumerate(batch.versions):
-                column = answers[on].setdefault(name, np.full(len(readings), np.nan))
+                column = found.setdefault(name, {}).setdefault(on, np.full(channels, np.nan))
                 column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
-    return [
-        _in_place_of_scaling(f"sham: {name}", "sham", readings, {on: answers[on][name] for on in VERDICT_TENSORS})
-        for name in SHAM_TRANSFORMS
-        if name in answers["in"] and name in answers["block"]
-    ]
+    return found
 
 
 def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
@@ -209,23 +297,71 @@ def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
 
     An empty list where nothing was.
     """
+
+    def under(axis: int) -> Altering:
+        def instead(readings: Readings) -> Mapping[Tensor, Float64Array] | None:
+            found = {on: readings.values[ALTERED[on][axis]] for on in VERDICT_TENSORS}
+            return None if np.isnan(list(found.values())).all() else found
+
+        return instead
+
+    nulls = [
+        _in_place_of_scaling(NAMES[null], "measured", fzset, block, under(axis))
+        for axis, null in enumerate(FURTHER, start=1)
+    ]
+    return [null for null in nulls if null is not None]
+
+
+def _in_place_of_scaling(name: str, kind: Kind, fzset: FZSet, block: str, instead: Altering) -> NullShares | None:
+    """The verdicts with other readings than those of the scaled FZs; None where the set has none.
+
+    Those over seeds are from the seeds that have them.
+    """
     readings = Readings(fzset, [fzset.info.block(block)])
-    found = []
-    for axis, null in enumerate(FURTHER, start=1):
-        instead = {on: readings.values[ALTERED[on][axis]] for on in VERDICT_TENSORS}
-        if not np.isnan(list(instead.values())).all():
-            found.append(_in_place_of_scaling(NAMES[null], "measured", readings, instead))
-    return found
+    altered = instead(readings)
+    if altered is None:
+        return None
+    under = evidence(readings, instead)
+    really = evidence(readings).of_seeds(under.set_seeds)
+    real = {**_truths(readings), "verdict": _decided(really)}
+    null = {**_truths(readings, altered), "verdict": _decided(under)}
+    # M stays as it is; and where blurring is the null, what exceeds blurring cannot be.
+    unasked = {"meets_mix", "beyond_blur"} if name == NAMES[BLURRED] else {"meets_mix"}
+    shares = {criterion: share for criterion, share in _shares(null).items() if criterion not in unasked}
+    tested = [criterion for criterion in TESTED if shares.get(criterion, NOTHING).n]
+    return NullShares(
+        name,
+        kind,
+        _shares(real),
+        {criterion: share for criterion, share in shares.items() if share.n or criterion != "beyond_blur"},
+        paired={criterion: mcnemar(real[criterion], null[criterion]) for criterion in tested},
+        excess={criterion: paired_excess(real[criterion], null[criterion]) for criterion in tested},
+        seeds=len(under.set_seeds),
+    )
 
 
-def _in_place_of_scaling(
-    name: str, kind: Kind, readings: Readings, altered: Mapping[Tensor, Float64Array]
-) -> NullShares:
-    """The criteria with other readings than those of the scaled FZs."""
-    real, null = verdicts(readings), verdicts(readings, altered)
-    shares = {criterion: share for criterion, share in _shares(null).items() if criterion != "meets_mix"}
-    paired = {criterion: mcnemar(_verdict(real, criterion), _verdict(null, criterion)) for criterion in PAIRED}
-    return NullShares(name, kind, _shares(real), shares, paired=paired)
+def _untrained(fzset: FZSet, block: str, real: Mapping[str, Proportion], really: Evidence) -> NullShares | None:
+    """The shares of an untrained copy's set; None where it has no verdict. `real` are the network's, and `really` what
+    its seeds say: verdicts over seeds are from the seeds that both have."""
+    shares = real_shares(fzset, block)
+    if not any(share.n for share in shares.values()):
+        return None
+    copied = _measured(evidence(Readings(fzset, [fzset.info.block(block)])))
+    common = [seed for seed in really.set_seeds if seed in copied.set_seeds]
+    real = {**real, "verdict": proportion(_decided(really.of_seeds(common)))}
+    shares["verdict"] = proportion(_decided(copied.of_seeds(common)))
+    return NullShares(
+        f"{UNTRAINED} {untrained_seed(fzset.info.name)}",
+        "untrained",
+        real,
+        {criterion: share for criterion, share in shares.items() if share.n or criterion != "beyond_blur"},
+        excess={
+            criterion: excess(real[criterion], shares[criterion], fisher(real[criterion], shares[criterion]))
+            for criterion in TESTED
+            if real[criterion].n and shares[criterion].n
+        },
+        seeds=len(common),
+    )
 
 
 def seed_agreement(fzset: FZSet, block: str) -> SeedAgreement | None:
@@ -252,12 +388,30 @@ def _agreement(stable: Stability, own: Float64Array) -> SeedAgreement:
     )
 
 
+def _truths(readings: Readings, altered: Mapping[Tensor, Float64Array] | None = None) -> dict[str, Float64Array]:
+    """(C,) truth values of one block, by criterion but the verdict over seeds; `altered` as `verdicts` takes it."""
+    found = verdicts(readings, altered)
+    found["meets_both"] = found["meets_block"] * found["meets_input"]
+    found["beyond_blur"] = beyond_blur(readings, found["meets_mix"], altered)["beyond_blur"]
+    return found
+
+
+def _decided(found: Evidence) -> Float64Array:
+    """(C,): 1 where the verdict over seeds is yes, 0 where it is no or undecided, NaN where there is none."""
+    if not found.set_seeds:
+        return np.full(found.fz_seed.shape[1], np.nan)
+    said = verdict(decide(found.margins, found.scale_invariant, found.fz_seed).probability)
+    return np.where(said == "", np.nan, (said == "yes").astype(np.float64))
+
+
+def _measured(found: Evidence) -> Evidence:
+    """That of the sets in which anything of the block is measured."""
+    known = np.flatnonzero(~np.isnan(found.fz_seed).all(axis=1)).tolist()
+    return found.of_seeds([found.set_seeds[row] for row in known])
+
+
 def _shares(found: Mapping[str, Float64Array]) -> dict[str, Proportion]:
-    return {name: proportion(_verdict(found, name)) for name in CRITERIA}
-
-
-def _verdict(found: Mapping[str, Float64Array], criterion: str) -> Float64Array:
-    return found["meets_block"] * found["meets_input"] if criterion == "meets_both" else found[criterion]
+    return {name: proportion(found[name]) for name in CRITERIA}
 
 
 def _pairing_p(table: Float64Array) -> float:
@@ -265,3 +419,19 @@ def _pairing_p(table: Float64Array) -> float:
     channel = np.arange(len(table))
     holding = np.nansum(table[(channel + channel[:, None]) % len(table), channel], axis=1)
     return float((holding >= holding[0]).mean())
+
+
+def _random_pairing_p(table: Float64Array) -> float:
+    """As `_pairing_p`, of all pairings of n channels where they are no more than `PAIRINGS`, else of so many drawn.
+
+    n shifts alone give no p below 1/n.
+    """
+    count, held = len(table), np.nan_to_num(table)
+    channel = np.arange(count)
+    own = held[channel, channel].sum()
+    if math.factorial(min(count, 20)) <= PAIRINGS:
+        found = [held[list(order), channel].sum() >= own for order in permutations(range(count))]
+        return float(np.mean(found))
+    draw = np.random.default_rng(0)
+    drawn = sum(held[draw.permutation(count), channel].sum() >= own for _ in range(PAIRINGS - 1))
+    return float((1 + drawn) / PAIRINGS)

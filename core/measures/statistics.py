@@ -77,6 +77,85 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Paired:
     return Paired(*only, min(1.0, 2 * fewer / 2 ** sum(only)))
 
 
+@dataclass(frozen=True)
+class Excess:
+    """How much larger one share is than another, with its 95 % interval, and the p that it is none."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_excess(first: ArrayLike, second: ArrayLike) -> Excess:
+    """Of the shares of (n,) truth values (1, 0, NaN for unknown) under two conditions, of those known in both.
+
+    The p is `mcnemar`'s. The interval is Wald's with a half added to each of the four counts (Agresti and Min, "Simple
+    improved confidence intervals for comparing matched proportions", 2005). All NaN where nothing is known.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    n = int((~(np.isnan(a) | np.isnan(b))).sum())
+    found = mcnemar(a, b)
+    if n == 0:
+        return Excess(*(math.nan,) * 3, found.p)
+    only, other, trials = found.first_only + 0.5, found.second_only + 0.5, n + 2
+    centre = (only - other) / trials
+    deviation = math.sqrt(max(only + other - (only - other) ** 2 / trials, 0)) / trials
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * deviation
+    difference = (found.first_only - found.second_only) / n
+    return Excess(difference, max(centre - half, -1.0), min(centre + half, 1.0), found.p)
+
+
+def excess(first: Proportion, second: Proportion, p: float) -> Excess:
+    """Of two shares of different things; `p` is that of a test of theirs.
+
+    The interval is put together from those of both (Newcombe, "Interval estimation for the difference between
+    independent proportions", 1998, method 10). All NaN where either is of nothing.
+    """
+    if not first.n or not second.n:
+        return Excess(*(math.nan,) * 4)
+    difference = first.share - second.share
+    below = math.hypot(first.share - first.low, second.high - second.share)
+    above = math.hypot(first.high - first.share, second.share - second.low)
+    return Excess(difference, difference - below, difference + above, p)
+
+
+def fisher(first: Proportion, second: Proportion) -> float:
+    """Fisher's exact two-sided p that two shares of different things are one: NaN where either is of nothing.
+
+    All tables as likely as the one seen or less count.
+    """
+    if not first.n or not second.n:
+        return math.nan
+    total, n = first.k + second.k, first.n + second.n
+
+    def chance(k: int) -> float:
+        ways = _log_ways(first.n, k) + _log_ways(second.n, total - k) - _log_ways(n, total)
+        return math.exp(ways)
+
+    every = [chance(k) for k in range(max(0, total - second.n), min(total, first.n) + 1)]
+    # What is as likely on paper may differ in its last digits.
+    return min(1.0, sum(one for one in every if one <= chance(first.k) * (1 + 1e-7)))
+
+
+def _log_ways(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def holm(p: ArrayLike) -> list[float]:
+    """(n,) p corrected for being n: the chance that any of them all is as small where nothing is true stays below it.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979. NaN is no test, and stays.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    corrected = np.full(values.shape, np.nan)
+    scaled = values[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0) if len(order) else scaled
+    return [float(value) for value in corrected]
+
+
 def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
     """Rank correlation of two (n,) arrays, ties by mean rank; pairs with a NaN are left out."""
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -167,6 +168,12 @@ def nulls_table(material: Material) -> Table:
         Field("real_only", "channels that meet it really, and not under the null"),
         Field("null_only", "channels that meet it under the null alone"),
         Field("paired_p", "exact McNemar test of these two, two-sided, where the null is of the same channels"),
+        Field("difference", "real share less that under the null", "percent"),
+        Field("difference_low", "lower end of its 95 % interval", "percent"),
+        Field("difference_high", "upper end", "percent"),
+        Field("excess_p", "McNemar's p; of an untrained copy Fisher's; of shuffled pairs that of random pairings"),
+        Field("holm_p", "corrected by Holm for the nulls of the block that this criterion is tested against"),
+        Field("seeds", "seeds that verdicts over seeds are from"),
     )
     rows = []
     for block, nulls in material.nulls.items():
@@ -176,7 +183,10 @@ def nulls_table(material: Material) -> Table:
                 found = (real.k, real.n, real.share, *_proportion(share), null.p.get(criterion, np.nan))
                 paired = null.paired.get(criterion)
                 test = (np.nan,) * 3 if paired is None else (paired.first_only, paired.second_only, paired.p)
-                rows.append((block, null.null, criterion, *found, *test))
+                excess = null.excess.get(criterion)
+                more = (np.nan,) * 4 if excess is None else astuple(excess)
+                corrected = nulls.holm.get((null.null, criterion), np.nan)
+                rows.append((block, null.null, criterion, *found, *test, *more, corrected, null.seeds))
     return make_table(
         "nulls", "How often the criteria hold where they should mean nothing", fields, rows, lacking.no_fzs(material)
     )

@@ -34,21 +34,25 @@ def verdicts(readings: Readings, altered: Mapping[Tensor, Float64Array] | None =
     return {"mix_ratio": m, **met, "scale_invariant": criteria.scale_invariant(*met.values())}
 
 
-def beyond_blur(readings: Readings, meets_mix: Float64Array) -> dict[str, Float64Array]:
+def beyond_blur(
+    readings: Readings, meets_mix: Float64Array, altered: Mapping[Tensor, Float64Array] | None = None
+) -> dict[str, Float64Array]:
     """block_gain_beyond_blur, input_gain_beyond_blur, and beyond_blur (1, 0, or NaN where unknown), of every row.
 
-    `meets_mix` is that of `verdicts`.
+    `meets_mix` is that of `verdicts`, and `altered` as there.
     """
     v = readings.values
+    up = v["block_on_in_up"] if altered is None else altered["in"]
+    down = v["in_on_block_down"] if altered is None else altered["block"]
     block = criteria.larger_baseline(v["block_on_in"], v["block_on_in_blur"])
     input_ = criteria.larger_baseline(v["in_on_block"], v["in_on_block_blur"])
     return {
-        "block_gain_beyond_blur": criteria.block_gain(v["block_on_in_up"], block, v["block_on_block"]),
-        "input_gain_beyond_blur": criteria.input_gain(v["in_on_block_down"], input_, v["in_on_in"]),
+        "block_gain_beyond_blur": criteria.block_gain(up, block, v["block_on_block"]),
+        "input_gain_beyond_blur": criteria.input_gain(down, input_, v["in_on_in"]),
         "beyond_blur": criteria.scale_invariant(
             meets_mix,
-            criteria.meets_block(v["block_on_in_up"], block),
-            criteria.meets_input(v["in_on_block_down"], input_),
+            criteria.meets_block(up, block),
+            criteria.meets_input(down, input_),
         ),
     }
 

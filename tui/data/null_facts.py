@@ -28,7 +28,7 @@ LABEL = 11
 """Cells of a row's name."""
 CELL = 18
 """Of a share with its count and interval."""
-LEGEND = "shuffled: of two channels, p: reaches the real share; last: McNemar's p of (3)(4)"
+LEGEND = "shuffled: of two channels; last: p of the excess in (3)(4), Holm's over the nulls"
 SHORT_NAMES = {"shuffled pairs": "shuffled", "sham: quarter turn": "sham turn"}
 ALL, BOTH = "scale_invariant", "meets_both"
 """The criteria shown: all three, and (3) with (4) alone."""
@@ -58,7 +58,8 @@ class NullsReader:
 def null_lines(nulls: Nulls) -> list[Text]:
     """A line of at most 56 cells for each null, its shares of all criteria and of (3) and (4) in columns `LABEL` and
     twice `CELL` wide, and for the agreement of seeds. What is not computed has a line that says so."""
-    lines = [_said("shuffled", "needs two channels")] if _p(nulls) is None else []
+    kinds = {null.kind for null in nulls.nulls}
+    lines = [_said("shuffled", "needs two channels")] if "shuffled" not in kinds else []
     for (name, shares, kind), null in zip(_named(nulls), nulls.nulls, strict=True):
         of_all, of_both = shares.get(ALL), shares[BOTH]
         line = Text(f"{name:<{LABEL}}", no_wrap=True)
@@ -67,16 +68,17 @@ def null_lines(nulls: Nulls) -> list[Text]:
         if kind == "shuffled":
             # Of thousands of pairs: their number has no room, and the interval says more.
             line.append(percent_text(of_both), BOLD)
-            line.append(_interval_text(of_both), DIM).append(f"  p {_p(nulls)}")
+            line.append(_interval_text(of_both), DIM)
+            cell = line[LABEL + CELL :]
         else:
             cell = share_text(of_both)
             line.append_text(cell)
-            if BOTH in null.paired:
-                line.append(" " * max(1, CELL - len(cell))).append(_p_text(null.paired[BOTH].p), DIM)
+        if (p := nulls.holm.get((null.null, BOTH))) is not None:
+            line.append(" " * max(1, CELL - len(cell))).append(_p_text(p), DIM)
         lines.append(line)
-        if kind == "shuffled" and "sham" in nulls.lacking:
+        if kind == "shuffled" and "sham" not in kinds and "sham" in nulls.lacking:
             lines.append(_said("shams", "not computed"))
-    if "untrained" in nulls.lacking:
+    if "untrained" not in kinds and "untrained" in nulls.lacking:
         lines.append(_said("untrained", "not computed"))
     return [*lines, *(_seed_lines(nulls.seeds) if nulls.seeds else [_said("seeds", "no other is computed")])]
 

@@ -100,7 +100,8 @@ def is_rounding(text: str, value: str) -> bool:
     try:
         exact = float(value)
     except ValueError:
-        return text == {"true": "yes", "false": "no", **WORDS}.get(value, value)
+        # A verdict is a criterion of the nulls, and what changes between sets.
+        return text in ({"true": "yes", "false": "no", **WORDS}.get(value, value), value)
     if text.endswith(" %"):
         return abs(float(text[:-2]) / 100 - exact) < 0.0006
     return abs(float(text) - exact) <= max(0.00051, abs(exact) * 0.06 if abs(exact) < 0.0005 else 0)
@@ -111,15 +112,15 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Pat
     cited = {source for source, _, _ in found["block-2.0.html"].cells}
     for number, row in enumerate(read_table(report, "nulls")):
         if row["block"] == "2.0" and row["criterion"] in ("scale_invariant", "meets_both"):
-            names = ["null_share", "null_k", "null_n", *(["p"] if row["p"] else [])]
+            names = ["null_share", "null_k", "null_n", *(name for name in ("p", "holm_p") if row[name])]
             assert {f"nulls:{number}:{name}" for name in names} <= cited
     agreements = [number for number, row in enumerate(read_table(report, "seeds")) if row["block"] == "2.0"]
     assert len(agreements) == 3
     assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
-    command = f"(untrained copy): run 'streamscope --cache {made.cache} nulls --block"
-    assert f"nulls not stored of 2.0 {command} 2.0 --protocol paper --untrained'." in found["block-2.0.html"].text
+    command = f"(q against pairs, sham transforms, untrained copy): run 'streamscope --cache {made.cache} nulls --block"
+    assert f"nulls not stored of 2.0 {command} 2.0 --protocol paper --pairs --shams --untrained'." in found["block-2.0.html"].text
     assert (
-        f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --protocol paper --untrained'."
+        f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 --protocol paper --pairs --shams --untrained'."
         in found["index.html"].text
     )
 

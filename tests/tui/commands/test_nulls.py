@@ -67,6 +67,7 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     assert found["seeds"] is None
 
     assert found["lacking"] == ["sham", "untrained", "seeds"]
+    assert found["coverage"]["verdict"]["sham: flip"] == "not computed"
     *_, last = run("nulls", "--block", "1.1")[1].splitlines()
     assert last.startswith("not computed of 1.1: sham transforms, untrained copy, other FZ seeds; 'streamscope ")
     assert " --block 1.1 --all" in last
@@ -80,11 +81,21 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     assert names == ["shuffled pairs", "sham: flip", "sham: quarter turn", "sham: shift", "untrained copy 0"]
     assert found["nulls"][-1]["meets_block"]["null"]["n"] == 6
     assert found["seeds"]["seeds"] in (2, 3)
+    assert found["lacking"] == []
+    assert not {"not computed"} & {state for states in found["coverage"].values() for state in states.values()}
+    for null in found["nulls"][1:]:
+        assert null["seeds"] == 3
+        assert {"scale_invariant", "verdict"} <= null.keys()
+    excess = found["nulls"][1]["meets_both"]["excess"]
+    assert excess["low"] <= excess["difference"] <= excess["high"]
+    assert excess["p"] <= excess["holm"] <= 1
     new = job_states(store)[already:]
     assert [(job.job.spec.model, job.job.spec.seed) for job in new] == [
         ("demo", 1),
         ("demo", 2),
         ("demo-untrained-0", 0),
+        ("demo-untrained-0", 1),
+        ("demo-untrained-0", 2),
     ]
     assert {job_state(store, job.job).state for job in new} == {"done"}
 
@@ -111,6 +122,25 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     assert names.index("demo-untrained-0") == names.index("demo") + 1
 
 
+def test_gains_are_set_against_pairs_by_compute_and_when_asked_for(run: Run, store: Store) -> None:
+    def q() -> list[float | None]:
+        return [row["q"] for row in json.loads(run("table", "--block", "1.1", "--seed", "0", "--json")[1])]
+
+    kept = q()
+    assert any(value is not None and 0 < value <= 1 for value in kept[:6])
+    assert kept[6:] == [None] * len(kept[6:])
+    info = store.models()[0]
+    (fzset,) = [one for one in store.sets(info) if one.key.seed == 0]
+    path = fzset.folder.pairs("1.1")
+    path.unlink()
+    assert set(q()) == {None}
+    out = run("nulls", "--block", "1.1", "--seed", "0")[1]
+    assert "q against pairs" in out
+    assert not path.exists(), "showing writes nothing"
+    assert "q against pairs" not in run("nulls", "--block", "1.1", "--seed", "0", "--pairs")[1]
+    assert q() == kept
+
+
 WRONG = [
     (["nulls"], 2, "Missing option '--block'"),
     (["nulls", "--block", "7.7"], 2, "unknown block '7.7'"),
@@ -118,6 +148,8 @@ WRONG = [
     (["nulls", "--block", "1.1", "--seeds", "1,x"], 2, "malformed --seeds '1,x'; write for example 1,2"),
     (["nulls", "--block", "1.1", "--seeds", ""], 2, "malformed --seeds ''"),
     (["nulls", "--block", "1.1", "--untrained", "--model", "demo-untrained-0"], 2, "is an untrained copy itself"),
+    (["nulls", "--block", "1.1", "--calibration", "5"], 1, "calibration takes 5 seeds that decide and at least 2"),
+    (["nulls", "--block", "1.1", "--calibration", "0"], 2, "0 is not in the range x>=1"),
     (["nulls", "--block", "1.1", "--steps", "77"], 1, "nothing is stored of demo with steps 77"),
     (["curves", "--block", "7.7"], 2, "unknown block '7.7'"),
     (["curves", "--block", "2.1"], 1, "no FZs of 2.1 are stored"),

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from streamscope.core.analysis.nulls import Nulls, read_nulls
+from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.analysis.spectrum import BlockSpectrum
-from streamscope.core.measures.statistics import Paired, Proportion, proportion
+from streamscope.core.measures.statistics import Excess, Proportion, proportion
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import untrained_name
 from streamscope.core.store import Store
@@ -34,16 +35,18 @@ def store_with_nulls(folder: Path) -> Store:
     channels = list(range(INFO.block("2.0").channels))
     commit_measures(store.set(INFO, KEY), "2.0", channels, [3, 1, 1, 1, 1, 1, 1, 1])
     random = np.random.default_rng(0)
-    for on in ("in", "block"):
-        shams = random.normal(1, 1, (len(channels), len(READ_OUT), len(SHAM_TRANSFORMS)))
-        fzset = store.set(INFO, KEY)
-        base, place = response_folder(fzset.path, SHAMS, "2.0", on), fzset.responses_place(SHAMS, "2.0", on, "", 0)
-        commit_responses(base, place, {}, channels, list(SHAM_TRANSFORMS), shams)
     other = store.set(INFO, dataclasses.replace(KEY, seed=1), create=True)
     commit_measures(other, "2.0", channels, [1, 1, 1, 1, 3, 3, 0.1, 1])
+    for fzset in (store.set(INFO, KEY), other):
+        for on in ("in", "block"):
+            shams = random.normal(1, 1, (len(channels), len(READ_OUT), len(SHAM_TRANSFORMS)))
+            base, place = response_folder(fzset.path, SHAMS, "2.0", on), fzset.responses_place(SHAMS, "2.0", on, "", 0)
+            commit_responses(base, place, {}, channels, list(SHAM_TRANSFORMS), shams)
+    keep_pairs(store.set(INFO, KEY), "2.0")
     copy = dataclasses.replace(INFO, name=untrained_name(INFO.name, 0), fingerprint="cd" * 32)
     store.register(copy)
-    commit_measures(store.set(copy, KEY, create=True), "2.0", channels[:6], [1, 1, 1, 0.1, 1, 1, 1, 1])
+    for key in (KEY, other.key):
+        commit_measures(store.set(copy, key, create=True), "2.0", channels[:6], [1, 1, 1, 0.1, 1, 1, 1, 1])
     return store
 
 
@@ -83,15 +86,16 @@ async def test_every_null_stands_beside_the_real_shares_of_its_block(tmp_path: P
             if name == "shuffled":
                 both = null.shares["meets_both"]
                 ends = f"{100 * both.low:.0f}–{100 * both.high:.0f}"
-                wanted = f"{100 * both.share:.0f}% {ends}  p {null.p['meets_both']:.3f}"
-                assert lines[name].index(wanted) == right
+                assert lines[name].index(f"{100 * both.share:.0f}% {ends}") == right
+                assert lines[name].rstrip().endswith(f" {found.holm[null.null, 'meets_both']:.3f}")
                 continue
             assert lines[name].startswith(said(null.shares["scale_invariant"]), left)
             assert lines[name].startswith(said(null.shares["meets_both"]), right)
-            # Those of the same channels are tested against what is really so.
-            assert null.paired.keys() == ({"meets_both", "scale_invariant"} if name.startswith("sham") else set())
-            for p in [null.paired["meets_both"].p] if null.paired else []:
-                assert lines[name].rstrip().endswith("<.001" if p < 0.0005 else f" {p:.3f}")
+            # Those of the same channels are tested in pairs; the p of all stands corrected.
+            same = {"meets_both", "scale_invariant", "verdict"} if name.startswith("sham") else set()
+            assert null.paired.keys() == same
+            p = found.holm[null.null, "meets_both"]
+            assert lines[name].rstrip().endswith("<.001" if p < 0.0005 else f" {p:.3f}")
         assert said(found.nulls[-1].shares["meets_both"]).split()[0].endswith("/6")
         assert f"same update {said(found.seeds.same_update)}" in lines["2 seeds"]
         text = screen_text(app)
@@ -103,7 +107,7 @@ async def test_what_is_not_computed_is_said_with_the_command_that_does(tmp_path:
     small_store(tmp_path / "cache", ("2.1",))
     async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
         await pilot.press("H")
-        await until(pilot, lambda: f"{NOT_COMPUTED} B --seeds 1,2 --shams --untrained" in screen_text(app))
+        await until(pilot, lambda: f"{NOT_COMPUTED} B --pairs --seeds 1,2 --shams --untrained" in screen_text(app))
         lines = rows(screen_text(app))
         assert lines["shams"].endswith("not computed")
         assert lines["untrained"].endswith("not computed")
@@ -122,7 +126,7 @@ async def test_the_commands_that_are_named_are_about_the_set_that_is_shown(tmp_p
         await pilot.press("enter")
         await until(pilot, lambda: "streamscope curves --protocol paper --seed 4" in screen_text(app))
         # The number of the seed is on the next line, beside a picture.
-        named = "nulls --block 2.0 --shams --untrained --protocol paper --seed"
+        named = "nulls --block 2.0 --pairs --shams --untrained --protocol paper --seed"
         await until(pilot, lambda: named in screen_text(app))
         assert "scan DIR --seed" not in screen_text(app)
 
@@ -191,7 +195,8 @@ def test_a_centred_block_s_blur_and_reversed_stand_with_the_rest_and_their_p(tmp
     store = store_with_nulls(tmp_path)
     found = read(store, "2.0")
     sham = found.nulls[1]
-    blur = dataclasses.replace(sham, null="blur", kind="measured", paired={"meets_both": Paired(20, 1, 2.1e-5)})
+    excess = Excess(0.5, 0.3, 0.7, 2.1e-5)
+    blur = dataclasses.replace(sham, null="blur", kind="measured", excess={"meets_both": excess})
     nulls = dataclasses.replace(found, nulls=(found.nulls[0], blur, *found.nulls[1:]))
     lines = [line.plain for line in null_lines(nulls)]
     assert [line.split()[0] for line in lines[:3]] == ["shuffled", "blur", "sham"]
@@ -209,9 +214,10 @@ def test_nothing_of_a_panel_is_cut_off_however_high_its_bars(tmp_path: Path, hig
         found.nulls[1],
         null="blur",
         shares={"meets_both": share, "scale_invariant": share},
-        paired={"meets_both": Paired(20, 10, 0.219)},
+        excess={"meets_both": Excess(0.1, -0.1, 0.2, 0.219)},
     )
-    nulls = dataclasses.replace(found, nulls=(found.nulls[0], blur))
+    pairs = dataclasses.replace(found.nulls[0], excess={})
+    nulls = dataclasses.replace(found, nulls=(pairs, blur))
     blocks = [
         BlockSpectrum(name, 256, 256, (highest, *[0] * 19), overwrite=highest, mix=0, skip=0, undefined=0)
         for name in ("2.0", "2.1")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import signal
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -13,7 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from streamscope.core.analysis.nulls import CRITERIA, LACKING, Nulls, read_nulls
+from streamscope.core.analysis.calibration import calibrate
+from streamscope.core.analysis.nulls import CRITERIA, LACKING, NULL_SEEDS, Nulls, NullShares, coverage, read_nulls
+from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
@@ -28,7 +31,7 @@ from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.printing import WIDTH, cell, share_text
+from streamscope.tui.cli.printing import WIDTH, cell, print_whole, share_text
 from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
@@ -37,20 +40,40 @@ from streamscope.tui.command_lines import set_words
 @click.command("nulls")
 @click.option("--block", "blocks", multiple=True, required=True, metavar="B", help="Block such as 2.1; repeatable.")
 @click.option(
+    "--pairs", is_flag=True, help="Set each channel's gains against those of all pairs, for the column q: seconds."
+)
+@click.option(
     "--shams", is_flag=True, help="Read the FZs mirrored, turned and shifted too: no new FZs, seconds to minutes."
 )
 @click.option(
-    "--untrained", is_flag=True, help="Optimise the FZs of an untrained copy of the network too: as long as compute."
+    "--untrained",
+    is_flag=True,
+    help="Optimise the FZs of an untrained copy of the network too, with up to three stored seeds: each as compute.",
 )
 @click.option("--seeds", metavar="LIST", help="Optimise the FZs with these seeds too, such as 1,2: each as compute.")
 @click.option(
     "--all",
     "every",
     is_flag=True,
-    help="All of these: shams, an untrained copy, the two seeds after the set's own.",
+    help="All of these: pairs, shams, the two seeds after the set's own, and as many of an untrained copy.",
+)
+@click.option(
+    "--calibration",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Nothing of this, but how often verdicts by the first 1 to N stored seeds are borne out by the others.",
 )
 @set_options
-def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool, seeds: str | None, every: bool) -> int:
+def command(
+    given: Given,
+    blocks: tuple[str, ...],
+    pairs: bool,
+    shams: bool,
+    untrained: bool,
+    seeds: str | None,
+    every: bool,
+    calibration: int | None,
+) -> int:
     """Show the share of channels that meet each criterion beside its share under nulls, with 95 % Wilson intervals.
 
     Shuffled pairs need nothing but what compute stored: the block feature of one channel with the input feature of
@@ -58,13 +81,19 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
     scaling the other way round. The others are shown where they are stored, and computed when asked for, as jobs that
     can be stopped and resumed: sham transforms in place of S and S-, an untrained copy (kept under its own name, such
     as resnet18-untrained-0), and FZs of other seeds, from which the table's columns seeds, stable_update and
-    stable_scale_invariant follow. Where a null is of the same FZs its p is that of an exact McNemar test.
+    stable_scale_invariant follow.
+
+    The difference is the real share less that under the null; its p is that of an exact McNemar test where a null is of
+    the same FZs, of Fisher's for an untrained copy, and of 2,000 random pairings for pairs. The last column corrects it
+    by Holm's method for the nulls of the block that the same criterion is tested against: blocks asked for together are
+    questions of their own. Shams of other seeds are read too, for verdicts over seeds.
 
     \b
     streamscope nulls --block 2.1
     streamscope nulls --block 2.1 --shams --seeds 1,2
     streamscope nulls --block 1.1 --untrained --steps 512
     streamscope nulls --block 2.1 --all
+    streamscope nulls --block 1.1 --block 2.1 --calibration 5
     """
     spec = given.spec
     more = _parse_seeds(seeds)
@@ -80,12 +109,16 @@ def command(given: Given, blocks: tuple[str, ...], shams: bool, untrained: bool,
         if not computed:
             how = given.commands("compute", "--block", block, *set_words(fzset.key, info))
             raise StoreError(f"no channel of {block} is computed ({fzset.key}); run '{how}' for it first")
+    if calibration is not None:
+        return _calibrate(given, store, fzset, picked, calibration)
     if every:
         # A copy of a copy would be the copy itself.
-        shams, untrained = True, spec.untrained_seed is None
+        pairs, shams, untrained = True, True, spec.untrained_seed is None
         own = fzset.key.seed
         more = more or tuple(seed for seed in (own + 1, own + 2) if seed <= LARGEST_SEED)
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
+    for block in picked if pairs else ():
+        keep_pairs(fzset, block)
     found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
     for problem in store.problems:
         say(f"streamscope: {worded(problem)}", err=True)
@@ -121,32 +154,96 @@ def _compute(
     seeds: tuple[int, ...],
 ) -> int:
     """Does what was asked for and is missing, for the channels that the set has; returns the first exit code not 0."""
-    lacking = [b for b in channels if shams and any(missing_responses(fzset, SHAMS, b, on) for on in VERDICT_TENSORS)]
-    if not (lacking or untrained or seeds):
+
+    def lacking_shams() -> list[tuple[FZSet, str]]:
+        sets = (fzset, *fzset.siblings()) if shams else ()
+        return [
+            (one, block)
+            for one in sets
+            for block in channels
+            if any(missing_responses(one, SHAMS, block, on) for on in VERDICT_TENSORS)
+        ]
+
+    if not (lacking_shams() or untrained or seeds):
         return 0
     given.spec.check_computable()
     from streamscope.core.reading.shams import compute_shams
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    network = None
-    if lacking or seeds:
-        network = load(given.spec, given.device)
-    for block in lacking:
-        with count_progress(f"{block} under sham transforms", "FZs") as watch:
-            assert network is not None
-            compute_shams(network, fzset, block, watch)
+    network = load(given.spec, given.device) if lacking_shams() or seeds else None
 
     def job(model: ModelSpec, key: SetKey) -> JobSpec:
         return JobSpec.of_set(model, key, channels, VERDICT_TENSORS, channels, given.device)
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        jobs.append((None, job(ModelSpec(untrained_name(info.name), changes=info.unusual), fzset.key)))
+        copy = ModelSpec(untrained_name(info.name), changes=info.unusual)
+        jobs += [(None, job(copy, replace(fzset.key, seed=seed))) for seed in _copied_seeds(fzset, channels, seeds)]
     code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
+    for one, block in lacking_shams():
+        network = network or load(given.spec, given.device)
+        with count_progress(f"{block} under sham transforms, seed {one.key.seed}", "FZs") as watch:
+            compute_shams(network, one, block, watch)
     if seeds and fzset.completed_at() is not None:
         # Reading commands take the set that was completed last: still the one whose nulls these are.
         fzset.mark_completed("nulls")
     return code
+
+
+def _copied_seeds(fzset: FZSet, blocks: Iterable[str], seeds: Sequence[int]) -> list[int]:
+    """Those of an untrained copy: the set's own, and others that the network has of these blocks, or will have."""
+    info = fzset.info
+    stored = [
+        one.key.seed
+        for one in fzset.siblings()
+        if any(Readings(one, [info.block(block)]).complete.any() for block in blocks)
+    ]
+    return list(dict.fromkeys([fzset.key.seed, *seeds, *stored]))[:NULL_SEEDS]
+
+
+def _calibrate(given: Given, store: Store, fzset: FZSet, blocks: Sequence[str], deciding: int) -> int:
+    found = calibrate(fzset, blocks, deciding)
+    for problem in store.problems:
+        say(f"streamscope: {worded(problem)}", err=True)
+    if given.as_json:
+        click.echo(json.dumps(_without_nan(asdict(found)), indent=2))
+        return 0
+    first, rest = (f"{seeds[0]}-{seeds[-1]}" for seeds in (found.deciding, found.held_out))
+    say(
+        f"{found.every.n // len(found.deciding)} channels of {', '.join(found.blocks)}, of which {found.invariant} are "
+        f"scale invariant by most of the seeds {rest}; verdicts by the seeds {first}"
+    )
+    by = [(f"{count} seed{'s' * (count > 1)}", one) for count, one in found.by_seeds.items()]
+    by.append(("together", found.every))
+    rows = [
+        (
+            count,
+            *(f"{b.n}: {b.mean:.2f}, {b.share:.2f}" if b.n else "-" for b in one.bins),
+            f"{one.error:.3f}",
+            f"{one.brier:.3f}",
+        )
+        for count, one in by
+    ]
+    bins = [f"{b.low:g}-{b.high:g}" for b in found.every.bins]
+    say("verdicts by probability: how many, their mean probability, the share that is true")
+    print_whole(("by", *bins, "error", "Brier"), rows)
+    spent = found.spending
+    decided = spent.yes + spent.no
+    right = f"{spent.right / decided:.1%} of those right" if decided else "none decided"
+    say(
+        f"a seed at a time until decided, at most {len(found.deciding)}: {spent.yes} yes, {spent.no} no, "
+        f"{spent.undecided} undecided, {right}, for {spent.share:.1%} of the image-steps of all these seeds"
+    )
+    return 0
+
+
+def _without_nan(value: Any) -> Any:
+    """As JSON can hold it."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _json(nulls: Nulls) -> dict[str, Any]:
@@ -154,16 +251,19 @@ def _json(nulls: Nulls) -> dict[str, Any]:
     return {
         "block": nulls.block,
         "lacking": list(nulls.lacking),
+        "coverage": coverage(nulls),
         "real": {name: _share_json(share) for name, share in nulls.real.items()},
         "nulls": [
             {
                 "null": null.null,
+                "seeds": null.seeds,
                 **{
                     name: {
                         "real": _share_json(null.real[name]),
                         "null": _share_json(share),
                         **({"p": null.p[name]} if name in null.p else {}),
                         **({"paired": _paired_json(null.paired[name])} if name in null.paired else {}),
+                        **({"excess": _excess_json(nulls, null, name)} if name in null.excess else {}),
                     }
                     for name, share in null.shares.items()
                 },
@@ -191,16 +291,27 @@ def _paired_json(paired: Paired) -> dict[str, Any]:
     return {"real_only": paired.first_only, "null_only": paired.second_only, "p": p}
 
 
+def _excess_json(nulls: Nulls, null: NullShares, criterion: str) -> dict[str, Any]:
+    found: dict[str, Any] = _without_nan(asdict(null.excess[criterion]))
+    return {**found, "holm": _without_nan(nulls.holm[null.null, criterion])}
+
+
 def _print(nulls: Nulls) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (f"block {nulls.block}", "real share", "share under the null", "p"):
+    for column in (f"block {nulls.block}", "real, %", "under the null, %", "difference", "p", "Holm p"):
         table.add_column(column, no_wrap=True)
     for null in nulls.nulls:
         table.add_row(cell(null.null, "bold"))
         for name in (n for n in CRITERIA if n in null.shares):
-            shares = share_text(null.real[name]), share_text(null.shares[name])
-            p = null.paired[name].p if name in null.paired else null.p.get(name)
-            table.add_row(f"  {CRITERIA[name]}", *shares, number_text(p))
+            shares = _percent(null.real[name]), _percent(null.shares[name])
+            label = f"yes over {null.seeds} seeds" if name == "verdict" and null.seeds > 1 else CRITERIA[name]
+            found = null.excess.get(name)
+            if found is None:
+                table.add_row(f"  {label}", *shares, "", number_text(null.p.get(name)), "")
+                continue
+            difference = f"{100 * found.difference:+.0f} ({100 * found.low:.0f} to {100 * found.high:.0f})"
+            tests = number_text(found.p), number_text(nulls.holm[null.null, name])
+            table.add_row(f"  {label}", *shares, difference, *tests)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
@@ -211,3 +322,26 @@ def _print(nulls: Nulls) -> None:
         console.print(f"  same update with another seed         {share_text(seeds.same_update)}")
         console.print(f"  scale invariant, and with another too {share_text(seeds.holds_again)}")
         console.print(f"  not scale invariant, but with another {share_text(seeds.appears)}")
+    for why, columns in _uncovered(nulls).items():
+        console.print(f"no null of {'; '.join(columns)}: {why}")
+
+
+def _percent(share: Proportion) -> str:
+    """`20.3 (14-28) of 128`: a share, its interval and what it is of."""
+    if not share.n:
+        return "of none"
+    return f"{100 * share.share:.1f} ({100 * share.low:.0f}-{100 * share.high:.0f}) of {share.n}"
+
+
+def _uncovered(nulls: Nulls) -> dict[str, list[str]]:
+    """By why there can be no null: of which columns by which nulls."""
+    found: dict[str, list[str]] = {}
+    for column, states in coverage(nulls).items():
+        by_why: dict[str, list[str]] = {}
+        for null, state in states.items():
+            if state not in ("computed", "not computed"):
+                by_why.setdefault(state, []).append(null)
+        for why, names in by_why.items():
+            of = column if len(names) == len(states) else f"{column} by {', '.join(names)}"
+            found.setdefault(why, []).append(of)
+    return found
