@@ -89,8 +89,14 @@ def block_words(blocks: Iterable[str]) -> tuple[str, ...]:
 
 def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
     """The options of `streamscope nulls` that compute what is lacking."""
-    options = {"pairs": ("--pairs",), "sham": ("--shams",), "untrained": ("--untrained",), "seeds": ("--seeds", "1,2")}
-    return tuple(word for null in nulls for word in options[null])
+    options: dict[Lacking, tuple[str, ...]] = {
+        "pairs": ("--pairs",),
+        "sham": ("--shams",),
+        "untrained": ("--untrained",),
+        "seeds": ("--seeds", "1,2"),
+    }
+    wanted = list(nulls)
+    return ("--all",) if options.keys() == set(wanted) else tuple(word for null in wanted for word in options[null])
 
 
 def set_words(key: SetKey, info: ModelInfo) -> tuple[str, ...]:

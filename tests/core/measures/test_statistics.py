@@ -13,7 +13,11 @@ from streamscope.core.measures.statistics import (
     Proportion,
     anova,
     clustered_proportion,
+    excess,
+    fisher,
+    holm,
     mcnemar,
+    paired_excess,
     paired_proportion,
     proportion,
     proportion_interval,
@@ -199,3 +203,44 @@ def test_mcnemar_agrees_with_scipys_binomial_test() -> None:
         found = mcnemar(first, second)
         expected = stats.binomtest(found.first_only, found.first_only + found.second_only).pvalue
         assert found.p == pytest.approx(expected)
+
+
+def test_holm_corrects_by_how_many_tests_are_left() -> None:
+    # .005 * 4, .01 * 3, .03 * 2, and .04 * 1, which must not be less than the one before.
+    assert holm([0.01, 0.04, NAN, 0.03, 0.005]) == pytest.approx([0.03, 0.06, NAN, 0.06, 0.02], nan_ok=True)
+    assert holm([0.6, 0.7]) == [1, 1]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((3, 20), (11, 20)), ((0, 8), (0, 5)), ((40, 128), (2, 64)), ((8, 8), (1, 9))]
+)
+def test_fisher_is_scipy_s(first: tuple[int, int], second: tuple[int, int]) -> None:
+    (a, n), (b, m) = first, second
+    expected = stats.fisher_exact(np.array([[a, n - a], [b, m - b]])).pvalue
+    assert fisher(share(a, n), share(b, m)) == pytest.approx(expected, rel=1e-6)
+    assert fisher(share(b, m), share(a, n)) == pytest.approx(expected, rel=1e-6)
+
+
+def share(k: int, n: int) -> Proportion:
+    return proportion([1.0] * k + [0.0] * (n - k))
+
+
+def test_the_excess_of_one_share_over_another_is_newcombe_s() -> None:
+    # His first example by method 10: 56 of 70 against 48 of 80.
+    found = excess(share(56, 70), share(48, 80), 0.01)
+    assert found.difference == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    assert found.p == 0.01
+    assert np.isnan(excess(share(1, 2), share(0, 0), 0.5).difference)
+
+
+def test_the_excess_of_matched_things_is_worked_out_on_paper() -> None:
+    first = [1, 1, 1, 1, 1, 0, 1, 0, 0, 0, NAN]
+    second = [0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1]
+    found = paired_excess(first, second)
+    # Five against one of ten; with halves 5.5 and 1.5 of 12: 1/3 +- 1.96 sqrt(7 - 4^2/12) / 12.
+    assert found.difference == pytest.approx(0.4)
+    assert (found.low, found.high) == pytest.approx((1 / 3 - 0.3888, 1 / 3 + 0.3888), abs=1e-4)
+    assert found.p == mcnemar(first, second).p == 14 / 64
+    assert np.isnan(paired_excess([NAN], [1]).difference)

@@ -107,7 +107,7 @@ async def test_what_is_not_computed_is_said_with_the_command_that_does(tmp_path:
     small_store(tmp_path / "cache", ("2.1",))
     async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
         await pilot.press("H")
-        await until(pilot, lambda: f"{NOT_COMPUTED} B --pairs --seeds 1,2 --shams --untrained" in screen_text(app))
+        await until(pilot, lambda: f"{NOT_COMPUTED} B --all" in screen_text(app))
         lines = rows(screen_text(app))
         assert lines["shams"].endswith("not computed")
         assert lines["untrained"].endswith("not computed")
