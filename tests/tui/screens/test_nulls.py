@@ -120,7 +120,7 @@ async def test_the_commands_that_are_named_are_about_the_set_that_is_shown(tmp_p
     async with opened(options(tmp_path, seed=4), size=(200, 60)) as (app, pilot):
         await pilot.press("H")
         await until(pilot, lambda: "streamscope nulls --block B" in screen_text(app))
-        assert "--shams --untrained --protocol paper --seed 4" in screen_text(app)
+        assert "--all --protocol paper --seed 4" in screen_text(app)
         await pilot.press("escape")
         channels_screen(app).table.move_to(("2.0", 7))
         await pilot.press("enter")
