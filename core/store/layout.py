@@ -30,6 +30,8 @@ CURVES: ResponseKind = "curves"
 """Rescaled images."""
 SHAMS: ResponseKind = "shams"
 """Images under sham transforms."""
+PHOTOGRAPHS = "photographs"
+"""Patches of photographs, rescaled; of a scan."""
 BatchKind = Literal["fzs", "measures", "curves", "shams"]
 
 
@@ -265,3 +267,8 @@ class ScanFolder:
     def robust(self, protocol: Protocol) -> Path:
         """What follows from MEIs scaled as a protocol does; that of `centred` came later."""
         return self.path / ("robust" if protocol == "paper" else f"robust-{protocol}")
+
+    @property
+    def photographs(self) -> Path:
+        """What channels say to their best patches, a folder a block; only where somebody asked for it."""
+        return self.path / PHOTOGRAPHS
