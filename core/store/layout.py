@@ -11,7 +11,7 @@ models/resnet18-f37072fd2ad6/model.json
     curves/, shams/                             responses to altered FZs, alike
     retries/1/fzs/, measures/, …                the same of FZs that were optimised again
   scans/val-1a2b3c4d5e6f/scan.json, finished.json
-    chunks/, result/, robust/, robust-centred/, curves/
+    chunks/, patch-chunks/, result/, robust/, robust-centred/, patches/, photographs/, curves/
 """
 
 from __future__ import annotations
@@ -267,6 +267,21 @@ class ScanFolder:
     def robust(self, protocol: Protocol) -> Path:
         """What follows from MEIs scaled as a protocol does; that of `centred` came later."""
         return self.path / ("robust" if protocol == "paper" else f"robust-{protocol}")
+
+    @property
+    def patch_chunks(self) -> Path:
+        """Of chunks of images, the best patches; apart from `chunks`, for a scan that has its result already."""
+        return self.path / "patch-chunks"
+
+    @property
+    def patches(self) -> Path:
+        """The best patches of all images; they came later."""
+        return self.path / "patches"
+
+    @property
+    def later(self) -> frozenset[Path]:
+        """What a finished scan may lack: earlier releases did not make it."""
+        return frozenset({self.robust("centred"), self.patches, self.patch_chunks, self.photographs})
 
     @property
     def photographs(self) -> Path:

@@ -10,12 +10,11 @@ from PIL import Image
 
 from streamscope.core.images.folder import find_images, read_image
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.blocks import ModelInfo, ranked_tensor
 from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.draft import Draft, Seen
-from streamscope.core.store.scans.scan import ranked_tensor
 
 CLASSES = ("disc", "ring", "square")
 

@@ -5,6 +5,7 @@ A scan is a folder of its model's:
 scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
   result/2.1.block.npy, images.json, …     activations (n, C), MEIs, rho
   robust/2.1.safetensors, robust-centred/… M and the scale criteria on MEIs, by protocol
+  patches/2.1.block.safetensors, …         best patches anywhere in the map
   finished.json                            written last
 """
 
@@ -28,7 +29,7 @@ from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
-from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor, ranked_targets
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.checksums import ARRAY_LIMIT, RECORD_LIMIT, SUMS, file_sha256, read_checked, read_sums
@@ -45,6 +46,7 @@ from streamscope.core.store.records import (
     check_identity,
     checked_time,
 )
+from streamscope.core.store.scans.patches import BestPatches, patches_name, patches_subject, stored_patches
 
 IMAGES = "images.json"
 IMAGE_LIMIT = 32 * 2**10
@@ -134,6 +136,7 @@ class Scan:
         self._robust: dict[tuple[str, Protocol], RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
+        self._patches: dict[Target, BestPatches] = {}
 
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
@@ -219,6 +222,26 @@ class Scan:
                 raise MisplacedError(f"{folder / name} is of another scan's result")
             self._robust[block, protocol] = found
         return self._robust[block, protocol]
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether there is anything for `patches` to read: scans of 0.2.0 kept none."""
+        return (self.folder.patches / SUMS).is_file()
+
+    def patches(self, block: str, tensor: Tensor) -> BestPatches | None:
+        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before the ReLU as `extremes` are.
+
+        None where an earlier release made the scan; scanning the folder again adds them.
+        """
+        target = self.info.source(block, tensor)
+        if not self.has_patches:
+            return None
+        if target not in self._patches:
+            name = patches_name(target)
+            arrays, _ = self._arrays(self.folder.patches, name, patches_subject(target))
+            channels = self.info.block(target.block).channels
+            self._patches[target] = stored_patches(arrays, self.folder.patches / name, channels, len(self.images))
+        return self._patches[target]
 
     def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
@@ -378,14 +401,3 @@ def result_files(info: ModelInfo) -> set[str]:
 
 def robust_files(info: ModelInfo) -> set[str]:
     return {robust_name(block.name) for block in info.blocks}
-
-
-def ranked_tensor(target: Target) -> str:
-    """What the MEIs of a target are ranked by: its tensor, `out` before the ReLU."""
-    return "pre" if target.tensor == "out" else target.tensor
-
-
-def ranked_targets(info: ModelInfo) -> list[Target]:
-    """Every target that MEIs are kept of, each once."""
-    every = [info.source(block.name, tensor) for block in info.blocks for tensor in ("in", "block", "out")]
-    return list(dict.fromkeys(every))
