@@ -57,8 +57,8 @@ def blur(side: int, about: float, moves: Sequence[float] = MOVES) -> Resampling:
 
 
 def brought(side: int, at: float, about: float, factor: float, start: int, stop: int) -> Float64Array:
-    """(stop - start, side): pixel p, `start` to `stop` - 1, takes the value at `at` + (p - about) / factor. What lies at
-    `at` comes to `about`, and is scaled about it."""
+    """(stop - start, side): pixel p, `start` to `stop` - 1, takes the value at `at` + (p - about) / factor. What lies
+    at `at` comes to `about`, and is scaled about it."""
     return _scaling(side, about, factor, at, np.arange(start, stop))
 
 
@@ -117,7 +117,7 @@ def _scaling(
 ) -> Float64Array:
     """`pixels` of a new image, None for all; `at` is what comes to `about`, None for itself."""
     pixels = np.arange(side) if pixels is None else pixels
-    places = (about if at is None else at) + (pixels - about) / factor
+    places = (about if at is None else at) + (pixels.astype(np.float64) - about) / factor
     return _sampling(places, side, max(1.0, 1 / factor))
 
 

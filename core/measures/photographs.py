@@ -8,7 +8,6 @@ tensor is judged on the other's patches, and against channels that did not choos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +33,7 @@ DRAWS = 2000
 """Of every bootstrap."""
 CONFIDENCE = 0.95
 _IN, _BLOCK, _OUT = range(3)
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +88,25 @@ class Against:
     """NaN below `FEWEST_MATES`."""
 
     @property
+    def exceeds_pairs(self) -> Float64Array:
+        """Whether 95 % of its pairs prefer less: 1, 0 or NaN."""
+        return np.where(np.isnan(self.exceeded), np.nan, self.exceeded >= EXCEEDED - _ROUNDING)
+
+    @property
+    def exceeds_mates(self) -> Float64Array:
+        """Whether 95 % of its mates prefer less: 1, 0, or NaN below `FEWEST_MATES`."""
+        exceeds = self.at_least <= (1 - EXCEEDED) * self.mates + _ROUNDING
+        return np.where(self.mates >= FEWEST_MATES, exceeds, np.nan)
+
+    @property
     def p(self) -> Float64Array:
         """(1 + mates that prefer at least as much) / (1 + mates); NaN below `FEWEST_MATES`."""
         return np.where(self.mates >= FEWEST_MATES, (1 + self.at_least) / (1 + self.mates), np.nan)
 
 
 def against(preference: ArrayLike, reading: ArrayLike, pairs: ArrayLike, readings: ArrayLike) -> Against:
-    """`preference` and `reading` (n,) of a channel on its patches, `pairs` and `readings` (n, C) of the others there: in
-    deviations, NaN where unknown and for the channel itself."""
+    """`preference` and `reading` (n,) of a channel on its patches, `pairs` and `readings` (n, C) of the others there:
+    in deviations, NaN where unknown and for the channel itself."""
     own, at_one = (np.asarray(values, dtype=np.float64)[:, None] for values in (preference, reading))
     others, there = (np.asarray(values, dtype=np.float64) for values in (pairs, readings))
     known = ~np.isnan(others) & ~np.isnan(own)
@@ -127,12 +138,60 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0) -> tuple[Float64Array, 
     return ends[0], ends[1]
 
 
+def interval_over_images(values: ArrayLike, images: NDArray[np.int64], seed: int = 0) -> tuple[float, float]:
+    """Ends of the 95 % percentile interval of the mean of (n, k) values, NaN left out, by bootstrap over the images
+    that they come from: patches of one image go together, whichever channels they are of."""
+    rows = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(rows)
+    _, image = np.unique(images[known], return_inverse=True)
+    total, count = np.bincount(image, weights=rows[known]), np.bincount(image)
+    if len(count) < FEWEST_IMAGES:
+        return np.nan, np.nan
+    random, means = np.random.default_rng(seed), np.empty(DRAWS)
+    for draw in range(DRAWS):
+        times = np.bincount(random.integers(len(count), size=len(count)), minlength=len(count))
+        means[draw] = (times @ total) / (times @ count)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How many of n channels exceed 95 % of what each is compared with, beside what chance gives."""
+
+    k: int
+    n: int
+    expected: float
+    """What k would be on average if a channel were one of those that it is compared with."""
+    p: float
+    """That k would be as large then, the channels being independent; NaN where there are none."""
+
+
+def chance(compared: ArrayLike) -> Float64Array:
+    """Of one of 1 + m alike things: how often it exceeds 95 % of the m others, by (n,) m."""
+    m = np.asarray(compared, dtype=np.float64)
+    found: Float64Array = (np.floor((1 - EXCEEDED) * m + _ROUNDING) + 1) / (m + 1)
+    return found
+
+
+def excess(exceeds: ArrayLike, chances: ArrayLike) -> Excess:
+    """Of (n,) truth values (1, 0, NaN for unknown) and the chance of each: the sum of independent trials of different
+    chances is not binomial, so its distribution is worked out trial by trial."""
+    held, each = np.asarray(exceeds, dtype=np.float64), np.asarray(chances, dtype=np.float64)
+    known = ~np.isnan(held)
+    k, distribution = int((held == 1).sum()), np.ones(1)
+    for one in each[known]:
+        distribution = np.convolve(distribution, [1 - one, one])
+    p = float(distribution[k:].sum()) if known.any() else np.nan
+    return Excess(k, int(known.sum()), float(each[known].sum()), min(p, 1.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Preferences:
     """How much larger B prefers I's patches, and how much smaller I prefers B's, in deviations; (n,) arrays."""
 
-    patches: Float64Array
-    """(n, k): by patch."""
+    by_patch: Float64Array
+    """(n, k)."""
     mean: Float64Array
     low: Float64Array
     high: Float64Array
@@ -151,10 +210,7 @@ def photo_measures(readings: PatchReadings) -> dict[str, Float64Array]:
     """The table's columns of photographs, each (n,); NaN where empty."""
     block, in_ = preferences(readings)
     images = readings.images[:, [_IN, _BLOCK]].min(axis=1).astype(np.float64)
-    met = [
-        np.where(np.isnan(one.against.exceeded), np.nan, (one.against.exceeded >= EXCEEDED) & (one.low > 0))
-        for one in (block, in_)
-    ]
+    met = [np.where(np.isnan(one.low), np.nan, one.against.exceeds_pairs * (one.low > 0)) for one in (block, in_)]
     beyond = np.minimum(block.beyond_blur, in_.beyond_blur)
     invariant = met[0] * met[1]
     return {
@@ -193,7 +249,7 @@ def _preferences(readings: PatchReadings, on: int, read: int, sign: int) -> Pref
     blurred = readings.blurred[:, on, :, :, read] / deviation[:, None, None]
     beyond = _mean_of_known(scaled.mean(axis=2) - blurred.mean(axis=2))
     return Preferences(
-        patches=by_patch,
+        by_patch=by_patch,
         mean=mean,
         low=low,
         high=high,

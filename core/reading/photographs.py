@@ -50,8 +50,8 @@ def compute_photographs(
 ) -> int:
     """Reads and commits what is missing of a block, and returns of how many channels; `batch` are committed together.
 
-    Interrupted at any moment and called again it goes on. Raises StoreError when the scan kept no patches, somebody else
-    is at the same block or the store cannot be written; ImageError when an image was moved or changed.
+    Interrupted at any moment and called again it goes on. Raises StoreError when the scan kept no patches, somebody
+    else is at the same block or the store cannot be written; ImageError when an image was moved or changed.
     """
     leases = Leases(store.root, "photographs")
     key = f"photographs {network.info.identity} {scan.path.name} {block}"

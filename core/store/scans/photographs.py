@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, StoreError
 from streamscope.core.measures.extremes import MEIS, NONE
-from streamscope.core.measures.photographs import LARGER, SCALES, PatchReadings
+from streamscope.core.measures.photographs import LARGER, SCALES, PatchReadings, photo_measures
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, TENSORS, VERDICT_TENSORS, ModelInfo, Target
 from streamscope.core.schema import MalformedError
@@ -137,9 +137,23 @@ def stored_photographs(scan: Scan, block: str) -> Photographs | None:
     return Photographs(ReadPatches(*joined(0, ReadPatches)), PatchReadings(*joined(1, PatchReadings)))
 
 
-def has_photographs(scan: Scan, block: str) -> bool:
-    """Whether there is anything of a block for `stored_photographs` to read, intact or not."""
-    return (scan.folder.photographs / block).is_dir()
+def photograph_columns(scan: Scan, block: str) -> Mapping[str, Float64Array]:
+    """The table's columns of a block, (C,) each, NaN where nothing is stored; {} where nothing is of any channel.
+
+    Computed once, and again when batches came or went. What is damaged goes to the scan's problems.
+    """
+    names = tuple(_names(scan, block))
+    known = scan.photograph_columns.get(block)
+    if known is not None and known[0] == names:
+        return known[1]
+    stored = stored_photographs(scan, block) if names else None
+    columns = {}
+    if stored is not None:
+        for name, values in photo_measures(stored.readings).items():
+            columns[name] = np.full(scan.info.block(block).channels, np.nan)
+            columns[name][stored.readings.channels] = values
+    scan.photograph_columns[block] = names, columns
+    return columns
 
 
 def missing_photographs(scan: Scan, block: str) -> list[int]:
@@ -150,7 +164,8 @@ def missing_photographs(scan: Scan, block: str) -> list[int]:
         return everyone.tolist()
     channels = stored.readings.channels
     same = [same_patches(_row(stored.patches, row), _row(wanted, channel)) for row, channel in enumerate(channels)]
-    return np.setdiff1d(everyone, channels[np.array(same)]).tolist()
+    missing: list[int] = np.setdiff1d(everyone, channels[np.array(same)]).tolist()
+    return missing
 
 
 def same_patches(one: ReadPatches, other: ReadPatches) -> bool:
@@ -205,17 +220,9 @@ def _row(patches: ReadPatches, row: int) -> ReadPatches:
 
 def _batches(scan: Scan, block: str) -> Iterator[tuple[ReadPatches, PatchReadings]]:
     """Every intact batch of a block, in order of name; a line on each other goes to the scan's problems."""
-    place, folder, problems = photographs_place(scan, block), scan.folder.photographs / block, scan.problems
-    try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-        problems.clear(folder)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        problems.report(folder, read_error(folder, error))
-        return
-    for name in names:
-        path = folder / name
+    place, problems = photographs_place(scan, block), scan.problems
+    for name in _names(scan, block):
+        path = scan.folder.photographs / block / name
         try:
             yield read_photographs(path, place)
             problems.clear(path)
@@ -223,3 +230,16 @@ def _batches(scan: Scan, block: str) -> Iterator[tuple[ReadPatches, PatchReading
             problems.report(path, error)
         except OSError as error:
             problems.report(path, read_error(path, error))
+
+
+def _names(scan: Scan, block: str) -> list[str]:
+    folder = scan.folder.photographs / block
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+        scan.problems.clear(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        scan.problems.report(folder, read_error(folder, error))
+        return []
+    return names
