@@ -50,6 +50,18 @@ class BestPlaces:
         self.places: Places = np.full((count, channels, 2), NONE, dtype=np.int64)
         self.values: Float32Array = np.full((count, channels), np.nan, dtype=np.float32)
 
+    @classmethod
+    def of(cls, rows: Rows, places: Places, values: Float32Array) -> BestPlaces:
+        """What was kept before."""
+        found = cls(rows.shape[1], len(rows))
+        found.rows, found.places, found.values = rows, places, values
+        return found
+
+    def merge(self, rows: Rows, other: BestPlaces) -> None:
+        """Adds what another kept of later images, which are `rows` (n, C) here; -1 leaves one out."""
+        values = np.where(rows == NONE, np.float32(np.nan), other.values)
+        self.add(rows, values, lambda images, channels: other.places[images, channels])
+
     def add(self, rows: Rows, values: Float32Array, locate: Locate) -> None:
         """`rows` (n,) or (n, C) and `values` (n, C) of further images, NaN where there is none.
 

@@ -38,6 +38,7 @@ from streamscope.core.store.layout import (
 )
 from streamscope.core.store.records import AliasRecord, Place, SetRecord
 from streamscope.core.store.renamed import renamed
+from streamscope.core.store.scans.patches import patches_files
 from streamscope.core.store.scans.photographs import photographs_place, read_photographs
 from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
@@ -106,7 +107,7 @@ def drop(problem: Problem) -> list[Path]:
 
 def _needed(folder: ScanFolder) -> list[Path]:
     """What is directly in a scan's folder, but what a finished scan may lack."""
-    return [path for path in inside(folder.path) if path != folder.robust("centred")]
+    return [path for path in inside(folder.path) if path not in folder.later]
 
 
 def _verify_format(root: Path) -> Iterator[Problem]:
@@ -265,6 +266,7 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
     blocks = [block.name for block in scan.info.blocks]
     by_protocol = {scan.folder.robust(protocol): protocol for protocol in PROTOCOLS}
     wanted = dict.fromkeys(by_protocol, robust_files(scan.info)) | {scan.folder.result: result_files(scan.info)}
+    wanted[scan.folder.patches] = patches_files(scan.info)
     files = wanted.get(folder)
     if files is not None and files != read_sums(folder).keys():
         yield Problem(folder, f"holds other files than a scan's {folder.name}", removes, scan.folder)
@@ -275,6 +277,8 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
         reads += [partial(scan.rho, block) for block in blocks]
     elif folder in by_protocol:
         reads = [partial(scan.robust, block, by_protocol[folder]) for block in blocks]
+    elif folder == scan.folder.patches:
+        reads = [partial(scan.patches, block, tensor) for block in blocks for tensor in TENSORS]
     for read in reads:
         try:
             read()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError
@@ -15,6 +15,7 @@ from streamscope.core.measures.extremes import MEIS, NONE, Rows
 from streamscope.core.measures.places import Places, pixel_centres
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import MAX_SIDE, ModelInfo, Target, ranked_targets
+from streamscope.core.store.scans.arrays import ArrayOf, array_metadata
 
 PATCHES = MEIS
 """Patches kept of every channel, of an image each."""
@@ -43,16 +44,18 @@ class BestPatches:
         centres = pixel_centres(self.places, about, self.size, self.stride)
         return np.where(self.rows[..., None] == NONE, np.nan, centres)
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """As they are stored."""
-        grid = np.array([self.size, self.stride], dtype=np.int64)
-        return {"rows": self.rows, "places": self.places, "values": self.values, "map": grid}
+
+def encoded_patches(patches: BestPatches, scan: Path, target: Target) -> bytes:
+    """A file of the best patches of a target, in the scan at `scan`."""
+    grid = np.array([patches.size, patches.stride], dtype=np.int64)
+    arrays: dict[str, NDArray[Any]] = {"rows": patches.rows, "places": patches.places, "values": patches.values}
+    # safetensors writes the memory of a view, whatever its order.
+    arrays = {name: np.ascontiguousarray(values) for name, values in (arrays | {"map": grid}).items()}
+    return safetensors.numpy.save(arrays, array_metadata(scan, patches_subject(target)))
 
 
-def stored_patches(
-    get: Callable[[str, tuple[int, ...]], NDArray[Any]], path: Path, channels: int, images: int
-) -> BestPatches:
-    """Patches from the arrays of a file, which `get` gives by name and shape. Raises DamageError."""
+def stored_patches(get: ArrayOf, path: Path, channels: int, images: int) -> BestPatches:
+    """The inverse, for a file whose arrays `get` gives, of a scan with so many images. Raises DamageError."""
     shape = (PATCHES, channels)
     rows, places, values = get("rows", shape), get("places", (*shape, 2)), get("values", shape)
     grid = get("map", (2,))

@@ -11,16 +11,14 @@ scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, MisplacedError, UsageError
@@ -46,6 +44,7 @@ from streamscope.core.store.records import (
     check_identity,
     checked_time,
 )
+from streamscope.core.store.scans.arrays import ArrayOf, check_scan, read_arrays
 from streamscope.core.store.scans.patches import BestPatches, patches_name, patches_subject, stored_patches
 
 IMAGES = "images.json"
@@ -84,7 +83,7 @@ class Described:
         document = ScanFolder(path).document
         record = read_record(document, ScanRecord)
         check_identity(document, record.identity_fields, record.model, info)
-        _check_scan(document, record.scan, path)
+        check_scan(document, record.scan, path)
         if not path.name.startswith(f"{scan_prefix(Path(record.source))}-"):
             raise MisplacedError(f"{document} is of a scan of {record.source!r}, not of {path.name}")
         if not 0 < record.images < 2**40:
@@ -299,7 +298,7 @@ class Scan:
         content = self._content(self.folder.result, IMAGES, RECORD_LIMIT + IMAGE_LIMIT * self._count)
         with malformed(path):
             record = build(ImagesRecord, parse_object(content))
-        _check_scan(path, record.scan, self.path)
+        check_scan(path, record.scan, self.path)
         if len(record.images) + len(record.unreadable) != self._count:
             raise MisplacedError(f"{self.folder.result} is of another scan (it is of other images)")
         return tuple(ScannedImage(*image) for image in record.images), record.unreadable, record.traits
@@ -310,32 +309,12 @@ class Scan:
         found: NDArray[np.int64] = np.min(behind, axis=0)
         return found
 
-    def _arrays(
-        self, folder: Path, name: str, subject: str
-    ) -> tuple[Callable[[str, tuple[int, ...]], NDArray[Any]], bool]:
+    def _arrays(self, folder: Path, name: str, subject: str) -> tuple[ArrayOf, bool]:
         """What gives an array of a file by its name, of a shape, and whether the file names its scan; `subject` is what
         the file is of."""
         _ = self.images
         content = self._content(folder, name)
-        path = folder / name
-        try:
-            arrays = safetensors.numpy.load(content)
-            said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-        except Exception as error:  # checksums were right: something else wrote such a file
-            raise DamageError(f"{path} is damaged ({error})") from error
-        scan, _, of = said.get("of", f"{self.path.name}/{subject}").rpartition("/")
-        _check_scan(path, scan, self.path)
-        if of != subject:
-            raise MisplacedError(f"{path} is of {of[:80]!r}, not {subject}")
-
-        def get(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
-            if key not in arrays:
-                raise DamageError(f"{path} is damaged ({key} is missing)")
-            if arrays[key].shape != shape:
-                raise DamageError(f"{path} is damaged ({key} has the shape {arrays[key].shape})")
-            return arrays[key]
-
-        return get, "of" in said
+        return read_arrays(content, folder / name, self.path, subject)
 
     def _content(self, folder: Path, name: str, limit: int = ARRAY_LIMIT) -> bytes:
         try:
@@ -348,20 +327,8 @@ def read_finished(path: Path) -> float:
     """When the scan at `path` was finished, in seconds since 1970. Raises OSError, StoreError."""
     document = ScanFolder(path).finished
     record = read_record(document, FinishedRecord)
-    _check_scan(document, record.scan, path)
+    check_scan(document, record.scan, path)
     return checked_time(document, record.time)
-
-
-def _check_scan(path: Path, scan: str | None, folder: Path) -> None:
-    """Whether what names its scan (0.2.0's does not) is of the one in `folder`. Raises MisplacedError."""
-    if scan not in (None, folder.name):
-        raise MisplacedError(f"{path} is of the scan {scan[:80]!r}, not {folder.name}")
-
-
-def array_metadata(scan: Path, of: str) -> dict[str, str]:
-    """What a file of arrays says of itself, which 0.2.0 only said by its name and folder."""
-    # One entry: safetensors writes several in any order.
-    return {"of": f"{scan.name}/{of}"}
 
 
 def scan_prefix(source: Path) -> str:
