@@ -86,7 +86,7 @@ def _compute(network: Network, scan: Scan, block: str, watch: PhaseWatch, batch:
         patches = patches_to_read(scan, block, channels)
         if patches is None:
             raise StoreError(f"the scan of {scan.source} kept no patches; scan it again")
-        parts.append((channels, patches, _Distinct(patches)))
+        parts.append((channels, patches, DistinctPatches(patches)))
     total, done = sum(len(distinct) for *_, distinct in parts), 0
     for channels, patches, distinct in parts:
 
@@ -100,7 +100,7 @@ def _compute(network: Network, scan: Scan, block: str, watch: PhaseWatch, batch:
     return len(missing)
 
 
-class _Distinct:
+class DistinctPatches:
     """The different patches among those of several channels and tensors, by image: many have one in common."""
 
     def __init__(self, patches: ReadPatches) -> None:
@@ -128,7 +128,7 @@ class PatchReader:
         self._matrices: dict[tuple[float, int], torch.Tensor] = {}
         self._mean, self._deviation = _deviations(scan, block)
 
-    def read(self, channels: Sequence[int], distinct: _Distinct, watch: Callable[[int], None]) -> PatchReadings:
+    def read(self, channels: Sequence[int], distinct: DistinctPatches, watch: Callable[[int], None]) -> PatchReadings:
         """What these channels say to their patches; `watch` is called with how many different patches were read."""
         count, everyone = len(channels), len(self._mean)
         which, on, place = np.nonzero(distinct.of != NONE)
