@@ -66,16 +66,26 @@ def compute_photographs(
             "run this again"
         )
 
-    def go_on(done: int, total: int, what: str) -> None:
+    def check() -> None:
         if key not in leases.held:
             raise StoreError(f"reading the photographs of {block} lost its lease; run it again to go on")
+
+    def go_on(done: int, total: int, what: str) -> None:
+        check()
         watch(done, total, what)
 
+    def confirm() -> None:
+        leases.renew()
+        check()
+
     with kept(leases):
-        return _compute(network, scan, block, go_on, batch)
+        return _compute(network, scan, block, go_on, confirm, batch)
 
 
-def _compute(network: Network, scan: Scan, block: str, watch: PhaseWatch, batch: int) -> int:
+def _compute(
+    network: Network, scan: Scan, block: str, watch: PhaseWatch, confirm: Callable[[], None], batch: int
+) -> int:
+    """`confirm` is called before each commit, and raises StoreError when the block is no longer ours."""
     # What is asked for again here may have been done while the lease was waited for.
     missing = missing_photographs(scan, block)
     if not missing:
@@ -95,6 +105,7 @@ def _compute(network: Network, scan: Scan, block: str, watch: PhaseWatch, batch:
 
         readings = reader.read(channels, distinct, go_on)
         go_on(len(distinct))
+        confirm()
         commit_photographs(scan, block, provenance(network), patches, readings)
         done += len(distinct)
     return len(missing)
