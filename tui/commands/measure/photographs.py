@@ -86,6 +86,7 @@ def _scan(given: Given, store: Store, info: ModelInfo) -> Scan:
         how = given.commands("scan", given.images if given.images is not None else "IMAGES")
         raise StoreError(f"{which} no finished scan by {info.name} in {store.root}; run '{how}' first")
     if not scan.has_patches:
+        given.spec.check_computable()
         how = given.commands("scan", scan.source)
         raise StoreError(f"the scan of {scan.source} is of an earlier release and kept no patches; run '{how}' again")
     if given.images is None and len({other.source for other in store.scans(info)}) > 1:
