@@ -49,6 +49,10 @@ def test_without_a_scan_or_its_patches_one_line_says_what_to_do(run: Run, root: 
     assert (code, len(err)) == (1, 1)
     assert "is of an earlier release and kept no patches; run 'streamscope --model demo" in err[0]
     assert run("photographs", "--block", "7.7")[0] == 2
+    code, _, err = run.without_torch("photographs", "--model", "resnet50", model=None)
+    assert (code, len(err)) == (1, 1)
+    assert "no images were scanned by resnet50 in" in err[0]
+    assert "run 'streamscope --model resnet50 " in err[0]
 
 
 def test_a_block_is_read_once_and_summarised_beside_its_nulls(run: Run, root: Path) -> None:

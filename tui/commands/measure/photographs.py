@@ -64,7 +64,10 @@ def command(given: Given, blocks: tuple[str, ...]) -> None:
     """
     store = given.store()
     given = given.as_stored(store)
-    info = given.stored_info(store)
+    info = given.recalled(store)
+    if info is None:
+        how = given.commands("scan", given.images or "IMAGES")
+        raise StoreError(f"no images were scanned by {given.spec.name} in {store.root}; run '{how}' first")
     picked = [block.name for block in pick_blocks(info, blocks)]
     scan = _scan(given, store, info)
     _compute(given, store, scan, picked)
@@ -83,7 +86,7 @@ def _scan(given: Given, store: Store, info: ModelInfo) -> Scan:
     scan = store.choose_scan(info, given.images)
     if scan is None:
         which = f"{given.images} has" if given.images is not None else "there is"
-        how = given.commands("scan", given.images if given.images is not None else "IMAGES")
+        how = given.commands("scan", given.images or "IMAGES")
         raise StoreError(f"{which} no finished scan by {info.name} in {store.root}; run '{how}' first")
     if not scan.has_patches:
         given.spec.check_computable()
