@@ -76,7 +76,7 @@ def test_the_columns_of_a_channel_that_prefers_both() -> None:
     assert (found["photo_peak_block"], found["photo_peak_in"]) == (1, -1)
     assert (found["photo_images"], found["photo_invariant"], found["photo_beyond_blur"]) == (9, 1, 1)
     # Half of 4 is reached half an octave off on either side.
-    assert (found["photo_width_in"], found["photo_width_out"]) == (pytest.approx(1), pytest.approx(1))
+    assert [found["photo_width_in"], found["photo_width_out"]] == pytest.approx([1, 1])
     assert (found["photo_pairs_block"], found["photo_pairs_in"]) == (1, 1)
     # None of the ten mates prefers as much.
     assert (found["photo_mates_block"], found["photo_mates_in"]) == (10, 10)
@@ -121,10 +121,10 @@ def test_pairs_and_mates_are_counted_without_the_channel_itself() -> None:
     readings = np.array([[1, 1.5, 1.51, 0.5, 1, *[1.2] * 4, *[9] * 3]])
     found = against([0.3], [1.0], pairs, readings)
     # Of ten known others 0.3 is tied and 0.5 more.
-    assert (found.pairs, found.exceeded) == (10, 0.8)
+    assert [*found.pairs, *found.exceeded] == [10, 0.8]
     assert found.pairs_mean == pytest.approx(0.1)
     # 1.5 and 0.5 are half a deviation off, 1.51 is more; the unknown one is none.
-    assert (found.mates, found.at_least) == (6, 1)
+    assert [*found.mates, *found.at_least] == [6, 1]
     assert found.p == pytest.approx(2 / 7)
     assert found.mates_mean == pytest.approx(0.7 / 6)
     few = against([0.3], [1.0], pairs[:, :7], readings[:, :7])
@@ -140,13 +140,13 @@ def test_exceeding_95_percent_and_its_chance() -> None:
     for tied, exceeds in ((2, 1), (3, 0)):
         others[0, 1 : 1 + tied] = 1
         found = against([1], [0], others, np.zeros((1, 41)))
-        assert (found.exceeds_pairs, found.exceeds_mates) == (exceeds, exceeds)
+        assert [*found.exceeds_pairs, *found.exceeds_mates] == [exceeds, exceeds]
     assert chance([40, 5, 20, 19]) == pytest.approx([3 / 41, 1 / 6, 2 / 21, 1 / 20])
 
 
 def test_an_excess_of_equal_chances_is_binomial_and_of_others_their_own_sum() -> None:
     found = excess([1] * 4 + [0] * 16 + [np.nan], [0.05] * 20 + [0.9])
-    assert (found.k, found.n, found.expected) == (4, 20, pytest.approx(1))
+    assert [found.k, found.n, found.expected] == pytest.approx([4, 20, 1])
     assert found.p == pytest.approx(binom.sf(3, 20, 0.05))
     assert excess([1, 0], [0.5, 0.1]).p == pytest.approx(1 - 0.5 * 0.9)
     assert excess([0, 0], [0.5, 0.1]).p == 1
@@ -173,10 +173,7 @@ def test_patches_of_one_image_count_together() -> None:
     values = by_image[images]
     low, high = interval_over_images(values, images)
     half = 1.96 * by_image.std() / np.sqrt(20)
-    assert (low, high) == (
-        pytest.approx(by_image.mean() - half, abs=0.1),
-        pytest.approx(by_image.mean() + half, abs=0.1),
-    )
+    assert [low, high] == pytest.approx([by_image.mean() - half, by_image.mean() + half], abs=0.1)
     apart = interval_over_images(values, np.arange(1000).reshape(50, 20))
     assert apart[1] - apart[0] < (high - low) / 5
     assert np.isnan(interval_over_images(values, np.zeros_like(images))).all()

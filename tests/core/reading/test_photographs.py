@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.resnet import BasicBlock
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
@@ -26,7 +27,7 @@ from streamscope.core.measures.photographs import (
 )
 from streamscope.core.model.blocks import READ, TENSORS, Target
 from streamscope.core.model.stream import read_centres
-from streamscope.core.reading.photographs import DistinctPatches, PatchReader, compute_photographs
+from streamscope.core.reading.photographs import BATCH, DistinctPatches, PatchReader, compute_photographs
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.files.atomic import remove_folder
@@ -62,12 +63,11 @@ def same_size_network() -> Network:
     """As `hand_set_network`, but the block adds the very blob of its input."""
     network = hand_set_network()
     block = network.module.get_submodule("layer1.1")
-    first, second = block.get_submodule("conv1"), block.get_submodule("conv2")
-    assert isinstance(first, torch.nn.Conv2d)
-    assert isinstance(second, torch.nn.Conv2d)
+    assert isinstance(block, BasicBlock)
+    first, second = block.conv1, block.conv2
     first.weight[4], second.weight[SCALE_INVARIANT] = 0, 0
     first.weight[4, SCALE_INVARIANT, 1, 1] = 1
-    present(block.get_submodule("bn1").bias)[4] = 0
+    block.bn1.bias[4] = 0
     second.weight[SCALE_INVARIANT, 4, 1, 1] = 1
     found = network_of(network.module, "demo")
     return Network(
@@ -83,8 +83,8 @@ def scanned(network: Network, root: Path) -> tuple[Store, Scan]:
     return store, scan_images(network, store, folder, find_images(folder), 1)
 
 
-def read(network: Network, store: Store, scan: Scan, **options: int) -> Photographs:
-    compute_photographs(network, store, scan, BLOCK, **options)
+def read(network: Network, store: Store, scan: Scan, batch: int = BATCH) -> Photographs:
+    compute_photographs(network, store, scan, BLOCK, batch=batch)
     return present(stored_photographs(scan, BLOCK))
 
 
