@@ -11,7 +11,7 @@ models/resnet18-f37072fd2ad6/model.json
     curves/, shams/                             responses to altered FZs, alike
     retries/1/fzs/, measures/, …                the same of FZs that were optimised again
   scans/val-1a2b3c4d5e6f/scan.json, finished.json
-    chunks/, patch-chunks/, result/, robust/, robust-centred/, patches/, curves/
+    chunks/, patch-chunks/, result/, robust/, robust-centred/, patches/, photographs/, curves/
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CURVES: ResponseKind = "curves"
 """Rescaled images."""
 SHAMS: ResponseKind = "shams"
 """Images under sham transforms."""
+PHOTOGRAPHS = "photographs"
+"""Patches of photographs, rescaled; of a scan."""
 BatchKind = Literal["fzs", "measures", "curves", "shams"]
 
 
@@ -279,4 +281,9 @@ class ScanFolder:
     @property
     def later(self) -> frozenset[Path]:
         """What a finished scan may lack: earlier releases did not make it."""
-        return frozenset({self.robust("centred"), self.patches, self.patch_chunks})
+        return frozenset({self.robust("centred"), self.patches, self.patch_chunks, self.photographs})
+
+    @property
+    def photographs(self) -> Path:
+        """What channels say to their best patches, a folder a block; only where somebody asked for it."""
+        return self.path / PHOTOGRAPHS

@@ -136,6 +136,8 @@ class Scan:
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
         self._patches: dict[Target, BestPatches] = {}
+        self.photograph_columns: dict[str, tuple[tuple[str, ...], Mapping[str, Float64Array]]] = {}
+        """By block, with the batches that they follow from: kept for `photographs.photograph_columns`."""
 
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
