@@ -46,13 +46,16 @@ def value_of(differ: Difference, key: SetKey) -> str | int:
 def pairs_of(differ: Difference, firsts: Sequence[FZSet], seconds: Sequence[FZSet]) -> list[SetPair]:
     """A set of `firsts` and one of `seconds` that differ in one thing only; the pair to take unasked comes first.
 
-    Protocols with their own recipes come before those with the same one, then what was completed last.
+    Where sets may differ in their recipes, each protocol's own comes before other settings, and a recipe's own number
+    of steps before others; then what was completed last.
     """
     found = [SetPair(differ, a, b) for a in firsts for b in seconds if _differ_only_in(differ, a.key, b.key)]
 
-    def rank(pair: SetPair) -> tuple[bool, float, float]:
-        own = all(s.key.recipe.settings == s.key.protocol for s in (pair.first, pair.second))
-        return differ == "protocol" and own, pair.first.completed_at() or 0.0, pair.second.completed_at() or 0.0
+    def rank(pair: SetPair) -> tuple[bool, int, float, float]:
+        both = (pair.first, pair.second)
+        settings = differ == "protocol" and all(s.key.recipe.settings == s.key.protocol for s in both)
+        steps = differ in ("protocol", "recipe") and sum(map(_own_steps, both))
+        return settings, steps, pair.first.completed_at() or 0.0, pair.second.completed_at() or 0.0
 
     return sorted(found, key=rank, reverse=True)
 
@@ -81,6 +84,11 @@ def comparable_sets(sets: Sequence[FZSet], fzset: FZSet) -> list[SetPair]:
     """Pairs of `fzset` with one of the other protocol, then with those that differ in capture only, or in seed only."""
     protocols, seeds = pairs_of("protocol", [fzset], sets), pairs_of("seed", [fzset], sets)
     return [*protocols[:1], *pairs_of("capture", [fzset], sets), *sorted(seeds, key=lambda pair: pair.second.key.seed)]
+
+
+def _own_steps(fzset: FZSet) -> bool:
+    recipe = fzset.key.recipe
+    return recipe.steps == fzset.info.recipe(recipe.settings).steps
 
 
 def _differ_only_in(differ: Difference, a: SetKey, b: SetKey) -> bool:

@@ -34,15 +34,19 @@ def share_text(share: Proportion) -> str:
     return f"{100 * share.share:.1f} % ({100 * share.low:.1f}-{100 * share.high:.1f}) of {share.n}"
 
 
-def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table: folded within its columns on a terminal that is too narrow, a line a row everywhere else."""
+def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str | Sequence[str]]]) -> None:
+    """Prints a table: folded within its columns on a terminal that is too narrow, a line a row everywhere else.
+
+    A field may be several lines, which elsewhere are one, separated by `; `.
+    """
     console = Console()
     piped = not console.is_terminal
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=piped, overflow="fold")
     for row in rows:
-        table.add_row(*(cell(field) for field in row))
+        fields = ([field] if isinstance(field, str) else field for field in row)
+        table.add_row(*(Text("; " if piped else "\n").join(map(cell, lines)) for lines in fields))
     if piped:
         console.width = max(80, console.measure(table, options=console.options.update(max_width=10**6)).maximum)
     console.print(table)

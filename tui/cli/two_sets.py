@@ -36,7 +36,11 @@ _OPTIONS = (
         help="The optimiser's settings: centred, paper, or both.",
     ),
     click.option(
-        "--steps", type=int, multiple=True, metavar="N [N]", help="Optimisation steps of the sets, or of either."
+        "--steps",
+        type=int,
+        multiple=True,
+        metavar="N [N]",
+        help="Optimisation steps of the sets, or of either; of each where protocols or recipes differ.",
     ),
     click.option("--seed", type=int, multiple=True, metavar="N [N]", help="Seed of the sets, or of either."),
     click.option(
@@ -56,6 +60,8 @@ class TwoValues:
 
     differ: Difference
     values: tuple[Any, Any]
+    steps: tuple[int, int] | None = None
+    """Of the first and of the second, where protocols or recipes differ and each is told its own."""
 
 
 class TwoSetsCommand(click.Command):
@@ -103,6 +109,8 @@ def stored_pair(given: Given, two: TwoValues, store: Store, info: ModelInfo, wor
     StoreError.
     """
     sides = [replace(given, **{two.differ: value}) for value in two.values]
+    if two.steps is not None:
+        sides = [replace(side, steps=steps) for side, steps in zip(sides, two.steps, strict=True)]
     firsts, seconds = (store.fitting_sets(info, **side.told) for side in sides)
     pairs = pairs_of(two.differ, firsts, seconds)
     if len(pairs) > 1:
@@ -114,9 +122,10 @@ def stored_pair(given: Given, two: TwoValues, store: Store, info: ModelInfo, wor
     if not firsts and not seconds:
         raise sides[0].nothing_stored(store, info, words=tuple(words))
     # There is one side at least: its last completed set lacks its other.
-    present, value = (firsts, two.values[1]) if firsts else (seconds, two.values[0])
+    present, absent = (firsts, sides[1]) if firsts else (seconds, sides[0])
+    value = getattr(absent, two.differ)
     key = max(reversed(present), key=lambda fzset: fzset.completed_at() or 0.0).key
-    other = partner(info, key, two.differ, value, given.steps, given.recipe)
+    other = partner(info, key, two.differ, value, absent.steps, given.recipe)
     how = given.commands("compute", *words, *set_words(other, info))
     raise StoreError(f"no set is stored of {two.differ} {value} to compare with {key}; run '{how}' first")
 
@@ -126,10 +135,13 @@ def _two_values(named: dict[Difference, tuple[Any, ...]]) -> TwoValues:
     if not several:
         options = ", ".join(f"--{name}" for name in DIFFERENCES)
         raise UsageError(f"two sets are compared: give one of {options} two values, such as --protocol paper centred")
+    steps = several.pop("steps", None) if len(several) == 2 and several.keys() & {"protocol", "recipe"} else None
     if len(several) > 1:
         options = " and ".join(f"--{name}" for name in several)
         raise UsageError(f"{options} have two values each: sets are compared that differ in one thing")
     [(differ, values)] = several.items()
     if len(values) > 2 or len(set(values)) == 1:
         raise UsageError(f"--{differ} {' '.join(map(str, values))}: give two different values")
-    return TwoValues(differ, (values[0], values[1]))
+    if steps is not None and len(steps) > 2:
+        raise UsageError(f"--steps {' '.join(map(str, steps))}: give one number for each of the two sets")
+    return TwoValues(differ, (values[0], values[1]), steps and (steps[0], steps[1]))

@@ -82,11 +82,11 @@ def command(given: Given, folder: Path | None) -> None:
         return
     shown = []
     for row in rows:
-        cached = "\n".join(f"{u.counted}: {u.key}" for u in used if u.info.identity == identities.get(id(row)))
+        cached = [f"{u.counted}: {u.key}" for u in used if u.info.identity == identities.get(id(row))]
         said = [line for w in row["weights"] for line in (w["layout"], *(f"warning: {text}" for text in w["warnings"]))]
-        cached = "\n".join(filter(None, [cached, *said]))
+        lines = [*cached, *filter(None, said)] or "nothing"
         pictures = _pictures(row["preprocessing"])
-        shown.append((row["model"], (row["fingerprint"] or "")[:12], pictures, _blocks(row), cached or "nothing"))
+        shown.append((row["model"], (row["fingerprint"] or "")[:12], pictures, _blocks(row), lines))
     print_whole(("model", "fingerprint", "pictures", "blocks (channels)", "stored"), shown)
 
 

@@ -66,6 +66,19 @@ def test_protocols_with_their_own_recipes_come_first_then_what_was_completed_las
     assert pairs_of("seed", [of[PAPER]], sets)[0].second.key.seed == 2
 
 
+def test_sets_of_their_recipes_own_steps_come_before_others(tmp_path: Path) -> None:
+    paper = replace(PAPER, recipe=Recipe(steps=toy_info().default_recipe.steps))
+    keys = [paper, PAPER, OWN, replace(OWN, recipe=replace(CENTRED, steps=512))]
+    sets = [toy_set(tmp_path / "cache", key) for key in keys]
+    # The others were completed later.
+    for fzset in (sets[0], sets[2], sets[1], sets[3]):
+        fzset.mark_completed("now")
+    found = pairs_of("protocol", sets[:2], sets[2:])
+    assert (found[0].first.key, found[0].second.key) == (paper, OWN)
+    assert len(found) == 4
+    assert pairs_of("steps", sets[2:], sets[2:])[0].first.key.recipe.steps == 512
+
+
 def test_a_report_compares_with_the_other_protocol_then_other_captures_then_other_seeds(sets: list[FZSet]) -> None:
     found = comparable_sets(sets, sets[0])
     assert [(pair.differ, pair.second.key) for pair in found] == [

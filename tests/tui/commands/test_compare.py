@@ -219,6 +219,8 @@ def test_what_differs_is_attributed_one_change_at_a_time(
     names = [line.split("  ")[0] for line in lines[start + 1 : start + 9]]
     moves = ["c +0.5 px, paper", "c -0.5 px, paper", "c +0.5 px, centred", "c -0.5 px, centred"]
     assert names == ["jitter", "recipe", "centre", "kernel", *moves]
+    # Each side may be told its own steps.
+    assert run(*wanted, "--steps", "6", "6", "--json")[1] == run(*wanted, "--json")[1]
     # Told the paper's recipe, the two protocols have the same one.
     found = json.loads(run(*wanted, "--recipe", "paper", "--json")[1])
     assert chain(found) == ["jitter", "centre", "kernel"]
@@ -232,6 +234,8 @@ WRONG = [
         2,
         "--protocol and --seed have two values",
     ),
+    (["compare", "--protocol", "paper", "centred", "--steps", "6", "8", "9"], 2, "--steps 6 8 9: give one number for"),
+    (["compare", "--protocol", "paper", "centred", "--steps", "6", "8"], 1, "compute --steps 8' first"),
     (["compare", "--seed", "0", "0"], 2, "--seed 0 0: give two different values"),
     (["compare", "--seed", "0", "1", "2"], 2, "--seed 0 1 2: give two different values"),
     (["compare", "--protocol", "paper", "new"], 2, "'new' is not one of"),
