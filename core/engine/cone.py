@@ -87,6 +87,23 @@ class FoldedNetwork:
     def dtype(self) -> torch.dtype:
         return self.stem.weight.dtype
 
+    def map_of(self, block: str, side: int) -> tuple[int, int]:
+        """Of the maps of a block's tensors, for images of `side` px: places a side, and px from one to the next.
+
+        Raises UsageError for a block that the network does not have.
+        """
+        windows = [self.stem.window, *([] if self.pool is None else [self.pool])]
+        for found in self.blocks:
+            windows += [conv.window for conv in found.convs]
+            if found.name == block:
+                break
+        else:
+            raise UsageError(f"unknown block {block!r}; this network has {', '.join(b.name for b in self.blocks)}")
+        stride = 1
+        for window in windows:
+            side, stride = window.outputs(side), stride * window.stride
+        return side, stride
+
     def to(self, dtype: torch.dtype) -> FoldedNetwork:
         """The same network in `dtype`, which its maps then have too."""
         if dtype == self.dtype:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamscope.core.model.arrays import Float64Array, Pixels
 
@@ -53,6 +54,17 @@ def scaling(side: int, about: float, factor: float, moves: Sequence[float] = MOV
 def blur(side: int, about: float, moves: Sequence[float] = MOVES) -> Resampling:
     """S after S-, about the same point: the same size with half the band."""
     return _alike([_scaling(side, about + move, 2) @ _scaling(side, about + move, 1 / 2) for move in moves])
+
+
+def brought(side: int, at: float, about: float, factor: float, start: int, stop: int) -> Float64Array:
+    """(stop - start, side): pixel p, `start` to `stop` - 1, takes the value at `at` + (p - about) / factor. What lies
+    at `at` comes to `about`, and is scaled about it."""
+    return _scaling(side, about, factor, at, np.arange(start, stop))
+
+
+def brought_blurred(side: int, at: float, about: float, factor: float, start: int, stop: int) -> Float64Array:
+    """As `brought` by 1 / factor, and back again about `about`: at its own size with the band that `factor` leaves."""
+    return _scaling(side, about, factor, pixels=np.arange(start, stop)) @ _scaling(side, about, 1 / factor, at)
 
 
 def flip(side: int, about: float, moves: Sequence[float] = MOVES) -> Resampling:
@@ -100,8 +112,12 @@ def _alike(matrices: Sequence[Float64Array]) -> Resampling:
     return Resampling(both, both, tuple(product(range(len(both)), range(len(both)))))
 
 
-def _scaling(side: int, about: float, factor: float) -> Float64Array:
-    places = about + (np.arange(side, dtype=np.float64) - about) / factor
+def _scaling(
+    side: int, about: float, factor: float, at: float | None = None, pixels: NDArray[np.int64] | None = None
+) -> Float64Array:
+    """`pixels` of a new image, None for all; `at` is what comes to `about`, None for itself."""
+    pixels = np.arange(side) if pixels is None else pixels
+    places = (about if at is None else at) + (pixels.astype(np.float64) - about) / factor
     return _sampling(places, side, max(1.0, 1 / factor))
 
 

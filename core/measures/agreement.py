@@ -42,6 +42,19 @@ def flips(before: ArrayLike, after: ArrayLike) -> Flips:
     return Flips(len(a), int(a.sum()), int(b.sum()), int((b & ~a).sum()), int((a & ~b).sum()))
 
 
+def auc(scores: ArrayLike, truth: ArrayLike) -> float:
+    """How often the (n,) score of a thing that holds exceeds that of one that does not, ties counting half: the area
+    under the ROC curve (Mann and Whitney's U over all pairs). `truth` is 1, 0 or NaN for unknown; things unknown in
+    either are left out. NaN where all hold, or none."""
+    values, held = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    known = ~(np.isnan(values) | np.isnan(held))
+    high, low = values[known & (held == 1)], np.sort(values[known & (held == 0)])
+    if not len(high) or not len(low):
+        return math.nan
+    below, up_to = np.searchsorted(low, high, side="left"), np.searchsorted(low, high, side="right")
+    return float((below + up_to).mean() / 2 / len(low))
+
+
 def kappa(table: ArrayLike) -> float:
     """Cohen's kappa ("A coefficient of agreement for nominal scales", 1960) of a square table of counts: rows are one
     judgement, columns the other.

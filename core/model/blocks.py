@@ -315,6 +315,17 @@ def _check(info: ModelInfo) -> None:
             raise MalformedError(f"a receptive field of {target[:40]!r} about a point outside the image")
 
 
+def ranked_tensor(target: Target) -> str:
+    """What the MEIs of a target are ranked by: its tensor, `out` before the ReLU."""
+    return "pre" if target.tensor == "out" else target.tensor
+
+
+def ranked_targets(info: ModelInfo) -> list[Target]:
+    """Every target that MEIs are kept of, each once."""
+    every = [info.source(block.name, tensor) for block in info.blocks for tensor in TENSORS]
+    return list(dict.fromkeys(every))
+
+
 def parse_channels(text: str, count: int) -> list[int]:
     """Channels of a selection such as `0-31,108`, sorted and unique.
 

@@ -7,7 +7,7 @@ one by one and nothing is written in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,11 +118,16 @@ def scores_after(module: nn.Module, out: torch.Tensor, name: str) -> torch.Tenso
     return scores
 
 
-def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+MapWatch = Callable[[str, str, torch.Tensor], None]
+"""Is shown the map (n, channels, side, side) of a block's `in`, `block` or `pre`, to be read at once: the network goes
+on to overwrite it."""
+
+
+def read_centres(module: nn.Module, images: torch.Tensor, watch: MapWatch | None = None) -> dict[str, torch.Tensor]:
     """Centre activations (n, 3, channels) of `in`, `block` and `pre` of every block, from one forward pass.
 
     `images` (n, 3, side, side; normalised). What the network overwrites is overwritten here too, but only after the
-    centres were copied.
+    centres were copied and `watch` was shown the map.
     """
     part = module.get_submodule
     x = part("maxpool")(torch.relu_(part("bn1")(part("conv1")(images))))
@@ -138,7 +143,13 @@ def read_centres(module: nn.Module, images: torch.Tensor) -> dict[str, torch.Ten
         row, column = (extent // 2 for extent in y.shape[2:])
         centres = bypass[:, :, row, column], y[:, :, row, column]
         found[name] = torch.stack([*centres, centres[0] + centres[1]], dim=1)
-        x = torch.relu_(y.add_(bypass))
+        if watch is not None:
+            watch(name, "in", bypass)
+            watch(name, "block", y)
+        x = y.add_(bypass)
+        if watch is not None:
+            watch(name, "pre", x)
+        torch.relu_(x)
     return found
 
 

@@ -81,6 +81,16 @@ class BlockReader:
                 part.append(read(pixels))
         return [np.concatenate(part) for part in parts]
 
+    @property
+    def crop(self) -> tuple[int, int]:
+        """First row and column that the cone reads of an image, and the one after the last."""
+        start = self._cone.origin()
+        return start, start + self._cone.patch.length
+
+    def read_crops(self, crops: torch.Tensor) -> np.ndarray:
+        """Activations (n, 3, channels) of what the cone reads of images: (n, 3, P, P) in 0..1, `crop` of each."""
+        return self._mean(self._cone.all_tensors, iter([crops]))
+
     def _pass(self, version: Version | None, own: Cone | None) -> Callable[[torch.Tensor], np.ndarray]:
         """Reads images (n, 3, side, side) in 0..1 that are altered: all tensors, or the one that `own` reads."""
         cone = own or self._cone

@@ -6,8 +6,9 @@ import numpy as np
 
 from streamscope.core.measures.extremes import highest, lowest
 from streamscope.core.measures.inhibition import inhibition_rho
+from streamscope.core.model.blocks import ranked_targets, ranked_tensor
 from streamscope.core.store.scans.draft import ResultDraft
-from streamscope.core.store.scans.scan import Extremes, ranked_targets, ranked_tensor
+from streamscope.core.store.scans.scan import Extremes
 from streamscope.core.watch import PhaseWatch
 
 BLOCK_BYTES = 16 * 2**20

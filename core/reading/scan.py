@@ -1,4 +1,4 @@
-"""Scans a folder of images: the centre activation of every tensor of every block, in one pass."""
+"""Scans a folder of images in one pass: the centre activation of every tensor of every block, and the best patches."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import PROTOCOLS, Protocol
-from streamscope.core.model.stream import read_centres
+from streamscope.core.model.stream import MapWatch, read_centres
 from streamscope.core.reading.activations import Patches, Version
+from streamscope.core.reading.best_patches import PatchFinder, map_grids
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.reading.scalings import scalings
 from streamscope.core.store import Leases, Scan, Store, free_bytes, kept
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
+from streamscope.core.store.scans.patch_draft import PatchDraft
 from streamscope.core.store.sets.batches import SCALED
 from streamscope.core.store.usage import remove_leftovers
 from streamscope.core.watch import PhaseWatch
@@ -51,8 +53,13 @@ class CentreReader:
         self._normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
-    def read(self, images: Sequence[Pixels], version: Version | None = None) -> dict[str, Float32Array]:
-        """By block (n, 3, C), axis 1 = READ, for images (side, side, 3) uint8, as they are or altered."""
+    def read(
+        self, images: Sequence[Pixels], version: Version | None = None, watch: MapWatch | None = None
+    ) -> dict[str, Float32Array]:
+        """By block (n, 3, C), axis 1 = READ, for images (side, side, 3) uint8, as they are or altered.
+
+        `watch` is shown the maps on the way.
+        """
         pixels = from_8_bit(np.stack(images)).to(self._network.device)
         if isinstance(version, Resampling):
             versions = Patches(version, self._network.device).of(pixels)
@@ -62,7 +69,7 @@ class CentreReader:
         for altered in versions:
             # Measured on a CPU: a third less time than with the colours outermost.
             shown = self._normalise(altered).contiguous(memory_format=torch.channels_last)
-            for block, values in read_centres(self._network.module, shown).items():
+            for block, values in read_centres(self._network.module, shown, watch).items():
                 found[block] = found[block] + values.float() if block in found else values.float()
         passes = len(version.pairs) if isinstance(version, Resampling) else 1
         return {block: (total if passes == 1 else total / passes).cpu().numpy() for block, total in found.items()}
@@ -135,14 +142,19 @@ def _work(
     """`confirm` is called before each commit, and raises StoreError when the scan is no longer ours."""
     remove_leftovers(store, draft.path)
     draft.create()
-    missing = [] if draft.has_result else draft.missing()
-    _check_space(store, draft, missing)
+    chunks = _Chunks(draft)
+    _check_space(store, chunks)
     reader = CentreReader(network, batch)
     with Decoders(draft.preparation, workers) as decoders:
+        if chunks.all:
+            _read_chunks(reader, PatchFinder(network), chunks, decoders, watch, confirm)
         if not draft.has_result:
-            _read_chunks(reader, draft, missing, decoders, watch, confirm)
             confirm()
             draft.commit_result(provenance(network), partial(rank_and_correlate, watch=watch), watch)
+        if not draft.has_patches:
+            confirm()
+            chunks.patches.commit(map_grids(network), watch)
+        chunks.patches.finish()
         for protocol in PROTOCOLS:
             if not draft.has_robust(protocol):
                 robust = _robust(reader, draft.scan(), decoders, watch, protocol)
@@ -153,12 +165,24 @@ def _work(
         draft.finish()
 
 
-def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
-    if draft.has_result:
-        return
-    # The chunks still to come, and all of them put together beside them.
-    images = sum(map(len, missing)) + len(draft.images)
-    needed, free = image_bytes(draft.info) * images + SPARE_BYTES, free_bytes(store.root)
+class _Chunks:
+    """The chunks that are still to be read: for their activations, or for their best patches alone."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft, self.patches = draft, PatchDraft(draft)
+        self.unread = set() if draft.has_result else set(draft.missing())
+        """Without activations."""
+        lacking = {*self.unread, *self.patches.missing(self.unread)}
+        self.all = [chunk for chunk in draft.chunks() if chunk in lacking]
+
+
+def _check_space(store: Store, chunks: _Chunks) -> None:
+    draft = chunks.draft
+    needed = chunks.patches.chunk_bytes * len(chunks.all)
+    if not draft.has_result:
+        # The chunks still to come, and all of them put together beside them.
+        needed += image_bytes(draft.info) * (sum(map(len, chunks.unread)) + len(draft.images)) + SPARE_BYTES
+    free = free_bytes(store.root)
     if needed > free:
         raise DiskFullError(
             f"the scan of {len(draft.images)} images needs about {needed / 1e6:,.0f} MB and {store.root} has "
@@ -168,43 +192,63 @@ def _check_space(store: Store, draft: Draft, missing: Sequence[range]) -> None:
 
 def _read_chunks(
     reader: CentreReader,
-    draft: Draft,
-    missing: Sequence[range],
+    finder: PatchFinder,
+    chunks: _Chunks,
     decoders: Decoders,
     watch: PhaseWatch,
     confirm: Callable[[], None],
 ) -> None:
+    def read(pixels: Mapping[int, Pixels]) -> dict[str, Float32Array]:
+        finder.next_batch(np.array(list(pixels)))
+        return reader.read(list(pixels.values()), watch=finder.see)
+
+    draft = chunks.draft
     total = len(draft.images)
-    done = total - sum(map(len, missing))
+    done = total - sum(map(len, chunks.all))
     watch(done, total, "images")
     # One stream of images over all chunks: the decoders never wait for a commit.
-    decoded = decoders.read(draft.source / draft.images[place].path for chunk in missing for place in chunk)
-    for chunk in missing:
+    decoded = decoders.read(draft.source / draft.images[place].path for chunk in chunks.all for place in chunk)
+    for chunk in chunks.all:
+        stored = None if chunk in chunks.unread else draft.hashes(chunk)
         seen: list[Seen] = []
         parts: list[dict[str, Float32Array]] = []
-        pixels: list[Pixels] = []
+        # By place in the chunk.
+        pixels: dict[int, Pixels] = {}
+        finder.begin()
         for place in chunk:
             image, found = draft.images[place], next(decoded)
             if found.pixels is None:
                 _check_source(draft.source, found)
-            else:
-                pixels.append(found.pixels)
+            if stored is not None and image.path in stored:
+                _check_unchanged(found, stored[image.path])
+            if found.pixels is not None and (stored is None or image.path in stored):
+                pixels[place - chunk.start] = found.pixels
             seen.append(Seen(image.path, image.label, found.sha256, found.problem, found.traits))
             if len(pixels) == reader.batch:
-                parts.append(reader.read(pixels))
+                parts.append(read(pixels))
                 pixels.clear()
             done += 1
             watch(done, total, "images")
         if pixels:
-            parts.append(reader.read(pixels))
+            parts.append(read(pixels))
         confirm()
-        draft.commit_chunk(chunk, seen, _joined(draft, parts))
+        if stored is None:
+            draft.commit_chunk(chunk, seen, _joined(draft, parts))
+        chunks.patches.commit_chunk(chunk, finder.best)
 
 
 def _check_source(source: Path, found: Decoded) -> None:
     """One unreadable image is noted; a whole folder that went away would make all of them unreadable."""
     if not source.is_dir():
         raise ImageError(f"{found.problem}; the folder {source} is gone: run the scan again when it is back")
+
+
+def _check_unchanged(found: Decoded, sha256: str) -> Pixels:
+    """The pixels of an image that was read before. Raises ImageError where it is another now."""
+    if found.pixels is None or found.sha256 != sha256:
+        what = found.problem or f"{found.path} was changed while it was scanned"
+        raise ImageError(f"{what}; run the scan again when the images are at rest")
+    return found.pixels
 
 
 def _joined(draft: Draft, parts: Sequence[Mapping[str, Float32Array]]) -> dict[str, Float32Array]:
@@ -267,10 +311,7 @@ def _scalings(info: ModelInfo, on: Tensor, protocol: Protocol) -> list[tuple[Ver
 def _scanned_pixels(scan: Scan, rows: NDArray[np.int64], decoders: Decoders) -> Iterator[Pixels]:
     chosen = [scan.images[row] for row in rows]
     for scanned, found in zip(chosen, decoders.read(scan.source / image.path for image in chosen), strict=True):
-        if found.pixels is None or found.sha256 != scanned.sha256:
-            what = found.problem or f"{found.path} was changed while it was scanned"
-            raise ImageError(f"{what}; run the scan again when the images are at rest")
-        yield found.pixels
+        yield _check_unchanged(found, scanned.sha256)
 
 
 class _Scaled:

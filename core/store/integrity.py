@@ -25,6 +25,7 @@ from streamscope.core.store.files.disk_errors import is_unreadable, reason, writ
 from streamscope.core.store.files.documents import read_document, read_record
 from streamscope.core.store.layout import (
     CURVES,
+    PHOTOGRAPHS,
     SHAMS,
     BatchFolder,
     ModelFolder,
@@ -37,6 +38,8 @@ from streamscope.core.store.layout import (
 )
 from streamscope.core.store.records import AliasRecord, Place, SetRecord
 from streamscope.core.store.renamed import renamed
+from streamscope.core.store.scans.patches import patches_files
+from streamscope.core.store.scans.photographs import photographs_place, read_photographs
 from streamscope.core.store.scans.scan import Described, Scan, read_finished, result_files, robust_files
 from streamscope.core.store.sets.batches import read_activations, read_fzs, read_measures
 from streamscope.core.store.sets.documents import read_completed, read_key
@@ -105,7 +108,7 @@ def drop(problem: Problem) -> list[Path]:
 
 def _needed(folder: ScanFolder) -> list[Path]:
     """What is directly in a scan's folder, but what a finished scan may lack."""
-    return [path for path in inside(folder.path) if path != folder.robust("centred")]
+    return [path for path in inside(folder.path) if path not in folder.later]
 
 
 def _verify_format(root: Path) -> Iterator[Problem]:
@@ -252,6 +255,9 @@ def _verify_scan_parts(folder: ScanFolder, info: ModelInfo | None, described: De
                 place = None if scan is None else scan.responses_place
                 yield from _verify_responses(path, folder.path, CURVES, place, folder)
                 continue
+            if part.name == PHOTOGRAPHS:
+                yield from _verify_photographs(path, folder, scan)
+                continue
             # What the result was put together from is gone: without it the whole scan is to be made again.
             removes = folder.path if path == folder.result else path
             damage = list(_verify_folder(path, removes, folder))
@@ -266,6 +272,7 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
     blocks = [block.name for block in scan.info.blocks]
     by_protocol = {scan.folder.robust(protocol): protocol for protocol in PROTOCOLS}
     wanted = dict.fromkeys(by_protocol, robust_files(scan.info)) | {scan.folder.result: result_files(scan.info)}
+    wanted[scan.folder.patches] = patches_files(scan.info)
     files = wanted.get(folder)
     if files is not None and files != read_sums(folder).keys():
         yield Problem(folder, f"holds other files than a scan's {folder.name}", removes, scan.folder)
@@ -276,6 +283,8 @@ def _verify_arrays(scan: Scan, folder: Path, removes: Path) -> Iterator[Problem]
         reads += [partial(scan.rho, block) for block in blocks]
     elif folder in by_protocol:
         reads = [partial(scan.robust, block, by_protocol[folder]) for block in blocks]
+    elif folder == scan.folder.patches:
+        reads = [partial(scan.patches, block, tensor) for block in blocks for tensor in TENSORS]
     for read in reads:
         try:
             read()
@@ -302,6 +311,21 @@ def _verify_responses(
         yield Problem(path, "is of no tensor of the model", path, part)
     except (OSError, StoreError) as error:
         yield _problem(path, error, path, part)
+
+
+def _verify_photographs(path: Path, folder: ScanFolder, scan: Scan | None) -> Iterator[Problem]:
+    """A batch of what a scan's patches were read for."""
+    damage = list(_verify_folder(path, path, folder))
+    yield from damage
+    if damage or scan is None:
+        return
+    try:
+        (block, _) = path.relative_to(folder.photographs).parts
+        read_photographs(path, photographs_place(scan, block))
+    except (ValueError, UsageError):
+        yield Problem(path, "is of no block of the model", path, folder)
+    except (OSError, StoreError) as error:
+        yield _problem(path, error, path, folder)
 
 
 def _responses_place(

@@ -12,7 +12,7 @@ models/resnet18-f37072fd2ad6/model.json
     pairs/2.1.json                              a block's gains among those of all pairs of its channels
     retries/1/fzs/, measures/, …                the same of FZs that were optimised again
   scans/val-1a2b3c4d5e6f/scan.json, finished.json
-    chunks/, result/, robust/, robust-centred/, curves/
+    chunks/, patch-chunks/, result/, robust/, robust-centred/, patches/, photographs/, curves/
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ CURVES: ResponseKind = "curves"
 """Rescaled images."""
 SHAMS: ResponseKind = "shams"
 """Images under sham transforms."""
+PHOTOGRAPHS = "photographs"
+"""Patches of photographs, rescaled; of a scan."""
 BatchKind = Literal["fzs", "measures", "curves", "shams"]
 
 
@@ -274,3 +276,23 @@ class ScanFolder:
     def robust(self, protocol: Protocol) -> Path:
         """What follows from MEIs scaled as a protocol does; that of `centred` came later."""
         return self.path / ("robust" if protocol == "paper" else f"robust-{protocol}")
+
+    @property
+    def patch_chunks(self) -> Path:
+        """Of chunks of images, the best patches; apart from `chunks`, for a scan that has its result already."""
+        return self.path / "patch-chunks"
+
+    @property
+    def patches(self) -> Path:
+        """The best patches of all images; they came later."""
+        return self.path / "patches"
+
+    @property
+    def later(self) -> frozenset[Path]:
+        """What a finished scan may lack: earlier releases did not make it."""
+        return frozenset({self.robust("centred"), self.patches, self.patch_chunks, self.photographs})
+
+    @property
+    def photographs(self) -> Path:
+        """What channels say to their best patches, a folder a block; only where somebody asked for it."""
+        return self.path / PHOTOGRAPHS

@@ -28,7 +28,9 @@ RESPONSES_OWN = frozenset({"engine", "device", "images", "created", "read", "cha
 """What a record of responses says besides where it belongs."""
 RESPONSES_OPTIONAL = frozenset({"recipe", "capture", "retry"})
 """What 0.2.0 did not say of the set whose FZs they are responses to."""
-KINDS = ("fzs", "measures", "curves", "shams")
+PHOTOGRAPHS_OWN = frozenset({"engine", "device", "created", "channels", "scales"})
+"""The same of a record of photographs."""
+KINDS = ("fzs", "measures", "curves", "shams", "photographs")
 """Of batches."""
 _SUBJECTS = frozenset({"target", "block", "on", "variant", "retry", "recipe", "seed", "capture", "scan"})
 """What some batches are of and others not."""

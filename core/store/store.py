@@ -256,12 +256,14 @@ class Store:
         return sorted(found, key=lambda ablation: (ablation.created, ablation.name))
 
     def signature(self, info: ModelInfo | None = None) -> Hashable:
-        """Differs whenever a model or (of `info`) a set or a finished scan came or went; cheap, for polling."""
+        """Differs whenever a model or (of `info`) a set, a finished scan or what was read of its patches came or went;
+        cheap, for polling."""
         models = self._listings.names(self.root / "models")
         folder = self._model_folder(info) if info else None
         if info is None or folder is None:
             return models, (), ()
-        return models, self._listings.names(folder.sets), tuple(self._finished_scans(info))
+        scans = [(path, stamp, self._photographs(path)) for path, stamp in self._finished_scans(info)]
+        return models, self._listings.names(folder.sets), tuple(scans)
 
     def folder(self, info: ModelInfo) -> Path | None:
         """Where a model's sets are; None when nothing of it is stored."""
@@ -313,6 +315,10 @@ class Store:
                 continue
             found.append((path, (state.st_mtime_ns, state.st_ino)))
         return found
+
+    def _photographs(self, scan: Path) -> Hashable:
+        folder = ScanFolder(scan).photographs
+        return tuple((block, self._listings.names(folder / block)) for block, _ in self._listings.names(folder))
 
     def _read_scan(self, info: ModelInfo, path: Path, stamp: tuple[int, int]) -> Scan | None:
         known = self._scans.get(path)

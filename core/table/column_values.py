@@ -14,6 +14,7 @@ from streamscope.core.measures.decision import verdict
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, ModelInfo
 from streamscope.core.model.recipe import UNSAID_PROTOCOL
+from streamscope.core.store.scans.photographs import photograph_columns
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.table.columns import COLUMNS
 from streamscope.core.table.verdicts import beyond_blur, discoveries, over_seeds, verdicts
@@ -47,6 +48,7 @@ def column_values(
     if scan is not None:
         by_images = _by_images(scan, readings)
         numbers |= by_images
+        numbers |= _by_patches(scan, readings)
         numbers["robust"] = by_images["mei_scale_invariant"] * found["scale_invariant"]
     key = fzset.key if fzset else None
     if key:
@@ -114,6 +116,15 @@ def _by_images(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
         if by_meis is not None:
             for name in robust:
                 columns[f"mei_{name}"][rows] = getattr(by_meis, name)
+    return columns
+
+
+def _by_patches(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
+    """What follows from patches of real images; a block of which nothing was read stays empty."""
+    columns: dict[str, Float64Array] = {}
+    for number, block in enumerate(readings.blocks):
+        for name, values in photograph_columns(scan, block.name).items():
+            columns.setdefault(name, np.full(len(readings), np.nan))[readings.rows(number)] = values
     return columns
 
 

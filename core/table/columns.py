@@ -113,6 +113,41 @@ COLUMNS: tuple[Column, ...] = (
     Column("seeds_update", "text", 9, "update by that M"),
     Column("update_probability", "number", 5, "that the mean over all seeds is of the likeliest kind of update"),
     Column("q", "number", 6, "false discoveries expected among channels whose gains exceed those of pairs as far"),
+    Column("photo_peak_in", "number", 5, "octaves of scale at which B's best photograph patches excite I most"),
+    Column("photo_peak_block", "number", 5, "octaves of scale at which I's best photograph patches excite B most"),
+    Column(
+        "photo_block_larger", "number", 5, "how much larger B wants I's patches: scales above 1 less below, in sd of B"
+    ),
+    Column(
+        "photo_in_smaller", "number", 5, "how much smaller I wants B's patches: scales below 1 less above, in sd of I"
+    ),
+    Column(
+        "photo_p_block", "number", 5, "p of photo_block_larger against channels that answer these patches as strongly"
+    ),
+    Column("photo_p_in", "number", 5, "p of photo_in_smaller against channels that answer these patches as strongly"),
+    Column("photo_width_in", "number", 5, "octaves of scale over which I's patches excite I by half its best"),
+    Column("photo_width_out", "number", 5, "octaves of scale over which O's patches excite O by half its best"),
+    Column("photo_images", "number", 2, "images that the patches of I, or of B if fewer, come from", whole=True),
+    Column(
+        "photo_invariant",
+        "bool",
+        5,
+        "both exceed 95 % of all other channels on these patches, and 0 by their intervals",
+    ),
+    Column(
+        "photo_pairs_block",
+        "number",
+        5,
+        "share of the other channels, on these patches, that photo_block_larger exceeds",
+    ),
+    Column(
+        "photo_pairs_in", "number", 5, "share of the other channels, on these patches, that photo_in_smaller exceeds"
+    ),
+    Column("photo_mates_block", "number", 4, "channels that photo_p_block compares with; empty p below 5", whole=True),
+    Column("photo_mates_in", "number", 4, "channels that photo_p_in compares with; empty p below 5", whole=True),
+    Column("photo_block_low", "number", 5, "lower end of photo_block_larger's 95 % bootstrap interval over images"),
+    Column("photo_in_low", "number", 5, "lower end of photo_in_smaller's 95 % bootstrap interval over images"),
+    Column("photo_beyond_blur", "bool", 5, "photo_invariant, and both ways more than patches blurred to the same band"),
 )
 """In the order of the contract; those after `status` are additions."""
 

@@ -9,13 +9,16 @@ import numpy as np
 from PIL import Image
 
 from streamscope.core.images.folder import find_images, read_image
+from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.robust import MeiActivations, RobustMeasures, own_activations, robust_measures
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.blocks import ModelInfo, ranked_targets, ranked_tensor
 from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.store import Scan, Store
+from streamscope.core.store.files.atomic import write_folder
+from streamscope.core.store.layout import ScanFolder
 from streamscope.core.store.scans.draft import Draft, Seen
-from streamscope.core.store.scans.scan import ranked_tensor
+from streamscope.core.store.scans.patches import PATCHES, BestPatches, encoded_patches, patches_name
 
 CLASSES = ("disc", "ring", "square")
 
@@ -74,10 +77,28 @@ def write_scan(
     for protocol in PROTOCOLS:
         found = {block.name: _robust(info, block.name, values, protocol) for block in info.blocks}
         draft.commit_robust(found, protocol)
+    write_patches(draft.path, info, len(draft.images))
     draft.finish()
     scan = store.choose_scan(info, folder)
     assert scan is not None
     return scan
+
+
+def write_patches(scan: Path, info: ModelInfo, images: int) -> None:
+    """Stores made-up best patches in the scan at `scan`, of a map of five places a side; the last of 9 is missing in
+    every third channel."""
+    files = {}
+    for seed, target in enumerate(ranked_targets(info)):
+        random, channels = np.random.default_rng(seed), info.target_channels(target)
+        rows = np.stack([random.permutation(max(images, PATCHES)) for _ in range(channels)], axis=1)[:PATCHES]
+        rows = np.where(rows < images, rows, NONE)
+        rows[-1, ::3] = NONE
+        places = np.where(rows[..., None] == NONE, NONE, random.integers(0, 5, (*rows.shape, 2)))
+        values = np.sort(random.normal(2, 1, rows.shape).astype(np.float32), axis=0)[::-1]
+        values = np.where(rows == NONE, np.float32(np.nan), values)
+        patches = BestPatches(rows, places, values, 5, max(1, info.input_size // 5))
+        files[patches_name(target)] = encoded_patches(patches, scan, target)
+    write_folder(ScanFolder(scan).patches, files)
 
 
 def _robust(info: ModelInfo, block: str, values: dict[str, np.ndarray], protocol: Protocol) -> RobustMeasures:

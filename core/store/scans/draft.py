@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ from streamscope.core.store.files.disk_errors import read_error
 from streamscope.core.store.files.documents import encode, malformed, write_described_folder, write_document
 from streamscope.core.store.layout import ModelFolder, ScanFolder
 from streamscope.core.store.records import ChunkRecord
+from streamscope.core.store.scans.arrays import array_metadata
 from streamscope.core.store.scans.scan import (
     IMAGES,
     Described,
     Extremes,
     Scan,
     activations_name,
-    array_metadata,
     extremes_name,
     read_finished,
     rho_name,
@@ -113,6 +114,10 @@ def chunk_images(info: ModelInfo) -> int:
     return int(np.clip(CHUNK_BYTES // image_bytes(info), fewest, most))
 
 
+def chunk_name(chunk: range) -> str:
+    return f"{chunk[0]:07d}-{chunk[-1]:07d}"
+
+
 class Draft:
     """A scan that may be unfinished: of these images, prepared so, whatever was done of it already.
 
@@ -157,9 +162,24 @@ class Draft:
         return (self._folder.robust(protocol) / SUMS).is_file()
 
     @property
+    def has_patches(self) -> bool:
+        return (self._folder.patches / SUMS).is_file()
+
+    @property
     def complete(self) -> bool:
-        """Finished, and nothing that came later is lacking."""
-        return self.finished and all(map(self.has_robust, PROTOCOLS))
+        """Finished, and nothing that came later is lacking, or left over."""
+        whole = self.finished and self.has_patches and all(map(self.has_robust, PROTOCOLS))
+        return whole and not os.path.lexists(self._folder.patch_chunks)
+
+    def hashes(self, chunk: range) -> dict[str, str]:
+        """SHA-256 by path, of the images whose activations a chunk or the result has. Raises StoreError."""
+        if self.has_result:
+            return self._result_hashes
+        return {image.path: image.sha256 for image in self._seen(chunk) if not image.problem}
+
+    @cached_property
+    def _result_hashes(self) -> dict[str, str]:
+        return {image.path: image.sha256 for image in self.scan().images}
 
     def create(self) -> None:
         """Makes the scan's folder and describes it, if that was not done. Raises StoreError."""
@@ -289,7 +309,7 @@ class Draft:
         return Scan(self.path, self.info, described, finished)
 
     def _chunk(self, chunk: range) -> Path:
-        return self._folder.chunks / f"{chunk[0]:07d}-{chunk[-1]:07d}"
+        return self._folder.chunks / chunk_name(chunk)
 
     def _seen(self, chunk: range) -> list[Seen]:
         folder = self._chunk(chunk)

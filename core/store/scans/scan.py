@@ -5,21 +5,20 @@ A scan is a folder of its model's:
 scans/val-1a2b3c4d5e6f/scan.json           which images, how they were prepared
   result/2.1.block.npy, images.json, …     activations (n, C), MEIs, rho
   robust/2.1.safetensors, robust-centred/… M and the scale criteria on MEIs, by protocol
+  patches/2.1.block.safetensors, …         best patches anywhere in the map
   finished.json                            written last
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from streamscope.core.errors import DamageError, ImageError, MisplacedError, UsageError
@@ -28,7 +27,7 @@ from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.robust import RobustMeasures
 from streamscope.core.model.arrays import Float32Array, Float64Array, Pixels
-from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor
+from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Target, Tensor, ranked_targets
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.checksums import ARRAY_LIMIT, RECORD_LIMIT, SUMS, file_sha256, read_checked, read_sums
@@ -45,6 +44,8 @@ from streamscope.core.store.records import (
     check_identity,
     checked_time,
 )
+from streamscope.core.store.scans.arrays import ArrayOf, check_scan, read_arrays
+from streamscope.core.store.scans.patches import BestPatches, patches_name, patches_subject, stored_patches
 
 IMAGES = "images.json"
 IMAGE_LIMIT = 32 * 2**10
@@ -82,7 +83,7 @@ class Described:
         document = ScanFolder(path).document
         record = read_record(document, ScanRecord)
         check_identity(document, record.identity_fields, record.model, info)
-        _check_scan(document, record.scan, path)
+        check_scan(document, record.scan, path)
         if not path.name.startswith(f"{scan_prefix(Path(record.source))}-"):
             raise MisplacedError(f"{document} is of a scan of {record.source!r}, not of {path.name}")
         if not 0 < record.images < 2**40:
@@ -134,6 +135,9 @@ class Scan:
         self._robust: dict[tuple[str, Protocol], RobustMeasures] = {}
         self._rho: dict[str, tuple[NDArray[Any], ...]] = {}
         self._extremes: dict[Target, Extremes] = {}
+        self._patches: dict[Target, BestPatches] = {}
+        self.photograph_columns: dict[str, tuple[tuple[str, ...], Mapping[str, Float64Array]]] = {}
+        """By block, with the batches that they follow from: kept for `photographs.photograph_columns`."""
 
     @classmethod
     def open(cls, path: Path, info: ModelInfo, problems: Problems | None = None) -> Scan:
@@ -220,6 +224,26 @@ class Scan:
             self._robust[block, protocol] = found
         return self._robust[block, protocol]
 
+    @property
+    def has_patches(self) -> bool:
+        """Whether there is anything for `patches` to read: scans of 0.2.0 kept none."""
+        return (self.folder.patches / SUMS).is_file()
+
+    def patches(self, block: str, tensor: Tensor) -> BestPatches | None:
+        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before the ReLU as `extremes` are.
+
+        None where an earlier release made the scan; scanning the folder again adds them.
+        """
+        target = self.info.source(block, tensor)
+        if not self.has_patches:
+            return None
+        if target not in self._patches:
+            name = patches_name(target)
+            arrays, _ = self._arrays(self.folder.patches, name, patches_subject(target))
+            channels = self.info.block(target.block).channels
+            self._patches[target] = stored_patches(arrays, self.folder.patches / name, channels, len(self.images))
+        return self._patches[target]
+
     def rho(self, block: str) -> tuple[Float64Array, Float64Array, NDArray[np.int64]]:
         """Spearman's rho of B against I over the images with I > 0, its p, and how many images those are; each (C,)."""
         if block not in self._rho:
@@ -274,7 +298,7 @@ class Scan:
         content = self._content(self.folder.result, IMAGES, RECORD_LIMIT + IMAGE_LIMIT * self._count)
         with malformed(path):
             record = build(ImagesRecord, parse_object(content))
-        _check_scan(path, record.scan, self.path)
+        check_scan(path, record.scan, self.path)
         if len(record.images) + len(record.unreadable) != self._count:
             raise MisplacedError(f"{self.folder.result} is of another scan (it is of other images)")
         return tuple(ScannedImage(*image) for image in record.images), record.unreadable, record.traits
@@ -285,32 +309,12 @@ class Scan:
         found: NDArray[np.int64] = np.min(behind, axis=0)
         return found
 
-    def _arrays(
-        self, folder: Path, name: str, subject: str
-    ) -> tuple[Callable[[str, tuple[int, ...]], NDArray[Any]], bool]:
+    def _arrays(self, folder: Path, name: str, subject: str) -> tuple[ArrayOf, bool]:
         """What gives an array of a file by its name, of a shape, and whether the file names its scan; `subject` is what
         the file is of."""
         _ = self.images
         content = self._content(folder, name)
-        path = folder / name
-        try:
-            arrays = safetensors.numpy.load(content)
-            said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-        except Exception as error:  # checksums were right: something else wrote such a file
-            raise DamageError(f"{path} is damaged ({error})") from error
-        scan, _, of = said.get("of", f"{self.path.name}/{subject}").rpartition("/")
-        _check_scan(path, scan, self.path)
-        if of != subject:
-            raise MisplacedError(f"{path} is of {of[:80]!r}, not {subject}")
-
-        def get(key: str, shape: tuple[int, ...]) -> NDArray[Any]:
-            if key not in arrays:
-                raise DamageError(f"{path} is damaged ({key} is missing)")
-            if arrays[key].shape != shape:
-                raise DamageError(f"{path} is damaged ({key} has the shape {arrays[key].shape})")
-            return arrays[key]
-
-        return get, "of" in said
+        return read_arrays(content, folder / name, self.path, subject)
 
     def _content(self, folder: Path, name: str, limit: int = ARRAY_LIMIT) -> bytes:
         try:
@@ -323,20 +327,8 @@ def read_finished(path: Path) -> float:
     """When the scan at `path` was finished, in seconds since 1970. Raises OSError, StoreError."""
     document = ScanFolder(path).finished
     record = read_record(document, FinishedRecord)
-    _check_scan(document, record.scan, path)
+    check_scan(document, record.scan, path)
     return checked_time(document, record.time)
-
-
-def _check_scan(path: Path, scan: str | None, folder: Path) -> None:
-    """Whether what names its scan (0.2.0's does not) is of the one in `folder`. Raises MisplacedError."""
-    if scan not in (None, folder.name):
-        raise MisplacedError(f"{path} is of the scan {scan[:80]!r}, not {folder.name}")
-
-
-def array_metadata(scan: Path, of: str) -> dict[str, str]:
-    """What a file of arrays says of itself, which 0.2.0 only said by its name and folder."""
-    # One entry: safetensors writes several in any order.
-    return {"of": f"{scan.name}/{of}"}
 
 
 def scan_prefix(source: Path) -> str:
@@ -378,14 +370,3 @@ def result_files(info: ModelInfo) -> set[str]:
 
 def robust_files(info: ModelInfo) -> set[str]:
     return {robust_name(block.name) for block in info.blocks}
-
-
-def ranked_tensor(target: Target) -> str:
-    """What the MEIs of a target are ranked by: its tensor, `out` before the ReLU."""
-    return "pre" if target.tensor == "out" else target.tensor
-
-
-def ranked_targets(info: ModelInfo) -> list[Target]:
-    """Every target that MEIs are kept of, each once."""
-    every = [info.source(block.name, tensor) for block in info.blocks for tensor in ("in", "block", "out")]
-    return list(dict.fromkeys(every))

@@ -9,6 +9,7 @@ import torch
 from streamscope.core.bench import speed as bench_speed
 from streamscope.core.bench.quality import Quality
 from streamscope.core.bench.results import compare, differing_machine
+from streamscope.core.bench.scan import patch_cost
 from streamscope.core.engine.network import load_network
 from streamscope.core.errors import UsageError
 from streamscope.core.jobs.batch_loop import batches_at_once
@@ -33,6 +34,12 @@ def test_a_benchmark_on_the_demo_model_gives_speed_shares_and_quality(
     assert len(found["quality"][0]["ours"]) == 2
     assert found["machine"]["model"] == "demo"
     assert "1.1 block:" in capfd.readouterr().out
+
+
+def test_the_cost_of_best_patches_is_that_of_passes_with_and_without_in_turn() -> None:
+    found = patch_cost(load_network(ModelSpec("demo"), "cpu"), rounds=2)
+    assert found["ratio"] == pytest.approx(found["with"] / found["without"])
+    assert found["with"] > 0
 
 
 def test_lucent_is_not_compared_on_a_device_that_it_does_not_work_on(monkeypatch: pytest.MonkeyPatch) -> None:

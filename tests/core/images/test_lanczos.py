@@ -13,6 +13,8 @@ from streamscope.core.images.lanczos import (
     MOVES,
     Resampling,
     blur,
+    brought,
+    brought_blurred,
     flip,
     quarter_turn,
     resampled,
@@ -59,6 +61,47 @@ def test_scaling_takes_every_pixel_from_where_it_says(smooth: Float64Array, abou
         # Of a reflection's crease a kernel that is widened against aliasing takes a little more.
         tolerance = 0.02 if factor >= 1 else 0.1
         assert np.abs(version - read_at(smooth, rows, columns)).max() < tolerance
+
+
+def direct(values: Float64Array, place: float, width: float) -> float:
+    """Lanczos-3 of `width` px a lobe at one place of (SIDE,) values, reflected outside: the formula, pixel by pixel."""
+    total = weights = 0.0
+    for pixel in range(int(place - 3 * width) - 2, int(place + 3 * width) + 3):
+        away = abs(place - pixel) / width
+        if away < 3:
+            inside = pixel % (2 * SIDE)
+            weight = float(np.sinc(away) * np.sinc(away / 3))
+            total += weight * values[inside if inside < SIDE else 2 * SIDE - 1 - inside]
+            weights += weight
+    return total / weights
+
+
+@pytest.mark.parametrize("factor", [0.5, 2 ** (-1 / 6), 1, 2 ** (5 / 6), 2])
+@pytest.mark.parametrize("at", [20.0, 75.5, 90.0])
+def test_what_is_brought_to_a_point_and_scaled_is_the_formula_evaluated_directly(at: float, factor: float) -> None:
+    values = np.random.default_rng(1).normal(size=SIDE)
+    about, start, stop = 48.0, 30, 71
+    found = brought(SIDE, at, about, factor, start, stop) @ values
+    expected = [direct(values, at + (p - about) / factor, max(1, 1 / factor)) for p in range(start, stop)]
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_is_brought_to_the_point_itself_is_only_scaled() -> None:
+    whole = scaling(SIDE, 40.0, 1.4, HERE).rows[0]
+    assert np.array_equal(brought(SIDE, 40.0, 40.0, 1.4, 0, SIDE), whole)
+    assert np.array_equal(brought(SIDE, 40.0, 40.0, 1.4, 10, 30), whole[10:30])
+    assert np.array_equal(brought(SIDE, 30.0, 40.0, 1, 0, 20).argmax(axis=1)[10:], np.arange(0, 10))
+
+
+@pytest.mark.parametrize("factor", [2 ** (1 / 6), 2])
+def test_a_patch_blurred_to_a_band_keeps_its_size_and_loses_what_is_finer(factor: float) -> None:
+    at, about = 60.0, 48.0
+    matrix = brought_blurred(SIDE, at, about, factor, 36, 61)
+    pixels, places = np.arange(SIDE), at + np.arange(36, 61) - about
+    slow, fast = 0.25 / factor, 0.5 / factor + 0.1
+    assert matrix @ np.cos(2 * np.pi * slow * pixels) == pytest.approx(np.cos(2 * np.pi * slow * places), abs=0.06)
+    if fast < 0.5:
+        assert np.abs(matrix @ np.cos(2 * np.pi * fast * pixels)).max() < 0.1
 
 
 @pytest.mark.parametrize("about", CENTRES)

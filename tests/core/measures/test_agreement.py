@@ -1,11 +1,11 @@
-"""Flips, the Jaccard index and kappa, against numbers worked out by hand."""
+"""Flips, the Jaccard index, kappa and the AUC, against numbers worked out by hand."""
 
 import math
 
 import numpy as np
 import pytest
 
-from streamscope.core.measures.agreement import Flips, flips, kappa
+from streamscope.core.measures.agreement import Flips, auc, flips, kappa
 
 NAN = math.nan
 
@@ -43,3 +43,13 @@ def test_kappa_is_one_for_the_same_zero_for_chance_and_below_for_the_opposite() 
 @pytest.mark.parametrize("table", [np.zeros((3, 3)), [[7, 0], [0, 0]]], ids=["nothing", "one kind"])
 def test_kappa_is_unknown_where_chance_explains_all(table: list[list[int]]) -> None:
     assert math.isnan(kappa(table))
+
+
+def test_the_auc_is_the_share_of_pairs_in_the_right_order() -> None:
+    # 3 exceeds both that do not hold; 1 exceeds one and ties with the other.
+    assert auc([3, 1, 1, 0], [1, 1, 0, 0]) == 3.5 / 4
+    assert auc([3, 1, 9, 9, 0], [1, 0, NAN, NAN, 0]) == 1
+    assert auc([0, 1, NAN], [1, 0, 1]) == 0
+    assert auc([2, 2, 2], [1, 0, 0]) == 0.5
+    assert math.isnan(auc([1, 2], [1, 1]))
+    assert math.isnan(auc([], []))

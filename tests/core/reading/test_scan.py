@@ -39,6 +39,7 @@ COUNT = 40
 PER_CHUNK, BATCH = 16, 7
 """Three chunks of the 40 images, and batches that fill neither a chunk nor each other."""
 CHUNKS = ["chunks/0000000-0000015", "chunks/0000016-0000031", "chunks/0000032-0000039"]
+FIRST_PATCHES = "patch-chunks/0000000-0000015"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def contents(scan: Scan) -> dict[Path, bytes]:
     """Every committed byte of a scan, but for times and versions."""
     return {
         path.relative_to(scan.path): path.read_bytes()
-        for part in ("result", "robust", "robust-centred")
+        for part in ("result", "robust", "robust-centred", "patches")
         for path in (scan.path / part).iterdir()
         if path.suffix in (".npy", ".safetensors")
     }
@@ -206,7 +207,7 @@ def test_a_scan_interrupted_anywhere_goes_on_where_it_was(
     whole = contents(run(network, Store.open(tmp_path / "other", create=True), folder))
     points = [("images", 3), ("images", 20), ("putting activations together", 0)]
     points += [("finding the most and least exciting images", 1), ("correlating in and block", 1)]
-    points += [("most exciting images, scaled", 7)]
+    points += [("putting patches together", 1), ("most exciting images, scaled", 7)]
     read = []
     for what, after in points:
 
@@ -227,6 +228,7 @@ def test_a_scan_interrupted_anywhere_goes_on_where_it_was(
     assert read.count(33) == 1
     assert not list(scan.path.rglob(".tmp-*"))
     assert not (scan.path / "chunks").exists()
+    assert not (scan.path / "patch-chunks").exists()
 
 
 def test_a_killed_scan_leaves_no_process_and_is_resumed_to_the_same_result(
@@ -357,7 +359,10 @@ def test_two_scans_of_one_folder_at_once_are_refused(network: Network, store: St
 
 @pytest.mark.parametrize(
     ("phase", "at", "committed"),
-    [("images", 20, CHUNKS[:1]), ("most exciting images, scaled", BATCH, [*CHUNKS, "result"])],
+    [
+        ("images", 20, [CHUNKS[0], FIRST_PATCHES]),
+        ("most exciting images, scaled", BATCH, [*CHUNKS, "patches", "result"]),
+    ],
 )
 def test_a_scan_that_another_took_over_is_left_to_it_before_the_next_commit_and_goes_on_where_both_left_it(
     network: Network, store: Store, folder: Path, phase: str, at: int, committed: list[str]

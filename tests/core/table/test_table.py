@@ -191,6 +191,23 @@ def test_each_measured_column_is_what_it_is_on_paper(fzset: FZSet) -> None:
         # A mean of log 1.2 known to sqrt(.95) of the usual noise of a seed, .11: it is below log 1.5 by 2.08 of that.
         "update_probability": pytest.approx(0.9814, abs=1e-4),
         "q": None,
+        "photo_peak_in": None,
+        "photo_peak_block": None,
+        "photo_block_larger": None,
+        "photo_in_smaller": None,
+        "photo_p_block": None,
+        "photo_p_in": None,
+        "photo_width_in": None,
+        "photo_width_out": None,
+        "photo_images": None,
+        "photo_invariant": None,
+        "photo_pairs_block": None,
+        "photo_pairs_in": None,
+        "photo_mates_block": None,
+        "photo_mates_in": None,
+        "photo_block_low": None,
+        "photo_in_low": None,
+        "photo_beyond_blur": None,
     }
 
 

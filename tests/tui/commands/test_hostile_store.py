@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache as cache_result
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,15 +31,18 @@ import pytest
 from streamscope.core.analysis.nulls import sham_shares
 from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError
+from streamscope.core.model.blocks import TENSORS
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import Job, JobState, JobWatch, Leases, Marks, Store, job_states, read_log
 from streamscope.core.store.files.checksums import SUMS, sha256, sums_text
 from streamscope.core.store.files.documents import encode, write_document
 from streamscope.core.store.leases import stale_leases
+from streamscope.core.store.scans.scan import Scan
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.columns import OVER_SEEDS
 from streamscope.tui.cli.main import main
 from streamscope.tui.screens.jobs import detail, rate
+from tests.support.scans import write_patches
 from tests.support.stores import plain_user
 
 ARCHIVE = Path(__file__).parents[2] / "data" / "store-0.2.0.zip"
@@ -87,6 +91,8 @@ KINDS = {
     "result sums": f"{SCAN}/result/SHA256SUMS",
     "robust": f"{SCAN}/robust/*.safetensors",
     "robust sums": f"{SCAN}/robust/SHA256SUMS",
+    "patches": f"{SCAN}/patches/*.safetensors",
+    "patches sums": f"{SCAN}/patches/SHA256SUMS",
     "MEI curves record": f"{SCAN}/curves/1.1/on_*/*/batch.json",
     "MEI curves": f"{SCAN}/curves/1.1/on_*/*/values.npy",
     "job": "jobs/*/job.json",
@@ -109,8 +115,8 @@ TOGETHER = (
     ("alias", "FZ record", "measures record", "curves record", "images", "robust", "MEI curves record", "errors"),
     ("ablation", "FZ", "activations", "curves", "scanned activations", "robust sums", "MEI curves", "heartbeat"),
     ("completed", "FZ sums", "measures sums", "shams record", "extremes", "log", "lease"),
-    ("trace", "shams", "rho", "finished", "place", "taken lease", "pairs"),
-    ("set", "result sums", "scan", "stop", "hold"),
+    ("trace", "shams", "rho", "patches", "finished", "place", "taken lease", "pairs"),
+    ("set", "result sums", "patches sums", "scan", "stop", "hold"),
 )
 """Kinds that are damaged at the same time: none of them hides what is said of another."""
 UNREAD_BY_TABLE = {"status", "flags", "late_rise", "fz_seed", "q", *OVER_SEEDS}
@@ -126,6 +132,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STREAMSCOPE_MARKS", str(tmp_path / "marks"))
     add_live_files(tmp_path / "cache")
     add_pairs(tmp_path / "cache")
+    add_patches(tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -146,6 +153,20 @@ def add_pairs(cache: Path) -> None:
     info = store.model(FINGERPRINT)
     assert info is not None
     assert all(keep_pairs(store.set(info, KEY), block) for block in ("1.1", "2.1"))
+
+
+def add_patches(cache: Path) -> None:
+    """What that release did not keep, as today's adds it to its scans."""
+    scan = scan_of(Store.open(cache))
+    write_patches(scan.path, scan.info, len(scan.images))
+
+
+def scan_of(store: Store) -> Scan:
+    info = store.model(FINGERPRINT)
+    assert info is not None
+    scan = store.choose_scan(info)
+    assert scan is not None
+    return scan
 
 
 @contextmanager
@@ -270,7 +291,7 @@ def marks_in(path: Path) -> dict[tuple[str, str], tuple[str, str, str]]:
 
 
 def check_curves(cache: Path) -> None:
-    """Curves and shams, which commands compute anew where they are missing."""
+    """Curves and shams, which commands compute anew where they are missing; and best patches."""
     store = None
     with suppress(StoreError):
         store = Store.open(cache)
@@ -287,6 +308,21 @@ def check_curves(cache: Path) -> None:
             assert same.all(), (name, key)
     if store is not None and info is not None:
         sham_shares(store.set(info, KEY), "1.1")
+    for block, tensor in product(("1.1", "2.0"), TENSORS) if scan else ():
+        with suppress(StoreError):
+            patches = scan.patches(block, tensor) if scan else None
+            assert patches is None or np.array_equal(patches.rows, expected_patches()[block, tensor])
+
+
+@cache_result
+def expected_patches() -> dict[tuple[str, str], np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(ARCHIVE) as archive:
+            archive.extractall(folder)
+        add_patches(Path(folder) / "cache")
+        scan = scan_of(Store.open(Path(folder) / "cache"))
+        found = {key: scan.patches(*key) for key in product(("1.1", "2.0"), TENSORS)}
+        return {key: patches.rows for key, patches in found.items() if patches is not None}
 
 
 @cache_result

@@ -127,6 +127,7 @@ def test_what_was_computed_is_not_computed_again(release: Path, capsys: pytest.C
         ["nulls", *DEMO, "--block", "1.1", "--seed", "0", "--untrained"],
         ["nulls", *DEMO, "--block", "1.1", "--seed", "0", "--seeds", "7"],
         ["curves", *DEMO, "--block", "1.1", "--seed", "0", "--antialias"],
+        ["photographs", *DEMO, "--block", "1.1"],
     ],
 )
 def test_nothing_is_added_to_it_and_one_line_says_why(

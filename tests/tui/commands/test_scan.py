@@ -44,11 +44,13 @@ def test_scanning_twice_scans_once_and_what_could_not_be_read_is_named(run: Run,
     code, out, err = run("scan", tmp_path / "shapes", "--workers", 1)
     assert code == 0
     assert out.startswith(f"scanned 20 images of {tmp_path / 'shapes'}, 1 unreadable left out in ")
+    kept = "kept the 9 best patches of every channel of in, block and out: one of an image, from anywhere in its map"
+    assert out.splitlines()[1] == kept
     assert len(err) == 1
     assert "broken.png is not an image that can be read" in err[0]
     code, out, _ = run("scan", tmp_path / "shapes", "--json")
     found = json.loads(out)
-    assert (code, found["images"], found["seconds"]) == (0, 20, 0)
+    assert (code, found["images"], found["patches"], found["seconds"]) == (0, 20, 9, 0)
     assert [image["path"] for image in found["unreadable"]] == ["disc/broken.png"]
     code, out, _ = run("cache", "info", "--json")
     (scan,) = json.loads(out)["scans"]
@@ -75,7 +77,7 @@ def test_what_was_left_out_is_counted_by_kind_and_what_was_ignored_is_told(run: 
     odd_folder(tmp_path / "shapes")
     code, out, err = run("scan", tmp_path / "shapes", "--workers", 1)
     assert code == 0
-    first, last = out.splitlines()
+    first, _, last = out.splitlines()
     assert first.startswith(f"scanned 21 images of {tmp_path / 'shapes'}, 2 unreadable left out in ")
     counts, _, kinds = last.partition(": ")
     assert counts == "21 of 26 files read, 5 skipped"
@@ -143,7 +145,7 @@ def test_a_scan_by_a_release_that_made_16_bits_white_is_told(
     sums = (result / SUMS).read_text().replace(sha256(old), sha256(encode(listed)))
     (result / SUMS).write_text(sums)
     code, out, err = run("scan", tmp_path / "shapes", model=None)
-    assert (code, out) == (0, f"scanned 25 images of {tmp_path / 'shapes'} before; nothing is missing\n")
+    assert (code, out.splitlines()[0]) == (0, f"scanned 25 images of {tmp_path / 'shapes'} before; nothing is missing")
     assert len(err) == 1
     assert "1 of these images have more than 8 bits a value, which the release that scanned them took for" in err[0]
     assert f"cache prune --images {tmp_path / 'shapes'}', then scan again" in err[0]

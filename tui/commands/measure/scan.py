@@ -13,6 +13,7 @@ from streamscope.core.images.folder import ImageFolder, count_deep, list_images
 from streamscope.core.images.pixels import Interpretation
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Scan, Store
+from streamscope.core.store.scans.patches import PATCHES
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
@@ -36,6 +37,7 @@ NAMED = 5
 def command(given: Given, folder: Path, workers: int | None, interpretation: Interpretation) -> None:
     """Read the centre activation of every tensor of every block for every image of the folder IMAGES, in one pass.
 
+    The same pass keeps each channel's best patches: the 9 images that excite it most anywhere in the map, and where.
     The folder is flat or has one folder a class; files that are no images are skipped and counted. Afterwards the
     table has each channel's rho, its measures by MEIs (the 9 images that excite it most) and `robust`; --images says
     which scan a reading command takes where there are several. What is finished is left alone, so a run that was killed
@@ -82,6 +84,13 @@ def _finished(
     return draft.scan() if draft.complete else None
 
 
+def kept_patches(scan: Scan) -> str:
+    """What was kept of the maps besides centre activations, in a line."""
+    most = min(PATCHES, len(scan.images))
+    patches = "best patch" if most == 1 else f"{most} best patches"
+    return f"kept the {patches} of every channel of in, block and out: one of an image, from anywhere in its map"
+
+
 def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None) -> None:
     """`seconds` that it took; None when it had been done before."""
     unreadable = scan.unreadable
@@ -99,6 +108,7 @@ def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None)
             "images": len(scan.images),
             "unreadable": [{"path": path, "problem": what} for path, what in unreadable],
             "seconds": round(seconds or 0, 2),
+            "patches": min(PATCHES, len(scan.images)),
             "files": described_files(found, unreadable, scan.traits or {}),
         }
         click.echo(json.dumps(described, indent=2))
@@ -106,6 +116,7 @@ def _report(given: Given, scan: Scan, found: ImageFolder, seconds: float | None)
         left_out = f", {len(unreadable)} unreadable left out" if unreadable else ""
         when = "before; nothing is missing" if seconds is None else f"in {duration(seconds)}"
         say(f"scanned {len(scan.images)} images of {scan.source}{left_out} {when}")
+        say(kept_patches(scan))
         say_files(found, unreadable, scan.traits or {}, scan.preparation.interpretation)
     if scan.traits is None and (count := count_deep(scan.source, found.images)):
         say(
