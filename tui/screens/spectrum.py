@@ -213,8 +213,8 @@ def histogram(block: BlockSpectrum, wide: int, tall: int) -> list[Text]:
 
 
 def share_lines(shares: Sequence[Share]) -> list[Text]:
-    """A block's shares of scale-invariant channels, by FZs, by MEIs and by both."""
-    lines = [Text(f"{'SI':<{LABEL}}{'all criteria':<{CELL}}(3) and (4)", style=DIM)]
+    """A block's shares of scale-invariant channels, by FZs, by MEIs and by both; the p is that of nulls below."""
+    lines = [Text(f"{'SI':<{LABEL}}{'all criteria':<{CELL}}{'(3) and (4)':<{CELL}}p", style=DIM)]
     for by in ("FZ", "MEI", "both"):
         line = Text(f"{by:<{LABEL}}", no_wrap=True)
         for mix in (True, False):
