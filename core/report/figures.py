@@ -259,14 +259,19 @@ def _mean_curve(curves: np.ndarray) -> np.ndarray:
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
-    """Accuracy over zooms: intact, with the chosen channels ablated, and with each control set."""
+    """Accuracy over zooms: intact, and with the chosen channels, each matched control set or random ones ablated."""
     figure = new_figure(3.2)
     ax = figure.subplots()
     zooms = [z.true_zoom for z in ablation.zooms]
     for number in range(len(ablation.zooms[0].controls)):
         shares = [z.controls[number].share for z in ablation.zooms]
-        ax.plot(zooms, shares, color="#aaaaaa", lw=0.8, label="" if number else "each control set")
-    ax.plot(zooms, [z.controls_mean for z in ablation.zooms], color="#555555", lw=1.6, label="controls, mean")
+        ax.plot(zooms, shares, color="#aaaaaa", lw=0.8, label="" if number else "each matched control set")
+    ax.plot(zooms, [z.controls_mean for z in ablation.zooms], color="#555555", lw=1.6, label="matched controls, mean")
+    if ablation.random is not None:
+        random = np.array([[found.share for found in z.random] for z in ablation.zooms])
+        ax.plot(zooms, random.mean(axis=1), color="#555555", lw=1.2, ls=":", label="random sets, mean and range")
+        ax.plot(zooms, random.min(axis=1), color="#aaaaaa", lw=0.8, ls=":")
+        ax.plot(zooms, random.max(axis=1), color="#aaaaaa", lw=0.8, ls=":")
     for name, colour in (("intact", COLOURS["skip"]), ("chosen", COLOURS["overwrite"])):
         found = [getattr(z, name) for z in ablation.zooms]
         share = np.array([f.share for f in found])

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streamscope import __version__
+from streamscope.core.analysis.ablation import controls_text
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import TENSORS, Block, format_channels
 from streamscope.core.report import analyses, figures, lacking
@@ -319,13 +320,11 @@ class Site:
         for number, ablation in enumerate(self.material.ablations):
             name = f"ablation-{ablation.block}-{number + 1}"
             caption = f"Accuracy over zooms with channels of {ablation.block} ablated."
-            controls = ablation.controls
             text = (
                 f"Channels {format_channels(ablation.channels)} of {ablation.block}'s sum set, at every position, to "
-                f"the mean rectified activation of their centre neuron, against {len(controls.sets)} control sets of "
-                f"the same size, matched on mean activation (drawn from the {controls.nearest} nearest channels, seed "
-                f"{ablation.seed}). {ablation.images:,} images of {ablation.classes} classes in "
-                f"{Path(ablation.folder).name}."
+                f"the mean rectified activation of their centre neuron. {ablation.images:,} images of "
+                f"{ablation.classes} classes in {Path(ablation.folder).name}. Control seed {ablation.seed}: "
+                f"{' '.join(controls_text(ablation))}"
             )
             found.append(
                 {
