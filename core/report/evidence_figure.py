@@ -112,7 +112,7 @@ def _plane(evidence: Evidence) -> Figure:
     _limit(ax.set_ylim, evidence.photo[shown], evidence.pairs_photo[pairs])
     ax.set_xlabel(_fz_label(evidence))
     ax.set_ylabel("by photographs: smaller preference (standard deviations)")
-    ax.set_title(f"Evidence of scale invariance, {evidence.block.name}", loc="left")
+    ax.set_title(_title(evidence, "Evidence of scale invariance"), loc="left")
     figure.legend(handles=_handles(evidence), loc="outside upper center", ncols=3, fontsize=7.5)
     _label(figure, ax, shown, evidence.verdict("yes"), evidence.fz, evidence.photo)
     return figure
@@ -129,7 +129,7 @@ def _strip(evidence: Evidence) -> Figure:
         for both in (histogram, ax):
             both.axvline(evidence.points[0], color=_PAIRS, lw=0.8, ls=":")
     histogram.set_ylabel("pairs")
-    histogram.set_title(f"Evidence of scale invariance by FZs, {evidence.block.name}", loc="left")
+    histogram.set_title(_title(evidence, "Scale invariance by FZs"), loc="left")
     heights = np.full(len(shown), np.nan)
     for height, verdict in enumerate(VERDICTS):
         rows = np.flatnonzero(shown & evidence.verdict(verdict))
@@ -141,6 +141,12 @@ def _strip(evidence: Evidence) -> Figure:
     ax.set_xlabel(_fz_label(evidence))
     _label(figure, ax, shown & ~np.isnan(heights), evidence.verdict("yes"), evidence.fz, heights)
     return figure
+
+
+def _title(evidence: Evidence, what: str) -> str:
+    """With how many there are of each, for a figure that has lost its caption."""
+    counts = f"{int(evidence.shown.sum())} channels, {int(evidence.known_pairs.sum()):,} pairs"
+    return f"{what}, {evidence.block.name}: {counts}"
 
 
 def _fz_label(evidence: Evidence) -> str:
@@ -184,8 +190,9 @@ def _handles(evidence: Evidence) -> list[Line2D]:
     side = _SIZE**0.5
     found = [handle(WORDS[verdict], "o", style.face, style.edge, side) for verdict, style in reversed(VERDICTS.items())]
     if (evidence.rows["photo_invariant"] == 1).any():
-        found.append(handle("so by photographs", "D", "none", "#333333", 0.9 * side))
-    return [*found, handle("pairs (null)", "o", _PAIRS, "none", _PAIR_SIZE**0.5 + 1)]
+        found.append(handle("invariant by photographs", "D", "none", "#333333", 0.9 * side))
+    pairs = handle("pairs (null)", "o", _PAIRS, "none", _PAIR_SIZE**0.5 + 1)
+    return [*found, pairs, Line2D([], [], color=_PAIRS, lw=0.8, ls=":", label=f"{EXCEEDED:.0%} of pairs")]
 
 
 def _limit(set_limits: Callable[[float, float], object], own: Float64Array, pairs: Float64Array) -> None:
