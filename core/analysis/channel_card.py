@@ -30,7 +30,7 @@ class Finding:
 
     topic: str
     what: str
-    value: float | bool | str | None
+    value: float | int | bool | str | None
     beside: str
     speaks: Speaks = ""
 
@@ -105,8 +105,8 @@ def _by_seeds(evidence: Evidence, channel: int, sets: Sequence[FZSet]) -> Iterat
     rows, topic = evidence.rows, "seeds"
     if rows["verdict"][channel]:
         said = (
-            f"probability {number_text(float(rows['probability'][channel]))}, "
-            f"{number_text(float(rows['agreement'][channel]))} of {int(rows['seeds'][channel])} seeds agree"
+            f"probability {number_text(float(rows['probability'][channel]))}; "
+            f"{rows['agreement'][channel]:.0%} of the seeds stored ({int(rows['seeds'][channel])}) agree"
         )
         yield Finding(topic, "verdict", str(rows["verdict"][channel]), said, _speaks(evidence.tests["seeds"][channel]))
     for fzset in sets:
@@ -146,7 +146,7 @@ def _by_photographs(evidence: Evidence, channel: int) -> Iterator[Finding]:
     if not np.isnan(beyond):
         said = "photo_invariant, and more than patches blurred to the same band"
         yield Finding(topic, "beyond blur", bool(beyond), said, _speaks(beyond))
-    yield Finding(topic, "images", float(images), "that the patches of I, or of B if fewer, come from")
+    yield Finding(topic, "images", images, "that the patches of I, or of B if fewer, come from")
 
 
 def _preference(what: str, found: Preferences, row: int, holds: float) -> Iterator[Finding]:
