@@ -16,7 +16,7 @@ from streamscope.core.engine.untrained import untrained
 from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.checkpoints.downloads import Progress
-from streamscope.core.model.checkpoints.reading import fit_classifier, read_weights
+from streamscope.core.model.checkpoints.reading import class_names, fit_classifier, read_weights
 from streamscope.core.model.demo.network import build
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.preprocessing import Preprocessing, identity_text, usual
@@ -65,7 +65,9 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     if spec.untrained_seed is not None:
         module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *preprocessing.seen)
         folded = _freeze(module, place)
-        return Network(describe(spec.name, module, folded, preprocessing), module.to(place), folded)
+        info = describe(spec.name, module, folded, preprocessing)
+        # Its scores are those that its original learnt to give to the classes of these names.
+        return Network(info, module.to(place), folded, class_names=class_names(spec.architecture))
     module = _architecture(spec.name)
     shapes = {key: value.shape for key, value in module.state_dict().items()}
     weights = read_weights(spec, shapes, preprocessing.mean, preprocessing.std, progress)

@@ -1,4 +1,4 @@
-"""Ablation of channels against matched controls: how controls are drawn and what the accuracies say. Pure functions.
+"""Ablation of channels against control sets: what is asked and what the accuracies say. Pure functions.
 
 After arXiv 2504.16290: do the scale-invariant channels of a block carry recognition across scales?
 """
@@ -6,13 +6,13 @@ After arXiv 2504.16290: do the scale-invariant channels of a block carry recogni
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from streamscope.core.errors import UsageError
+from streamscope.core.measures.matching import check_controls
 from streamscope.core.measures.statistics import CONFIDENCE, Proportion, proportion
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import ModelInfo
@@ -21,23 +21,6 @@ ZOOMS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 """The follow-up's scales s: a side of `int(side * (2 - s))` px is cut from the middle and resized back."""
 RESAMPLES = 2000
 """Bootstrap resamples of the images."""
-NEAREST = 3
-"""How many of the nearest channels a control is drawn from, at least."""
-_TRIES = 200
-"""Draws of a control set at one width of the neighbourhood."""
-
-MATCHING = (
-    "each control set pairs every chosen channel, in random order, with one channel drawn at random from the nearest "
-    "in mean rectified activation that are neither chosen nor in the set yet"
-)
-
-
-@dataclass(frozen=True)
-class Controls:
-    """Distinct control sets, each as large as the chosen one; `nearest` is how many neighbours they were drawn from."""
-
-    sets: tuple[tuple[int, ...], ...]
-    nearest: int
 
 
 @dataclass(frozen=True)
@@ -59,9 +42,13 @@ class ZoomResult:
     intact: Proportion
     chosen: Proportion
     controls: tuple[Proportion, ...]
+    """With each matched set ablated."""
     chosen_to_intact: Ratio
     controls_to_intact: Ratio
     chosen_to_controls: Ratio
+    random: tuple[Proportion, ...] = ()
+    """With each random set ablated; empty in what versions before them stored."""
+    chosen_to_random: Ratio | None = None
 
     @property
     def controls_mean(self) -> float:
@@ -71,6 +58,10 @@ class ZoomResult:
     def controls_at_or_below(self) -> int:
         """How many control sets harm accuracy as much as the chosen set, or more."""
         return sum(c.k <= self.chosen.k for c in self.controls)
+
+    @property
+    def random_at_or_below(self) -> int:
+        return sum(c.k <= self.chosen.k for c in self.random)
 
 
 @dataclass(frozen=True)
@@ -110,59 +101,17 @@ def crop_side(side: int, zoom: float) -> int:
     return crop
 
 
-def check_controls(channels: int, chosen: int, count: int) -> None:
-    """Raises UsageError unless the channels not chosen, of `channels`, make `count` different sets as large."""
-    others = channels - chosen
-    if count < 1:
-        raise UsageError(f"controls must be 1 or more, not {count}")
-    if others < chosen or math.comb(others, chosen) < count:
-        raise UsageError(
-            f"{chosen} of {channels} channels are chosen: the {others} others do not make {count} different control "
-            "sets of that size; choose fewer channels or ask for fewer controls"
-        )
-
-
-def draw_controls(means: ArrayLike, chosen: Sequence[int], count: int, seed: int) -> Controls:
-    """`count` distinct control sets for the `chosen` channels, by `MATCHING`; `means` (C,) is all that is looked at.
-
-    The neighbourhood is as small as lets `count` distinct sets be drawn, from three channels up. Raises UsageError as
-    `check_controls` does.
-    """
-    values = np.asarray(means, dtype=np.float64)
-    check_controls(len(values), len(chosen), count)
-    others = np.setdiff1d(np.arange(len(values)), chosen)
-    for nearest in range(min(NEAREST, len(others)), len(others) + 1):
-        generator = np.random.default_rng([seed, nearest])
-        found: dict[tuple[int, ...], None] = {}
-        for _ in range(_TRIES * count):
-            found.setdefault(_control(values, chosen, others, nearest, generator))
-            if len(found) == count:
-                return Controls(tuple(found), nearest)
-    raise UsageError(f"no {count} different control sets could be drawn; ask for fewer")
-
-
-def _control(
-    values: Float64Array,
-    chosen: Sequence[int],
-    others: NDArray[np.int64],
-    nearest: int,
-    generator: np.random.Generator,
-) -> tuple[int, ...]:
-    left = others.tolist()
-    picked = []
-    for channel in generator.permutation(np.asarray(chosen)).tolist():
-        distance = np.abs(values[left] - values[channel])
-        near = np.argsort(distance, kind="stable")[:nearest]
-        picked.append(left.pop(int(generator.choice(near))))
-    return tuple(sorted(picked))
-
-
-def zoom_result(zoom: float, side: int, right: NDArray[np.bool_], seed: int) -> ZoomResult:
+def zoom_result(
+    zoom: float, side: int, right: NDArray[np.bool_], seed: int, random: NDArray[np.bool_] | None = None
+) -> ZoomResult:
     """What one zoom shows. `right` (2 + controls, n) says which of n images were classified right: with the network
-    intact, with the chosen channels ablated, then with each control set."""
+    intact, with the chosen channels ablated, then with each control set; `random` (sets, n) with each random set."""
     crop = crop_side(side, zoom)
-    intact, chosen, *controls = (proportion(row.astype(np.float64)) for row in right)
-    shares = np.stack([right[0], right[1], right[2:].mean(axis=0)]).astype(np.float64)
+    intact, chosen, *controls = _proportions(right)
+    groups = [right[0], right[1], right[2:].mean(axis=0)]
+    if random is not None:
+        groups.append(random.mean(axis=0))
+    shares = np.stack(groups).astype(np.float64)
     resampled = _resample(shares, np.random.default_rng(seed))
     means = shares.mean(axis=1)
 
@@ -172,10 +121,27 @@ def zoom_result(zoom: float, side: int, right: NDArray[np.bool_], seed: int) -> 
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = resampled[:, over] / resampled[:, under]
         tail = (1 - CONFIDENCE) / 2
-        low, high = np.nanquantile(drawn, [tail, 1 - tail])
+        # Few images may all be wrong in a resample; between its infinite ratios nothing can be interpolated.
+        low, high = np.nanquantile(drawn, [tail, 1 - tail], method="inverted_cdf")
         return Ratio(float(means[over] / means[under]), float(low), float(high))
 
-    return ZoomResult(zoom, side / crop, crop, intact, chosen, tuple(controls), ratio(1, 0), ratio(2, 0), ratio(1, 2))
+    return ZoomResult(
+        zoom,
+        side / crop,
+        crop,
+        intact,
+        chosen,
+        tuple(controls),
+        ratio(1, 0),
+        ratio(2, 0),
+        ratio(1, 2),
+        () if random is None else tuple(_proportions(random)),
+        None if random is None else ratio(1, 3),
+    )
+
+
+def _proportions(right: NDArray[np.bool_]) -> list[Proportion]:
+    return [proportion(row.astype(np.float64)) for row in right]
 
 
 def _resample(shares: Float64Array, generator: np.random.Generator) -> Float64Array:

@@ -25,10 +25,11 @@ from streamscope.core.images.folder import (
     read_image,
 )
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
-from streamscope.core.measures.ablation import AblationRequest, crop_side, draw_controls, zoom_result
+from streamscope.core.measures.ablation import AblationRequest, crop_side, zoom_result
+from streamscope.core.measures.matching import Activity, matched_sets, random_sets
 from streamscope.core.model.classes import match_classes
 from streamscope.core.model.stream import read_block, scores_after
-from streamscope.core.store.ablations import Ablation
+from streamscope.core.store.ablations import Ablation, Controls
 from streamscope.core.watch import Watch
 
 BATCH = 64
@@ -53,7 +54,8 @@ def ablate(
     interpretation: Interpretation = AS_TRAINED,
     class_names: Sequence[str] | None = None,
 ) -> Ablation:
-    """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated.
+    """Classifies every image of a labelled folder at every zoom: intact, ablated, and with each control set ablated,
+    matched sets and as many random ones.
 
     Images that cannot be read are left out and named. `watch` counts images, each once a zoom and once for the means.
     `class_names` are the classes' in the order of the scores, where they are others than the weights say, or those say
@@ -66,19 +68,22 @@ def ablate(
     found = find_images(folder)
     classes = match_classes([image.label for image in found], class_names or network.class_names, count)
     images = _Images(network, folder, found, watch, 1 + len(asked.zooms), interpretation)
-    means, readable = images.means(asked.block)
+    means, variances, readable = images.moments(asked.block)
     if not readable:
         problem = images.unreadable[0][1]
         kind = AmbiguousValuesError if AmbiguousValuesError.is_meant_by(problem) else UsageError
         raise kind(f"none of the {len(found)} images in {folder} can be read ({problem})")
     channels = tuple(sorted(set(asked.channels)))
-    controls = draw_controls(means, channels, asked.controls, asked.seed)
+    activity = Activity(means, variances, channels)
+    controls, matching = matched_sets(activity, asked.controls, asked.seed)
+    random = random_sets(activity, asked.controls, asked.seed)
     labels = torch.tensor([classes[image.label] for image in readable], device=network.device)
-    ablated = _Ablation(network, asked.block, means, [channels, *controls.sets])
-    results = [
-        zoom_result(zoom, info.input_size, ablated.right(images, readable, labels, zoom), asked.seed)
-        for zoom in asked.zooms
-    ]
+    ablated = _Ablation(network, asked.block, means, [channels, *controls, *random.sets])
+    first_random = 2 + len(controls)
+    results = []
+    for zoom in asked.zooms:
+        right = ablated.right(images, readable, labels, zoom)
+        results.append(zoom_result(zoom, info.input_size, right[:first_random], asked.seed, right[first_random:]))
     return Ablation(
         model=info.name,
         fingerprint=info.fingerprint,
@@ -92,9 +97,9 @@ def ablate(
         classes=len(set(classes.values())),
         unreadable=tuple(images.unreadable),
         seed=asked.seed,
-        controls=controls,
+        controls=Controls(controls),
         means=tuple(means[list(channels)].tolist()),
-        control_means=tuple(tuple(means[list(control)].tolist()) for control in controls.sets),
+        control_means=tuple(tuple(means[list(control)].tolist()) for control in controls),
         zooms=tuple(results),
         device=torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else "cpu",
         seconds=time.monotonic() - started,
@@ -104,6 +109,10 @@ def ablate(
         interpolation=info.interpolation,
         graph=info.graph,
         preprocessing=info.preprocessing,
+        variances=tuple(variances[list(channels)].tolist()),
+        control_variances=tuple(tuple(variances[list(control)].tolist()) for control in controls),
+        matching=matching,
+        random=random,
         traits=tuple(images.traits.items()),
     )
 
@@ -134,16 +143,25 @@ class _Images:
         self.normalise = Normalisation.of(network.info, network.device)
 
     @torch.inference_mode()
-    def means(self, block: str) -> tuple[np.ndarray, list[ImagePath]]:
-        """Mean over the images of relu(pre) at the centre neuron, (channels,) float64, and the readable images."""
-        total = np.zeros(self.network.info.block(block).channels)
+    def moments(self, block: str) -> tuple[np.ndarray, np.ndarray, list[ImagePath]]:
+        """Mean and variance over the images of relu(pre) at the centre neuron, (channels,) float64 each, and the
+        readable images."""
+        channels = self.network.info.block(block).channels
+        mean, squares, count = np.zeros(channels), np.zeros(channels), 0
         readable: list[ImagePath] = []
         for batch, pixels in self.batches(self.found, first=True):
             if len(pixels):
                 tensors = read_block(self.network.module, self.normalise(pixels), block)
-                total += tensors.centre("out").double().sum(dim=0).cpu().numpy()
+                values = tensors.centre("out").double().cpu().numpy()
+                # Batches are put together as Chan, Golub and LeVeque do, "Algorithms for computing the sample
+                # variance", 1983: a difference of large sums would lose small variances.
+                shift = values.mean(axis=0) - mean
+                total = count + len(values)
+                squares += len(values) * values.var(axis=0) + shift**2 * (count * len(values) / total)
+                mean += shift * (len(values) / total)
+                count = total
             readable += batch
-        return total / max(len(readable), 1), readable
+        return mean, squares / max(count, 1), readable
 
     def batches(
         self, images: Sequence[ImagePath], first: bool = False

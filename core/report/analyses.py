@@ -8,11 +8,13 @@ from dataclasses import astuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from streamscope.core.analysis.ablation import sets_count
 from streamscope.core.analysis.comparison import KINDS, SetChange, compare_sets
 from streamscope.core.analysis.nulls import CRITERIA
 from streamscope.core.analysis.overwrite import QUANTITIES, inhibition
 from streamscope.core.analysis.skip_weights import WEIGHTS, skip_weight_correlations
 from streamscope.core.analysis.spectrum import shares, spectrum, top_mixes
+from streamscope.core.measures.ablation import Ratio
 from streamscope.core.measures.statistics import Proportion
 from streamscope.core.report import lacking
 from streamscope.core.report.material import Material, Pair
@@ -268,6 +270,7 @@ def ablation_table(name: str, ablation: Ablation) -> Table:
         "chosen_to_intact": "accuracy with the chosen channels ablated over the intact one's",
         "controls_to_intact": "mean accuracy with a control set ablated over the intact one's",
         "chosen_to_controls": "accuracy with the chosen channels ablated over that with a control set ablated",
+        "chosen_to_random": "accuracy with the chosen channels ablated over that with a random set ablated",
     }
     fields = (
         Field("zoom", "s; a side of int(side * (2 - s)) px is cut out and resized back"),
@@ -279,29 +282,36 @@ def ablation_table(name: str, ablation: Ablation) -> Table:
         Field("chosen", "accuracy with the chosen channels ablated", "percent"),
         Field("chosen_low", "lower end", "percent"),
         Field("chosen_high", "upper end", "percent"),
-        Field("controls", "mean accuracy over the control sets", "percent"),
+        Field("controls", "mean accuracy over the matched control sets", "percent"),
         Field("controls_min", "of the worst control set", "percent"),
         Field("controls_max", "of the best", "percent"),
-        Field("controls_at_or_below", "control sets that harm as much as the chosen channels, or more"),
+        Field(
+            "controls_at_or_below",
+            "control sets that harm as much as the chosen channels, or more; empty where the sets are nearly one",
+        ),
+        Field("random", "mean accuracy over the random sets", "percent"),
+        Field("random_min", "of the worst random set", "percent"),
+        Field("random_max", "of the best", "percent"),
+        Field("random_at_or_below", "random sets that harm as much as the chosen channels, or more"),
         *(
             Field(f"{ratio}{end}", f"{what}{', 95 % bootstrap interval' if end else ''}")
             for ratio, what in ratios.items()
             for end in ("", "_low", "_high")
         ),
     )
-    rows = []
+    counted = sets_count(ablation)
+    rows: list[Sequence[object]] = []
     for z in ablation.zooms:
-        controls = [control.share for control in z.controls]
-        found = [
-            *(z.zoom, z.true_zoom, z.intact.n),
-            *(z.intact.share, z.intact.low, z.intact.high),
-            *(z.chosen.share, z.chosen.low, z.chosen.high),
-            *(z.controls_mean, min(controls), max(controls), z.controls_at_or_below),
-        ]
-        for ratio in ratios:
-            r = getattr(z, ratio)
-            found += [r.value, r.low, r.high]
-        rows.append(found)
+        rows.append(
+            (
+                *(z.zoom, z.true_zoom, z.intact.n),
+                *(z.intact.share, z.intact.low, z.intact.high),
+                *(z.chosen.share, z.chosen.low, z.chosen.high),
+                *_accuracies(z.controls, z.controls_at_or_below if counted else None),
+                *_accuracies(z.random, z.random_at_or_below),
+                *(end for name in ratios for end in _ratio(getattr(z, name))),
+            )
+        )
     count = len(ablation.channels)
     title = f"Block {ablation.block}, {count} channels ({ablation.selected}), {ablation.images:,} images"
     return make_table(name, title, fields, rows)
@@ -347,6 +357,18 @@ def _pairs(material: Material) -> Iterator[tuple[Pair, str, str, list[SetChange]
 
 def _top(name: str, title: str, material: Material, rows: ArrayLike) -> Table:
     return frame_table(name, title, material.frame, rows, TOP_COLUMNS)
+
+
+def _accuracies(sets: Sequence[Proportion], at_or_below: int | None) -> tuple[object, ...]:
+    """Mean, lowest and highest accuracy of sets, and in how many it is as low; None where there are no sets."""
+    if not sets:
+        return None, None, None, None
+    shares = [found.share for found in sets]
+    return float(np.mean(shares)), min(shares), max(shares), at_or_below
+
+
+def _ratio(found: Ratio | None) -> tuple[object, ...]:
+    return (None, None, None) if found is None else (found.value, found.low, found.high)
 
 
 def _proportion(found: Proportion) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,18 +58,40 @@ def save(report: Path, drawn: Drawn, provenance: str, draw: Callable[[], Figure]
     folder = report / "figures"
     with mpl.rc_context(fname=STYLE), writing(folder):
         folder.mkdir(exist_ok=True)
-        figure = draw()
-        # The line is as long as a recipe and a folder's name make it.
-        fits = figure.get_figwidth() * 72 / (0.56 * max(1, len(provenance)))
-        figure.supxlabel(provenance, fontsize=min(6.0, max(3.5, fits)), color="#666666", x=0.01, ha="left")
-        FigureCanvasAgg(figure)
-        # Laid out once, not again for each file and its size.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        said = visible(provenance)
-        figure.savefig(report / drawn.png, metadata={"Software": None, "Description": said})
-        figure.savefig(report / drawn.pdf, metadata={"CreationDate": None, "Subject": said})
+        figure = _finished(draw(), provenance)
+        for path in (drawn.png, drawn.pdf):
+            figure.savefig(report / path, metadata=_metadata(Path(path).suffix, provenance))
     return drawn
+
+
+def picture(kind: str, provenance: str, draw: Callable[[], Figure]) -> bytes:
+    """A figure as a PNG, SVG or PDF file, with `provenance` under it."""
+    content = io.BytesIO()
+    # SVG names its parts by chance else.
+    with mpl.rc_context(fname=STYLE), mpl.rc_context({"svg.hashsalt": "streamscope"}):
+        _finished(draw(), provenance).savefig(content, format=kind, metadata=_metadata(f".{kind}", provenance))
+    return content.getvalue()
+
+
+def _finished(figure: Figure, provenance: str) -> Figure:
+    """With its provenance, and laid out once, not again for each file and its size."""
+    # The line is as long as a recipe and a folder's name make it.
+    fits = figure.get_figwidth() * 72 / (0.56 * max(1, len(provenance)))
+    figure.supxlabel(provenance, fontsize=min(6.0, max(3.5, fits)), color="#666666", x=0.01, ha="left")
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def _metadata(ending: str, provenance: str) -> dict[str, str | None]:
+    """Of a file: where it is from, and nothing that differs every time."""
+    said = visible(provenance)
+    return {
+        ".png": {"Software": None, "Description": said},
+        ".pdf": {"CreationDate": None, "Subject": said},
+        ".svg": {"Date": None, "Description": said},
+    }[ending]
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
@@ -259,14 +282,19 @@ def _mean_curve(curves: np.ndarray) -> np.ndarray:
 
 
 def ablation_figure(ablation: Ablation) -> Figure:
-    """Accuracy over zooms: intact, with the chosen channels ablated, and with each control set."""
+    """Accuracy over zooms: intact, and with the chosen channels, each matched control set or random ones ablated."""
     figure = new_figure(3.2)
     ax = figure.subplots()
     zooms = [z.true_zoom for z in ablation.zooms]
     for number in range(len(ablation.zooms[0].controls)):
         shares = [z.controls[number].share for z in ablation.zooms]
-        ax.plot(zooms, shares, color="#aaaaaa", lw=0.8, label="" if number else "each control set")
-    ax.plot(zooms, [z.controls_mean for z in ablation.zooms], color="#555555", lw=1.6, label="controls, mean")
+        ax.plot(zooms, shares, color="#aaaaaa", lw=0.8, label="" if number else "each matched control set")
+    ax.plot(zooms, [z.controls_mean for z in ablation.zooms], color="#555555", lw=1.6, label="matched controls, mean")
+    if ablation.random is not None:
+        random = np.array([[found.share for found in z.random] for z in ablation.zooms])
+        ax.plot(zooms, random.mean(axis=1), color="#555555", lw=1.2, ls=":", label="random sets, mean and range")
+        ax.plot(zooms, random.min(axis=1), color="#aaaaaa", lw=0.8, ls=":")
+        ax.plot(zooms, random.max(axis=1), color="#aaaaaa", lw=0.8, ls=":")
     for name, colour in (("intact", COLOURS["skip"]), ("chosen", COLOURS["overwrite"])):
         found = [getattr(z, name) for z in ablation.zooms]
         share = np.array([f.share for f in found])

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
+from streamscope.core.analysis.evidence import Evidence
 from streamscope.core.analysis.nulls import LACKING, Lacking
 from streamscope.core.model.blocks import Block, format_channels
 from streamscope.core.report.material import Material
@@ -69,6 +70,46 @@ def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
         what = f"no nulls of {', '.join(unmeasured)}, of which nothing is measured yet"
         lines.append(_with_step(material, what, Step("compute", tuple(unmeasured))))
     return lines
+
+
+def evidence_lacking(material: Material, evidence: Evidence, channel: int | None = None) -> list[str]:
+    """What of a block's evidence, or of one channel's, is not stored."""
+    rows, block = evidence.rows, evidence.block.name
+    here = (block,)
+    chosen = np.arange(len(rows)) if channel is None else np.array([channel])
+    lines = []
+    if _unmeasured(rows["fz_seed"][chosen]):
+        return [_with_step(material, f"nothing of {_of(block, channel)} is measured yet", Step("compute", here))]
+    if len(evidence.seeds) < 2:
+        lines.append(_with_step(material, "only one FZ seed is stored", Step("decide", here)))
+    tests: dict[str, Lacking] = {"pairs": "pairs", "shams": "sham"}
+    nulls = tuple(null for test, null in tests.items() if np.isnan(evidence.tests[test][chosen]).all())
+    if nulls:
+        what = f"nulls not stored of {_of(block, channel)} ({', '.join(LACKING[null] for null in nulls)})"
+        lines.append(_with_step(material, what, Step("nulls", here, nulls)))
+    if material.scan is None:
+        lines.append(f"{no_scan(material)}; photographs, MEIs and robust come from images")
+    else:
+        lines += no_photographs(material, evidence, channel)
+    ablated = [a for a in material.ablations if a.block == block and (channel is None or channel in a.channels)]
+    if not ablated:
+        which = "is stored" if channel is None else f"has channel {channel} among those ablated"
+        lines.append(_with_step(material, f"no ablation of {block} {which}", Step("ablate", here)))
+    return lines
+
+
+def no_photographs(material: Material, evidence: Evidence, channel: int | None = None) -> list[str]:
+    """That nothing is read of photographs of a block, or of one channel."""
+    images = evidence.rows["photo_images"]
+    if not np.isnan(images if channel is None else images[channel]).all():
+        return []
+    what = f"what {_of(evidence.block.name, channel)} says to its best patches of photographs is not stored"
+    step = Step("scan") if material.scan is None else Step("photographs", (evidence.block.name,))
+    return [_with_step(material, what, step)]
+
+
+def _of(block: str, channel: int | None) -> str:
+    return block if channel is None else f"channel {channel} of {block}"
 
 
 def channels_lacking(material: Material, block: Block) -> list[str]:

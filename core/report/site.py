@@ -13,10 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streamscope import __version__
+from streamscope.core.analysis.ablation import controls_text
+from streamscope.core.analysis.evidence import read_evidence
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import TENSORS, Block, format_channels
 from streamscope.core.report import analyses, figures, lacking
 from streamscope.core.report.channels import channels_table, meis_table, payload, tuning_table
+from streamscope.core.report.evidence_figure import evidence_caption, evidence_figure
 from streamscope.core.report.folder import report_folder
 from streamscope.core.report.material import Material
 from streamscope.core.report.pictures import Pictures
@@ -165,7 +168,10 @@ class Site:
 
     def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
         rows, provenance = self.material.rows[block.name], f"block {block.name}"
-        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(("spectrum", "skip_weights", "inhibition", "tuning"))
+        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
+            ("spectrum", "evidence", "skip_weights", "inhibition", "tuning")
+        )
+        unphotographed: list[str] = []
         if found["blocks"].value(number, "computed"):
             drawn |= {
                 "spectrum": self._draw(
@@ -175,6 +181,12 @@ class Site:
                 "skip_weights": self._block_figure("skip_weights", block.name, found["skip_weights"]),
                 "inhibition": self._block_figure("inhibition", block.name, found["inhibition"]),
             }
+            evidence = read_evidence(self.material.fzset, block, rows, self.material.scan)
+            drawn["evidence"] = self._draw(
+                figures.Drawn(f"evidence-{block.name}", evidence_caption(evidence), block=block.name),
+                partial(evidence_figure, evidence),
+            )
+            unphotographed = lacking.no_photographs(self.material, evidence)
         if len(own["tuning"]):
             caption = f"Scale tuning in {block.name}: mean of the channels' curves, each over its maximum."
             drawn["tuning"] = self._draw(
@@ -202,6 +214,7 @@ class Site:
             nulls_lacking=lacking.nulls_lacking(self.material, [block.name]),
             seeds={of: found["seeds"].find(block=block.name, of=of) for of in analyses.AGREEMENTS},
             notices=lacking.channels_lacking(self.material, block),
+            unphotographed=unphotographed,
             payload=data,
             scripts=scripts,
         )
@@ -319,13 +332,11 @@ class Site:
         for number, ablation in enumerate(self.material.ablations):
             name = f"ablation-{ablation.block}-{number + 1}"
             caption = f"Accuracy over zooms with channels of {ablation.block} ablated."
-            controls = ablation.controls
             text = (
                 f"Channels {format_channels(ablation.channels)} of {ablation.block}'s sum set, at every position, to "
-                f"the mean rectified activation of their centre neuron, against {len(controls.sets)} control sets of "
-                f"the same size, matched on mean activation (drawn from the {controls.nearest} nearest channels, seed "
-                f"{ablation.seed}). {ablation.images:,} images of {ablation.classes} classes in "
-                f"{Path(ablation.folder).name}."
+                f"the mean rectified activation of their centre neuron. {ablation.images:,} images of "
+                f"{ablation.classes} classes in {Path(ablation.folder).name}. Control seed {ablation.seed}: "
+                f"{' '.join(controls_text(ablation))}"
             )
             found.append(
                 {

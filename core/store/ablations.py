@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from streamscope.core.errors import DamageError, MisplacedError
 from streamscope.core.images.pixels import AS_TRAINED, Interpretation
-from streamscope.core.measures.ablation import Controls, Ratio, ZoomResult
+from streamscope.core.measures.ablation import Ratio, ZoomResult
+from streamscope.core.measures.matching import ChannelSets, Matching, RandomSets, correlation, independent, shared
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.preprocessing import Interpolation
@@ -25,9 +26,22 @@ _LATER: dict[str, Any] = {
     "interpolation": "bilinear",
     "graph": "",
     "preprocessing": "",
+    "variances": (),
+    "control_variances": (),
+    "matching": None,
+    "random": None,
 }
 """What 0.2.0 does not write, and what it means."""
 _RATIOS = ("chosen_to_intact", "controls_to_intact", "chosen_to_controls")
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The sets of channels that the chosen ones are compared with, each as large as they are."""
+
+    sets: ChannelSets
+    nearest: int | None = None
+    """Of how many neighbours in mean activation versions up to 0.2 drew each; None where there is a `Matching`."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,11 @@ class Ablation:
     graph: str = ""
     preprocessing: str = ""
     """These as `ModelInfo` has them."""
+    variances: tuple[float, ...] = ()
+    control_variances: tuple[tuple[float, ...], ...] = ()
+    matching: Matching | None = None
+    random: RandomSets | None = None
+    """These four are empty in what versions up to 0.2 stored."""
     traits: tuple[tuple[str, int], ...] = ()
     """How many images have each `Trait`; not stored."""
 
@@ -79,10 +98,22 @@ class Ablation:
         asked = [self.channels, self.images_sha256, self.seed, len(self.controls.sets), [z.zoom for z in self.zooms]]
         return f"{self.block}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]}.json"
 
+    @property
+    def overlap(self) -> float:
+        """Mean share of channels that two control sets have in common; NaN for one set."""
+        return shared(self.controls.sets)
+
     def to_json(self) -> dict[str, Any]:
         """Whatever 0.2.0 does not know is left out where it is the default, so that it reads the others."""
         found = {**asdict(self), "zooms": [_zoom_to_json(zoom) for zoom in self.zooms]}
         found["interpretation"] = self.interpretation.to_json()
+        if self.matching is not None:
+            sets, others = self.controls.sets, self.matching.others
+            found["matching"] |= {
+                "overlap": number(self.overlap),
+                "correlation": number(correlation(sets, others)),
+                "independent": independent(sets, others),
+            }
         del found["traits"]
         return {name: value for name, value in found.items() if name not in _LATER or value != _LATER[name]}
 
@@ -99,7 +130,8 @@ def read_ablation(path: Path, info: ModelInfo) -> Ablation:
     """Raises OSError, or StoreError when it is damaged, or of another model or question than its place says."""
     record = read_record(path, _Record)
     try:
-        ablation = Ablation(**{**vars(record), "zooms": tuple(map(_zoom, record.zooms))})
+        matching = record.matching and Matching(**{f.name: getattr(record.matching, f.name) for f in fields(Matching)})
+        ablation = Ablation(**{**vars(record), "zooms": tuple(map(_zoom, record.zooms)), "matching": matching})
     except ValueError as error:
         raise DamageError(f"{path} is no ablation ({error})") from error
     said = {"fingerprint": ablation.fingerprint, "graph": ablation.graph, "preprocessing": ablation.preprocessing}
@@ -114,14 +146,27 @@ def read_ablation(path: Path, info: ModelInfo) -> Ablation:
 def _check(path: Path, ablation: Ablation, info: ModelInfo) -> None:
     """Raises DamageError where parts do not fit each other or the model."""
     counts = {block.name: block.channels for block in info.blocks}
-    sets = (ablation.channels, *ablation.controls.sets)
-    count = len(ablation.channels)
+    random = ablation.random.sets if ablation.random else ()
+    sets = (ablation.channels, *ablation.controls.sets, *random)
+    count, controls = len(ablation.channels), len(ablation.controls.sets)
+    per_channel = [ablation.means, *ablation.control_means]
+    if ablation.matching:
+        per_channel += [ablation.variances, *ablation.control_variances]
+    balances = [(ablation.matching.balance, controls)] if ablation.matching else []
+    balances += [(ablation.random.balance, len(random))] if ablation.random else []
     wrong = [
         not all(0 <= channel < counts.get(ablation.block, 0) for channels in sets for channel in channels),
-        any(len(channels) != count for channels in (*sets, ablation.means, *ablation.control_means)),
-        len(ablation.control_means) != len(ablation.controls.sets) or not ablation.zooms,
-        any(len(zoom.controls) != len(ablation.controls.sets) for zoom in ablation.zooms),
-        any(not 0 <= p.k <= p.n for zoom in ablation.zooms for p in (zoom.intact, zoom.chosen, *zoom.controls)),
+        any(len(channels) != count for channels in (*sets, *per_channel)),
+        len(ablation.control_means) != controls or not controls or not ablation.zooms,
+        bool(ablation.matching) and len(ablation.control_variances) != controls,
+        any(len(values) != n for balance, n in balances for values in (balance.mean, balance.variance)),
+        any((len(zoom.controls), len(zoom.random)) != (controls, len(random)) for zoom in ablation.zooms),
+        any((zoom.chosen_to_random is None) != (not random) for zoom in ablation.zooms),
+        any(
+            not 0 <= p.k <= p.n
+            for zoom in ablation.zooms
+            for p in (zoom.intact, zoom.chosen, *zoom.controls, *zoom.random)
+        ),
     ]
     if any(wrong):
         raise DamageError(f"{path} is no ablation (its parts do not fit)")
@@ -150,6 +195,18 @@ class _ZoomRecord:
     chosen_to_intact: tuple[_Number, _Number, _Number]
     controls_to_intact: tuple[_Number, _Number, _Number]
     chosen_to_controls: tuple[_Number, _Number, _Number]
+    random: tuple[_ShareRecord, ...] = ()
+    random_at_or_below: int | None = None
+    chosen_to_random: tuple[_Number, _Number, _Number] | None = None
+
+
+@dataclass(frozen=True)
+class _MatchingRecord(Matching):
+    """With what follows from the sets, for whoever reads the document alone."""
+
+    overlap: _Number
+    correlation: _Number
+    independent: float
 
 
 @dataclass(frozen=True)
@@ -180,14 +237,20 @@ class _Record:
     interpolation: Interpolation = "bilinear"
     graph: str = ""
     preprocessing: str = ""
+    variances: tuple[float, ...] = ()
+    control_variances: tuple[tuple[float, ...], ...] = ()
+    matching: _MatchingRecord | None = None
+    random: RandomSets | None = None
 
 
 def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:
     def share(found: Proportion) -> dict[str, Any]:
         return {"right": found.k, "n": found.n, "accuracy": number(found.share)}
 
-    ratios = {name: [number(v) for v in asdict(getattr(zoom, name)).values()] for name in _RATIOS}
-    return {
+    def ratio(found: Ratio) -> list[float | str | None]:
+        return [number(v) for v in asdict(found).values()]
+
+    written = {
         "zoom": zoom.zoom,
         "true_zoom": zoom.true_zoom,
         "crop": zoom.crop,
@@ -195,13 +258,21 @@ def _zoom_to_json(zoom: ZoomResult) -> dict[str, Any]:
         "chosen": share(zoom.chosen),
         "controls": [share(found) for found in zoom.controls],
         "controls_at_or_below": zoom.controls_at_or_below,
-        **ratios,
+        **{name: ratio(getattr(zoom, name)) for name in _RATIOS},
     }
+    if zoom.chosen_to_random is not None:
+        written["random"] = [share(found) for found in zoom.random]
+        written["random_at_or_below"] = zoom.random_at_or_below
+        written["chosen_to_random"] = ratio(zoom.chosen_to_random)
+    return written
 
 
 def _zoom(record: _ZoomRecord) -> ZoomResult:
     def share(stored: _ShareRecord) -> Proportion:
         return Proportion(stored.right, stored.n, *proportion_interval(stored.right, stored.n))
+
+    def ratio(stored: tuple[_Number, _Number, _Number]) -> Ratio:
+        return Ratio(*map(from_number, stored))
 
     return ZoomResult(
         record.zoom,
@@ -210,5 +281,7 @@ def _zoom(record: _ZoomRecord) -> ZoomResult:
         share(record.intact),
         share(record.chosen),
         tuple(map(share, record.controls)),
-        **{name: Ratio(*map(from_number, getattr(record, name))) for name in _RATIOS},
+        **{name: ratio(getattr(record, name)) for name in _RATIOS},
+        random=tuple(map(share, record.random)),
+        chosen_to_random=None if record.chosen_to_random is None else ratio(record.chosen_to_random),
     )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from streamscope.core.measures.photographs import LARGER, SCALES, PatchReadings
+from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import Scan
 from streamscope.core.store.scans.photographs import commit_photographs, patches_to_read
 from tests.support.optional import present
+
+
+def with_centres(info: ModelInfo) -> ModelInfo:
+    """A made-up model whose receptive fields have their centres, about which patches are scaled."""
+    middle = float(info.input_size // 2)
+    return replace(info, fields={name: replace(field, middle=middle) for name, field in info.fields.items()})
 
 
 def made_up_readings(scan: Scan, block: str, channels: Sequence[int]) -> PatchReadings:

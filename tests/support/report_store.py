@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamscope.core.measures.ablation import ZOOMS, Controls, zoom_result
+from streamscope.core.measures.ablation import ZOOMS, zoom_result
+from streamscope.core.measures.matching import Balance, Matching, RandomSets
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import FZSet, Marks, Store
-from streamscope.core.store.ablations import Ablation, write_ablation
+from streamscope.core.store.ablations import Ablation, Controls, write_ablation
 from streamscope.core.store.layout import CURVES, SHAMS, response_folder
 from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, commit_responses
 from streamscope.core.table.frame import Frame, build_frame
@@ -100,8 +101,15 @@ def made_up_ablation(info: ModelInfo, block: str, fzset: FZSet) -> Ablation:
     for zoom in ZOOMS:
         chances = [0.9 - 0.4 * (zoom - 1), 0.8 - 0.7 * (zoom - 1), *[0.86 - 0.45 * (zoom - 1)] * len(sets)]
         zooms.append(
-            zoom_result(zoom, info.input_size, random.random((len(chances), 200)) < np.array(chances)[:, None], 0)
+            zoom_result(
+                zoom,
+                info.input_size,
+                random.random((len(chances), 200)) < np.array(chances)[:, None],
+                0,
+                random.random((2, 200)) < 0.8 - 0.4 * (zoom - 1),
+            )
         )
+    balance = Balance(tuple(0.01 * n for n in range(len(sets))), (0.0,) * len(sets))
     return Ablation(
         model=info.name,
         fingerprint=info.fingerprint,
@@ -115,13 +123,17 @@ def made_up_ablation(info: ModelInfo, block: str, fzset: FZSet) -> Ablation:
         classes=10,
         unreadable=(),
         seed=0,
-        controls=Controls(sets, 3),
+        controls=Controls(sets),
         means=(0.5, 0.7),
         control_means=tuple((0.5, 0.7) for _ in sets),
         zooms=tuple(zooms),
         device="cpu",
         seconds=1.0,
         created=1.0,
+        variances=(0.5, 0.7),
+        control_variances=tuple((0.5, 0.7) for _ in sets),
+        matching=Matching(0.4, (3,), info.block(block).channels - 2, 0.9, balance),
+        random=RandomSets(((0, 2), (2, 4)), Balance((0.5, -0.5), (0.5, -0.5))),
     )
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "fz": "streamscope.tui.commands.fz",
     "ablate": "streamscope.tui.commands.measure.ablate",
     "curves": "streamscope.tui.commands.measure.curves",
+    "evidence": "streamscope.tui.commands.evidence",
     "photographs": "streamscope.tui.commands.measure.photographs",
     "nulls": "streamscope.tui.commands.measure.nulls",
     "marks": "streamscope.tui.commands.marks",

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import click
 
-from streamscope.core.model.blocks import ModelInfo
-from streamscope.core.report.steps import Step, Wording
-from streamscope.core.store import FZSet
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, reading_options
-from streamscope.tui.command_lines import CommandLine, block_words, null_words, set_words
+from streamscope.tui.cli.steps import wording_of
 
 
 @click.command("report")
@@ -63,7 +60,7 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
         info.block(block)
     fzset = given.stored_set(store, info)
     scan = given.stored_scan(store, fzset)
-    material = gather(store, info, fzset, blocks, given.marks(info), scan, _wording(given.commands, info, fzset))
+    material = gather(store, info, fzset, blocks, given.marks(info), scan, wording_of(given.commands, info, fzset))
     with count_progress("writing the report", "channels") as progress:
         problems = write_report(material, out, top, progress)
     for problem in [*store.problems, *problems[:10]]:
@@ -77,27 +74,3 @@ def command(given: Given, out: Path, blocks: tuple[str, ...], top: int) -> None:
         count = len(material.blocks)
         said = f"{len(material.frame)} channels of {count} block{'s' if count > 1 else ''}"
         say(f"wrote {out / 'index.html'}: {said}")
-
-
-def _wording(commands: CommandLine, info: ModelInfo, fzset: FZSet) -> Wording:
-    """Steps as commands about the report's model, store and set."""
-    of_set = set_words(fzset.key, info)
-
-    def wording(step: Step) -> str:
-        blocks = (*block_words(step.blocks), *of_set)
-        match step.act:
-            case "scan":
-                return f"run '{commands('scan', 'DIR')}'"
-            case "seeds":
-                return f"run '{commands('nulls', '--block', 'B', *of_set, '--seeds', '1,2')}' for others"
-            case "pair":
-                how = commands("compute", *of_set)
-                return f"run '{how}' with another --seed, or with --capture lucent, to compare with"
-            case "nulls":
-                return f"run '{commands('nulls', *blocks, *null_words(step.nulls))}'"
-            case "ablate":
-                how = commands("ablate", *blocks, "DIR")
-                return f"run '{how}' with a labelled folder DIR, one folder a class"
-        return f"run '{commands(step.act, *blocks)}'"
-
-    return wording

@@ -51,9 +51,15 @@ def read_weights(
         traps = find_traps(contents, chosen.key_set, spec.name, mean, std)
         return Weights(chosen.state, chosen.line, tuple(traps), _class_names(contents, chosen.classes))
     if spec.name == DEMO_MODEL:
-        return Weights(load_file(weights_path()), class_names=CLASSES)
-    names = torchvision_weights(spec.name, spec.release).meta["categories"]
-    return Weights(download(spec.name, spec.release, progress), class_names=tuple(names))
+        return Weights(load_file(weights_path()), class_names=class_names(spec.name))
+    return Weights(download(spec.name, spec.release, progress), class_names=class_names(spec.name, spec.release))
+
+
+def class_names(architecture: str, release: str = "") -> tuple[str, ...]:
+    """What the classes of the bundled demo or of torchvision's weights are called, in the order of the scores."""
+    if architecture == DEMO_MODEL:
+        return CLASSES
+    return tuple(torchvision_weights(architecture, release).meta["categories"])
 
 
 def _class_names(contents: Contents, count: int | None) -> tuple[str, ...] | None:

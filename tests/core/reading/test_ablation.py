@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -14,23 +15,23 @@ import torch
 from scipy import stats
 from torch import nn
 
+from streamscope.core.analysis.ablation import controls_text
 from streamscope.core.engine.network import Network, load_network
-from streamscope.core.errors import ClassifierError, ClassNamesError, UsageError
+from streamscope.core.errors import ClassifierError, ClassNamesError, DamageError, UsageError
 from streamscope.core.images.folder import Preparation, find_images, read_image
 from streamscope.core.measures.ablation import (
     RESAMPLES,
     AblationRequest,
-    check_controls,
     crop_side,
-    draw_controls,
     zoom_result,
 )
+from streamscope.core.measures.matching import Balance
 from streamscope.core.model.classes import match_classes, read_class_names
 from streamscope.core.model.demo import CLASSES, write_images
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.reading.ablation import ablate, zoom_in
 from streamscope.core.store import Store, verify
-from streamscope.core.store.ablations import Ablation, read_ablation, write_ablation
+from streamscope.core.store.ablations import Ablation, Controls, read_ablation, write_ablation
 from tests.support.optional import present
 
 NAMES = ("tench", "great white shark", "cardigan", "Cardigan")
@@ -120,41 +121,13 @@ def test_a_zoom_without_sense_is_an_error(zoom: float) -> None:
         crop_side(224, zoom)
 
 
-def test_controls_are_distinct_sets_of_other_channels_matched_on_mean_activation() -> None:
-    means = np.random.default_rng(0).gamma(1, 1, 64)
-    chosen = np.argsort(means)[-8:].tolist()
-    found = draw_controls(means, chosen, 10, seed=3)
-    assert len(set(found.sets)) == 10
-    for control in found.sets:
-        assert len(set(control)) == 8
-        assert not set(control) & set(chosen)
-    assert found == draw_controls(means, chosen, 10, seed=3)
-    assert found != draw_controls(means, chosen, 10, seed=4)
-    others = np.setdiff1d(np.arange(64), chosen)
-    drawn = np.random.default_rng(0).permuted(np.tile(others, (10, 1)), axis=1)[:, :8]
-    gap = [abs(means[list(c)].mean() - means[chosen].mean()) for c in found.sets]
-    assert max(gap) < min(abs(means[c].mean() - means[chosen].mean()) for c in drawn)
-
-
-def test_a_single_channel_gets_its_nearest_neighbours_as_controls() -> None:
-    found = draw_controls([1.0, 1.1, 5.0, 0.95, 1.3, 9.0], [0], 4, seed=0)
-    assert found.nearest == 4
-    assert set(found.sets) == {(1,), (3,), (4,), (2,)}
-
-
-def test_too_few_other_channels_for_controls_are_an_error() -> None:
-    check_controls(10, 5, 1)
-    for chosen, count in ((6, 1), (5, 2), (9, 3)):
-        with pytest.raises(UsageError, match="choose fewer channels"):
-            check_controls(10, chosen, count)
-
-
 def test_ratios_and_intervals_are_those_of_a_paired_bootstrap() -> None:
     random = np.random.default_rng(1)
     intact = random.random(200) < 0.9
     chosen = intact & (random.random(200) < 0.7)
     controls = [intact & (random.random(200) < 0.9) for _ in range(3)]
-    found = zoom_result(1.5, 224, np.stack([intact, chosen, *controls]), seed=0)
+    others = [intact & (random.random(200) < 0.8) for _ in range(4)]
+    found = zoom_result(1.5, 224, np.stack([intact, chosen, *controls]), 0, np.stack(others))
     assert (found.true_zoom, found.crop) == (2.0, 112)
     assert (found.intact.k, found.chosen.k, found.controls[2].k) == (intact.sum(), chosen.sum(), controls[2].sum())
     assert found.controls_at_or_below == sum(c.sum() <= chosen.sum() for c in controls)
@@ -162,7 +135,10 @@ def test_ratios_and_intervals_are_those_of_a_paired_bootstrap() -> None:
         "chosen_to_intact": (chosen, intact),
         "controls_to_intact": (np.mean(controls, axis=0), intact),
         "chosen_to_controls": (chosen, np.mean(controls, axis=0)),
+        "chosen_to_random": (chosen, np.mean(others, axis=0)),
     }
+    assert [share.k for share in found.random] == [other.sum() for other in others]
+    assert found.random_at_or_below == sum(other.sum() <= chosen.sum() for other in others)
     for name, (over, under) in pairs.items():
         ratio = getattr(found, name)
         assert ratio.value == pytest.approx(over.mean() / under.mean())
@@ -182,6 +158,16 @@ def test_a_ratio_to_no_accuracy_is_unknown() -> None:
     found = zoom_result(1.0, 64, right, seed=0)
     assert math.isnan(found.chosen_to_intact.value)
     assert math.isnan(found.chosen_to_controls.low)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_to_an_accuracy_that_resamples_may_lose_has_no_upper_end() -> None:
+    right = np.zeros((3, 20), dtype=bool)
+    right[0, 0] = right[1, :2] = right[2, :10] = True
+    found = zoom_result(1.0, 64, right, seed=0)
+    # In a resample of 20 images the only one that is right is missing with probability 0.95**20 = 0.36.
+    assert (found.chosen_to_intact.value, found.chosen_to_intact.high) == (2, math.inf)
+    assert found.chosen_to_intact.low < 2
 
 
 def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(
@@ -209,11 +195,15 @@ def test_accuracies_are_those_of_the_network_with_its_block_output_overwritten(
     scores(pixels / 255, lambda m, i, out: seen.append(out.clone()))
     means = seen[0][:, :, 8, 8].mean(dim=0)
     assert result.means == pytest.approx(means[[10, 11, 13]].tolist(), rel=1e-4)
+    variances = seen[0][:, :, 8, 8].var(dim=0, correction=0)
+    assert result.variances == pytest.approx(variances[[10, 11, 13]].tolist(), rel=1e-3)
+    for control, stored in zip(result.controls.sets, result.control_variances, strict=True):
+        assert stored == pytest.approx(variances[list(control)].tolist(), rel=1e-3)
     half = torch.nn.functional.interpolate(pixels[:, :, 16:48, 16:48] / 255, size=(64, 64), mode="bilinear")
     for found, zoomed in zip(result.zooms, (pixels / 255, half), strict=True):
         assert found.intact.k == (scores(zoomed).argmax(dim=1) == labels).sum()
-        sets = [result.channels, *result.controls.sets]
-        for channels, share in zip(sets, [found.chosen, *found.controls], strict=True):
+        sets = [result.channels, *result.controls.sets, *present(result.random).sets]
+        for channels, share in zip(sets, [found.chosen, *found.controls, *found.random], strict=True):
             hold = partial(_hold, channels=list(channels), means=means)
             assert share.k == (scores(zoomed, hold).argmax(dim=1) == labels).sum()
 
@@ -267,7 +257,9 @@ def test_a_stored_ablation_reads_back_and_damage_is_found(network: Network, resu
     store = Store.open(tmp_path / "cache", create=True)
     store.register(network.info)
     unknown = dataclasses.replace(
-        result, zooms=(zoom_result(1.0, 64, np.zeros((4, 5), dtype=bool), 0),), created=result.created + 1
+        result,
+        zooms=(zoom_result(1.0, 64, np.zeros((4, 5), dtype=bool), 0, np.zeros((2, 5), dtype=bool)),),
+        created=result.created + 1,
     )
     models = present(store.folder(network.info))
     path = write_ablation(models, result)
@@ -282,6 +274,48 @@ def test_a_stored_ablation_reads_back_and_damage_is_found(network: Network, resu
     assert len(store.ablations(network.info)) == 1
     assert [problem.path for problem in verify(store)] == [path]
     assert any(str(path) in str(line) for line in store.problems)
+
+
+def test_what_an_earlier_version_stored_reads_without_random_sets(
+    network: Network, result: Ablation, tmp_path: Path
+) -> None:
+    zooms = tuple(dataclasses.replace(zoom, random=(), chosen_to_random=None) for zoom in result.zooms)
+    earlier = dataclasses.replace(
+        result,
+        zooms=zooms,
+        controls=Controls(result.controls.sets, 3),
+        variances=(),
+        control_variances=(),
+        matching=None,
+        random=None,
+    )
+    store = Store.open(tmp_path / "cache", create=True)
+    store.register(network.info)
+    path = write_ablation(present(store.folder(network.info)), earlier)
+    written = json.loads(path.read_text())
+    assert not {"variances", "control_variances", "matching", "random"} & written.keys()
+    assert not {"random", "random_at_or_below", "chosen_to_random"} & written["zooms"][0].keys()
+    assert read_ablation(path, network.info) == earlier
+    assert controls_text(earlier)[0].startswith("2 control sets, each control drawn from the 3 nearest channels")
+
+
+def test_parts_that_do_not_fit_are_damage(network: Network, result: Ablation, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", create=True)
+    store.register(network.info)
+    folder = present(store.folder(network.info))
+    random, matching = present(result.random), present(result.matching)
+    for change in (
+        {"random": None},
+        {"random": dataclasses.replace(random, sets=random.sets[1:])},
+        {"random": dataclasses.replace(random, balance=Balance((0.0,), (0.0,)))},
+        {"variances": result.variances[1:]},
+        {"control_variances": ()},
+        {"matching": dataclasses.replace(matching, balance=Balance((0.0,), (0.0,)))},
+    ):
+        changes: dict[str, Any] = change
+        path = write_ablation(folder, dataclasses.replace(result, **changes))
+        with pytest.raises(DamageError, match="its parts do not fit"):
+            read_ablation(path, network.info)
 
 
 def test_the_same_question_has_one_stored_answer(result: Ablation) -> None:

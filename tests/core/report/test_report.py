@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -167,6 +169,23 @@ def test_every_figure_is_a_png_and_a_pdf_that_name_model_weights_recipe_and_imag
         assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         images = "200 images in photographs" if path.stem.startswith("ablation") else "24 images in photographs"
         assert said == f"resnet18 f37072fd0000 · paper recipe, 2560 steps, seed 0, capture exact · {images}"
+
+
+def test_each_block_s_page_has_the_figure_of_its_evidence_and_says_in_words_what_it_shows(
+    report: Path, made: Made
+) -> None:
+    for block in ("1.1", "2.0"):
+        text = html.unescape((report / f"block-{block}.html").read_text())
+        caption = f"channels of {block}, by FZs (2 seeds: 0, 1). Numbered:"
+        assert (report / "figures" / f"evidence-{block}.pdf").is_file()
+        picture = re.search(rf'<img [^>]*src="figures/evidence-{block}.png" alt="([^"]*)"', text)
+        assert picture is not None
+        assert caption in picture[1]
+        assert "pairs of one channel's I with another's B" in picture[1]
+        assert (
+            f"what {block} says to its best patches of photographs is not stored: run "
+            f"'streamscope --cache {made.cache} photographs --block {block}"
+        ) in text
 
 
 def test_what_users_wrote_is_never_markup(report: Path) -> None:

@@ -1,11 +1,14 @@
 """`streamscope ablate` on the demo model and its images, from nothing to a stored result."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from streamscope.core.engine.network import load_network
+from streamscope.core.measures.matching import shared
 from streamscope.core.model.demo import write_images
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
@@ -44,6 +47,41 @@ def test_ablation_of_given_channels_needs_no_set_and_is_stored(run: Run, folder:
     assert "channels 0-2 (--channels 0-2) at their means; 20 images of 10 classes" in out
     assert "2.00" in out
     assert len(store.ablations(info)) == 1
+
+
+def test_an_untrained_copy_classifies_the_folders_of_its_original(run: Run, folder: Path, tmp_path: Path) -> None:
+    """Few of its answers are right, so that some ratios have no upper end."""
+    given = (folder, "--block", "2.1", "--channels", "0-2", "--controls", 3, "--zooms", "1,1.5")
+    code, out, err = run("ablate", *given, model="demo-untrained-0")
+    assert (code, err) == (0, [])
+    assert "20 images of 10 classes" in out
+    assert "nan" not in out
+    store = Store.open(tmp_path / "cache")
+    (info,) = store.models()
+    (stored,) = store.ablations(info)
+    assert (info.name, stored.zooms[0].intact.n) == ("demo-untrained-0", 20)
+    some = tmp_path / "some"
+    for label in ("disc", "ring"):
+        shutil.copytree(folder / label, some / label)
+    code, out, err = run("ablate", some, *given[1:], model="demo-untrained-0")
+    assert (code, err) == (0, [])
+    assert "4 images of 2 classes" in out
+
+
+def test_control_sets_that_are_nearly_one_are_not_counted(run: Run, folder: Path) -> None:
+    given = ("--block", "2.1", "--zooms", "1")
+    code, out, _ = run("ablate", folder, *given, "--channels", "0-15")
+    assert code == 0
+    assert "The caliper leaves too few channels for 10 different control sets; there are fewer." in out
+    assert "There is one control set only" in out
+    # Only of the random ones, which are the same set here.
+    assert len(re.findall(r" [01]/1\n", out)) == 1
+    assert "random sets" in out
+    code, out, _ = run("ablate", folder, *given, "--channels", "10,11,13", "--controls", 2, "--json")
+    (told,) = json.loads(out)
+    assert told["matching"]["overlap"] == pytest.approx(shared(told["controls"]["sets"]))
+    assert 1 <= told["matching"]["independent"] <= 2
+    assert len(told["random"]["sets"]) == 2
 
 
 @pytest.mark.parametrize(

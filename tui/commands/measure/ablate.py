@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,10 +11,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from streamscope.core.analysis.ablation import controls_text, sets_count
 from streamscope.core.errors import UsageError
 from streamscope.core.images.folder import list_images
 from streamscope.core.images.pixels import Interpretation
-from streamscope.core.measures.ablation import MATCHING, RESAMPLES, ZOOMS, AblationRequest, Ratio
+from streamscope.core.measures.ablation import RESAMPLES, ZOOMS, AblationRequest, Ratio
+from streamscope.core.measures.statistics import Proportion
 from streamscope.core.model.blocks import ModelInfo, format_channels
 from streamscope.core.model.classes import match_classes, read_class_names
 from streamscope.core.store import Store
@@ -31,7 +33,12 @@ from streamscope.tui.cli.selection import Selection, selection_options
 @click.command("ablate")
 @click.argument("folder", metavar="IMAGES", type=click.Path(path_type=Path))
 @click.option(
-    "--controls", type=click.IntRange(min=1), default=10, show_default=True, metavar="N", help="Control sets."
+    "--controls",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Matched control sets, at most, and as many random ones.",
 )
 @click.option(
     "--zooms",
@@ -72,7 +79,9 @@ def command(
 
     Every value of the channels in the block's output is set to their mean rectified activation. Without --channels,
     --filter or --marked the scale-invariant channels are ablated. Each control set has as many other channels of the
-    same block, matched on mean activation without looking at any accuracy.
+    same block, matched one to one on the mean and the variance of their activation within 0.4 deviations,
+    without looking at any accuracy. Control sets have as few channels in common as that allows; what they share is
+    said. Random sets of the same size stand beside them.
 
     \b
     streamscope ablate photographs --block 2.1
@@ -129,7 +138,7 @@ def command(
         click.echo(json.dumps(described, indent=2))
         return
     for result in results:
-        _print(result)
+        _print(result, controls)
     last = results[-1]
     say_files(found, last.unreadable, dict(last.traits), interpretation)
 
@@ -172,43 +181,72 @@ def _selected(selection: Selection) -> str:
     return " ".join(parts) or "scale_invariant"
 
 
-def _print(result: Ablation) -> None:
+def _print(result: Ablation, asked: int) -> None:
     say(
         f"{result.model} {result.block}: channels {format_channels(result.channels)} ({result.selected}) at their "
         f"means; {result.images} images of {result.classes} classes in {result.folder}"
     )
     for path, reason in result.unreadable:
         say(f"streamscope: left out {path}: {reason}", err=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
     # On a narrow terminal an interval goes below its number rather than off the edge.
     widths = {"zoom": 4, "true\nzoom": 4, "intact": 6, "ablated": 7, "controls": 13}
-    widths |= {"ablated /\nintact": 13, "ablated /\ncontrols": 13, "as\nlow": 5}
-    for name, width in widths.items():
-        table.add_column(name, justify="right", min_width=width)
-    count = len(result.controls.sets)
+    widths |= {"ablated /\nintact": 13, "ablated /\ncontrols": 13}
+    counted = sets_count(result)
+    if counted:
+        widths["as\nlow"] = 5
+    table = _table(widths)
     for zoom in result.zooms:
-        shares = [control.share for control in zoom.controls]
         table.add_row(
             f"{zoom.zoom:g}",
             f"{zoom.true_zoom:.2f}",
             f"{zoom.intact.share:.3f}",
             f"{zoom.chosen.share:.3f}",
-            f"{zoom.controls_mean:.3f} ({min(shares):.3f}-{max(shares):.3f})",
+            _shares(zoom.controls),
             _ratio(zoom.chosen_to_intact),
             _ratio(zoom.chosen_to_controls),
-            f"{zoom.controls_at_or_below}/{count}",
+            *([f"{zoom.controls_at_or_below}/{len(zoom.controls)}"] if counted else []),
         )
     console = Console()
     if not console.is_terminal:
         console.width = 140
     console.print(table)
-    matched = [float(np.mean(means)) for means in result.control_means]
+    if result.random is not None:
+        console.print(_random_table(result))
+    if len(result.controls.sets) < asked:
+        say(f"The caliper leaves too few channels for {asked} different control sets; there are fewer.")
+    for sentence in controls_text(result):
+        say(sentence)
     say(
-        f"controls: {count} sets, mean (lowest-highest); {MATCHING} (here {result.controls.nearest}). Mean activation "
-        f"{np.mean(result.means):.4g} chosen, {np.mean(matched):.4g} controls ({min(matched):.4g}-{max(matched):.4g}). "
-        f"Ratios with 95 % intervals, {RESAMPLES} resamples of the images in pairs, control sets held fixed. As low: "
-        "control sets with an accuracy no higher than the ablated one."
+        f"Ratios with 95 % intervals, {RESAMPLES} resamples of the images in pairs, the sets held fixed. As low: sets "
+        "with an accuracy no higher than the ablated one."
     )
+
+
+def _random_table(result: Ablation) -> Table:
+    table = _table({"zoom": 4, "ablated": 7, "random sets": 13, "ablated /\nrandom": 13, "as\nlow": 5})
+    for zoom in result.zooms:
+        assert zoom.chosen_to_random is not None
+        table.add_row(
+            f"{zoom.zoom:g}",
+            f"{zoom.chosen.share:.3f}",
+            _shares(zoom.random),
+            _ratio(zoom.chosen_to_random),
+            f"{zoom.random_at_or_below}/{len(zoom.random)}",
+        )
+    return table
+
+
+def _table(widths: Mapping[str, int]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, width in widths.items():
+        table.add_column(name, justify="right", min_width=width)
+    return table
+
+
+def _shares(sets: Sequence[Proportion]) -> str:
+    """Mean over the sets, lowest and highest accuracy."""
+    shares = [found.share for found in sets]
+    return f"{np.mean(shares):.3f} ({min(shares):.3f}-{max(shares):.3f})"
 
 
 def _ratio(ratio: Ratio) -> str:
