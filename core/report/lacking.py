@@ -27,6 +27,17 @@ def no_curves(material: Material, blocks: Iterable[str] = ()) -> str:
     return _with_step(material, f"no tuning curves{of} are stored", Step("curves", names))
 
 
+def no_photographs(material: Material, blocks: Iterable[str] = ()) -> str:
+    """As `no_curves`, of the best patches of photographs."""
+    if material.scan is None:
+        return no_scan(material)
+    if not material.scan.has_patches:
+        return _with_step(material, "the scan is of an earlier release and kept no patches", Step("scan"))
+    names = tuple(blocks)
+    of = f" of {', '.join(names)}" if names else ""
+    return _with_step(material, f"no photographs{of} are read", Step("photographs", names))
+
+
 def no_seeds(material: Material) -> str:
     return _with_step(material, "only one FZ seed is stored", Step("seeds"))
 
