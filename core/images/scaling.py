@@ -1,19 +1,22 @@
-"""S and S-, as they are measured, for looking at; without torch, which takes seconds to import."""
+"""What is shown scaled, as it is measured: S, S-, and patches at several sizes. Without torch, which takes seconds to
+import."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
 
-from streamscope.core.images.lanczos import HERE, resampled, scaling
+from streamscope.core.images.lanczos import HERE, brought, resampled, scaling
 from streamscope.core.model.arrays import Float32Array, Pixels
 from streamscope.core.model.blocks import ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import Protocol
 
 FACTORS: dict[Tensor, float] = {"in": 2, "block": 1 / 2}
 """Of S, for FZ(I), and of S-, for FZ(B)."""
+SIZES = (0.5, 0.5**0.5, 1.0, 2.0**0.5, 2.0)
+"""At which patches are shown, small to large."""
 
 
 def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) -> Callable[[Pixels], Pixels]:
@@ -26,6 +29,24 @@ def scaled_picture(info: ModelInfo, block: str, on: Tensor, protocol: Protocol) 
         return scaled_up if on == "in" else scaled_down
     about = info.field_of(Target(block, on)).centre
     return partial(resampled, resampling=scaling(info.input_size, about, FACTORS[on], HERE))
+
+
+def patch_at_sizes(
+    image: Pixels, centre: tuple[float, float], about: float, window: tuple[int, int], factors: Sequence[float] = SIZES
+) -> list[Pixels]:
+    """A patch of an image (side, side, 3) at each of `factors` times its size, (P, P, 3) each.
+
+    What lies at `centre` (row, column; px) comes to `about` on both axes, where it is read; shown are rows and columns
+    `window` of that.
+    """
+    side = image.shape[0]
+    colours = image.transpose(2, 0, 1).astype(np.float64)
+    found = []
+    for factor in factors:
+        rows, columns = (brought(side, at, about, factor, *window) for at in centre)
+        values = np.clip(np.rint(rows @ colours @ columns.T), 0, 255)
+        found.append(values.astype(np.uint8).transpose(1, 2, 0))
+    return found
 
 
 def scaled_up(image: Pixels) -> Pixels:

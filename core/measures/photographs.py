@@ -63,6 +63,10 @@ class PatchReadings:
         """(n, on): patches, each of another image."""
         return np.asarray((~np.isnan(self.curves[:, :, :, UNSCALED, _IN])).sum(axis=2))
 
+    def of(self, row: int) -> PatchReadings:
+        """Those of one of the channels."""
+        return PatchReadings(**{name: values[row : row + 1] for name, values in vars(self).items()})
+
 
 def contrast(curves: ArrayLike) -> Float64Array:
     """Mean at scales above 1 less the mean at scales below 1, of curves (…, 13)."""
@@ -204,6 +208,16 @@ class Preferences:
 def preferences(readings: PatchReadings) -> tuple[Preferences, Preferences]:
     """B's for larger patches of I, and I's for smaller patches of B."""
     return _preferences(readings, _IN, _BLOCK, 1), _preferences(readings, _BLOCK, _IN, -1)
+
+
+def mean_curves(readings: PatchReadings) -> Float64Array:
+    """(n, on, read, 13): means over the patches, as they are shown. Axis `read` is in, block and out, each patch's out
+    rectified; NaN for fewer patches than `FEWEST_IMAGES`."""
+    on = [
+        np.stack([_mean_curve(readings, place, read, rectified=read == _OUT) for read in (_IN, _BLOCK, _OUT)], axis=1)
+        for place in (_IN, _BLOCK, _OUT)
+    ]
+    return np.stack(on, axis=1)
 
 
 def photo_measures(readings: PatchReadings) -> dict[str, Float64Array]:

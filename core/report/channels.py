@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from streamscope.core.images.scaling import SIZES
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.blocks import TENSORS, Block
 from streamscope.core.model.recipe import Protocol
@@ -110,7 +111,7 @@ def meis_table(material: Material, block: Block) -> Table:
 def payload(material: Material, block: Block, tables: dict[str, Table], pictures: Pictures) -> dict[str, Any]:
     """Everything the scripts of a block's page show, as JSON; numbers are the tables' own.
 
-    `tables` has channels, tuning and meis. Writes the pictures.
+    `tables` has channels, tuning, meis and patches. Writes the pictures.
     """
     found = pictures.of_block(block)
     meis = tables["meis"]
@@ -124,6 +125,9 @@ def payload(material: Material, block: Block, tables: dict[str, Table], pictures
         "channels": _json(tables["channels"]),
         "tuning": _json(tables["tuning"]),
         "meis": _json(meis, without=("image", "label")),
+        "patches": _json(tables["patches"]),
+        "patch_pictures": pictures.of_patches(block),
+        "sizes": SIZES,
         "fz": found.fz,
         "scaled": found.scaled,
         "images": _images(material, meis, shown),

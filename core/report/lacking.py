@@ -28,6 +28,17 @@ def no_curves(material: Material, blocks: Iterable[str] = ()) -> str:
     return _with_step(material, f"no tuning curves{of} are stored", Step("curves", names))
 
 
+def no_photographs(material: Material, blocks: Iterable[str] = ()) -> str:
+    """As `no_curves`, of the best patches of photographs."""
+    if material.scan is None:
+        return no_scan(material)
+    if not material.scan.has_patches:
+        return _with_step(material, "the scan is of an earlier release and kept no patches", Step("scan"))
+    names = tuple(blocks)
+    of = f" of {', '.join(names)}" if names else ""
+    return _with_step(material, f"no photographs{of} are read", Step("photographs", names))
+
+
 def no_seeds(material: Material) -> str:
     return _with_step(material, "only one FZ seed is stored", Step("seeds"))
 
@@ -90,7 +101,7 @@ def evidence_lacking(material: Material, evidence: Evidence, channel: int | None
     if material.scan is None:
         lines.append(f"{no_scan(material)}; photographs, MEIs and robust come from images")
     else:
-        lines += no_photographs(material, evidence, channel)
+        lines += _unphotographed(material, evidence, channel)
     ablated = [a for a in material.ablations if a.block == block and (channel is None or channel in a.channels)]
     if not ablated:
         which = "is stored" if channel is None else f"has channel {channel} among those ablated"
@@ -98,14 +109,14 @@ def evidence_lacking(material: Material, evidence: Evidence, channel: int | None
     return lines
 
 
-def no_photographs(material: Material, evidence: Evidence, channel: int | None = None) -> list[str]:
+def _unphotographed(material: Material, evidence: Evidence, channel: int | None) -> list[str]:
     """That nothing is read of photographs of a block, or of one channel."""
-    images = evidence.rows["photo_images"]
+    images, block = evidence.rows["photo_images"], evidence.block.name
     if not np.isnan(images if channel is None else images[channel]).all():
         return []
-    what = f"what {_of(evidence.block.name, channel)} says to its best patches of photographs is not stored"
-    step = Step("scan") if material.scan is None else Step("photographs", (evidence.block.name,))
-    return [_with_step(material, what, step)]
+    if channel is None or np.isnan(images).all():
+        return [no_photographs(material, [block])]
+    return [f"too few photographs excite {_of(block, channel)}"]
 
 
 def _of(block: str, channel: int | None) -> str:

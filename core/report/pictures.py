@@ -1,4 +1,4 @@
-"""Pictures of a report: FZs, scaled FZs and MEIs, one file each however many pages show it."""
+"""Pictures of a report: FZs, scaled FZs, MEIs and best patches, one file each however many pages show it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.core.images.scaling import scaled_picture
+from streamscope.core.images.scaling import SIZES, patch_at_sizes, scaled_picture
 from streamscope.core.model.arrays import Pixels
-from streamscope.core.model.blocks import TENSORS, Block, Target, Tensor
+from streamscope.core.model.blocks import TENSORS, Block, Field, Target, Tensor
 from streamscope.core.report.material import Material
 from streamscope.core.store import Scan
 from streamscope.core.store.files.disk_errors import writing
+from streamscope.core.store.scans.photographs import patches_to_read
 from streamscope.core.table.retries import retry_of, shown_fz
 
 QUALITY = 92
@@ -27,6 +29,12 @@ exactly; a grey level differs by 1.4 on average."""
 SCALED: dict[Tensor, str] = {"in": "up", "block": "down"}
 """Which way an FZ is scaled for the scale criteria."""
 AT_ONCE = 64
+PATCHES = 3
+"""Shown of every channel and tensor."""
+PATCH_SIDE, PATCH_GAP = 64, 2
+"""Px of a patch at most, and between two."""
+PHOTOGRAPHS = 256
+"""In memory at a time: many channels have one in common."""
 
 
 @dataclass
@@ -60,6 +68,34 @@ class Pictures:
                 if file is not None and not self._written[file]:
                     files[channel] = None
         self.advance(block.channels)
+        return found
+
+    def of_patches(self, block: Block) -> dict[Tensor, list[str | None]]:
+        """Writes the best patches of each channel, a file a tensor: a row a patch, small to large."""
+        found: dict[Tensor, list[str | None]] = {tensor: [None] * block.channels for tensor in TENSORS}
+        scan, areas = self.material.scan, [self.material.info.area(Target(block.name, tensor)) for tensor in TENSORS]
+        if scan is None or any(area is None or area.middle is None for area in areas):
+            return found
+        patches = patches_to_read(scan, block.name, range(block.channels))
+        if patches is None:
+            return found
+        area = self.material.info.field_of(Target(block.name, "block"))
+        photograph = lru_cache(PHOTOGRAPHS)(scan.image)
+        jobs = []
+        for place, tensor in enumerate(TENSORS):
+            for channel in range(block.channels):
+                some = patches.rows[channel, place] >= 0
+                rows = patches.rows[channel, place][some][:PATCHES].tolist()
+                centres = patches.centres[channel, place][some][:PATCHES].tolist()
+                if rows:
+                    file = f"pictures/patches/{block.name}.{tensor}/{channel:04d}.jpg"
+                    found[tensor][channel] = file
+                    jobs.append(_Job((file,), partial(_patches, photograph, rows, centres, area)))
+        self._write(iter(jobs))
+        for files in found.values():
+            for channel, written in enumerate(files):
+                if written is not None and not self._written[written]:
+                    files[channel] = None
         return found
 
     def of_images(self, rows: Iterable[int]) -> dict[int, str]:
@@ -172,6 +208,22 @@ class _Job:
 
 def _one_image(scan: Scan, row: int) -> tuple[Pixels, ...]:
     return (scan.image(row),)
+
+
+def _patches(
+    photograph: Callable[[int], Pixels], rows: Sequence[int], centres: Sequence[tuple[float, float]], area: Field
+) -> tuple[Pixels, ...]:
+    """Patches of the images `rows` about `centres`, below each other, at each of `SIZES`, on white."""
+    side = min(PATCH_SIDE, area.stop - area.start)
+    step = side + PATCH_GAP
+    ground = np.full((len(rows) * step - PATCH_GAP, len(SIZES) * step - PATCH_GAP, 3), 255, dtype=np.uint8)
+    for place, (row, centre) in enumerate(zip(rows, centres, strict=True)):
+        sizes = patch_at_sizes(photograph(row), (centre[0], centre[1]), area.centre, (area.start, area.stop))
+        for number, patch in enumerate(sizes):
+            small = np.asarray(Image.fromarray(patch).resize((side, side), Image.Resampling.LANCZOS))
+            y, x = place * step, number * step
+            ground[y : y + side, x : x + side] = small
+    return (ground,)
 
 
 def _fz_file(target: Target, channel: int, retry: int, kind: str = "fz") -> str:

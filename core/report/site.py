@@ -22,6 +22,7 @@ from streamscope.core.report.channels import channels_table, meis_table, payload
 from streamscope.core.report.evidence_figure import evidence_caption, evidence_figure
 from streamscope.core.report.folder import report_folder
 from streamscope.core.report.material import Material
+from streamscope.core.report.photographs import BY_FZS, patch_curves_table, photographs_table
 from streamscope.core.report.pictures import Pictures
 from streamscope.core.report.sheets import TITLES, contact_sheet
 from streamscope.core.report.tables import Table
@@ -81,6 +82,7 @@ class Site:
                 "channels": self._table(channels_table(self.material, block)),
                 "tuning": self._table(tuning_table(self.material, block)),
                 "meis": self._table(meis_table(self.material, block)),
+                "patches": self._table(patch_curves_table(self.material, block)),
             }
         tuning = {name: tables["tuning"] for name, tables in blocks.items()}
         found["tuning"] = self._table(analyses.tuning_summary(self.material, tuning))
@@ -133,6 +135,7 @@ class Site:
             analyses.seeds_table(m),
             analyses.comparison_table(m),
             analyses.transitions_table(m),
+            photographs_table(m),
         ]
         return {table.name: self._table(table) for table in found}
 
@@ -171,7 +174,6 @@ class Site:
         drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
             ("spectrum", "evidence", "skip_weights", "inhibition", "tuning")
         )
-        unphotographed: list[str] = []
         if found["blocks"].value(number, "computed"):
             drawn |= {
                 "spectrum": self._draw(
@@ -186,7 +188,6 @@ class Site:
                 figures.Drawn(f"evidence-{block.name}", evidence_caption(evidence), block=block.name),
                 partial(evidence_figure, evidence),
             )
-            unphotographed = lacking.no_photographs(self.material, evidence)
         if len(own["tuning"]):
             caption = f"Scale tuning in {block.name}: mean of the channels' curves, each over its maximum."
             drawn["tuning"] = self._draw(
@@ -212,9 +213,10 @@ class Site:
             shares=shares,
             nulls=nulls,
             nulls_lacking=lacking.nulls_lacking(self.material, [block.name]),
+            photographs=[found["photographs"].find(block=block.name, by=by) for by in BY_FZS.values()],
+            no_photographs=own["patches"].missing,
             seeds={of: found["seeds"].find(block=block.name, of=of) for of in analyses.AGREEMENTS},
             notices=lacking.channels_lacking(self.material, block),
-            unphotographed=unphotographed,
             payload=data,
             scripts=scripts,
         )

@@ -13,7 +13,7 @@ from streamscope.core.analysis.nulls import Lacking
 class Step:
     """What a user can do so that something is stored: `act`, on `blocks` where it names any, in the report's set."""
 
-    act: Literal["scan", "compute", "curves", "nulls", "seeds", "decide", "pair", "ablate", "photographs"]
+    act: Literal["scan", "compute", "curves", "photographs", "nulls", "seeds", "decide", "pair", "ablate"]
     blocks: tuple[str, ...] = ()
     nulls: tuple[Lacking, ...] = ()
     """Which nulls."""

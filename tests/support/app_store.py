@@ -35,7 +35,7 @@ def make_info(sizes: Sequence[tuple[str, int]] = SMALL, input_size: int = 48) ->
         size = FIELDS[block.name]
         start = max(0, input_size // 2 - size // 2)
         for tensor in ("in", "block", "out"):
-            fields[f"{block.name}.{tensor}"] = Field(start, min(input_size, start + size), size)
+            fields[f"{block.name}.{tensor}"] = Field(start, min(input_size, start + size), size, input_size / 2)
     weights = {
         block.name: SkipWeights(*(tuple(np.linspace(0.1, 1.0, block.channels).tolist()) for _ in range(3)))
         for block in blocks

@@ -25,6 +25,7 @@ from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, com
 from streamscope.core.table.frame import Frame, build_frame
 from tests.support.app_store import RESNET18, commit_fzs, fill, make_info, open_store
 from tests.support.command_line import run_without_torch
+from tests.support.photographs import commit_made_up
 from tests.support.scans import write_scan
 
 NOTE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> M < 1 & so on"
@@ -32,7 +33,8 @@ BLOCKS = ("1.1", "2.0", "2.1")
 
 
 def fill_everything(root: Path, info: ModelInfo, images: Path, blocks: Sequence[str] = BLOCKS) -> FZSet:
-    """FZs and measures of three sets, a scan, curves and shams on both, and an ablation; the set of seed 0."""
+    """FZs and measures of three sets, a scan, curves and shams on both, what its patches say of the first block, and an
+    ablation; the set of seed 0."""
     store = open_store(root, info)
     fzset = fill(store, info, blocks)
     other_set(store, info, SetKey(Recipe(steps=2560), seed=1), blocks)
@@ -53,6 +55,7 @@ def fill_everything(root: Path, info: ModelInfo, images: Path, blocks: Sequence[
             folder = response_folder(fzset.path, SHAMS, block, on)
             place = fzset.responses_place(SHAMS, block, on, "", 0)
             commit_responses(folder, place, {}, channels, list(SHAM_TRANSFORMS), shams)
+    commit_made_up(scan, blocks[0], range(info.block(blocks[0]).channels))
     models = store.folder(info)
     assert models is not None
     write_ablation(models, made_up_ablation(info, blocks[-1], fzset))

@@ -1,9 +1,9 @@
-"""What is stored of one channel beside its table row: tuning curves and how its FZs' activations grew. Read in a thread
-of its own; imports no Textual."""
+"""What is stored of one channel beside its table row: tuning curves on FZs, MEIs and patches of photographs, and how
+its FZs' activations grew. Read in a thread of its own; imports no Textual."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -14,11 +14,13 @@ from rich.style import Style
 from rich.text import Text
 
 from streamscope.core.errors import StoreError
+from streamscope.core.measures.photographs import SCALES, mean_curves
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.arrays import Float32Array
 from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store import Store
+from streamscope.core.store import Scan, Store
+from streamscope.core.store.scans.photographs import Photographs, stored_photographs
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.retries import shown_fz
 from streamscope.tui.command_lines import HERE, CommandLine
@@ -46,6 +48,12 @@ class Facts:
     key: Key
     by_fz: OwnCurves | None = None
     by_mei: OwnCurves | None = None
+    by_patch: Mapping[str, OwnCurves] = field(default_factory=dict)
+    """On the best patches of photographs of each tensor."""
+    unread_scan: Path | None = None
+    """Images that were scanned, and whose best patches of this block were not read yet."""
+    without_patches: bool = False
+    """That scan is of an earlier release, and kept none."""
     traces: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """By tensor, (32,): the activation of its FZ over the optimisation."""
 
@@ -59,6 +67,8 @@ class FactsReader:
         self._key = key
         self._images = images
         self._lock = Lock()
+        self._photographs: tuple[Hashable, Photographs | None] = None, None
+        """Of the block that was read last: a wide one's take 81 MB."""
 
     def read(self, key: Key, retry: int) -> Facts:
         """Those of a channel whose row is read from FZs of `retry`. What is damaged is left out."""
@@ -74,12 +84,40 @@ class FactsReader:
                         traces[tensor] = fzset.trace(fzset.target(block, tensor), channel, shown[0])
                     except StoreError:
                         continue
+            by_fz = _own(curves_of(fzset, block), channel)
+            if scan is None:
+                return Facts(key, by_fz, traces=traces)
+            by_patch = _on_patches(self._stored_photographs(scan, block), channel)
             return Facts(
                 key,
-                _own(curves_of(fzset, block), channel),
-                _own(curves_of(scan, block, protocol=self._key.protocol), channel) if scan is not None else None,
+                by_fz,
+                _own(curves_of(scan, block, protocol=self._key.protocol), channel),
+                by_patch or {},
+                scan.source if by_patch is None else None,
+                not scan.has_patches,
                 traces,
             )
+
+    def _stored_photographs(self, scan: Scan, block: str) -> Photographs | None:
+        state = scan.path, block, self._store.signature(self._info)
+        if self._photographs[0] != state:
+            self._photographs = state, stored_photographs(scan, block)
+        return self._photographs[1]
+
+
+def _on_patches(stored: Photographs | None, channel: int) -> Mapping[str, OwnCurves] | None:
+    """None where nothing is stored of a channel; without those that too few images excite."""
+    row = stored.row_of(channel) if stored is not None else None
+    if stored is None or row is None:
+        return None
+    own = stored.readings.of(row)
+    curves, images = mean_curves(own)[0].astype(np.float32), own.images[0].tolist()
+    found = {}
+    for place, on in enumerate(TENSORS):
+        if not np.isnan(curves[place]).all():
+            values: dict[tuple[str, str], Float32Array] = {(r, on): curves[place, n] for n, r in enumerate(TENSORS)}
+            found[str(on)] = OwnCurves(np.array(SCALES), values, images[place])
+    return found
 
 
 def _own(curves: Curves | None, channel: int) -> OwnCurves | None:
@@ -109,9 +147,23 @@ def curves_text(facts: Facts, width: int, height: int, commands: CommandLine = H
     return lines or [Text(f"no tuning curves yet: run '{commands.on_set('curves')}'", style=DIM)]
 
 
-def _one_plot(name: str, on: str, curves: OwnCurves, width: int, height: int) -> list[Text]:
+def patches_text(facts: Facts, width: int, height: int, commands: CommandLine = HERE) -> list[Text]:
+    """The same on the best patches of photographs."""
+    if facts.unread_scan is not None:
+        if facts.without_patches:
+            how = commands("scan", facts.unread_scan)
+            return [Text(f"the scan is of an earlier release and kept no patches: run '{how}' again", style=DIM)]
+        how = commands("photographs", "--block", facts.key[0])
+        return [Text(f"not read in photographs yet: run '{how}'", style=DIM)]
+    lines: list[Text] = []
+    for on, curves in facts.by_patch.items():
+        lines += _one_plot("patches", on, curves, width, height, f"of {curves.images} photographs, ")
+    return lines
+
+
+def _one_plot(name: str, on: str, curves: OwnCurves, width: int, height: int, of: str = "") -> list[Text]:
     octaves = np.log2(curves.scales)
-    title = Text.assemble((f"{name}({LETTERS[on]})", Style(bold=True)), (" over scale", DIM))
+    title = Text.assemble((f"{name}({LETTERS[on]})", Style(bold=True)), (f" {of}over scale", DIM))
     drawn, said = [], []
     for read in ("in", "block", "out"):
         values = curves.values.get((read, on))

@@ -1,5 +1,6 @@
 """Where the pictures of a channel come from: its FZs, as they are and scaled, the images that excite it most (MEIs),
-its channel FZs, and its FZs by other seeds. Read in one thread only, off the event loop."""
+their best patches at several sizes, its channel FZs, and its FZs by other seeds. Read in one thread only, off the event
+loop."""
 
 from __future__ import annotations
 
@@ -13,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.errors import StreamscopeError
-from streamscope.core.images.scaling import scaled_picture
-from streamscope.core.model.blocks import Field, ModelInfo, Target, Tensor
+from streamscope.core.images.scaling import SIZES, patch_at_sizes, scaled_picture
+from streamscope.core.model.blocks import TENSORS, Field, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet, Store
+from streamscope.core.store.scans.photographs import patches_to_read
 from streamscope.core.table.retries import shown_fz
 from streamscope.tui.table.arrangement import Key
 
 Image = NDArray[np.uint8]
-PictureKind = Literal["fzs", "scaled", "meis", "channel", "seeds"]
+PictureKind = Literal["fzs", "scaled", "meis", "patches", "channel", "seeds"]
 PICTURE_KINDS: dict[PictureKind, str] = {
     "fzs": "FZs",
     "scaled": "FZs scaled: the middle of FZ(I) twice as large, FZ(B) at half the size",
     "meis": "MEIs: the nine images that excite each most",
+    "patches": "patches of photographs: the five best places of each, at half to twice their size",
     "channel": "channel FZs: the mean over space (streamscope compute --objective channel)",
     "seeds": "FZs by other seeds (* computes one)",
 }
@@ -35,6 +38,8 @@ GAP_PX = 2
 GROUND = 40
 """Its grey."""
 SHOWN_SEEDS = 9
+SHOWN_PATCHES = len(SIZES)
+"""As many as sizes of each: the mosaic is a square."""
 
 
 def kind_after(kind: PictureKind, by: int = 1) -> PictureKind:
@@ -83,6 +88,7 @@ class PictureLibrary:
             "fzs": self._fz,
             "scaled": self._scaled,
             "meis": self._meis,
+            "patches": self._patches,
             "channel": self._channel,
             "seeds": self._seeds,
         }[subject.kind](subject)
@@ -144,6 +150,34 @@ class PictureLibrary:
         field = self._field(subject, self._target(subject))
         identity = (scan.path, tuple(rows), field)
         return ImageEntry(caption, identity, lambda: mosaic([crop(scan.image(row), field) for row in rows], 9))
+
+    def _patches(self, subject: Subject) -> ImageEntry:
+        """A row a patch, small to large, about the point where a block's tensors are read of them."""
+        block, channel = subject.key
+        caption = f"patches({LETTERS[subject.tensor]}) {channel}"
+        scan = self._store.choose_scan(self._info, self._images)
+        if scan is None:
+            return ImageEntry(caption, message="no scan of images")
+        areas = [self._info.area(Target(block, tensor)) for tensor in TENSORS]
+        if any(area is None or area.middle is None for area in areas):
+            # As for what is scaled.
+            return ImageEntry(caption, message="open the app again")
+        patches = patches_to_read(scan, block, [channel])
+        if patches is None:
+            return ImageEntry(caption, message="scan again")
+        area = self._info.field_of(Target(block, "block"))
+        kept = list(zip(patches.rows[0], patches.centres[0], strict=True))[TENSORS.index(subject.tensor)]
+        found = [(int(row), (float(y), float(x))) for row, (y, x) in zip(*kept, strict=True) if row >= 0]
+        if not found:
+            return ImageEntry(caption, message="no images")
+        window = (0, self._info.input_size) if subject.whole else (area.start, area.stop)
+        shown = found[:SHOWN_PATCHES]
+
+        def load() -> Image:
+            rows = [patch_at_sizes(scan.image(row), centre, area.centre, window) for row, centre in shown]
+            return mosaic([patch for row in rows for patch in row], len(SIZES) ** 2)
+
+        return ImageEntry(caption, (scan.path, tuple(shown), window), load)
 
     def _channel(self, subject: Subject) -> ImageEntry:
         target, channel = self._target(subject), subject.key[1]

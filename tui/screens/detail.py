@@ -18,7 +18,7 @@ from streamscope.core.model.blocks import TENSORS
 from streamscope.core.table.retries import retry_of
 from streamscope.tui.advice import worded
 from streamscope.tui.command_lines import HERE, CommandLine
-from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, traces_text
+from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, patches_text, traces_text
 from streamscope.tui.data.null_facts import NullsReader, against_nulls
 from streamscope.tui.data.pictures import PictureKind, kind_after
 from streamscope.tui.screens.channel_view import CursorView
@@ -44,6 +44,12 @@ WITHOUT_NAMES = 56
 """From this width on `describe` leaves the FZs' names out."""
 WAIT = 0.08
 """Seconds of rest before curves are read: a held key passes channels by."""
+
+
+PREFERENCES = {"B wants I's larger": "block", "I wants B's smaller": "in"}
+"""Of patches: which columns each is in."""
+PHOTO_TABLE = 57
+"""Cells of its table, below which each preference has a line of its own."""
 
 
 class DetailScreen(CursorView):
@@ -176,6 +182,7 @@ class DetailScreen(CursorView):
         lines = [
             *measures_text(self._row, min(width, WIDEST)),
             *images_text(self._row, self._commands),
+            *photographs_text(self._row, width),
             *seeds_text(self._row),
         ]
         if self._nulls is not None and self._nulls.block == self._row["block"]:
@@ -185,6 +192,7 @@ class DetailScreen(CursorView):
                 Text(),
                 *traces_text(self._facts, width),
                 Text(),
+                *patches_text(self._facts, width, PLOT_ROWS, self._commands),
                 *curves_text(self._facts, width, PLOT_ROWS, self._commands),
             ]
         self.query_one("#text", Static).update(Text("\n").join(lines))
@@ -230,6 +238,52 @@ def images_text(row: ChannelValues, commands: CommandLine = HERE) -> list[Text]:
     return [figures, Text("  ").join(ticks), rho]
 
 
+def photographs_text(row: ChannelValues, width: int) -> list[Text]:
+    """What the best patches of photographs say, each figure beside its nulls: the other channels on the same patches
+    (pairs), and those of them that answer as strongly (mates)."""
+    if row.get("photo_images") is None:
+        return []
+    head = Text.assemble(
+        ("\nin photographs  ", Style(bold=True)),
+        _tick(row.get("photo_invariant")),
+        (" both ways  ", DIM),
+        _tick(row.get("photo_beyond_blur")),
+        (" beyond blur  ", DIM),
+        (f"n {_number(row, 'photo_images', 0)} images", DIM),
+    )
+    wide = width >= PHOTO_TABLE
+    label = max(map(len, PREFERENCES))
+    columns = (
+        f"{'sd':>8}{'95% from':>10}{'> pairs':>9}{'p':>6}{'mates':>7}" if wide else "sd, 95% from, > pairs, p of mates"
+    )
+    lines = [Text(f"{'' if not wide else ' ' * label}{columns}", style=DIM)]
+    for name, tensor in PREFERENCES.items():
+        larger = "larger" if tensor == "block" else "smaller"
+        sd, low = _signed(row, f"photo_{tensor}_{larger}"), _signed(row, f"photo_{tensor}_low")
+        pairs, p = _percent(row, f"photo_pairs_{tensor}"), _number(row, f"photo_p_{tensor}", 3)
+        mates = _number(row, f"photo_mates_{tensor}", 0)
+        if wide:
+            numbers = Text.assemble((f"{sd:>8}", Style(bold=True)), f"{low:>10}{pairs:>9}{p:>6}{mates:>7}")
+            lines.append(Text.assemble((f"{name:<{label}}", DIM), numbers))
+        else:
+            lines += [
+                Text(name, style=DIM),
+                Text.assemble("  ", (sd, Style(bold=True)), f"  {low}  {pairs}  {p} of {mates}"),
+            ]
+    peaks = Text.assemble(
+        ("peak  B ", DIM),
+        _signed(row, "photo_peak_block"),
+        (" on I's, I ", DIM),
+        _signed(row, "photo_peak_in"),
+        (" on B's;  half-width  I ", DIM),
+        _number(row, "photo_width_in"),
+        ("  O ", DIM),
+        _number(row, "photo_width_out"),
+        (" oct", DIM),
+    )
+    return [head, *lines, peaks]
+
+
 def seeds_text(row: ChannelValues) -> list[Text]:
     """How often the verdicts hold over the sets that differ in seed only."""
     if not isinstance(row.get("seeds"), int) or int(str(row["seeds"])) < 2:
@@ -252,6 +306,11 @@ def _tick(value: object) -> tuple[str, Style]:
 def _number(row: ChannelValues, name: str, places: int = 2) -> str:
     value = row.get(name)
     return figure(name, float(value) if isinstance(value, (int, float)) else None, places)
+
+
+def _signed(row: ChannelValues, name: str) -> str:
+    value, text = row.get(name), _number(row, name)
+    return f"+{text}" if isinstance(value, (int, float)) and value > 0 else text
 
 
 def _percent(row: ChannelValues, name: str) -> str:

@@ -140,6 +140,35 @@ function meisSection(channel) {
   return section("Images that excite it (MEIs)", make("div", { class: "meis" }, ...grids));
 }
 
+function patchesSection(row, channel) {
+  const patches = data.patches;
+  const title = "Best patches of photographs";
+  const place = new Map(patches.columns.map((name, index) => [name, index]));
+  const first = patches.columns.findIndex((name) => /^x[\d.]/.test(name));
+  const scales = patches.columns.slice(first).map((name) => Number(name.slice(1)));
+  const own = patches.rows.map((values, number) => ({ values, number })).filter((item) => item.values[0] === channel);
+  const shownSizes = data.sizes.map((size) => size.toFixed(2).replace(/\.?0+$/, ""));
+  const columns = Object.keys(TENSORS).map((on) => {
+    const file = data.patch_pictures[on][channel];
+    const lines = own.filter(({ values }) => values[place.get("on")] === on);
+    const alt = `Best patches of ${READS[on]} of channel ${channel}, a row each, at ${shownSizes.join(", ")} times their size`;
+    const strip = file ? make("img", { class: "patches", src: file, alt, loading: "lazy" }) : make("p", { class: "missing" }, `No photograph excites ${READS[on]}.`);
+    const images = lines.length ? [", n ", cited(lines[0].values[place.get("images")], patches.name, lines[0].number, "images", true), " images"] : [];
+    const curve = lines.length ? curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `I, B and O over scale, on the patches of ${READS[on]}`) : null;
+    const legend = make("ul", {}, ...lines.map(({ values }) => make("li", { class: `line-${values[place.get("read")]}` }, READS[values[place.get("read")]])));
+    return make("figure", { class: "curve" }, strip, make("figcaption", {}, make("b", {}, `patches of ${READS[on]}`), ...images), curve, lines.length ? legend : null);
+  });
+  if (!patches.rows.length) return section(title, make("p", { class: "missing" }, patches.missing), make("div", { class: "curves" }, ...columns));
+  const number = (name) => numberOf(row, name);
+  const line = (text, name, low, pairs, p, mates) => make("tr", {}, make("th", { scope: "row" }, text), ...[name, low, pairs, p, mates].map((column) => make("td", { class: "number" }, number(column))));
+  const head = make("tr", {}, ...["", "deviations", "95 % from", "share of pairs it exceeds", "p against mates", "mates"].map((text) => make("th", { scope: "col" }, text)));
+  const preferences = make("table", {}, make("thead", {}, head), make("tbody", {},
+    line("B prefers I's patches larger", "photo_block_larger", "photo_block_low", "photo_pairs_block", "photo_p_block", "photo_mates_block"),
+    line("I prefers B's patches smaller", "photo_in_smaller", "photo_in_low", "photo_pairs_in", "photo_p_in", "photo_mates_in")));
+  const verdict = make("p", {}, "Scale invariant in photographs: ", number("photo_invariant"), "; beyond blur: ", number("photo_beyond_blur"), "; n ", number("photo_images"), " images. Peaks: B at ", number("photo_peak_block"), " octaves on I's patches, I at ", number("photo_peak_in"), " on B's. Half-widths: I ", number("photo_width_in"), ", O ", number("photo_width_out"), " octaves.");
+  return section(title, make("p", { class: "hint" }, `The best patches anywhere in the photographs, one an image, at ${shownSizes.join(", ")} times their size. Pairs are the other channels on the same patches; mates those of them that answer as strongly.`), verdict, make("div", { class: "scroll" }, preferences), make("div", { class: "curves" }, ...columns));
+}
+
 function factsSection(row) {
   const names = ["bn_weight", "conv_weight", "effective_gain", "rho", "late_rise", "steps", "fz_seed", "capture", "flags", "status"];
   const list = names.map((name) => make("div", {}, make("dt", {}, name), make("dd", {}, numberOf(row, name), make("small", {}, data.describe[name].help))));
@@ -178,6 +207,7 @@ function show() {
     make("div", { class: "channel" },
       make("div", {}, picturesSection(row, channel), matrixSection(row), judgementSection(row)),
       make("div", {}, verdictSection(row), tuningSection(channel))),
+    patchesSection(row, channel),
     meisSection(channel),
     factsSection(row),
   );

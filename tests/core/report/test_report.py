@@ -18,6 +18,7 @@ from PIL import Image
 from streamscope.core.analysis.nulls import CRITERIA
 from streamscope.core.analysis.skip_weights import WEIGHTS
 from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.measures.agreement import kappa
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.report.analyses import AGREEMENT_WORDS
@@ -138,6 +139,32 @@ def test_the_data_of_a_block_page_is_that_of_the_csv(report: Path, block: str) -
     assert [data["images"][row["row"]][:2] for row in rows] == [[row["image"], row["label"]] for row in rows]
 
 
+def test_a_block_page_has_its_channels_patches_and_how_verdicts_agree(report: Path, made: Made) -> None:
+    page = Page(report / "block-1.1.html")
+    data, rows = json.loads(page.json), read_table(report, "patches-1.1")
+    patches = data["patches"]
+    assert len(patches["rows"]) == len(rows) > 0
+    for values, row in zip(patches["rows"], rows, strict=True):
+        assert [row[column] for column in patches["columns"]] == ["" if v is None else str(v) for v in values]
+    sides = {Image.open(report / file).size[0] for files in data["patch_pictures"].values() for file in files if file}
+    side = data["crop"]["block"][1] - data["crop"]["block"][0]
+    assert sides == {5 * (side + 2) - 2}
+    found, *more = read_table(report, "photographs")
+    assert {row["by"] for row in more} <= {"FZ seeds"}
+    fz, photo = (made.rows("1.1")[name] for name in ("scale_invariant", "photo_invariant"))
+    known = ~np.isnan(fz) & ~np.isnan(photo)
+    counts = [int(((fz == a) & (photo == b))[known].sum()) for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))]
+    assert [found["block"], found["by"], found["n"]] == ["1.1", "FZ", str(known.sum())]
+    assert [int(found[name]) for name in ("both", "fz_only", "photo_only", "neither")] == counts
+    assert float(found["kappa"]) == pytest.approx(kappa([counts[:2], counts[2:]]))
+    assert "Beside verdicts by FZ: " in page.text
+    other = Page(report / "block-2.0.html")
+    assert (
+        f"no photographs of 2.0 are read: run 'streamscope --cache {made.cache} photographs --block 2.0" in other.text
+    )
+    assert "Beside verdicts by FZ: " not in other.text
+
+
 def test_the_channel_csv_is_what_the_table_command_writes(
     made: Made, report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,20 +199,16 @@ def test_every_figure_is_a_png_and_a_pdf_that_name_model_weights_recipe_and_imag
 
 
 def test_each_block_s_page_has_the_figure_of_its_evidence_and_says_in_words_what_it_shows(
-    report: Path, made: Made
+    report: Path,
 ) -> None:
-    for block in ("1.1", "2.0"):
+    for block, photographed in (("1.1", " and by photographs ("), ("2.0", ". Numbered:")):
         text = html.unescape((report / f"block-{block}.html").read_text())
-        caption = f"channels of {block}, by FZs (2 seeds: 0, 1). Numbered:"
+        caption = f"channels of {block}, by FZs (2 seeds: 0, 1){photographed}"
         assert (report / "figures" / f"evidence-{block}.pdf").is_file()
         picture = re.search(rf'<img [^>]*src="figures/evidence-{block}.png" alt="([^"]*)"', text)
         assert picture is not None
         assert caption in picture[1]
         assert "pairs of one channel's I with another's B" in picture[1]
-        assert (
-            f"what {block} says to its best patches of photographs is not stored: run "
-            f"'streamscope --cache {made.cache} photographs --block {block}"
-        ) in text
 
 
 def test_what_users_wrote_is_never_markup(report: Path) -> None:

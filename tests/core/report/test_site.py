@@ -214,6 +214,25 @@ def test_a_channel_shows_everything_that_is_known_of_it(browser: webdriver.Chrom
     assert article.find_element(By.CSS_SELECTOR, "dd.tags").text == "edge late"
 
 
+def test_a_channel_shows_its_patches_with_their_curves_and_what_they_are_compared_with(
+    browser: webdriver.Chrome, site: Path
+) -> None:
+    visit(browser, site, "block-1.1.html#2")
+    article = browser.find_element(By.ID, "channel")
+    images = article.find_elements(By.CSS_SELECTOR, "img.patches")
+    assert [image.get_attribute("alt") for image in images] == [
+        f"Best patches of {letter} of channel 2, a row each, at 0.5, 0.71, 1, 1.41, 2 times their size"
+        for letter in "IBO"
+    ]
+    labels = [svg.get_attribute("aria-label") for svg in article.find_elements(By.CSS_SELECTOR, ".curve svg")]
+    for letter in "IBO":
+        assert f"I, B and O over scale, on the patches of {letter}" in labels
+    for name in ("photo_block_larger", "photo_in_smaller", "photo_pairs_block", "photo_p_in", "photo_images"):
+        assert article.find_elements(By.CSS_SELECTOR, f'[data-cell="channels-1.1:2:{name}"]')
+    visit(browser, site, "block-2.0.html#3")
+    assert "no photographs of 2.0 are read" in browser.find_element(By.ID, "channel").text
+
+
 def test_w_shows_whole_images_in_place_of_what_the_neuron_sees(browser: webdriver.Chrome, site: Path) -> None:
     visit(browser, site, "block-1.1.html#2")
     side = "return getComputedStyle(document.querySelector('#channel .picture')).getPropertyValue('--shown')"

@@ -154,7 +154,7 @@ def test_what_is_not_stored_is_said_with_how_to_make_it(run: Run, store: Store, 
     info = with_centres(make_info())
     write_scan(store, info, tmp_path / "images")
     lacking = " ".join(json.loads(run("evidence", "--block", BLOCK, "--json", model=None)[1])["lacking"])
-    assert "what 2.0 says to its best patches of photographs is not stored: run 'streamscope" in lacking
+    assert "no photographs of 2.0 are read: run 'streamscope" in lacking
     assert "photographs --block 2.0" in lacking
     models = store.folder(info)
     assert models is not None

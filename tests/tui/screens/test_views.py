@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,20 @@ from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.strip import Strip
 
-from streamscope.core.images.scaling import scaled_up
+from streamscope.core.images.scaling import SIZES, patch_at_sizes, scaled_up
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.store import JobSpec, JobState, Judgement, Store, create_job
 from streamscope.core.store.jobs.events import Report
+from streamscope.core.store.scans.photographs import patches_to_read, stored_photographs
 from streamscope.tui.app.app import StreamscopeApp
-from streamscope.tui.data.channel_facts import CURVE_STYLES, Facts, OwnCurves, curves_text
+from streamscope.tui.data.channel_facts import (
+    CURVE_STYLES,
+    Facts,
+    FactsReader,
+    OwnCurves,
+    curves_text,
+    patches_text,
+)
 from streamscope.tui.data.pictures import PictureLibrary, Subject, crop, mosaic
 from streamscope.tui.screens.channel_view import ChannelView, ZoomScreen
 from streamscope.tui.screens.compare import CompareScreen
@@ -38,6 +47,8 @@ from tests.support.app_driver import (
 )
 from tests.support.app_store import commit_fzs, made_up_image, make_info
 from tests.support.optional import present
+from tests.support.photographs import commit_made_up
+from tests.support.scans import write_scan
 
 INFO = make_info()
 
@@ -93,7 +104,36 @@ def test_what_is_not_there_says_what_is_missing(tmp_path: Path) -> None:
     found = library(tmp_path)
     assert found.find(Subject("fzs", ("2.1", 0), "in")).message == "not computed"
     assert found.find(Subject("channel", ("1.1", 0), "in")).message == "not computed"
-    assert found.find(Subject("meis", ("1.1", 0), "in")).message == "no scan of images"
+    for kind in ("meis", "patches"):
+        assert found.find(Subject(kind, ("1.1", 0), "in")).message == "no scan of images"
+
+
+def test_patches_are_the_best_places_of_photographs_a_row_each_small_to_large(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    scan = write_scan(store, INFO, tmp_path / "images")
+    rows, centres = (part[0, 1] for part in vars(present(patches_to_read(scan, "2.1", [4]))).values())
+    area = INFO.field_of(INFO.source("2.1", "block"))
+    for whole, window in ((False, (area.start, area.stop)), (True, (0, INFO.input_size))):
+        found = library(tmp_path).find(Subject("patches", ("2.1", 4), "block", whole=whole))
+        assert found.caption == "patches(B) 4"
+        expected = []
+        for row, (y, x) in list(zip(rows.tolist(), centres.tolist(), strict=True))[:5]:
+            if row >= 0:
+                expected += patch_at_sizes(scan.image(row), (y, x), area.centre, window, SIZES)
+        assert len(expected) == 25
+        assert present(found.load)().tolist() == mosaic(expected, 25).tolist()
+
+
+def test_patches_say_what_is_in_their_way(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    scan = write_scan(store, INFO, tmp_path / "images")
+    subject = Subject("patches", ("2.1", 4), "block")
+    old = replace(INFO, fields={name: replace(area, middle=None) for name, area in INFO.fields.items()})
+    assert PictureLibrary(tmp_path / "cache", old, SetKey(Recipe(steps=2560))).find(subject).message == (
+        "open the app again"
+    )
+    shutil.rmtree(scan.path / "patches")
+    assert library(tmp_path).find(subject).message == "scan again"
 
 
 # -- the preview -------------------------------------------------------------------------------------------------------
@@ -106,7 +146,7 @@ async def test_one_key_goes_through_all_kinds_of_pictures_and_back(tmp_path: Pat
         channels_screen(app).table.move_to(("2.0", 3))
         await until(pilot, lambda: boxes(app)[1].caption == "FZ(B) 2.0.block 3")
         seen = []
-        for _ in range(6):
+        for _ in range(7):
             await until(pilot, lambda: all(box.message != "…" and box.caption for box in boxes(app)))
             seen.append(boxes(app)[1].caption)
             await pilot.press("x")
@@ -114,6 +154,7 @@ async def test_one_key_goes_through_all_kinds_of_pictures_and_back(tmp_path: Pat
             "FZ(B) 2.0.block 3",
             "S⁻(FZ(B)) 3",
             "MEIs(B) 3",
+            "patches(B) 3",
             "channel FZ(B) 3",
             "FZ(B) 3 seed 1",
             "FZ(B) 2.0.block 3",
@@ -241,6 +282,59 @@ async def test_the_detail_screen_shows_pictures_figures_and_how_the_fzs_grew(tmp
         await until(pilot, lambda: app.judgement(("2.1", 5)).mark == "keep" and "✓ keep" in screen_text(app))
         await pilot.press("escape")
         assert channels_screen(app).table.key == ("2.1", 5)
+
+
+async def test_the_detail_screen_shows_what_photographs_say_beside_its_nulls(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    scan = write_scan(store, INFO, tmp_path / "images")
+    commit_made_up(scan, "2.1", range(8))
+    async with opened(options(tmp_path), size=(200, 90)) as (app, pilot):
+        channels_screen(app).table.move_to(("2.1", 4))
+        await show(pilot, app, "enter", "x", "x", "x")
+        await until(pilot, lambda: "patches(O) of " in screen_text(app))
+        text = screen_text(app)
+        row = present(channels_screen(app).frame).rows([present(present(channels_screen(app).frame).row_of("2.1", 4))])[
+            0
+        ]
+        assert row["photo_invariant"] is True
+        assert f"in photographs  ✓ both ways  ✓ beyond blur  n {row['photo_images']} images" in text
+        for name, tensor, preference in (
+            ("B wants I's larger ", "block", "photo_block_larger"),
+            ("I wants B's smaller", "in", "photo_in_smaller"),
+        ):
+            numbers = f"{row[preference]:>+8.2f}{row[f'photo_{tensor}_low']:>+10.2f}"
+            nulls = f"{100 * float(str(row[f'photo_pairs_{tensor}'])):>8.0f}%{row[f'photo_p_{tensor}']:>6.3f}"
+            assert f"{name}{numbers}{nulls}{row[f'photo_mates_{tensor}']:>7}" in text
+        assert "patches(I) 4" in text
+        images = present(stored_photographs(scan, "2.1")).readings.images[4].tolist()
+        for letter, count in zip("IBO", images, strict=True):
+            assert f"patches({letter}) of {count} photographs, over scale" in text
+        # Of another block nothing was read.
+        channels_screen(app).table.move_to(("2.0", 1))
+        assert isinstance(app.screen, DetailScreen)
+        app.screen.show()
+        await until(pilot, lambda: "not read in photographs yet: run 'streamscope " in screen_text(app))
+        assert "in photographs  " not in screen_text(app)
+
+
+def test_curves_on_patches_are_means_and_those_of_too_few_images_are_left_out(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    scan = write_scan(store, INFO, tmp_path / "images", count=4)
+    reader = FactsReader(tmp_path / "cache", INFO, SetKey(Recipe(steps=2560)), None)
+    assert reader.read(("2.1", 4), 0).unread_scan == scan.source
+    commit_made_up(scan, "2.1", range(8))
+    assert reader.read(("2.1", 4), 0).by_patch == {}
+    scan = write_scan(store, INFO, tmp_path / "more", count=24)
+    commit_made_up(scan, "2.1", range(8))
+    facts = reader.read(("2.1", 4), 0)
+    readings = present(stored_photographs(scan, "2.1")).readings
+    own = facts.by_patch["block"]
+    assert own.images == readings.images[4, 1]
+    assert own.values["in", "block"] == pytest.approx(np.nanmean(readings.curves[4, 1, :, :, 0], axis=0), abs=1e-5)
+    shutil.rmtree(scan.path / "photographs")
+    shutil.rmtree(scan.path / "patches")
+    lines = patches_text(reader.read(("2.1", 4), 0), 60, 6)
+    assert lines[0].plain.startswith("the scan is of an earlier release and kept no patches: run 'streamscope scan ")
 
 
 def test_tuning_curves_are_plotted_with_their_figures() -> None:
