@@ -63,6 +63,8 @@ CRITERIA = {
     "verdict": "yes over seeds",
 }
 """What is shared out, by the name of the table's column where there is one, and what to call it."""
+UNSAID = ("beyond_blur", "verdict")
+"""Of which nothing is said where they are not known: of the paper's protocol, and of one seed."""
 TESTED = ("meets_both", "scale_invariant", "beyond_blur", "verdict")
 """Of which it is tested whether they hold more often than under a null."""
 BY_FZS = ("scale_invariant", "beyond_blur", "verdict")
@@ -333,7 +335,7 @@ def _in_place_of_scaling(name: str, kind: Kind, fzset: FZSet, block: str, instea
         name,
         kind,
         _shares(real),
-        {criterion: share for criterion, share in shares.items() if share.n or criterion != "beyond_blur"},
+        {criterion: share for criterion, share in shares.items() if share.n or criterion not in UNSAID},
         paired={criterion: mcnemar(real[criterion], null[criterion]) for criterion in tested},
         excess={criterion: paired_excess(real[criterion], null[criterion]) for criterion in tested},
         seeds=len(under.set_seeds),
@@ -354,7 +356,7 @@ def _untrained(fzset: FZSet, block: str, real: Mapping[str, Proportion], really:
         f"{UNTRAINED} {untrained_seed(fzset.info.name)}",
         "untrained",
         real,
-        {criterion: share for criterion, share in shares.items() if share.n or criterion != "beyond_blur"},
+        {criterion: share for criterion, share in shares.items() if share.n or criterion not in UNSAID},
         excess={
             criterion: excess(real[criterion], shares[criterion], fisher(real[criterion], shares[criterion]))
             for criterion in TESTED
@@ -397,8 +399,11 @@ def _truths(readings: Readings, altered: Mapping[Tensor, Float64Array] | None = 
 
 
 def _decided(found: Evidence) -> Float64Array:
-    """(C,): 1 where the verdict over seeds is yes, 0 where it is no or undecided, NaN where there is none."""
-    if not found.set_seeds:
+    """(C,): 1 where the verdict over seeds is yes, 0 where it is no or undecided, NaN where there is none.
+
+    One seed alone hardly ever decides for a channel: it says nothing here.
+    """
+    if len(found.set_seeds) < 2:
         return np.full(found.fz_seed.shape[1], np.nan)
     said = verdict(decide(found.margins, found.scale_invariant, found.fz_seed).probability)
     return np.where(said == "", np.nan, (said == "yes").astype(np.float64))
