@@ -79,12 +79,13 @@ def _by_fzs(evidence: Evidence, channel: int) -> Iterator[Finding]:
             text = f"{read}({names[1]}) {number_text(blurred)}: the same size, half the band"
             yield Finding(topic, "  beyond blur", beyond, text, _side(scaled > max(blurred, base, 0)))
         if not np.isnan(reversed_):
-            text = f"{read}({names[2]}), scaled the other way"
+            text = f"{read}({names[2]}), scaled the other way, beside {number_text(scaled)}"
             yield Finding(topic, "  reversed", reversed_, text, _side(scaled > reversed_))
         for sham, answers in evidence.shams[on].items():
             if not np.isnan(answers[channel]):
                 value = float(answers[channel])
-                yield Finding(topic, f"  sham: {sham}", value, f"{read} of the FZ so altered", _side(scaled > value))
+                text = f"{read} of the FZ so altered, beside {number_text(scaled)}"
+                yield Finding(topic, f"  sham: {sham}", value, text, _side(scaled > value))
     yield from _beside_pairs(evidence, channel)
 
 

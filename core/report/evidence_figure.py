@@ -111,7 +111,7 @@ def _plane(evidence: Evidence) -> Figure:
     _limit(ax.set_xlim, evidence.fz[shown], evidence.pairs_fz[pairs])
     _limit(ax.set_ylim, evidence.photo[shown], evidence.pairs_photo[pairs])
     ax.set_xlabel(_fz_label(evidence))
-    ax.set_ylabel("by photographs: smaller preference (standard deviations)")
+    ax.set_ylabel("by photographs: smaller of both preferences\n(standard deviations)")
     ax.set_title(_title(evidence, "Evidence of scale invariance"), loc="left")
     figure.legend(handles=_handles(evidence), loc="outside upper center", ncols=3, fontsize=7.5)
     _label(figure, ax, shown, evidence.verdict("yes"), evidence.fz, evidence.photo)
