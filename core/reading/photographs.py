@@ -6,7 +6,6 @@ made. All channels are read of every patch, and kept of the others is what pairs
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -22,8 +21,9 @@ from streamscope.core.measures.photographs import LARGER, SCALES, UNSCALED, Patc
 from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import READ, VERDICT_TENSORS, Target
 from streamscope.core.reading.activations import CHUNK, BlockReader
+from streamscope.core.reading.alone import alone
 from streamscope.core.reading.responses import batches, provenance
-from streamscope.core.store import Leases, Scan, Store, kept
+from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.photographs import (
     ReadPatches,
     commit_photographs,
@@ -53,32 +53,8 @@ def compute_photographs(
     Interrupted at any moment and called again it goes on. Raises StoreError when the scan kept no patches, somebody
     else is at the same block or the store cannot be written; ImageError when an image was moved or changed.
     """
-    leases = Leases(store.root, "photographs")
     key = f"photographs {network.info.identity} {scan.path.name} {block}"
-
-    def wait(seconds: float) -> None:
-        watch(0, 1, f"watching the photographs of {block} held by {leases.holder(key)}")
-        time.sleep(seconds)
-
-    if not leases.claim_or_watch(key, wait):
-        raise StoreError(
-            f"the photographs of {block} are being read by another process ({leases.holder(key)}); let it finish, then "
-            "run this again"
-        )
-
-    def check() -> None:
-        if key not in leases.held:
-            raise StoreError(f"reading the photographs of {block} lost its lease; run it again to go on")
-
-    def go_on(done: int, total: int, what: str) -> None:
-        check()
-        watch(done, total, what)
-
-    def confirm() -> None:
-        leases.renew()
-        check()
-
-    with kept(leases):
+    with alone(store.root, "photographs", key, f"the photographs of {block}", watch) as (go_on, confirm):
         return _compute(network, scan, block, go_on, confirm, batch)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network, provenance
 from streamscope.core.engine.normalisation import Normalisation
-from streamscope.core.errors import DiskFullError, ImageError, StoreError
+from streamscope.core.errors import DiskFullError, ImageError
 from streamscope.core.images.decoding import Decoded, Decoders, default_workers
 from streamscope.core.images.folder import ImagePath
 from streamscope.core.images.lanczos import Resampling
@@ -27,10 +26,11 @@ from streamscope.core.model.blocks import READ, VERDICT_TENSORS, ModelInfo, Targ
 from streamscope.core.model.recipe import PROTOCOLS, Protocol
 from streamscope.core.model.stream import MapWatch, read_centres
 from streamscope.core.reading.activations import Patches, Version
+from streamscope.core.reading.alone import alone
 from streamscope.core.reading.best_patches import PatchFinder, map_grids
 from streamscope.core.reading.ranking import rank_and_correlate
 from streamscope.core.reading.scalings import scalings
-from streamscope.core.store import Leases, Scan, Store, free_bytes, kept
+from streamscope.core.store import Scan, Store, free_bytes
 from streamscope.core.store.scans.draft import Draft, Seen, image_bytes
 from streamscope.core.store.scans.patch_draft import PatchDraft
 from streamscope.core.store.sets.batches import SCALED
@@ -98,34 +98,8 @@ def scan_images(
     assert models is not None
     draft = Draft(models, network.info, folder, images, per_chunk, interpretation)
     if not draft.complete:
-        leases = Leases(store.root, "scan")
         key = f"scan {network.info.identity} {draft.path.name}"
-
-        def wait(seconds: float) -> None:
-            watch(0, len(images), f"watching the scan held by {leases.holder(key)}")
-            time.sleep(seconds)
-
-        if not leases.claim_or_watch(key, wait):
-            raise StoreError(
-                f"{folder} is being scanned by another process ({leases.holder(key)}); let it finish, then run this "
-                "again"
-            )
-
-        def check() -> None:
-            if key not in leases.held:
-                who = leases.holder(key)
-                how = f"was taken over by another process ({who})" if who else "lost its lease"
-                raise StoreError(f"the scan of {folder} {how}; run it again to go on with it")
-
-        def go_on(done: int, total: int, what: str) -> None:
-            check()
-            watch(done, total, what)
-
-        def confirm() -> None:
-            leases.renew()
-            check()
-
-        with kept(leases):
+        with alone(store.root, "scan", key, f"the scan of {folder}", watch, len(images)) as (go_on, confirm):
             _work(network, draft, workers or default_workers(), go_on, confirm, store, batch)
     return draft.scan()
 
