@@ -350,7 +350,7 @@ def test_compute_says_what_it_found_and_reports_json_lines(tmp_path: Path, capsy
 
 
 def test_compute_goes_on_with_seeds_for_what_is_undecided(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache = ["--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "2.0"]
+    cache = ["--model", "demo", "--cache", str(tmp_path / "cache"), "--block", "2.1"]
     arguments = ["compute", *cache, "--steps", "8", "--channels", "0-15", "--tensor", "in,block", "--device", "cpu"]
     arguments += ["--decide", "--most-seeds", "3"]
     assert main(arguments) == 0

@@ -114,9 +114,9 @@ TOGETHER = (
     ("model", "job"),
     ("alias", "FZ record", "measures record", "curves record", "images", "robust", "MEI curves record", "errors"),
     ("ablation", "FZ", "activations", "curves", "scanned activations", "robust sums", "MEI curves", "heartbeat"),
-    ("completed", "FZ sums", "measures sums", "shams record", "extremes", "log", "lease"),
+    ("completed", "FZ sums", "measures sums", "shams record", "extremes", "patches sums", "log", "lease"),
     ("trace", "shams", "rho", "patches", "finished", "place", "taken lease", "pairs"),
-    ("set", "result sums", "patches sums", "scan", "stop", "hold"),
+    ("set", "result sums", "scan", "stop", "hold"),
 )
 """Kinds that are damaged at the same time: none of them hides what is said of another."""
 UNREAD_BY_TABLE = {"status", "flags", "late_rise", "fz_seed", "q", *OVER_SEEDS}
