@@ -34,6 +34,17 @@ def share_text(share: Proportion) -> str:
     return f"{100 * share.share:.1f} % ({100 * share.low:.1f}-{100 * share.high:.1f}) of {share.n}"
 
 
+def console_for(table: Table) -> Console:
+    """What a table of numbers is printed on, so that none is cut: folded on a terminal that is too narrow, elsewhere as
+    wide as the table, `WIDTH` at least."""
+    console = Console(highlight=False)
+    for column in table.columns:
+        column.overflow, column.no_wrap = "fold", not console.is_terminal
+    if not console.is_terminal:
+        console.width = max(WIDTH, _whole_width(console, table))
+    return console
+
+
 def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str | Sequence[str]]]) -> None:
     """Prints a table: folded within its columns on a terminal that is too narrow, a line a row everywhere else.
 
@@ -48,5 +59,9 @@ def print_whole(columns: Sequence[str], rows: Sequence[Sequence[str | Sequence[s
         fields = ([field] if isinstance(field, str) else field for field in row)
         table.add_row(*(Text("; " if piped else "\n").join(map(cell, lines)) for lines in fields))
     if piped:
-        console.width = max(80, console.measure(table, options=console.options.update(max_width=10**6)).maximum)
+        console.width = max(80, _whole_width(console, table))
     console.print(table)
+
+
+def _whole_width(console: Console, table: Table) -> int:
+    return console.measure(table, options=console.options.update(max_width=10**6)).maximum

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from streamscope.core.analysis.calibration import calibrate
@@ -31,7 +30,7 @@ from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.printing import WIDTH, cell, print_whole, share_text
+from streamscope.tui.cli.printing import cell, console_for, print_whole, share_text
 from streamscope.tui.cli.progress import count_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
@@ -299,7 +298,7 @@ def _excess_json(nulls: Nulls, null: NullShares, criterion: str) -> dict[str, An
 def _print(nulls: Nulls) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (f"block {nulls.block}", "real, %", "under the null, %", "difference", "p", "Holm p"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
     for null in nulls.nulls:
         table.add_row(cell(null.null, "bold"))
         for name in (n for n in CRITERIA if n in null.shares):
@@ -312,9 +311,7 @@ def _print(nulls: Nulls) -> None:
             difference = f"{100 * found.difference:+.0f} ({100 * found.low:.0f} to {100 * found.high:.0f})"
             tests = number_text(found.p), number_text(nulls.holm[null.null, name])
             table.add_row(f"  {label}", *shares, difference, *tests)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = console_for(table)
     console.print(table)
     if nulls.seeds is not None:
         seeds = nulls.seeds

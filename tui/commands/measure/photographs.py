@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from streamscope.core.analysis.photographs import FzAgreement, OneWay, PhotographSummary, summarise_photographs
@@ -24,7 +23,7 @@ from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
-from streamscope.tui.cli.printing import WIDTH, cell, counted
+from streamscope.tui.cli.printing import cell, console_for, counted
 from streamscope.tui.cli.progress import phase_progress
 
 ROWS = {
@@ -143,7 +142,7 @@ def _print(summary: PhotographSummary) -> None:
     heading = f"block {summary.block}: {counted(summary.channels, 'channel')}, {counted(summary.images, 'image')}"
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (heading, "B: I's patches larger", "I: B's patches smaller", "both"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
 
     def row(name: str, larger: str, smaller: str, both: str = "") -> None:
         table.add_row(*map(cell, (f"  {name}", larger, smaller, both)))
@@ -158,10 +157,7 @@ def _print(summary: PhotographSummary) -> None:
     row("95 % of their mates", *map(_excess, (larger.against_mates, smaller.against_mates, summary.both_mates)))
     row("pairs, and 0 by the interval", "", "", f"{summary.invariant} of {summary.channels}")
     row("and more than blurred", "", "", f"{summary.beyond_blur} of {summary.channels}")
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH + 20
-    console.print(table)
+    console_for(table).print(table)
     for name, agreement in summary.fz.items():
         say(f"  {BY_FZS[name]}: {_agreement(agreement)}")
 
