@@ -50,4 +50,4 @@ def test_no_number_is_cut_where_a_table_is_wider_than_the_screen(
         monkeypatch.setenv(name, value)
     out = printed()
     assert "…" not in out
-    assert "p 5.6e-27)" in out
+    assert "5.6e-27)" in out
