@@ -14,7 +14,7 @@ from streamscope.core.measures.decision import decide, verdict
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import Readings
-from streamscope.core.table.verdicts import Evidence, evidence
+from streamscope.core.table.verdicts import SeedVerdicts, seed_verdicts
 
 FEWEST_HELD_OUT = 2
 """Seeds that make a truth."""
@@ -59,7 +59,7 @@ def calibrate(fzset: FZSet, blocks: Sequence[str], deciding: int) -> Calibration
     Only sets count that have all channels of a block measured: those of channels that were undecided are no sample.
     Raises StoreError where too few are stored.
     """
-    found = {name: evidence(Readings(fzset, [fzset.info.block(name)])) for name in blocks}
+    found = {name: seed_verdicts(Readings(fzset, [fzset.info.block(name)])) for name in blocks}
     seeds = sorted(set.intersection(*(_whole(one) for one in found.values())))
     if len(seeds) < deciding + FEWEST_HELD_OUT:
         have = ", ".join(map(str, seeds)) or "none"
@@ -86,7 +86,7 @@ def calibrate(fzset: FZSet, blocks: Sequence[str], deciding: int) -> Calibration
     )
 
 
-def _whole(of: Evidence) -> set[int]:
+def _whole(of: SeedVerdicts) -> set[int]:
     """Seeds whose sets have every channel measured."""
     return {seed for seed, row in zip(of.set_seeds, of.fz_seed, strict=True) if not np.isnan(row).any()}
 
@@ -97,14 +97,14 @@ def _majority(invariant: Float64Array) -> Float64Array:
     return np.where(known > 0, (2 * (invariant == 1).sum(axis=0) > known).astype(np.float64), np.nan)
 
 
-def _probability(of: Evidence, spent: NDArray[np.bool_]) -> Float64Array:
+def _probability(of: SeedVerdicts, spent: NDArray[np.bool_]) -> Float64Array:
     """(C,): by those of (S, C) seeds of a block that are `spent`."""
     known = np.broadcast_to(spent, of.fz_seed.shape)
     invariant = np.where(known, of.scale_invariant, np.nan)
     return decide(np.where(known[:, :, None], of.margins, np.nan), invariant, of.fz_seed).probability
 
 
-def _spend(blocks: Sequence[Evidence], truths: Sequence[Float64Array]) -> Spending:
+def _spend(blocks: Sequence[SeedVerdicts], truths: Sequence[Float64Array]) -> Spending:
     """As `compute --decide` does: a seed for all, then one more for those that are undecided by what there is."""
     said, true, seeds, most = [], [], 0, 0
     for one, truth in zip(blocks, truths, strict=True):

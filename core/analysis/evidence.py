@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.analysis.pairs import pair_answers
-from streamscope.core.measures import criteria
+from streamscope.core.analysis.pairs import pair_gains
+from streamscope.core.analysis.shams import sham_answers
 from streamscope.core.measures.photographs import EXCEEDED
 from streamscope.core.measures.stability import distinct
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Block, Tensor
-from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.scans.photographs import Photographs, stored_photographs
 from streamscope.core.store.sets.readings import ALTERED, Readings
-from streamscope.core.store.sets.responses import READ_OUT, set_responses
 from streamscope.core.table.frame import Frame
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def read_evidence(fzset: FZSet, block: Block, rows: Frame, scan: Scan | None) ->
     gains = _mean_over_seeds([_pair_gains(one, found) for one, found in used], [found.fz_seed for _, found in used])
     photographs = stored_photographs(scan, block.name) if scan is not None else None
     different = ~np.eye(block.channels, dtype=bool)
-    shams = sham_answers(fzset, block)
+    shams = sham_answers(fzset, block.name)
     return Evidence(
         block,
         rows,
@@ -156,28 +154,11 @@ def photo_statistic(block_larger: Float64Array, in_smaller: Float64Array) -> Flo
     return np.minimum(block_larger, in_smaller)
 
 
-def sham_answers(fzset: FZSet, block: Block) -> dict[Tensor, dict[str, Float64Array]]:
-    """What the other tensor says to the FZs of `in` and of `block` under each sham, (C,), NaN where not computed."""
-    answers: dict[Tensor, dict[str, Float64Array]] = {}
-    for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
-        answers[on] = {}
-        for batch in set_responses(fzset, SHAMS, block.name, on):
-            for axis, name in enumerate(batch.versions):
-                column = answers[on].setdefault(name, np.full(block.channels, np.nan))
-                column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
-    return answers
-
-
 def _pair_gains(fzset: FZSet, readings: Readings) -> Float64Array:
     """(C, C): row d, column c is the smaller gain of I of d with B of c; the diagonal the channels' own."""
-    v, count = readings.values, len(readings)
-    answers = pair_answers(fzset, readings.blocks[0].name)
-    channels = answers.channels
-    found = np.full((count, count), np.nan)
-    found[np.ix_(channels, channels)] = np.minimum(
-        criteria.block_gain(answers.block_on_in_up, answers.block_on_in, v["block_on_block"][channels]),
-        criteria.input_gain(answers.in_on_block_down, answers.in_on_block, v["in_on_in"][channels, None]),
-    )
+    channels, block_gain, input_gain = pair_gains(fzset, readings)
+    found = np.full((len(readings), len(readings)), np.nan)
+    found[np.ix_(channels, channels)] = np.minimum(block_gain, input_gain)
     return found
 
 

@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from streamscope.core.analysis.pairs import lacks_pairs, pair_answers
+from streamscope.core.analysis.shams import sham_answers
 from streamscope.core.measures import criteria
 from streamscope.core.measures.decision import decide, verdict
 from streamscope.core.measures.stability import Stability
@@ -45,13 +46,12 @@ from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import architecture_of, untrained_seed
-from streamscope.core.store.layout import SHAMS
 from streamscope.core.store.sets.batches import BLURRED, FURTHER, REVERSED
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import ALTERED, Readings
-from streamscope.core.store.sets.responses import READ_OUT, SHAM_TRANSFORMS, set_responses
+from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.core.store.store import Store
-from streamscope.core.table.verdicts import Altering, Evidence, beyond_blur, evidence, over_seeds, verdicts
+from streamscope.core.table.verdicts import Altering, SeedVerdicts, beyond_blur, over_seeds, seed_verdicts, verdicts
 
 CRITERIA = {
     "meets_mix": "(2) mix",
@@ -165,7 +165,7 @@ def read_nulls(store: Store, info: ModelInfo, key: SetKey, block: str) -> Nulls 
         return None
     shuffled = shuffled_pairs(fzset, block)
     found = [*([shuffled] if shuffled else []), *measured_shares(fzset, block), *sham_shares(fzset, block)]
-    really = _measured(evidence(readings))
+    really = _measured(seed_verdicts(readings))
     for copy in untrained_copies(store, info):
         null = _untrained(store.set(copy, key), block, real, really)
         if null is not None:
@@ -226,7 +226,7 @@ def _alike(copy: ModelInfo, info: ModelInfo) -> bool:
 def real_shares(fzset: FZSet, block: str) -> dict[str, Proportion]:
     """Share of a block's channels that meet each criterion, of those of which it is known."""
     readings = Readings(fzset, [fzset.info.block(block)])
-    return _shares({**_truths(readings), "verdict": _decided(evidence(readings))})
+    return _shares({**_truths(readings), "verdict": _decided(seed_verdicts(readings))})
 
 
 def shuffled_pairs(fzset: FZSet, block: str) -> NullShares | None:
@@ -266,32 +266,19 @@ def sham_shares(fzset: FZSet, block: str) -> list[NullShares]:
 
     Those computed only; of a block in which nothing was, an empty list.
     """
-    answers: dict[FZSet, dict[str, dict[Tensor, Float64Array]]] = {}
+    answers: dict[FZSet, dict[Tensor, dict[str, Float64Array]]] = {}
 
     def under(name: str) -> Altering:
         def instead(readings: Readings) -> Mapping[Tensor, Float64Array] | None:
             assert readings.fzset is not None
             if readings.fzset not in answers:
-                answers[readings.fzset] = _sham_answers(readings.fzset, block)
-            found = answers[readings.fzset].get(name, {})
+                answers[readings.fzset] = sham_answers(readings.fzset, block)
+            found = {on: of[name] for on, of in answers[readings.fzset].items() if name in of}
             return found if found.keys() == set(VERDICT_TENSORS) else None
 
         return instead
 
-    nulls = [_in_place_of_scaling(f"sham: {name}", "sham", fzset, block, under(name)) for name in SHAM_TRANSFORMS]
-    return [null for null in nulls if null is not None]
-
-
-def _sham_answers(fzset: FZSet, block: str) -> dict[str, dict[Tensor, Float64Array]]:
-    """By sham, by whose FZ: (C,) what the other tensor says to it; of what is stored."""
-    channels = fzset.info.block(block).channels
-    found: dict[str, dict[Tensor, Float64Array]] = {}
-    for on, read in zip(VERDICT_TENSORS, reversed(VERDICT_TENSORS), strict=True):
-        for batch in set_responses(fzset, SHAMS, block, on):
-            for axis, name in enumerate(batch.versions):
-                column = found.setdefault(name, {}).setdefault(on, np.full(channels, np.nan))
-                column[list(batch.channels)] = batch.values[:, READ_OUT.index(read), axis]
-    return found
+    return _in_place_of_scaling("sham", fzset, block, {f"sham: {name}": under(name) for name in SHAM_TRANSFORMS})
 
 
 def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
@@ -307,25 +294,27 @@ def measured_shares(fzset: FZSet, block: str) -> list[NullShares]:
 
         return instead
 
-    nulls = [
-        _in_place_of_scaling(NAMES[null], "measured", fzset, block, under(axis))
-        for axis, null in enumerate(FURTHER, start=1)
-    ]
-    return [null for null in nulls if null is not None]
+    nulls = {NAMES[null]: under(axis) for axis, null in enumerate(FURTHER, start=1)}
+    return _in_place_of_scaling("measured", fzset, block, nulls)
 
 
-def _in_place_of_scaling(name: str, kind: Kind, fzset: FZSet, block: str, instead: Altering) -> NullShares | None:
-    """The verdicts with other readings than those of the scaled FZs; None where the set has none.
-
-    Those over seeds are from the seeds that have them.
-    """
+def _in_place_of_scaling(kind: Kind, fzset: FZSet, block: str, nulls: Mapping[str, Altering]) -> list[NullShares]:
+    """The verdicts with other readings than those of the scaled FZs, by null; of those that the set has."""
     readings = Readings(fzset, [fzset.info.block(block)])
+    really = seed_verdicts(readings)
+    found = (_null_shares(name, kind, readings, really, instead) for name, instead in nulls.items())
+    return [null for null in found if null is not None]
+
+
+def _null_shares(
+    name: str, kind: Kind, readings: Readings, really: SeedVerdicts, instead: Altering
+) -> NullShares | None:
+    """None where the set has no such readings. Verdicts over seeds are from the seeds that have them."""
     altered = instead(readings)
     if altered is None:
         return None
-    under = evidence(readings, instead)
-    really = evidence(readings).of_seeds(under.set_seeds)
-    real = {**_truths(readings), "verdict": _decided(really)}
+    under = seed_verdicts(readings, instead)
+    real = {**_truths(readings), "verdict": _decided(really.of_seeds(under.set_seeds))}
     null = {**_truths(readings, altered), "verdict": _decided(under)}
     # M stays as it is; and where blurring is the null, what exceeds blurring cannot be.
     unasked = {"meets_mix", "beyond_blur"} if name == NAMES[BLURRED] else {"meets_mix"}
@@ -342,13 +331,13 @@ def _in_place_of_scaling(name: str, kind: Kind, fzset: FZSet, block: str, instea
     )
 
 
-def _untrained(fzset: FZSet, block: str, real: Mapping[str, Proportion], really: Evidence) -> NullShares | None:
+def _untrained(fzset: FZSet, block: str, real: Mapping[str, Proportion], really: SeedVerdicts) -> NullShares | None:
     """The shares of an untrained copy's set; None where it has no verdict. `real` are the network's, and `really` what
     its seeds say: verdicts over seeds are from the seeds that both have."""
     shares = real_shares(fzset, block)
     if not any(share.n for share in shares.values()):
         return None
-    copied = _measured(evidence(Readings(fzset, [fzset.info.block(block)])))
+    copied = _measured(seed_verdicts(Readings(fzset, [fzset.info.block(block)])))
     common = [seed for seed in really.set_seeds if seed in copied.set_seeds]
     real = {**real, "verdict": proportion(_decided(really.of_seeds(common)))}
     shares["verdict"] = proportion(_decided(copied.of_seeds(common)))
@@ -398,7 +387,7 @@ def _truths(readings: Readings, altered: Mapping[Tensor, Float64Array] | None = 
     return found
 
 
-def _decided(found: Evidence) -> Float64Array:
+def _decided(found: SeedVerdicts) -> Float64Array:
     """(C,): 1 where the verdict over seeds is yes, 0 where it is no or undecided, NaN where there is none.
 
     One seed alone hardly ever decides for a channel: it says nothing here.
@@ -409,7 +398,7 @@ def _decided(found: Evidence) -> Float64Array:
     return np.where(said == "", np.nan, (said == "yes").astype(np.float64))
 
 
-def _measured(found: Evidence) -> Evidence:
+def _measured(found: SeedVerdicts) -> SeedVerdicts:
     """That of the sets in which anything of the block is measured."""
     known = np.flatnonzero(~np.isnan(found.fz_seed).all(axis=1)).tolist()
     return found.of_seeds([found.set_seeds[row] for row in known])

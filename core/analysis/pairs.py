@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamscope.core.measures import criteria
-from streamscope.core.measures.pairs import PairNull, pair_null
+from streamscope.core.measures.pairs import pair_null
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, Tensor
 from streamscope.core.store.sets.fz_set import FZSet
@@ -42,37 +42,46 @@ def pair_answers(fzset: FZSet, block: str) -> PairAnswers:
     return PairAnswers(channels, on_in, on_in_up, on_block.T, on_block_down.T)
 
 
+def pair_gains(fzset: FZSet, readings: Readings) -> tuple[NDArray[np.int64], Float64Array, Float64Array]:
+    """The channels of a block that pairs are made of, and both gains of each pair, (n, n): row d, column c is of B of
+    channel c and I of channel d; the diagonals are the channels' own. `readings` are the block's."""
+    v, answers = readings.values, pair_answers(fzset, readings.blocks[0].name)
+    channels = answers.channels
+    return (
+        channels,
+        criteria.block_gain(answers.block_on_in_up, answers.block_on_in, v["block_on_block"][channels]),
+        criteria.input_gain(answers.in_on_block_down, answers.in_on_block, v["in_on_in"][channels, None]),
+    )
+
+
 def keep_pairs(fzset: FZSet, block: str) -> bool:
     """Sets a block's gains against those of pairs and keeps it, unless what is kept is of the same measures.
 
     False where it was, or there are no two channels to pair. Raises StoreError, DiskFullError.
     """
-    if not lacks_pairs(fzset, block):
+    readings = _without_pairs(fzset, block)
+    if readings is None:
         return False
-    readings = Readings(fzset, [fzset.info.block(block)])
-    fzset.keep_pairs(block, readings.digest(0), _null(readings, pair_answers(fzset, block)))
+    channels, block_gain, input_gain = pair_gains(fzset, readings)
+    found = pair_null(block_gain, input_gain)
+    reached = np.full(len(readings), np.nan)
+    reached[channels] = found.reached
+    fzset.keep_pairs(block, readings.digest(0), replace(found, reached=reached))
     return True
 
 
 def lacks_pairs(fzset: FZSet, block: str) -> bool:
     """Whether pairs could be told of a block and are not kept, or are of other measures than there are now."""
+    return _without_pairs(fzset, block) is not None
+
+
+def _without_pairs(fzset: FZSet, block: str) -> Readings | None:
+    """The readings of a block that lacks pairs."""
     readings = Readings(fzset, [fzset.info.block(block)])
     if readings.complete.sum() < 2:
-        return False
+        return None
     kept = fzset.pairs(block)
-    return kept is None or kept.measures != readings.digest(0)
-
-
-def _null(readings: Readings, answers: PairAnswers) -> PairNull:
-    """Of all channels of the block."""
-    v, channels = readings.values, answers.channels
-    found = pair_null(
-        criteria.block_gain(answers.block_on_in_up, answers.block_on_in, v["block_on_block"][channels]),
-        criteria.input_gain(answers.in_on_block_down, answers.in_on_block, v["in_on_in"][channels, None]),
-    )
-    reached = np.full(len(readings), np.nan)
-    reached[channels] = found.reached
-    return PairNull(found.pairs, reached, found.block_gain, found.input_gain)
+    return readings if kept is None or kept.measures != readings.digest(0) else None
 
 
 def _answers(

@@ -22,14 +22,12 @@ def verdicts(readings: Readings, altered: Mapping[Tensor, Float64Array] | None =
     `altered` has what the other tensor says to the FZs of `in` and of `block` where they are altered in another way
     than the set's own scaling. M, and so criterion (2), stays as it is.
     """
-    v = readings.values
-    if altered is None:
-        altered = {on: v[ALTERED[on][0]] for on in VERDICT_TENSORS}
+    v, scaled = readings.values, _scaled(readings, altered)
     m = criteria.mix_ratio(v["out_on_in"], v["out_on_block"])
     met = {
         "meets_mix": criteria.meets_mix(m),
-        "meets_block": criteria.meets_block(altered["in"], v["block_on_in"]),
-        "meets_input": criteria.meets_input(altered["block"], v["in_on_block"]),
+        "meets_block": criteria.meets_block(scaled["in"], v["block_on_in"]),
+        "meets_input": criteria.meets_input(scaled["block"], v["in_on_block"]),
     }
     return {"mix_ratio": m, **met, "scale_invariant": criteria.scale_invariant(*met.values())}
 
@@ -41,9 +39,8 @@ def beyond_blur(
 
     `meets_mix` is that of `verdicts`, and `altered` as there.
     """
-    v = readings.values
-    up = v["block_on_in_up"] if altered is None else altered["in"]
-    down = v["in_on_block_down"] if altered is None else altered["block"]
+    v, scaled = readings.values, _scaled(readings, altered)
+    up, down = scaled["in"], scaled["block"]
     block = criteria.larger_baseline(v["block_on_in"], v["block_on_in_blur"])
     input_ = criteria.larger_baseline(v["in_on_block"], v["in_on_block_blur"])
     return {
@@ -69,7 +66,7 @@ def discoveries(readings: Readings) -> Float64Array:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class SeedVerdicts:
     """What each of S stored sets that differ in seed only says of C rows; (S, C) arrays, NaN where unknown."""
 
     set_seeds: tuple[int, ...]
@@ -79,18 +76,18 @@ class Evidence:
     margins: Float64Array
     """(S, C, 3), as `streamscope.core.measures.decision.margins` has them."""
 
-    def of_seeds(self, set_seeds: Sequence[int]) -> Evidence:
+    def of_seeds(self, set_seeds: Sequence[int]) -> SeedVerdicts:
         """That of some of the sets, in this order."""
         rows = [self.set_seeds.index(seed) for seed in set_seeds]
         arrays = (self.mix_ratio, self.scale_invariant, self.fz_seed, self.margins)
-        return Evidence(tuple(set_seeds), *(array[rows] for array in arrays))
+        return SeedVerdicts(tuple(set_seeds), *(array[rows] for array in arrays))
 
 
 Altering = Callable[[Readings], Mapping[Tensor, Float64Array] | None]
 """What is read in place of a set's scaled FZs, as `verdicts` takes it; None where that is not stored of the set."""
 
 
-def evidence(readings: Readings, instead: Altering | None = None) -> Evidence:
+def seed_verdicts(readings: Readings, instead: Altering | None = None) -> SeedVerdicts:
     """Of the set of `readings` and those that differ from it in seed only, itself first.
 
     With `instead`, of sets only that have that.
@@ -101,7 +98,7 @@ def evidence(readings: Readings, instead: Altering | None = None) -> Evidence:
     every = [(one, other) for one, other in zip(sets, altered, strict=True) if instead is None or other is not None]
     found = [verdicts(one, other) for one, other in every]
     shape = len(every), len(readings)
-    return Evidence(
+    return SeedVerdicts(
         tuple(one.fzset.key.seed if one.fzset is not None else 0 for one, _ in every),
         np.array([one["mix_ratio"] for one in found]).reshape(shape),
         np.array([one["scale_invariant"] for one in found]).reshape(shape),
@@ -122,7 +119,7 @@ class OverSeeds:
 
 def over_seeds(readings: Readings) -> OverSeeds:
     """How often each row's verdicts hold over seeds, and how sure they are."""
-    of = evidence(readings)
+    of = seed_verdicts(readings)
     stable = stability(of.mix_ratio, of.scale_invariant, of.fz_seed)
     rows = [readings.rows(number) for number in range(len(readings.blocks))]
     by_block = [decide(of.margins[:, here], of.scale_invariant[:, here], of.fz_seed[:, here]) for here in rows]
@@ -132,13 +129,18 @@ def over_seeds(readings: Readings) -> OverSeeds:
 def _margins(
     readings: Readings, mix_ratio: Float64Array, altered: Mapping[Tensor, Float64Array] | None
 ) -> Float64Array:
-    v = readings.values
+    v, scaled = readings.values, _scaled(readings, altered)
     return margins(
         mix_ratio,
-        v["block_on_in_up"] if altered is None else altered["in"],
+        scaled["in"],
         v["block_on_in"],
         v["block_on_block"],
-        v["in_on_block_down"] if altered is None else altered["block"],
+        scaled["block"],
         v["in_on_block"],
         v["in_on_in"],
     )
+
+
+def _scaled(readings: Readings, altered: Mapping[Tensor, Float64Array] | None) -> Mapping[Tensor, Float64Array]:
+    """What the other tensor says to the scaled FZs, or to those altered otherwise."""
+    return {on: readings.values[ALTERED[on][0]] for on in VERDICT_TENSORS} if altered is None else altered
