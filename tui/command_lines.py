@@ -94,6 +94,7 @@ def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
         "sham": ("--shams",),
         "untrained": ("--untrained",),
         "seeds": ("--seeds", "1,2"),
+        "images": ("--by-images",),
     }
     wanted = list(nulls)
     return ("--all",) if options.keys() == set(wanted) else tuple(word for null in wanted for word in options[null])

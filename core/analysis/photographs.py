@@ -85,8 +85,9 @@ def summarise_photographs(
     block: str, stored: Photographs, columns: Mapping[str, NDArray[np.generic]] | None = None
 ) -> PhotographSummary:
     """Of what is stored of a block; `columns` are the table's of the same block, (C,) each, where a set is stored."""
-    readings, found = stored.readings, photo_measures(stored.readings)
+    readings = stored.readings
     larger, smaller = preferences(readings)
+    found = photo_measures(readings, (larger, smaller))
     ways = larger.against, smaller.against
     known = ~np.isnan(found["photo_invariant"])
     excesses = {}

@@ -97,6 +97,11 @@ class Against:
         return np.where(np.isnan(self.exceeded), np.nan, self.exceeded >= EXCEEDED - _ROUNDING)
 
     @property
+    def below_pairs(self) -> Float64Array:
+        """Whether no more than 5 % of its pairs prefer less: 1, 0 or NaN."""
+        return np.where(np.isnan(self.exceeded), np.nan, self.exceeded <= 1 - EXCEEDED + _ROUNDING)
+
+    @property
     def exceeds_mates(self) -> Float64Array:
         """Whether 95 % of its mates prefer less: 1, 0, or NaN below `FEWEST_MATES`."""
         exceeds = self.at_least <= (1 - EXCEEDED) * self.mates + _ROUNDING
@@ -220,11 +225,18 @@ def mean_curves(readings: PatchReadings) -> Float64Array:
     return np.stack(on, axis=1)
 
 
-def photo_measures(readings: PatchReadings) -> dict[str, Float64Array]:
-    """The table's columns of photographs, each (n,); NaN where empty."""
-    block, in_ = preferences(readings)
+def photo_measures(
+    readings: PatchReadings, known: tuple[Preferences, Preferences] | None = None
+) -> dict[str, Float64Array]:
+    """The table's columns of photographs, each (n,); NaN where empty.
+
+    `photo_reversed`, which is no column, is a null of `photo_invariant`: the same of the other direction, B preferring
+    I's patches smaller and I B's larger. `known` are the readings' `preferences`, if they are known already.
+    """
+    ways = block, in_ = known or preferences(readings)
     images = readings.images[:, [_IN, _BLOCK]].min(axis=1).astype(np.float64)
-    met = [np.where(np.isnan(one.low), np.nan, one.against.exceeds_pairs * (one.low > 0)) for one in (block, in_)]
+    met = [np.where(np.isnan(one.low), np.nan, one.against.exceeds_pairs * (one.low > 0)) for one in ways]
+    other_way = [np.where(np.isnan(one.low), np.nan, one.against.below_pairs * (one.high < 0)) for one in ways]
     beyond = np.minimum(block.beyond_blur, in_.beyond_blur)
     invariant = met[0] * met[1]
     return {
@@ -238,6 +250,7 @@ def photo_measures(readings: PatchReadings) -> dict[str, Float64Array]:
         "photo_width_out": half_width_octaves(SCALES, _mean_curve(readings, _OUT, _OUT, rectified=True)),
         "photo_images": images,
         "photo_invariant": invariant,
+        "photo_reversed": other_way[0] * other_way[1],
         "photo_pairs_block": block.against.exceeded,
         "photo_pairs_in": in_.against.exceeded,
         "photo_mates_block": block.against.mates,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from streamscope import __version__
 from streamscope.core.engine.network import Network
+from streamscope.core.measures.criteria import relu
+from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.reading.activations import CHUNK, BlockReader, Version
 from streamscope.core.store.layout import ResponseKind, response_folder
+from streamscope.core.store.scans.responses import missing_mei_responses
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.responses import commit_responses, missing_responses
 from streamscope.core.watch import Watch
+
+if TYPE_CHECKING:
+    from streamscope.core.store.scans.scan import Scan
 
 BATCH = 64
 """Channels committed together: what a killed run may lose."""
@@ -57,6 +63,55 @@ def compute_fz_responses(
             if watch is not None:
                 watch(done, total)
     return total
+
+
+def compute_mei_responses(
+    network: Network,
+    scan: Scan,
+    kind: ResponseKind,
+    block: str,
+    versions: Mapping[Tensor, Mapping[Any, Version]],
+    variant: str = "",
+    watch: Watch | None = None,
+    batch: int = BATCH,
+) -> int:
+    """Computes and commits what is missing of a kind on a scan's MEIs of `in` and `block`: of how many channels.
+
+    What is stored is the mean over the 9 MEIs, of in, block and out each rectified. `versions` and `batch` as for FZs;
+    an image that is an MEI of several channels, and of both tensors where these share their versions, is read once. A
+    channel that fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or changed, StoreError
+    when the store cannot be written.
+    """
+    missing = missing_mei_responses(scan, kind, block, variant)
+    if not missing:
+        return 0
+    reader = BlockReader(network, block)
+    extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
+    alike = versions["in"] is versions["block"]
+    done = 0
+    for together in batches(missing, batch):
+        # (9, n) rows of the scan; NONE throughout where fewer than 9 images excite the channel.
+        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, NONE)[:, together] for on, e in extremes.items()}
+        for tensors in [VERDICT_TENSORS] if alike else [(on,) for on in VERDICT_TENSORS]:
+            shown = versions[tensors[0]]
+            rows = np.setdiff1d(np.concatenate([tops[on] for on in tensors]), [NONE])
+            answers = np.full((len(rows) + 1, 3, len(together), len(shown)), np.nan, dtype=np.float32)
+            for first in range(0, len(rows), CHUNK):
+                images = np.stack([scan.image(int(row)) for row in rows[first : first + CHUNK]])
+                found = responses(reader, images, list(shown.values()))
+                answers[first : first + len(images)] = found[:, :, together]
+            for on in tensors:
+                places = np.where(tops[on] == NONE, len(rows), np.searchsorted(rows, tops[on]))
+                seen = answers[places, :, np.arange(len(together))]
+                read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
+                place = scan.responses_place(kind, block, on, variant)
+                said = {**provenance(network), "images": MEIS}
+                folder = response_folder(scan.path, kind, block, on, variant)
+                commit_responses(folder, place, said, together, list(shown), read.mean(axis=0))
+        done += len(together)
+        if watch is not None:
+            watch(done, len(missing))
+    return len(missing)
 
 
 def own_responses(

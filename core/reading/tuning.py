@@ -11,16 +11,14 @@ import torch.nn.functional as F
 
 from streamscope.core.engine.network import Network
 from streamscope.core.images.lanczos import scaling
-from streamscope.core.measures.criteria import relu
 from streamscope.core.measures.tuning import SCALES
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
-from streamscope.core.reading.activations import CHUNK, BlockReader, Version
-from streamscope.core.reading.responses import BATCH, batches, compute_fz_responses, provenance, responses
-from streamscope.core.store.layout import CURVES, response_folder
-from streamscope.core.store.sets.curves import missing_mei_curves, variant
+from streamscope.core.reading.activations import Version
+from streamscope.core.reading.responses import BATCH, compute_fz_responses, compute_mei_responses
+from streamscope.core.store.layout import CURVES
+from streamscope.core.store.sets.curves import variant
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import commit_responses
 from streamscope.core.watch import Watch
 
 if TYPE_CHECKING:
@@ -116,36 +114,12 @@ def compute_mei_curves(
 ) -> int:
     """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
 
-    `batch` channels are committed together, and an image that is an MEI of several of them is read once. A channel that
-    fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or changed, StoreError when the store
-    cannot be written.
+    `batch` channels are committed together. A channel that fewer than 9 images excite gets NaN. Raises ImageError when
+    an image was moved or changed, StoreError when the store cannot be written.
     """
-    missing = missing_mei_curves(scan, block, antialias, protocol)
-    if not missing:
-        return 0
-    reader = BlockReader(network, block)
-    kind = variant(protocol, antialias, in_scan=True)
     # Both tensors of a block have one centre in every network but one that is built oddly.
     versions = rescalings(network.info, block, "block", antialias, protocol)
-    extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
-    done = 0
-    for together in batches(missing, batch):
-        # (9, n) rows of the scan; -1 throughout where fewer than 9 images excite the channel.
-        tops = {on: np.where((e.top_values > 0).all(axis=0), e.top, -1)[:, together] for on, e in extremes.items()}
-        rows = np.setdiff1d(np.concatenate(list(tops.values())), [-1])
-        answers = np.full((len(rows) + 1, 3, len(together), len(versions)), np.nan, dtype=np.float32)
-        for first in range(0, len(rows), CHUNK):
-            images = np.stack([scan.image(int(row)) for row in rows[first : first + CHUNK]])
-            answers[first : first + len(images)] = responses(reader, images, list(versions.values()))[:, :, together]
-        for on, top in tops.items():
-            places = np.where(top < 0, len(rows), np.searchsorted(rows, top))
-            seen = answers[places, :, np.arange(len(together))]
-            read = np.concatenate([relu(seen[:, :, :2]), seen[:, :, 2:], relu(seen[:, :, 2:])], axis=2)
-            place = scan.responses_place(CURVES, block, on, kind)
-            said = {**provenance(network), "images": len(top)}
-            folder = response_folder(scan.path, CURVES, block, on, kind)
-            commit_responses(folder, place, said, together, list(versions), read.mean(axis=0))
-        done += len(together)
-        if watch is not None:
-            watch(done, len(missing))
-    return len(missing)
+    kind = variant(protocol, antialias, in_scan=True)
+    return compute_mei_responses(
+        network, scan, CURVES, block, dict.fromkeys(VERDICT_TENSORS, versions), kind, watch, batch
+    )

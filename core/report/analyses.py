@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from streamscope.core.analysis.ablation import sets_count
 from streamscope.core.analysis.comparison import KINDS, SetChange, compare_sets
-from streamscope.core.analysis.nulls import CRITERIA
+from streamscope.core.analysis.null_shares import CRITERIA
 from streamscope.core.analysis.overwrite import QUANTITIES, inhibition
 from streamscope.core.analysis.skip_weights import WEIGHTS, skip_weight_correlations
 from streamscope.core.analysis.spectrum import shares, spectrum, top_mixes

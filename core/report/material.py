@@ -123,7 +123,10 @@ class Material:
     @cached_property
     def nulls(self) -> Mapping[str, Nulls]:
         """By block, of those that have a verdict."""
-        found = {block.name: read_nulls(self.store, self.info, self.fzset.key, block.name) for block in self.blocks}
+        found = {
+            block.name: read_nulls(self.store, self.info, self.fzset.key, block.name, self.scan)
+            for block in self.blocks
+        }
         return {block: nulls for block, nulls in found.items() if nulls is not None}
 
     @cached_property

@@ -251,9 +251,10 @@ def _verify_scan_parts(folder: ScanFolder, info: ModelInfo | None, described: De
     scan = None if info is None or described is None else Scan(folder.path, info, described, math.nan)
     for part in inside(folder.path):
         for path in _committed(part):
-            if part.name == CURVES:
+            if part.name in (CURVES, SHAMS):
+                kind = CURVES if part.name == CURVES else SHAMS
                 place = None if scan is None else scan.responses_place
-                yield from _verify_responses(path, folder.path, CURVES, place, folder)
+                yield from _verify_responses(path, folder.path, kind, place, folder)
                 continue
             if part.name == PHOTOGRAPHS:
                 yield from _verify_photographs(path, folder, scan)

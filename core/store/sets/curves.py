@@ -15,16 +15,10 @@ from streamscope.core.model.arrays import Float32Array, Float64Array
 from streamscope.core.model.blocks import VERDICT_TENSORS, Tensor
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Protocol
 from streamscope.core.store.files.listing import Problems
-from streamscope.core.store.layout import CURVES, response_folder
+from streamscope.core.store.layout import CURVES
+from streamscope.core.store.scans.responses import mei_responses, missing_mei_responses
 from streamscope.core.store.sets.fz_set import FZSet
-from streamscope.core.store.sets.responses import (
-    READ_OUT,
-    ResponseBatch,
-    missing_responses,
-    read_responses,
-    set_responses,
-    stored_channels,
-)
+from streamscope.core.store.sets.responses import READ_OUT, ResponseBatch, missing_responses, set_responses
 
 if TYPE_CHECKING:
     from streamscope.core.store.scans.scan import Scan
@@ -32,8 +26,8 @@ if TYPE_CHECKING:
 ANTIALIASED = "antialiased"
 
 
-def variant(protocol: Protocol, antialias: bool, in_scan: bool = False) -> str:
-    """Which of several kinds of curves: those of the centred protocol are one kind, antialiased always.
+def variant(protocol: Protocol, antialias: bool = False, in_scan: bool = False) -> str:
+    """Which of several kinds of responses: those of the centred protocol are one kind, antialiased always.
 
     A set has one protocol, and a scan both.
     """
@@ -83,11 +77,7 @@ def curves_of(
         on_fzs = {on: list(set_responses(source, CURVES, block, on, kind)) for on in VERDICT_TENSORS}
         return _merge(on_fzs, antialias or protocol == "centred", 1, source.problems)
     kind = variant(protocol, antialias, in_scan=True)
-    folders = {on: response_folder(source.path, CURVES, block, on, kind) for on in VERDICT_TENSORS}
-    found = {
-        on: list(read_responses(folder, source.responses_place(CURVES, block, on, kind), source.problems))
-        for on, folder in folders.items()
-    }
+    found = {on: list(mei_responses(source, CURVES, block, on, kind)) for on in VERDICT_TENSORS}
     return _merge(found, antialias or protocol == "centred", MEIS, source.problems)
 
 
@@ -101,16 +91,7 @@ def missing_mei_curves(
     scan: Scan, block: str, antialias: bool = False, protocol: Protocol = UNSAID_PROTOCOL
 ) -> list[int]:
     """Channels that lack a curve on the MEIs of `in` or of `block`."""
-    kind = variant(protocol, antialias, in_scan=True)
-    stored = [
-        stored_channels(
-            response_folder(scan.path, CURVES, block, on, kind),
-            scan.responses_place(CURVES, block, on, kind),
-            scan.problems,
-        )
-        for on in VERDICT_TENSORS
-    ]
-    return sorted(set(range(scan.info.block(block).channels)) - (stored[0] & stored[1]))
+    return missing_mei_responses(scan, CURVES, block, variant(protocol, antialias, in_scan=True))
 
 
 def _merge(

@@ -30,6 +30,7 @@ from streamscope.core.store.files.documents import encode
 from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.layout import SHAMS, ResponseKind, batch_name, response_folder
 from streamscope.core.store.records import RECORD, Place
+from streamscope.core.store.sets.batches import FURTHER
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.sets.readings import Readings
 
@@ -40,7 +41,8 @@ SHAM_TRANSFORMS = {
     "shift": "moved sideways by a quarter of the receptive field of the FZ's tensor",
 }
 """What takes the place of S and S- in a sham: none changes the size of a feature. The versions of `SHAMS` batches."""
-
+ALTERATIONS = (*SHAM_TRANSFORMS, *FURTHER)
+"""All that may. Of a set's FZs the further ones are among its measures; a scan has them as versions of its `SHAMS`."""
 READ_OUT = ("in", "block", "pre", "out")
 """Axis 1 of the values; `out` is relu(pre)."""
 
@@ -129,9 +131,9 @@ def read_batch(path: Path, place: Place) -> ResponseBatch:
 
 
 def _check_versions(kind: str, versions: tuple[Any, ...]) -> None:
-    """Scales of curves ascend; shams are of `SHAM_TRANSFORMS`. Raises MalformedError."""
+    """Scales of curves ascend; shams are of `ALTERATIONS`. Raises MalformedError."""
     if kind == SHAMS:
-        if set(map(type, versions)) != {str} or not set(versions) <= SHAM_TRANSFORMS.keys():
+        if set(map(type, versions)) != {str} or not set(versions) <= set(ALTERATIONS):
             raise MalformedError("shams that are none")
     elif not versions or not set(map(type, versions)) <= {int, float}:
         raise MalformedError("scales that are no numbers")

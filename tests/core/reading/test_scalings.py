@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from streamscope.core.analysis.nulls import measured_shares, sham_shares, shuffled_pairs
+from streamscope.core.analysis.null_shares import measured_shares, sham_shares, shuffled_pairs
 from streamscope.core.engine.network import Network
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.tasks import compute_task

@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import ArrayLike
 
-from streamscope.core.analysis.nulls import read_nulls, real_shares, sham_shares, shuffled_pairs
+from streamscope.core.analysis.null_shares import real_shares, sham_shares, shuffled_pairs
+from streamscope.core.analysis.nulls import read_nulls
 from streamscope.core.engine.network import Network
 from streamscope.core.images.lanczos import Resampling
 from streamscope.core.model.blocks import Target, Tensor

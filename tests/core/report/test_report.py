@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamscope.core.analysis.nulls import CRITERIA
+from streamscope.core.analysis.null_shares import CRITERIA
 from streamscope.core.analysis.skip_weights import WEIGHTS
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.measures.agreement import kappa

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamscope.core.analysis.nulls import sham_shares
+from streamscope.core.analysis.null_shares import sham_shares
 from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import TENSORS

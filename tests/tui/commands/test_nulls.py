@@ -66,10 +66,11 @@ def test_nulls_are_computed_as_jobs_once_and_shown_beside_the_real_shares(run: R
     assert found["nulls"][0]["meets_both"]["null"]["n"] == 6 * 5
     assert found["seeds"] is None
 
-    assert found["lacking"] == ["sham", "untrained", "seeds"]
+    assert found["lacking"] == ["sham", "untrained", "seeds", "images"]
     assert found["coverage"]["verdict"]["sham: flip"] == "not computed"
     *_, last = run("nulls", "--block", "1.1")[1].splitlines()
-    assert last.startswith("not computed of 1.1: sham transforms, untrained copy, other FZ seeds; 'streamscope ")
+    lacking = "sham transforms, untrained copy, other FZ seeds, nulls of verdicts by images"
+    assert last.startswith(f"not computed of 1.1: {lacking}; ")
     assert " --block 1.1 --all" in last
 
     already = len(job_states(store))

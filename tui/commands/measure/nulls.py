@@ -14,15 +14,21 @@ import numpy as np
 from rich.table import Table
 
 from streamscope.core.analysis.calibration import calibrate
-from streamscope.core.analysis.nulls import CRITERIA, LACKING, NULL_SEEDS, Nulls, NullShares, coverage, read_nulls
+from streamscope.core.analysis.image_verdicts import lacks_image_nulls, scan_of_same_images
+from streamscope.core.analysis.null_shares import CRITERIA, NullShares
+from streamscope.core.analysis.nulls import LACKING, NULL_SEEDS, Nulls, coverage, read_nulls, untrained_copies
 from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError, UsageError
+from streamscope.core.images.folder import find_images
 from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
-from streamscope.core.model.recipe import LARGEST_SEED, SetKey
+from streamscope.core.model.recipe import LARGEST_SEED, Protocol, SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
-from streamscope.core.store import FZSet, JobSpec, Store
+from streamscope.core.store import FZSet, JobSpec, Scan, Store
 from streamscope.core.store.layout import SHAMS
+from streamscope.core.store.scans.photographs import stored_photographs
+from streamscope.core.store.scans.responses import missing_mei_responses
+from streamscope.core.store.sets.curves import variant
 from streamscope.core.store.sets.readings import Readings
 from streamscope.core.store.sets.responses import missing_responses
 from streamscope.core.table.columns import number_text
@@ -31,7 +37,7 @@ from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
 from streamscope.tui.cli.options import Given, set_options
 from streamscope.tui.cli.printing import cell, console_for, print_whole, share_text
-from streamscope.tui.cli.progress import count_progress
+from streamscope.tui.cli.progress import count_progress, phase_progress
 from streamscope.tui.cli.running import run_visibly
 from streamscope.tui.command_lines import set_words
 
@@ -51,10 +57,17 @@ from streamscope.tui.command_lines import set_words
 )
 @click.option("--seeds", metavar="LIST", help="Optimise the FZs with these seeds too, such as 1,2: each as compute.")
 @click.option(
+    "--by-images",
+    is_flag=True,
+    help="Read the scanned images under the nulls too: MEIs as shams, and what is scanned by an untrained copy. "
+    "Minutes, and a scan.",
+)
+@click.option(
     "--all",
     "every",
     is_flag=True,
-    help="All of these: pairs, shams, the two seeds after the set's own, and as many of an untrained copy.",
+    help="All of these: pairs, shams, the two seeds after the set's own, as many of an untrained copy, and where "
+    "images were scanned, these.",
 )
 @click.option(
     "--calibration",
@@ -70,6 +83,7 @@ def command(
     shams: bool,
     untrained: bool,
     seeds: str | None,
+    by_images: bool,
     every: bool,
     calibration: int | None,
 ) -> int:
@@ -87,6 +101,8 @@ def command(
     by Holm's method for the nulls of the block that the same criterion is tested against: blocks asked for together are
     questions of their own. Shams of other seeds are read too, for verdicts over seeds.
 
+    Verdicts by images (mei_scale_invariant, robust, photo_invariant) are those of the scan; --images says of which.
+
     \b
     streamscope nulls --block 2.1
     streamscope nulls --block 2.1 --shams --seeds 1,2
@@ -103,6 +119,9 @@ def command(
     info = given.stored_info(store)
     picked = [block.name for block in pick_blocks(info, blocks)]
     fzset = given.stored_set(store, info)
+    scan = given.stored_scan(store, fzset)
+    if by_images and scan is None:
+        raise StoreError(f"no images were scanned by {info.name}; run '{given.commands('scan', 'IMAGES')}' first")
     channels = {name: np.flatnonzero(Readings(fzset, [info.block(name)]).complete).tolist() for name in picked}
     for block, computed in channels.items():
         if not computed:
@@ -113,12 +132,15 @@ def command(
     if every:
         # A copy of a copy would be the copy itself.
         pairs, shams, untrained = True, True, spec.untrained_seed is None
+        by_images = scan is not None
         own = fzset.key.seed
         more = more or tuple(seed for seed in (own + 1, own + 2) if seed <= LARGEST_SEED)
     code = _compute(given, store, info, fzset, channels, shams, untrained, more)
     for block in picked if pairs else ():
         keep_pairs(fzset, block)
-    found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block)) is not None]
+    if by_images and scan is not None:
+        _read_images(given, store, scan, picked, fzset.key.protocol)
+    found = [nulls for block in picked if (nulls := read_nulls(store, info, fzset.key, block, scan)) is not None]
     for problem in store.problems:
         say(f"streamscope: {worded(problem)}", err=True)
     if given.as_json:
@@ -176,7 +198,7 @@ def _compute(
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        copy = ModelSpec(untrained_name(info.name), changes=info.unusual)
+        copy = _untrained_copy(info)
         jobs += [(None, job(copy, replace(fzset.key, seed=seed))) for seed in _copied_seeds(fzset, channels, seeds)]
     code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
     for one, block in lacking_shams():
@@ -187,6 +209,51 @@ def _compute(
         # Reading commands take the set that was completed last: still the one whose nulls these are.
         fzset.mark_completed("nulls")
     return code
+
+
+def _untrained_copy(info: ModelInfo) -> ModelSpec:
+    return ModelSpec(untrained_name(info.name), changes=info.unusual)
+
+
+def _read_images(given: Given, store: Store, scan: Scan, blocks: Sequence[str], protocol: Protocol) -> None:
+    """Reads what is missing of a scan's images under the nulls: altered MEIs, and the same images by an untrained copy,
+    with their patches in the blocks of which the network's own are read."""
+    info, kind = scan.info, variant(protocol, in_scan=True)
+    altered = [name for name in blocks if scan.has_robust(protocol) and missing_mei_responses(scan, SHAMS, name, kind)]
+    if altered:
+        given.spec.check_computable()
+        from streamscope.core.reading.shams import compute_mei_shams
+
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        network = load(given.spec, given.device)
+        for block in altered:
+            with count_progress(f"MEIs of {block} under nulls", "channels") as watch:
+                compute_mei_shams(network, scan, block, protocol, watch)
+    if given.spec.untrained_seed is not None:
+        # A copy of a copy would be the copy itself.
+        return
+    copies = untrained_copies(store, info)
+    lacking = [name for name in blocks if not copies or lacks_image_nulls(store, scan, copies, name, protocol)]
+    if not lacking:
+        return
+    from streamscope.core.reading.photographs import compute_photographs
+    from streamscope.core.reading.scan import scan_images
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    spec = _untrained_copy(info)
+    network = load(spec, given.device)
+    store.register(network.info)
+    store.remember(spec.text, network.info.identity, network.layout, network.warnings)
+    images, interpretation = find_images(scan.source), scan.preparation.interpretation
+    with phase_progress() as phases:
+        copied = scan_images(network, store, scan.source, images, watch=phases, interpretation=interpretation)
+    if scan_of_same_images(store, network.info, scan) is None:
+        again = given.commands("scan", scan.source)
+        raise StoreError(f"the images of {scan.source} are others than those that were scanned; run '{again}' again")
+    for block in lacking:
+        if stored_photographs(scan, block) is not None:
+            with phase_progress() as phases:
+                compute_photographs(network, store, copied, block, phases)
 
 
 def _copied_seeds(fzset: FZSet, blocks: Iterable[str], seeds: Sequence[int]) -> list[int]:
