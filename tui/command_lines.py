@@ -97,7 +97,9 @@ def null_words(nulls: Iterable[Lacking]) -> tuple[str, ...]:
         "images": ("--by-images",),
     }
     wanted = list(nulls)
-    return ("--all",) if options.keys() == set(wanted) else tuple(word for null in wanted for word in options[null])
+    # Without images there is nothing by images to compute.
+    every = options.keys() - {"images"} <= set(wanted)
+    return ("--all",) if every else tuple(word for null in wanted for word in options[null])
 
 
 def set_words(key: SetKey, info: ModelInfo) -> tuple[str, ...]:

@@ -164,4 +164,6 @@ def _seed_lines(seeds: SeedAgreement) -> list[Text]:
         share_text(seeds.same_update)
     )
     again = Text(f"{'  SI':<{LABEL}}again ", no_wrap=True).append_text(share_text(seeds.holds_again))
-    return [same, again.append("  new ").append_text(share_text(seeds.appears))]
+    # Of thousands of channels and seeds: as with pairs, their number has no room.
+    again.append("  new ").append(percent_text(seeds.appears), BOLD).append(_interval_text(seeds.appears), DIM)
+    return [same, again]

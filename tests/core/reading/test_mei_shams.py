@@ -101,7 +101,7 @@ def test_altered_meis_are_read_as_the_whole_network_answers_them(network: Networ
         assert compute_mei_shams(network, scan, BLOCK, protocol) == 0
     factors: tuple[tuple[Tensor, float], ...] = (("in", 2), ("block", 0.5))
     for on, factor in factors:
-        enough = (scan.extremes(BLOCK, on).top_values > 0).all(axis=0)
+        enough = np.asarray((scan.extremes(BLOCK, on).top_values > 0).all(axis=0))
         assert enough[SCALE_INVARIANT]
         paper, centred = stored(scan, on, "paper"), stored(scan, on, "centred")
         assert (tuple(paper), tuple(centred)) == (tuple(SHAM_TRANSFORMS), ALTERATIONS)

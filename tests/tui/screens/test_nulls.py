@@ -100,7 +100,7 @@ async def test_every_null_stands_beside_the_real_shares_of_its_block(tmp_path: P
         assert f"same update {said(found.seeds.same_update)}" in lines["2 seeds"]
         text = screen_text(app)
         assert f"again {said(found.seeds.holds_again)}" in text
-        assert f"new {said(found.seeds.appears)}" in text
+        assert f"new {100 * found.seeds.appears.share:.0f}%" in text
 
 
 async def test_what_is_not_computed_is_said_with_the_command_that_does(tmp_path: Path) -> None:
