@@ -15,6 +15,7 @@ from markupsafe import Markup
 from streamscope import __version__
 from streamscope.core.analysis.ablation import controls_text
 from streamscope.core.analysis.evidence import read_evidence
+from streamscope.core.analysis.null_shares import BY_IMAGES, CRITERIA
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import TENSORS, Block, format_channels
 from streamscope.core.report import analyses, figures, lacking
@@ -196,10 +197,11 @@ class Site:
             )
         shares = [(by, [found["shares"].find(block=block.name, by=by, mix=mix) for mix in (True, False)]) for by in BY]
         nulls = []
-        names = [row[1] for row in found["nulls"].rows if row[0] == block.name]
-        for name in dict.fromkeys(names):
+        names = list(dict.fromkeys(str(row[1]) for row in found["nulls"].rows if row[0] == block.name))
+        for name in names:
             criteria = ("scale_invariant", "meets_both")
             nulls.append((name, [found["nulls"].find(block=block.name, null=name, criterion=c) for c in criteria]))
+        by_images, image_nulls = _image_nulls(found["nulls"], block.name, names)
         data = payload(self.material, block, dict(own), self.pictures)
         scripts = Markup("\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS))
         self._render(
@@ -212,6 +214,8 @@ class Site:
             figures=drawn,
             shares=shares,
             nulls=nulls,
+            by_images=by_images,
+            image_nulls=image_nulls,
             nulls_lacking=lacking.nulls_lacking(self.material, [block.name]),
             photographs=[found["photographs"].find(block=block.name, by=by) for by in BY_FZS.values()],
             no_photographs=own["patches"].missing,
@@ -378,6 +382,21 @@ class Site:
 def _distinct(problems: Sequence[StreamscopeError]) -> list[StreamscopeError]:
     """One of those that say the same."""
     return list({str(problem): problem for problem in problems}.values())
+
+
+def _image_nulls(
+    table: Table, block: str, names: Sequence[str]
+) -> tuple[list[tuple[str, int]], list[tuple[str, list[int | None]]]]:
+    """Of a block's verdicts by images: the words for each and a row of it, and by null its row of each."""
+    found = {
+        criterion: [table.find(block=block, null=name, criterion=criterion) for name in names]
+        for criterion in BY_IMAGES
+    }
+    really = {criterion: next((row for row in rows if row is not None), None) for criterion, rows in found.items()}
+    known = [(criterion, row) for criterion, row in really.items() if row is not None]
+    by_null = zip(names, zip(*(found[criterion] for criterion, _ in known), strict=True), strict=False)
+    rows = [(name, list(of)) for name, of in by_null if any(row is not None for row in of)]
+    return [(CRITERIA[criterion], row) for criterion, row in known], rows
 
 
 def write_report(

@@ -52,9 +52,13 @@ def fill_everything(root: Path, info: ModelInfo, images: Path, blocks: Sequence[
                 commit_responses(folder, place, {}, channels, SCALES, made_up_curves(len(channels), on))
             random = np.random.default_rng(len(channels))
             shams = random.normal(0.6, 0.8, (len(channels), len(READ_OUT), len(SHAM_TRANSFORMS)))
-            folder = response_folder(fzset.path, SHAMS, block, on)
-            place = fzset.responses_place(SHAMS, block, on, "", 0)
-            commit_responses(folder, place, {}, channels, list(SHAM_TRANSFORMS), shams)
+            places = {
+                fzset.path: fzset.responses_place(SHAMS, block, on, "", 0),
+                scan.path: scan.responses_place(SHAMS, block, on, ""),
+            }
+            for base, place in places.items():
+                folder = response_folder(base, SHAMS, block, on)
+                commit_responses(folder, place, {}, channels, list(SHAM_TRANSFORMS), shams)
     commit_made_up(scan, blocks[0], range(info.block(blocks[0]).channels))
     models = store.folder(info)
     assert models is not None

@@ -27,6 +27,7 @@ from streamscope.core.report.material import gather
 from streamscope.core.report.pictures import Pictures
 from streamscope.core.report.tables import Field, make_table
 from streamscope.core.store import FZSet, Marks, Store, marks_folder
+from streamscope.core.store.sets.responses import SHAM_TRANSFORMS
 from streamscope.tui.cli.main import main
 from tests.support.app_store import SMALL, commit_fzs, fill, make_info, open_store
 from tests.support.optional import present
@@ -117,12 +118,17 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Pat
         if row["block"] == "2.0" and row["criterion"] in ("scale_invariant", "meets_both"):
             names = ["null_share", "null_k", "null_n", *(name for name in ("p", "holm_p") if row[name])]
             assert {f"nulls:{number}:{name}" for name in names} <= cited
+    by_images = ("mei_scale_invariant", "robust", "photo_invariant")
+    shown = {source for source, _, _ in found["block-1.1.html"].cells}
+    rows = [row for row in enumerate(read_table(report, "nulls")) if row[1]["criterion"] in by_images]
+    assert {row["null"] for _, row in rows} == {f"sham: {name}" for name in SHAM_TRANSFORMS}
+    assert {f"nulls:{number}:null_share" for number, row in rows if row["block"] == "1.1"} <= shown
+    assert "Scale-invariant channels by images" in found["block-1.1.html"].text
     agreements = [number for number, row in enumerate(read_table(report, "seeds")) if row["block"] == "2.0"]
     assert len(agreements) == 3
     assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
-    nulls = "(q against pairs, sham transforms, untrained copy, nulls of verdicts by images)"
-    command = f"{nulls}: run 'streamscope --cache {made.cache} nulls --block"
-    options = "--protocol paper --pairs --shams --untrained --by-images'."
+    command = f"(q against pairs, sham transforms, untrained copy): run 'streamscope --cache {made.cache} nulls --block"
+    options = "--protocol paper --pairs --shams --untrained'."
     assert f"nulls not stored of 2.0 {command} 2.0 {options}" in found["block-2.0.html"].text
     assert f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 {options}" in found["index.html"].text
 
