@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from streamscope.core.measures.agreement import auc, kappa
 from streamscope.core.measures.photographs import (
-    Excess,
+    Exceedance,
     Preferences,
     chance,
-    excess,
+    exceedance,
     interval_over_images,
     photo_measures,
     preferences,
@@ -38,8 +38,8 @@ class OneWay:
     """The mean of their mates."""
     beyond_blur: float
     """The mean of how much more the scaled patches are answered to than those blurred to the same band."""
-    against_pairs: Excess
-    against_mates: Excess
+    against_pairs: Exceedance
+    against_mates: Exceedance
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class PhotographSummary:
     """That any of the patches of I and B come from."""
     larger: OneWay
     smaller: OneWay
-    both_pairs: Excess
-    both_mates: Excess
+    both_pairs: Exceedance
+    both_mates: Exceedance
     invariant: int
     beyond_blur: int
     fz: Mapping[str, FzAgreement]
@@ -95,7 +95,7 @@ def summarise_photographs(
         ("pairs", [one.exceeds_pairs for one in ways], [one.pairs for one in ways]),
         ("mates", [one.exceeds_mates for one in ways], [one.mates for one in ways]),
     ):
-        excesses[name] = excess(exceeds[0] * exceeds[1], chance(compared[0]) * chance(compared[1]))
+        excesses[name] = exceedance(exceeds[0] * exceeds[1], chance(compared[0]) * chance(compared[1]))
     rows = stored.patches.rows[:, :2]
     fz = {}
     if columns is not None:
@@ -132,8 +132,8 @@ def _one_way(found: Preferences, images: NDArray[np.int64]) -> OneWay:
         of_mated=_mean(found.mean[mated]),
         mates=_mean(others.mates_mean),
         beyond_blur=_mean(found.beyond_blur),
-        against_pairs=excess(others.exceeds_pairs, chance(others.pairs)),
-        against_mates=excess(others.exceeds_mates, chance(others.mates)),
+        against_pairs=exceedance(others.exceeds_pairs, chance(others.pairs)),
+        against_mates=exceedance(others.exceeds_mates, chance(others.mates)),
     )
 
 

@@ -165,7 +165,7 @@ def interval_over_images(values: ArrayLike, images: NDArray[np.int64], seed: int
 
 
 @dataclass(frozen=True)
-class Excess:
+class Exceedance:
     """How many of n channels exceed 95 % of what each is compared with, beside what chance gives."""
 
     k: int
@@ -183,7 +183,7 @@ def chance(compared: ArrayLike) -> Float64Array:
     return found
 
 
-def excess(exceeds: ArrayLike, chances: ArrayLike) -> Excess:
+def exceedance(exceeds: ArrayLike, chances: ArrayLike) -> Exceedance:
     """Of (n,) truth values (1, 0, NaN for unknown) and the chance of each: the sum of independent trials of different
     chances is not binomial, so its distribution is worked out trial by trial."""
     held, each = np.asarray(exceeds, dtype=np.float64), np.asarray(chances, dtype=np.float64)
@@ -192,7 +192,7 @@ def excess(exceeds: ArrayLike, chances: ArrayLike) -> Excess:
     for one in each[known]:
         distribution = np.convolve(distribution, [1 - one, one])
     p = float(distribution[k:].sum()) if known.any() else np.nan
-    return Excess(k, int(known.sum()), float(each[known].sum()), min(p, 1.0))
+    return Exceedance(k, int(known.sum()), float(each[known].sum()), min(p, 1.0))
 
 
 @dataclass(frozen=True, eq=False)

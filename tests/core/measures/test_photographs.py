@@ -17,7 +17,7 @@ from streamscope.core.measures.photographs import (
     bootstrap_interval,
     chance,
     contrast,
-    excess,
+    exceedance,
     interval_over_images,
     photo_measures,
     preferences,
@@ -145,12 +145,12 @@ def test_exceeding_95_percent_and_its_chance() -> None:
 
 
 def test_an_excess_of_equal_chances_is_binomial_and_of_others_their_own_sum() -> None:
-    found = excess([1] * 4 + [0] * 16 + [np.nan], [0.05] * 20 + [0.9])
+    found = exceedance([1] * 4 + [0] * 16 + [np.nan], [0.05] * 20 + [0.9])
     assert [found.k, found.n, found.expected] == pytest.approx([4, 20, 1])
     assert found.p == pytest.approx(binom.sf(3, 20, 0.05))
-    assert excess([1, 0], [0.5, 0.1]).p == pytest.approx(1 - 0.5 * 0.9)
-    assert excess([0, 0], [0.5, 0.1]).p == 1
-    assert np.isnan(excess([np.nan], [0.5]).p)
+    assert exceedance([1, 0], [0.5, 0.1]).p == pytest.approx(1 - 0.5 * 0.9)
+    assert exceedance([0, 0], [0.5, 0.1]).p == 1
+    assert np.isnan(exceedance([np.nan], [0.5]).p)
 
 
 def test_intervals_are_of_the_rows_own_images() -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from streamscope.core.analysis.photographs import FzAgreement, OneWay, PhotographSummary, summarise_photographs
 from streamscope.core.errors import StoreError
-from streamscope.core.measures.photographs import FEWEST_MATES, Excess
+from streamscope.core.measures.photographs import FEWEST_MATES, Exceedance
 from streamscope.core.model.blocks import ModelInfo, pick_blocks
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.photographs import missing_photographs, stored_photographs
@@ -153,8 +153,8 @@ def _print(summary: PhotographSummary) -> None:
     for name, field in ROWS.items():
         row(name, number_text(getattr(larger, field)), number_text(getattr(smaller, field)))
     table.add_row(cell("channels that exceed (chance; p)", "bold"))
-    row("95 % of their pairs", *map(_excess, (larger.against_pairs, smaller.against_pairs, summary.both_pairs)))
-    row("95 % of their mates", *map(_excess, (larger.against_mates, smaller.against_mates, summary.both_mates)))
+    row("95 % of their pairs", *map(_exceedance, (larger.against_pairs, smaller.against_pairs, summary.both_pairs)))
+    row("95 % of their mates", *map(_exceedance, (larger.against_mates, smaller.against_mates, summary.both_mates)))
     row("pairs, and 0 by the interval", "", "", f"{summary.invariant} of {summary.channels}")
     row("and more than blurred", "", "", f"{summary.beyond_blur} of {summary.channels}")
     console_for(table).print(table)
@@ -166,7 +166,7 @@ def _mean_text(way: OneWay) -> str:
     return f"{number_text(way.mean)} ({number_text(way.low)} to {number_text(way.high)})"
 
 
-def _excess(found: Excess) -> str:
+def _exceedance(found: Exceedance) -> str:
     if not found.n:
         return "of none"
     return f"{found.k} of {found.n} ({found.expected:.1f}; p {number_text(found.p)})"
