@@ -73,18 +73,20 @@ def compute_mei_responses(
     versions: Mapping[Tensor, Mapping[Any, Version]],
     variant: str = "",
     watch: Watch | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
 ) -> int:
     """Computes and commits what is missing of a kind on a scan's MEIs of `in` and `block`: of how many channels.
 
-    What is stored is the mean over the 9 MEIs, of in, block and out each rectified. `versions` and `batch` as for FZs;
-    an image that is an MEI of several channels, and of both tensors where these share their versions, is read once. A
-    channel that fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or changed, StoreError
-    when the store cannot be written.
+    What is stored is the mean over the 9 MEIs, of in, block and out each rectified. `versions` as for FZs. `batch`
+    channels are committed together, and an image that is an MEI of several of them, and of both tensors where these
+    share their versions, is read once; None commits all at once where the scan has no more images than `BATCH` channels
+    could have MEIs. A channel that fewer than 9 images excite gets NaN. Raises ImageError when an image was moved or
+    changed, StoreError when the store cannot be written.
     """
     missing = missing_mei_responses(scan, kind, block, variant)
     if not missing:
         return 0
+    batch = batch or (BATCH if len(scan.images) > MEIS * BATCH else len(missing))
     reader = BlockReader(network, block)
     extremes = {on: scan.extremes(block, on) for on in VERDICT_TENSORS}
     alike = versions["in"] is versions["block"]

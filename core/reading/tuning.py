@@ -109,12 +109,12 @@ def compute_mei_curves(
     block: str,
     antialias: bool = False,
     watch: Watch | None = None,
-    batch: int = BATCH,
+    batch: int | None = None,
     protocol: Protocol = UNSAID_PROTOCOL,
 ) -> int:
     """Computes and commits the curves that are missing of a block on a scan's MEIs; returns of how many channels.
 
-    `batch` channels are committed together. A channel that fewer than 9 images excite gets NaN. Raises ImageError when
+    `batch` as in `compute_mei_responses`. A channel that fewer than 9 images excite gets NaN. Raises ImageError when
     an image was moved or changed, StoreError when the store cannot be written.
     """
     # Both tensors of a block have one centre in every network but one that is built oddly.
