@@ -73,11 +73,12 @@ def test_what_follows_from_what_is_stored_is_the_same(
     assert main([command, *DEMO, "--block", "1.1", "--seed", "0", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     if command == "nulls":
-        # Tests against nulls came later, nulls of verdicts over seeds, and what is not computed.
-        assert [block.pop("lacking") for block in found] == [["pairs", "sham", "untrained"]]
+        # Tests against nulls came later, nulls of verdicts over seeds and by images, and what is not computed.
+        assert [block.pop("lacking") for block in found] == [["pairs", "sham", "untrained", "images"]]
         assert all(block.pop("coverage") for block in found)
         for block in found:
-            del block["real"]["verdict"], block["real"]["beyond_blur"]
+            for later in ("verdict", "beyond_blur", "mei_scale_invariant", "robust", "photo_invariant"):
+                del block["real"][later]
             for null in block["nulls"]:
                 assert null.pop("seeds") == 1
                 null.pop("verdict", None)
@@ -126,6 +127,7 @@ def test_what_was_computed_is_not_computed_again(release: Path, capsys: pytest.C
         ["compute", *FORMER, "--block", "2.0", "--detach"],
         ["nulls", *DEMO, "--block", "1.1", "--seed", "0", "--untrained"],
         ["nulls", *DEMO, "--block", "1.1", "--seed", "0", "--seeds", "7"],
+        ["nulls", *DEMO, "--block", "1.1", "--seed", "0", "--by-images"],
         ["curves", *DEMO, "--block", "1.1", "--seed", "0", "--antialias"],
         ["photographs", *DEMO, "--block", "1.1"],
     ],
