@@ -6,11 +6,14 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import ClassVar
 
+from rich.color import ColorSystem
 from rich.console import RenderableType
 from textual import events, work
+from textual._compositor import CompositorUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
@@ -49,6 +52,8 @@ from streamscope.tui.table.session import Session, initial_session
 from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
 from streamscope.tui.terminal.driver import use_terminal
+from streamscope.tui.terminal.link import Link
+from streamscope.tui.terminal.wire import Wire
 from streamscope.tui.widgets.filter import FilterBar
 from streamscope.tui.widgets.painter import Painter
 
@@ -102,7 +107,15 @@ class StreamscopeApp(App[None]):
         self.options = options
         self.store = store
         self.graphics = graphics
-        self.painter = Painter(graphics, self._write_to_terminal)
+        self.wire = Wire(
+            Link(asks=graphics.status != ""),
+            self._write_to_terminal,
+            self._pump_later,
+            self._tell_line,
+            graphics.status,
+        )
+        self.painter = Painter(graphics, lambda: self.wire.may_be_slow, self._pump_from_thread)
+        self._pumps: asyncio.TimerHandle | None = None
         self._visible_controls = VisibleControls()
         self.spec_text = spec_text
         self.info: ModelInfo | None = None
@@ -166,10 +179,46 @@ class StreamscopeApp(App[None]):
         if self.marking is not None:
             self.marking.close()
 
+    # -- the line to the terminal --------------------------------------------------------------------------------------
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        """Textual would write each frame whole and at once, however slow the line is."""
+        if not isinstance(renderable, CompositorUpdate) or self._batch_count or self.is_headless or not self._running:
+            super()._display(screen, renderable)
+            return
+        self.wire.synchronised = self._sync_available
+        cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+        colours = self.console._color_system or ColorSystem.TRUECOLOR
+        self.wire.show(renderable, (self.size.width, self.size.height), (cursor.x, cursor.y), colours)
+        self.post_display_hook()
+
     def _write_to_terminal(self, sequence: str) -> None:
-        """Through Textual's writer, so that it lands between frames and not within one."""
-        if sequence and self._driver is not None:
+        """Through Textual's writer, so that it lands between what it writes by itself and not within."""
+        if self._driver is not None:
             self._driver.write(sequence)
+            self._driver.flush()
+
+    def _pump_later(self, seconds: float) -> None:
+        """Not later than was said before."""
+        loop = asyncio.get_running_loop()
+        if self._pumps is not None and not self._pumps.cancelled():
+            if loop.time() < self._pumps.when() <= loop.time() + seconds:
+                return
+            self._pumps.cancel()
+        self._pumps = loop.call_later(seconds, self.wire.pump)
+
+    def _pump_from_thread(self) -> None:
+        loop = self._loop
+        with suppress(RuntimeError):
+            # The loop is closed when the app has ended.
+            if loop is not None:
+                loop.call_soon_threadsafe(self.wire.pump)
+
+    def _tell_line(self) -> None:
+        self.painter.draw_anew()
+        screen = self.channels
+        if screen is not None:
+            screen.show_line("slow line: holding back" if self.wire.is_slow else "")
 
     # -- the model -----------------------------------------------------------------------------------------------------
 

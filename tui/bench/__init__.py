@@ -1,1 +1,1 @@
-"""How quick the app is: its start, and from a key to what is painted."""
+"""How quick the app is: its start, from a key to what is painted, and over slow lines."""

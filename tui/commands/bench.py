@@ -30,6 +30,7 @@ PARTS = {
     "workers": "throughput against worker processes, on the demo model",
     "store": "a made-up store of 100,000 FZs",
     "app": "key to repaint in the app while a job computes, and its start",
+    "wire": "what the app sends over slow lines, and how far the screen is behind the keys (half an hour)",
 }
 
 HELP = f"""Measure what streamscope does on this machine: FZ speed against torch-lucent's render_vis, and more.
@@ -144,7 +145,7 @@ def command(
             f"({compared.low:.3f} to {compared.high:.3f}), {len(compared.ours)} pairs of {compared.steps} steps"
         )
     for part in wanted:
-        if part in ("scan", "workers", "store", "app"):
+        if part in ("scan", "workers", "store", "app", "wire"):
             found[part] = _measure(part, network, given.device)
             tell(f"{part}: {json.dumps(found[part], indent=2)}")
     found["peak_bytes"] = results.peak_bytes(network.device)
@@ -155,7 +156,7 @@ def command(
         click.echo(json.dumps(found, indent=2))
 
 
-def _measure(part: str, network: Network, device: str) -> dict[str, Any]:
+def _measure(part: str, network: Network, device: str) -> Any:
     """What is not about FZs of the network itself; each imports what it needs."""
     if part == "scan":
         from streamscope.core.bench.scan import scan_rate
@@ -169,6 +170,10 @@ def _measure(part: str, network: Network, device: str) -> dict[str, Any]:
         from streamscope.tui.bench.latency import app_latencies
 
         return app_latencies(device=device)
+    if part == "wire":
+        from streamscope.tui.bench.wire import wire
+
+        return wire()
     from streamscope.core.bench.store import measure_store
 
     with tempfile.TemporaryDirectory(prefix="streamscope-bench-") as folder:

@@ -110,6 +110,8 @@ class ChannelsScreen(Screen[None]):
         self._cursor = session.cursor
         """Where the cursor goes when the first table is there."""
         self.marks_problems = 0
+        self._line = ""
+        """What the status bar says of the line to the terminal."""
         self._status_parts: tuple[str, ...] = ()
         """What the status bar says at its right, beside where the cursor is."""
 
@@ -200,6 +202,11 @@ class ChannelsScreen(Screen[None]):
     def show_jobs(self, jobs: Sequence[JobState]) -> None:
         self.query_one(JobLine).show(jobs)
 
+    def show_line(self, words: str) -> None:
+        """What there is to say of the line to the terminal."""
+        self._line = words
+        self._status()
+
     def say(self, text: str, failed: bool = False) -> None:
         """Put a line in the status bar."""
         self.query_one(StatusBar).say(text, failed)
@@ -249,7 +256,7 @@ class ChannelsScreen(Screen[None]):
             f"{problems} problem{'s' * (problems != 1)} (!)" if problems else "",
             f"{shown} of {whole} shown" if shown != whole else "",
             f"{done} of {to_judge} judged",
-            self.graphics.mode,
+            f"{self.graphics.mode}, {self._line}" if self._line else self.graphics.mode,
             self.info.name,
             self.device,
             set_name(self.reading.key),

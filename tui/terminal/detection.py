@@ -18,16 +18,18 @@ from typing import Literal, cast
 from rich.console import Console
 
 from streamscope.core.errors import UsageError
-from streamscope.tui.terminal.tmux import TURN_ON, Tmux, ask_tmux
+from streamscope.tui.terminal.tmux import TURN_ON, Tmux, ask_tmux, status_through_tmux
 
 Mode = Literal["kitty", "sixel", "half", "off"]
 CHOICES = ("auto", "kitty", "sixel", "half", "off")
 
+STATUS = "\x1b[5n"
+"""Asks the terminal for its status (DSR), which it answers (`CSI 0 n`) once it has done all before it."""
 KITTY_PLACEHOLDERS = (0, 28)
 """Unicode placeholders came with kitty 0.28; 0.26.5 answers the graphics query and then draws a field of boxes."""
 FALLBACK_CELL = (10, 20)
-PROBE_SECONDS = 3.0
-"""A slow link; what comes later than that is kept from the app by `streamscope.tui.terminal.input`."""
+PROBE_SECONDS = 1.5
+"""Of the three that anybody waits for the app. What comes later is kept from it by `streamscope.tui.terminal.input`."""
 
 # DA1 comes last: every terminal answers it, so its answer says that the others have been answered or never will be.
 QUERIES = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[>q" + b"\x1b[16t" + b"\x1b[c"
@@ -61,6 +63,8 @@ class Graphics:
     tmux: bool = False
     hint: str = ""
     """One line on how to get pictures, where they could be had."""
+    status: str = STATUS
+    """What asks the terminal for its status; "" where another program stands between that would answer for it."""
 
 
 def parse_replies(replies: bytes) -> Terminal:
@@ -139,7 +143,7 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str], tmux:
     cell = terminal.cell or (tmux.cell if tmux else None) or FALLBACK_CELL
 
     def chosen(mode: Mode, reason: str, hint: str = "") -> Graphics:
-        return Graphics(mode, cell, reason, inside, hint)
+        return Graphics(mode, cell, reason, inside, hint, _status(environ, tmux))
 
     if requested != "auto":
         off = inside and requested == "kitty" and tmux is not None and not tmux.passthrough
@@ -155,7 +159,7 @@ def choose(requested: str, terminal: Terminal, environ: Mapping[str, str], tmux:
     if terminal.name.startswith("kitty"):
         return chosen("half", f"{terminal.name} is older than 0.28")
     if not terminal.answered:
-        return chosen("half", "the terminal did not answer")
+        return chosen("half", f"the terminal did not answer within {PROBE_SECONDS:g} s; --graphics says what it draws")
     return chosen("half", f"{terminal.name or 'the terminal'} has no image protocol")
 
 
@@ -175,6 +179,14 @@ def _inside_tmux(terminal: Terminal, tmux: Tmux | None, chosen: Callable[..., Gr
     if tmux.sixel:
         return chosen("half", "this tmux draws no Sixel", "a tmux of 3.4 or newer built with Sixel would draw pictures")
     return chosen("half", f"{tmux.outer or 'the terminal outside tmux'} has no image protocol that tmux passes on")
+
+
+def _status(environ: Mapping[str, str], tmux: Tmux | None) -> str:
+    """How to ask the terminal that the user sees for its status: a tmux or screen on this machine answers by itself, at
+    once, however slow the line from here on is."""
+    if environ.get("TMUX"):
+        return status_through_tmux(STATUS) if tmux is not None and tmux.passthrough else ""
+    return "" if environ.get("STY") else STATUS
 
 
 def _multiplexed(environ: Mapping[str, str]) -> bool:
@@ -200,14 +212,14 @@ def _detected(requested: str, environ: Mapping[str, str]) -> Graphics:
     known = current_cell_size()
     chosen = choose(requested, Terminal(cell=known), environ)
     stdin, stdout = sys.__stdin__, sys.__stdout__
-    if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()) or chosen.mode == "off":
+    if stdin is None or stdout is None or not (stdin.isatty() and stdout.isatty()):
         return chosen
     tmux = ask_tmux(environ)
     multiplexed = _multiplexed(environ)
     if requested == "auto":
         # A multiplexer answers for itself, and takes the kitty query for the title of its window.
         queries = CELL_QUERIES if multiplexed else QUERIES
-    elif chosen.mode == "half" or known or (tmux is not None and tmux.cell):
+    elif chosen.mode in ("half", "off") or known or (tmux is not None and tmux.cell):
         return choose(requested, Terminal(cell=known), environ, tmux)
     else:
         queries = CELL_QUERIES

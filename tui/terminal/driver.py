@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import os
 import selectors
+import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from typing import IO, Any
+from contextlib import suppress
+from typing import IO, Any, Protocol, cast
 
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
 from streamscope.tui.terminal.input import QuietParser
+from streamscope.tui.terminal.wire import Wire
 
 READ_BYTES = 4096
 TICK_SECONDS = 0.1
 """How often keys that were held back are looked at."""
 
 
+class Wired(Protocol):
+    """An app that sends what it draws over a `Wire`."""
+
+    wire: Wire
+
+
 class TerminalDriver(LinuxDriver):
     """Ends the app as `q` does when its terminal vanished: a dropped line need not send SIGHUP.
 
-    Textual reads the end of the input again and again, and its writer dies of the first error.
+    Textual reads the end of the input again and again, and its writer dies of the first error. Answers of the terminal
+    about its status are handed to the app's `wire`.
     """
 
     def __init__(
@@ -31,10 +41,28 @@ class TerminalDriver(LinuxDriver):
         assert self._file is not None
         self._file = _Screen(self._file, self._hang_up)  # type: ignore[assignment]  # all of a file that the writer uses
         self._is_gone = False
+        self._wire = cast(Wired, app).wire
+
+    def start_application_mode(self) -> None:
+        self._wire.forget()
+        super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual gives it no types
+
+    def disable_input(self) -> None:
+        # An answer that comes when nobody reads any more would be typed into the shell.
+        self._wire.close()
+        if not self._is_gone:
+            self._wire.link.drain()
+        super().disable_input()
+
+    def _answered(self) -> None:
+        self._wire.link.answered(time.monotonic())
+        with suppress(RuntimeError):
+            # The loop is closed when the app has ended.
+            self._loop.call_soon_threadsafe(self._wire.pump)
 
     def run_input_thread(self) -> None:
         """Hands on what is typed until the app exits or the input ends."""
-        parser, decode = QuietParser(self._debug), getincrementaldecoder("utf-8")("replace").decode
+        parser, decode = QuietParser(self._debug, self._answered), getincrementaldecoder("utf-8")("replace").decode
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():

@@ -7,21 +7,20 @@ import io
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from itertools import count
 from threading import Lock
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
-from rich.segment import ControlType, Segment
-from rich.style import Style
-from textual.color import Color
-from textual.filter import LineFilter
+from rich.segment import Segment
 from textual.strip import Strip
 
 from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.terminal.drawing import Drawing, Picture
+from streamscope.tui.terminal.tmux import through_tmux
 
 # textual-image asks the terminal what it can do when it is imported, with timeouts that fail over SSH. `graphics`
 # has asked already, so for the time of the import there is no terminal.
@@ -29,45 +28,22 @@ _stdout = sys.__stdout__
 sys.__stdout__ = None  # type: ignore[misc]  # declared as final
 try:
     from textual_image import _terminal
-    from textual_image.renderable import HalfcellImage, SixelImage, TGPImage
+    from textual_image._sixel import SixelOptions, image_to_sixels
+    from textual_image.renderable import HalfcellImage
+    from textual_image.renderable.tgp import _NUMBER_TO_DIACRITIC
 finally:
     sys.__stdout__ = _stdout  # type: ignore[misc]  # as above
 
 SIXEL_COLOURS = 256
+DRAFT_COLOURS = 64
+"""Of an FZ of 224 px in Sixel they take 10 kB and 30 ms, dithered 25 kB, against 44 kB in full."""
+DRAFT_SIDES = (56, 112)
+"""Pixels of drafts for kitty, which scales them: 3 and 12 kB."""
 _DEFINITION = re.compile(r"(#(\d+);2;\d+;\d+;\d+)")
 KITTY_CHUNK = 4096
-_CONTROL = [(ControlType.CURSOR_FORWARD, 0)]
-"""Marks a segment as taking no cells; the code itself is not looked at."""
+_PLACEHOLDER = "\U0010eeee"
 _image_ids = count(0x5C0001)
 """Kitty image ids; three bytes, as a placeholder carries its id as a 24-bit colour."""
-
-
-class PixelStrip(Strip):
-    """A line that draws pixels: whole or not at all. Cut as text is, its escape sequence would swallow what follows."""
-
-    def crop(self, start: int, end: int | None = None) -> Strip:
-        last = self.cell_length if end is None else min(end, self.cell_length)
-        return self if start <= 0 and last == self.cell_length else Strip.blank(max(0, last - max(0, start)))
-
-    def apply_filter(self, filter: LineFilter, background: Color) -> Strip:
-        # Pixels are no text, and what is filtered is a plain strip, which would be cut.
-        return self
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image as terminal lines, `width` x `height` cells.
-
-    `setup` has to be written to the terminal once before the lines mean anything, `teardown` when they are thrown away.
-    """
-
-    width: int
-    height: int
-    lines: tuple[Strip, ...]
-    pixels: bool = False
-    """Drawn in pixels by the terminal; else it is text."""
-    setup: str = ""
-    teardown: str = ""
 
 
 def adopt_cell_size(cell: tuple[int, int]) -> None:
@@ -81,19 +57,49 @@ def fit(available: tuple[int, int], cell: tuple[int, int]) -> tuple[int, int]:
     return max(1, min(available[0], round(rows * cell[1] / cell[0]))), rows
 
 
-def encode(image: np.ndarray, size: tuple[int, int], graphics: Graphics) -> Picture:
-    """Make an image (H, W, 3 uint8) into a picture of `size` cells. Slow (0.1 s for Sixel): not on the event loop."""
+def encode(image: np.ndarray, size: tuple[int, int], graphics: Graphics, drafts: bool = False) -> Picture:
+    """Make an image (H, W, 3 uint8) into a picture of `size` cells; only roughly at first where `drafts` are wanted.
+    Slow (0.1 s for Sixel): not on the event loop."""
     columns, rows = size
     source = Image.fromarray(image)
     if graphics.mode == "half":
-        lines = _half_lines(source, columns, rows)
-        return Picture(columns, rows, lines)
-    scaled = source.resize((columns * graphics.cell[0], rows * graphics.cell[1]), Image.Resampling.BICUBIC)
+        return Picture(columns, rows, text=_half_lines(source, columns, rows))
+    area = (columns * graphics.cell[0], rows * graphics.cell[1])
     if graphics.mode == "sixel":
-        return Picture(columns, rows, _sixel_lines(scaled, columns, rows), pixels=True)
-    if graphics.mode == "kitty":
-        return _kitty_picture(scaled, columns, rows, graphics.tmux)
-    raise ValueError(f"nothing is drawn in mode {graphics.mode!r}")
+        levels = _sixel_levels(source.resize(area, Image.Resampling.BICUBIC), rows, drafts)
+    elif graphics.mode == "kitty":
+        levels = _kitty_levels(_at_most(source, area), columns, rows, graphics.tmux, drafts)
+    else:
+        raise ValueError(f"nothing is drawn in mode {graphics.mode!r}")
+    return Picture(columns, rows, (levels[0](),), levels[1:])
+
+
+def _sixel_levels(image: Image.Image, rows: int, drafts: bool) -> list[Callable[[], Drawing]]:
+    def full() -> Drawing:
+        return _sixel_drawing(_few_colours(image, SIXEL_COLOURS), rows)
+
+    def draft() -> Drawing:
+        return _sixel_drawing(_few_colours(image, DRAFT_COLOURS), rows)
+
+    def rough() -> Drawing:
+        return _sixel_drawing(image.quantize(DRAFT_COLOURS, Image.Quantize.FASTOCTREE), rows)
+
+    return [rough, draft, full] if drafts else [full]
+
+
+def _kitty_levels(image: Image.Image, columns: int, rows: int, tmux: bool, drafts: bool) -> list[Callable[[], Drawing]]:
+    def draw(side: int) -> Drawing:
+        small = _at_most(image, (side, side))
+        return _kitty_drawing(_few_colours(small, DRAFT_COLOURS), columns, rows, tmux)
+
+    sides = [side for side in DRAFT_SIDES if side < max(image.size)] if drafts else []
+    return [*(partial(draw, side) for side in sides), partial(_kitty_drawing, image, columns, rows, tmux)]
+
+
+def _at_most(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image with no more pixels than are seen."""
+    wanted = (min(image.width, size[0]), min(image.height, size[1]))
+    return image if wanted == image.size else image.resize(wanted, Image.Resampling.BICUBIC)
 
 
 def _console(columns: int, rows: int) -> Console:
@@ -109,48 +115,44 @@ def _half_lines(image: Image.Image, columns: int, rows: int) -> tuple[Strip, ...
     return tuple(Strip(line, columns) for line in list(Segment.split_lines(drawn))[:rows])
 
 
-def _sixel_lines(image: Image.Image, columns: int, rows: int) -> tuple[Strip, ...]:
-    """Blank lines, which wipe what was there, and a last one that draws the whole image upwards from itself.
-
-    The last line holds no text at all: text after the image would wipe its last row, and text before it would not be
-    written when Textual cuts the line up.
-    """
-    console = _console(columns, rows)
-    renderable = SixelImage(_few_colours(image), width=columns, height=rows)
-    drawn = renderable.__rich_console__(console, console.options)
-    sixels = next(part.text for part in drawn if isinstance(part, Segment) and part.text.startswith("\x1bP"))
+def _sixel_drawing(image: Image.Image, rows: int) -> Drawing:
+    """An image of at most 256 colours; all of it is drawn from its first row of cells."""
+    sixels = image_to_sixels(image, SixelOptions(colors=SIXEL_COLOURS))
     # xterm defines a colour without selecting it, unlike other terminals; its first pixels would have the last one's.
-    sixels = _DEFINITION.sub(r"\1#\2", sixels)
-    up = f"\x1b[{rows - 1}A" if rows > 1 else ""
-    text = f"\x1b[{columns}X\x1b7{up}{sixels}\x1b8\x1b[{columns}C"
-    return (*[Strip.blank(columns)] * (rows - 1), PixelStrip([Segment(text, Style.null(), _CONTROL)], columns))
+    return Drawing((_DEFINITION.sub(r"\1#\2", sixels), *[""] * (rows - 1)))
 
 
-def _few_colours(image: Image.Image) -> Image.Image:
-    """256 colours, dithered. An FZ is grey but for a small bright centre: without dithering, a palette flattens one of
-    the two (seen with every method of Pillow); 60 ms and 44 kB for 224 px with, 200 ms by the best one without."""
-    palette = image.quantize(SIXEL_COLOURS, Image.Quantize.FASTOCTREE)
+def _few_colours(image: Image.Image, colours: int) -> Image.Image:
+    """So many colours, dithered. An FZ is grey but for a small bright centre: without dithering, a palette flattens one
+    of the two (seen with every method of Pillow); 60 ms and 44 kB for 224 px with 256, 200 ms by the best one
+    without."""
+    palette = image.quantize(colours, Image.Quantize.FASTOCTREE)
     return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _kitty_picture(image: Image.Image, columns: int, rows: int, tmux: bool) -> Picture:
+def _kitty_drawing(image: Image.Image, columns: int, rows: int, tmux: bool) -> Drawing:
+    """The image at its own resolution, and placeholders for it; kitty scales it to their cells."""
     identity = next(_image_ids) & 0xFFFFFF
-    renderable = TGPImage(image, width=columns, height=rows)
-    # With an id the library takes the image for sent and yields the placeholders only. It would write to stdout past
-    # Textual's writer thread, in the middle of a frame.
-    renderable.terminal_image_id = identity
-    drawn = _console(columns, rows).render(renderable)
-    lines = tuple(Strip(line, columns) for line in list(Segment.split_lines(drawn))[:rows])
+    colour = f"\x1b[0;38;2;{identity >> 16};{identity >> 8 & 255};{identity & 255}m"
+    # A placeholder without numbers is the next one of its row.
+    lines = [
+        f"{colour}{_PLACEHOLDER}{_number(row)}{_number(0)}{_PLACEHOLDER * (columns - 1)}\x1b[m" for row in range(rows)
+    ]
     setup = "".join(_kitty_messages(image, identity, columns, rows))
     teardown = f"\x1b_Ga=d,d=I,i={identity},q=2\x1b\\"
     if tmux:
-        setup, teardown = _through_tmux(setup), _through_tmux(teardown)
-    return Picture(columns, rows, lines, True, setup, teardown)
+        setup, teardown = through_tmux(setup), through_tmux(teardown)
+    return Drawing(tuple(lines), setup, teardown)
+
+
+def _number(place: int) -> str:
+    """The mark that says which row or column of the image a placeholder stands for."""
+    return chr(_NUMBER_TO_DIACRITIC[place])
 
 
 def _kitty_messages(image: Image.Image, identity: int, columns: int, rows: int) -> Iterator[str]:
     buffer = io.BytesIO()
-    image.save(buffer, "png", compress_level=2)
+    image.save(buffer, "png", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     for start in range(0, len(data), KITTY_CHUNK):
         more = int(start + KITTY_CHUNK < len(data))
@@ -158,19 +160,12 @@ def _kitty_messages(image: Image.Image, identity: int, columns: int, rows: int) 
     yield f"\x1b_Ga=p,i={identity},c={columns},r={rows},U=1,q=2\x1b\\"
 
 
-def _through_tmux(messages: str) -> str:
-    """Wrap each message for tmux's passthrough (`allow-passthrough on`)."""
-    parts = [part + "\x1b\\" for part in messages.split("\x1b\\") if part]
-    return "".join(f"\x1bPtmux;{part.replace(chr(27), chr(27) * 2)}\x1b\\" for part in parts)
-
-
 class PictureCache:
-    """The last `limit` pictures made, by what they show; `take_retired` names those whose terminal memory can go."""
+    """The last `limit` pictures made, by what they show."""
 
     def __init__(self, limit: int = 120) -> None:
         self._limit = limit
         self._pictures: OrderedDict[Hashable, Picture] = OrderedDict()
-        self._retired: list[Picture] = []
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Picture | None:
@@ -185,15 +180,9 @@ class PictureCache:
             self._pictures[key] = picture
             self._pictures.move_to_end(key)
             while len(self._pictures) > self._limit:
-                self._retired.append(self._pictures.popitem(last=False)[1])
+                self._pictures.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all, as after a change of the cell size."""
         with self._lock:
-            self._retired.extend(self._pictures.values())
             self._pictures.clear()
-
-    def take_retired(self) -> list[Picture]:
-        with self._lock:
-            retired, self._retired = self._retired, []
-            return retired

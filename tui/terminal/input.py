@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from textual._xterm_parser import XTermParser
 from textual.message import Message
 
-# Answers to `streamscope.tui.terminal.detection.QUERIES`: device attributes, cell size, version, kitty graphics.
-_REPLY = re.compile(r"\x1b\[\?[\d;]*c|\x1b\[6;\d+;\d+t|\x1bP>\|[^\x1b\x07]*(?:\x1b\\|\x07)|\x1b_G[^\x1b]*\x1b\\")
-_BEGINNING = re.compile(
-    r"(?:\x1b|\x1b\[|\x1b\[\?[\d;]*|\x1b\[6(?:;\d*){0,2}|\x1bP|\x1bP>|\x1bP>\|[^\x1b\x07]*\x1b?|\x1b_|\x1b_G[^\x1b]*\x1b?)\Z"
+STATUS_ANSWER = "\x1b[0n"
+"""What a terminal says when it is asked for its status (DSR 5)."""
+# Also answers to `streamscope.tui.terminal.detection.QUERIES`: device attributes, cell size, version, kitty graphics.
+_REPLY = re.compile(
+    r"\x1b\[0n|\x1b\[\?[\d;]*c|\x1b\[6;\d+;\d+t|\x1bP>\|[^\x1b\x07]*(?:\x1b\\|\x07)|\x1b_G[^\x1b]*\x1b\\"
 )
-_SURELY_REPLY = ("\x1bP>", "\x1b_G", "\x1b[?")
+_BEGINNING = re.compile(
+    r"(?:\x1b|\x1b\[|\x1b\[0|\x1b\[\?[\d;]*|\x1b\[6(?:;\d*){0,2}|\x1bP|\x1bP>|\x1bP>\|[^\x1b\x07]*\x1b?|\x1b_|\x1b_G[^\x1b]*\x1b?)\Z"
+)
+_SURELY_REPLY = ("\x1bP>", "\x1b_G", "\x1b[?", "\x1b[0")
 KEY_SECONDS = 0.1
 """How long what may be the Escape key is held back; as long as Textual waits for the rest of a sequence itself."""
 REPLY_SECONDS = 3.0
@@ -22,14 +26,16 @@ REPLY_SECONDS = 3.0
 
 
 class ReplyFilter:
-    """Takes answers out of typed text, also when they come in pieces."""
+    """Takes answers out of typed text, also when they come in pieces; `statuses` of them were about its status."""
 
     def __init__(self) -> None:
+        self.statuses = 0
         self._held = ""
         self._since = 0.0
 
     def feed(self, data: str, now: float) -> str:
         """What of `data` is not an answer; its end is held back while an answer may begin there."""
+        self.statuses += (self._held + data).count(STATUS_ANSWER)
         text = _REPLY.sub("", self._held + data)
         beginning = _BEGINNING.search(text)
         self._held = beginning.group() if beginning else ""
@@ -48,17 +54,21 @@ class ReplyFilter:
 
 
 class QuietParser(XTermParser):
-    """Textual's parser behind a `ReplyFilter`."""
+    """Textual's parser behind a `ReplyFilter`; `answered` hears of each time that the terminal told its status."""
 
-    def __init__(self, debug: bool = False) -> None:
+    def __init__(self, debug: bool = False, answered: Callable[[], object] = lambda: None) -> None:
         super().__init__(debug)
         self._filter = ReplyFilter()
+        self._answered = answered
 
     def feed(self, data: str) -> Iterable[Message]:
         if not data:
             # The end of the input.
             return super().feed(data)
+        before = self._filter.statuses
         kept = self._filter.feed(data, time.monotonic())
+        for _ in range(self._filter.statuses - before):
+            self._answered()
         return super().feed(kept) if kept else ()
 
     def tick(self) -> Iterable[Message]:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-ASK_SECONDS = 2.0
+ASK_SECONDS = 1.0
 TURN_ON = "tmux set -g allow-passthrough on"
 _FORMAT = "#{client_termtype}|#{client_termname}|#{client_termfeatures}|#{allow-passthrough}|#{client_cell_width}"
 _FORMAT += "|#{client_cell_height}"
@@ -52,3 +52,18 @@ def parse_tmux(answer: str) -> Tmux | None:
     cell = (int(width), int(height)) if re.fullmatch(r"[1-9]\d*", width) and re.fullmatch(r"[1-9]\d*", height) else None
     # `all` lets panes that are not in view through as well.
     return Tmux(kind or name, passthrough in ("1", "2", "on", "all"), "sixel" in features.split(","), cell)
+
+
+def through_tmux(messages: str) -> str:
+    """Wrap each message for tmux's passthrough (`allow-passthrough on`)."""
+    parts = [part + "\x1b\\" for part in messages.split("\x1b\\") if part]
+    return "".join(_wrapped(part) for part in parts)
+
+
+def status_through_tmux(status: str) -> str:
+    """The question for the terminal's status, for the terminal outside: tmux's own answer says nothing of the line."""
+    return _wrapped(status)
+
+
+def _wrapped(message: str) -> str:
+    return f"\x1bPtmux;{message.replace(chr(27), chr(27) * 2)}\x1b\\"

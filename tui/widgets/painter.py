@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
@@ -12,8 +12,11 @@ from typing import Protocol
 from streamscope.core.errors import StreamscopeError
 from streamscope.tui.data.pictures import PictureLibrary, Subject, damage_message
 from streamscope.tui.terminal.detection import Graphics
-from streamscope.tui.terminal.encoding import Picture, PictureCache, adopt_cell_size, encode
+from streamscope.tui.terminal.drawing import Picture
+from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode
 
+MADE_BETTER = 9
+"""Pictures that are made better when there is time: those of a screen."""
 REMEMBERED = 600
 """Answers kept for the event loop, which may not look at the disk."""
 
@@ -50,28 +53,34 @@ class _Due:
 
 
 class Painter:
-    """The one place where pictures are drawn and where the terminal's memory of them is kept.
+    """The one place where pictures are drawn.
 
-    Everything but the thread's own loop is called on the event loop. `write` sends an escape sequence to the terminal
-    between two frames.
+    Everything but the thread's own loop is called on the event loop. `slow` says whether the line to the terminal is:
+    then pictures are drawn roughly at first, and better in time; `improved` hears of that, in the painter's thread.
     """
 
-    def __init__(self, graphics: Graphics, write: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        graphics: Graphics,
+        slow: Callable[[], bool] = lambda: False,
+        improved: Callable[[], object] = lambda: None,
+    ) -> None:
         self.graphics = graphics
         self.cache = PictureCache()
-        self._write = write
+        self.slow = slow
+        self._improved = improved
         self._library: PictureLibrary | None = None
         self._generation = 0
         self._replies: OrderedDict[tuple[int, PictureRequest], PictureReply] = OrderedDict()
         self._viewers: dict[Viewer, None] = {}
-        self._teardowns: set[str] = set()
-        """Teardowns of the pictures that the terminal keeps for us."""
         self._changed = Condition()
         """Guards all below."""
         self._waiting: dict[Viewer, _Due] = {}
         self._prepared: tuple[PictureRequest, ...] = ()
         self._ahead: list[PictureRequest] = []
         """Those of `_prepared` still to be drawn."""
+        self._rough: deque[Picture] = deque(maxlen=MADE_BETTER)
+        """Pictures shown last that can be drawn better."""
         self._closed = False
         self._thread = Thread(target=self._work, name="painter", daemon=True)
         self._thread.start()
@@ -105,7 +114,10 @@ class Painter:
 
     def ready(self, request: PictureRequest) -> PictureReply | None:
         """What was drawn already, without waiting."""
-        return self._replies.get((self._generation, request))
+        reply = self._replies.get((self._generation, request))
+        if reply is not None:
+            self._can_be_better(reply.picture)
+        return reply
 
     def request(self, viewer: Viewer, request: PictureRequest | None, after: float = 0.0) -> None:
         """Let `viewer` have this picture, in `after` seconds at the earliest; what it requested before is dropped."""
@@ -129,24 +141,16 @@ class Painter:
         with self._changed:
             self._waiting.pop(viewer, None)
 
-    def present(self, picture: Picture) -> None:
-        """To be called before the picture's lines are written: sends what the terminal has to hold for them."""
-        if picture.setup and picture.teardown not in self._teardowns:
-            self._teardowns.add(picture.teardown)
-            self._write(picture.setup)
-        for retired in self.cache.take_retired():
-            if retired.teardown in self._teardowns:
-                self._teardowns.discard(retired.teardown)
-                self._write(retired.teardown)
+    def draw_anew(self) -> None:
+        """The line has turned out slower or quicker: what is wanted from now on is drawn for it."""
+        with self._changed:
+            self._replies.clear()
 
     def close(self) -> None:
-        """Ends the thread, and frees the terminal's memory."""
+        """Ends the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        for teardown in self._teardowns:
-            self._write(teardown)
-        self._teardowns.clear()
         self._thread.join(timeout=2)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
@@ -155,12 +159,19 @@ class Painter:
         while True:
             with self._changed:
                 taken = self._next()
-                while taken is None and not self._closed:
+                while taken is None and not self._closed and (self._waiting or not self._rough):
                     self._changed.wait(self._until_due())
                     taken = self._next()
-                if self._closed or taken is None:
+                if self._closed:
                     return
+                rough = self._rough.popleft() if taken is None else None
                 generation, library = self._generation, self._library
+            if taken is None:
+                assert rough is not None
+                rough.improve()
+                self._can_be_better(rough)
+                self._improved()
+                continue
             viewer, request = taken
             reply = self._replies.get((generation, request))
             if reply is None:
@@ -172,6 +183,13 @@ class Painter:
                             self._replies.popitem(last=False)
             if viewer is not None:
                 viewer.deliver(request, reply)
+                self._can_be_better(reply.picture)
+
+    def _can_be_better(self, picture: Picture | None) -> None:
+        if picture is not None and picture.better:
+            with self._changed:
+                self._rough.append(picture)
+                self._changed.notify()
 
     def _next(self) -> tuple[Viewer | None, PictureRequest] | None:
         now = time.monotonic()
@@ -179,7 +197,7 @@ class Painter:
             if due.time <= now:
                 del self._waiting[viewer]
                 return viewer, due.request
-        if self._ahead and not self._waiting:
+        if self._ahead and not self._waiting and not self._rough:
             return None, self._ahead.pop(0)
         return None
 
@@ -198,11 +216,12 @@ class Painter:
                 return PictureReply(entry.caption, None, "graphics off")
             if entry.load is None:
                 return PictureReply(entry.caption, None, entry.message)
-            drawn = (entry.identity, request.size, graphics.mode, graphics.cell)
+            drafts = self.slow()
+            drawn = (entry.identity, request.size, graphics.mode, graphics.cell, drafts)
             picture = self.cache.get(drawn)
             if picture is None:
                 try:
-                    picture = encode(entry.load(), request.size, graphics)
+                    picture = encode(entry.load(), request.size, graphics, drafts)
                 except StreamscopeError as error:
                     return PictureReply(entry.caption, None, damage_message(error))
                 self.cache.put(drawn, picture)

@@ -10,7 +10,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from streamscope.tui.data.pictures import Subject
-from streamscope.tui.terminal.encoding import Picture, fit
+from streamscope.tui.terminal.drawing import Picture
+from streamscope.tui.terminal.encoding import fit
 from streamscope.tui.widgets.painter import Painter, PictureReply, PictureRequest
 
 GAP = 1
@@ -97,8 +98,6 @@ class PictureBox(Widget, can_focus=False):
         now = (reply.caption, reply.picture, reply.message)
         if now == (self.caption, self.picture, self.message):
             return
-        if reply.picture is not None:
-            self._painter.present(reply.picture)
         self.caption, self.picture, self.message = now
         self.refresh()
 
@@ -128,7 +127,7 @@ class PictureBox(Widget, can_focus=False):
         left = (width - picture.width) // 2
         right = width - picture.width - left
         pads = [Segment(" " * left, style), Segment(" " * right, style)]
-        body = [type(line)([*pads[:1], *line, *pads[1:]], width) for line in picture.lines]
+        body = [Strip([*pads[:1], *line, *pads[1:]], width) for line in picture.lines]
         return body + [blank] * (height - picture.height)
 
 

@@ -24,6 +24,8 @@ DEBOUNCE = 0.05
 """Seconds of rest before pictures are drawn: held keys repeat every 0.03 s."""
 LATER = 0.25
 """The same of the second row of pictures, which nobody waits for."""
+MUCH_LATER = 0.5
+"""The same over a slow line, where they would stand in the way of the next channel's."""
 FIGURES_WIDTH = 30
 FIGURES_LINES = 15
 """Kept for the figures where a second row of pictures stands below them."""
@@ -70,8 +72,9 @@ class Preview(Container):
         self._row, self._neighbours = row, neighbours
         self._describe()
         now = time.monotonic()
-        # Sixels are sent whole every time, which a held key must not wait for.
-        hurried = self.painter.graphics.mode == "sixel" and now - self._moved < 2 * DEBOUNCE
+        # Sixels are sent whole every time, which a held key must not wait for; over a slow line for no picture.
+        costly = self.painter.graphics.mode == "sixel" or self.painter.slow()
+        hurried = costly and now - self._moved < 2 * DEBOUNCE
         self._moved = now
         self._want(hurried)
 
@@ -148,9 +151,10 @@ class Preview(Container):
         others = (
             subjects(self._row, kind_after(self.kind), self.whole) if self.query_one("#more").display else [None] * 3
         )
+        later = MUCH_LATER if self.painter.slow() else LATER
         for tensor, subject in zip(TENSORS, others, strict=True):
             # Also what is drawn already: of pixels a held key has enough to send.
-            self.query_one(f"#more-{tensor}", PictureBox).want(subject, LATER, hurried=True)
+            self.query_one(f"#more-{tensor}", PictureBox).want(subject, later, hurried=True)
         ahead = [
             box.request_for(subject)
             for row in self._neighbours

@@ -25,6 +25,7 @@ from PIL import Image
 from tests.support.waiting import PATIENCE
 
 PLACEHOLDER = "\U0010eeee"
+UNKNOWN = (0, 0, 0)
 # Combining characters for row and column numbers, in the order of kitty's protocol; as many as the tests need.
 _DIACRITICS = (
     "0305 030D 030E 0310 0312 033D 033E 033F 0346 034A 034B 034C 0350 0351 0352 0357 035B 0363 0364 0365 0366 0367 "
@@ -53,6 +54,7 @@ class Reader:
     text: dict[tuple[int, int], str] = field(default_factory=dict)
     _sending: dict[int, str] = field(default_factory=dict)
     _colour: int = 0
+    _marks: int = 0
     _row: int = 0
     _column: int = 0
     _last: tuple[int, int] = (0, 0)
@@ -121,19 +123,22 @@ class Reader:
         elif letter in NUMBER_OF:
             cell = self.cells.get(self._last)
             if cell is not None:
-                identity, row, column = cell
-                number = NUMBER_OF[letter]
                 # The third one, if any, is the image number's highest byte, which is 0 here.
-                if row < 0:
-                    self.cells[self._last] = (identity, number, column)
-                elif column < 0:
-                    self.cells[self._last] = (identity, row, number)
+                if self._marks == 0:
+                    self.cells[self._last] = (self._colour, NUMBER_OF[letter], 0)
+                elif self._marks == 1:
+                    self.cells[self._last] = (self._colour, cell[1], NUMBER_OF[letter])
+                self._marks += 1
         elif ord(letter) >= 32:
             self._last = (self._row, self._column)
             self.cells.pop(self._last, None)
             self.text[self._last] = letter
             if letter == PLACEHOLDER:
-                self.cells[self._last] = (self._colour, -1, -1)
+                # Without marks it is the next one of the image to its left.
+                left = self.cells.get((self._row, self._column - 1))
+                follows = left is not None and left[0] == self._colour
+                self.cells[self._last] = (self._colour, left[1], left[2] + 1) if left and follows else UNKNOWN
+                self._marks = 0
             self._column += 1
 
     def lines(self) -> str:
@@ -240,6 +245,7 @@ def new_kitty(cell: tuple[int, int]) -> Callable[[bytes], bytes]:
             reply += b"\x1bP>|kitty(0.35.2)\x1b\\"
         if b"\x1b[16t" in data:
             reply += f"\x1b[6;{cell[1]};{cell[0]}t".encode()
+        reply += b"\x1b[0n" * data.count(b"\x1b[5n")
         if b"\x1b[c" in data or b"\x1b[0c" in data:
             reply += b"\x1b[?62;c"
         return reply

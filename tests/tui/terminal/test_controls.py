@@ -8,7 +8,6 @@ from textual.color import Color
 from textual.strip import Strip
 
 from streamscope.tui.terminal.controls import VisibleControls
-from streamscope.tui.terminal.encoding import PixelStrip
 
 BLACK = Color(0, 0, 0)
 
@@ -22,10 +21,8 @@ def test_a_line_keeps_its_width_and_its_styles() -> None:
     assert next(iter(shown)).style == bold
 
 
-def test_a_line_without_any_is_the_same_and_pixels_are_not_looked_at() -> None:
+def test_a_line_without_any_is_the_same_and_control_segments_are_not_looked_at() -> None:
     segments = [Segment("plain é 名")]
     assert VisibleControls().apply(segments, BLACK) is segments
     control = Segment("\x1bPq\x1b\\", None, [(ControlType.CURSOR_FORWARD, 0)])
-    pixels = PixelStrip([control], 4)
-    assert pixels.apply_filter(VisibleControls(), BLACK) is pixels
     assert VisibleControls().apply([control], BLACK) == [control]

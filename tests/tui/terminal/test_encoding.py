@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamscope.tui.terminal.detection import Graphics
+from streamscope.tui.terminal.detection import Graphics, Mode
+from streamscope.tui.terminal.drawing import Drawing, picture_of
 from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode, fit
 from tests.support.app_store import made_up_image
 from tests.support.optional import present
@@ -66,26 +67,22 @@ def test_half_blocks_are_as_many_cells_as_asked_for_and_show_the_colours() -> No
     assert last.style.color.name == "#0000ff"
 
 
-def test_sixel_lines_wipe_their_cells_and_the_last_one_draws_the_image_from_the_top() -> None:
+def test_lines_of_a_picture_in_pixels_are_blank_and_say_which_picture_is_to_be_there() -> None:
     picture = encode(IMAGE, (12, 6), Graphics("sixel", CELL))
     assert [line.cell_length for line in picture.lines] == [12] * 6
-    assert all(line.text == " " * 12 for line in picture.lines[:-1])
-    assert picture.lines[-1].text.startswith("\x1b[12X\x1b7\x1b[5A\x1bP")
-    assert picture.lines[-1].text.endswith("\x1b\\\x1b8\x1b[12C")
-
-
-def test_a_sixel_line_is_drawn_whole_or_not_at_all() -> None:
-    line = encode(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1]
-    assert line.crop(0, 12) is line
-    for start, end in ((0, 5), (3, 12), (4, 8)):
-        assert line.crop(start, end).text == " " * (end - start)
+    assert all(line.text == " " * 12 for line in picture.lines)
+    marks = [present(next(iter(line)).style).meta["picture"] for line in picture.lines]
+    assert marks == [(picture.number, row) for row in range(6)]
+    assert picture_of(picture.number) is picture
 
 
 @pytest.mark.parametrize("select_on_define", [True, False])
 def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defined_and_in_xterm(
     select_on_define: bool,
 ) -> None:
-    data = encode(IMAGE, (12, 6), Graphics("sixel", CELL)).lines[-1].text
+    (drawing,) = encode(IMAGE, (12, 6), Graphics("sixel", CELL)).drawings
+    data = drawing.rows[0]
+    assert drawing.rows[1:] == ("",) * 5
     wanted = np.asarray(Image.fromarray(IMAGE).resize((96, 96), Image.Resampling.BICUBIC), dtype=float)
     difference = np.abs(decode_sixels(data, select_on_define) - wanted)
     assert difference.shape == (96, 96, 3)
@@ -93,28 +90,57 @@ def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defi
     assert np.percentile(difference, 99.9) < 80
 
 
-def test_kitty_pictures_are_placeholders_and_the_image_is_sent_once_before() -> None:
-    picture = encode(IMAGE, (12, 6), Graphics("kitty", CELL))
-    assert [line.cell_length for line in picture.lines] == [12] * 6
-    assert all(line.text.count("\U0010eeee") == 12 for line in picture.lines)
-    messages = re.findall(r"\x1b_G(.*?)\x1b\\", picture.setup, re.DOTALL)
-    sent = base64.b64decode("".join(message.split(";", 1)[1] for message in messages[:-1]))
-    assert Image.open(io.BytesIO(sent)).size == (96, 96)
-    identity = re.search(r"i=(\d+)", messages[0])
+def sent(drawing: Drawing) -> Image.Image:
+    """The image that kitty gets."""
+    messages = re.findall(r"\x1b_G(.*?)\x1b\\", drawing.setup, re.DOTALL)
+    data = base64.b64decode("".join(message.split(";", 1)[1] for message in messages[:-1]))
+    return Image.open(io.BytesIO(data))
+
+
+def test_kitty_gets_the_image_at_its_own_resolution_and_placeholders_for_it() -> None:
+    (drawing,) = encode(IMAGE, (12, 6), Graphics("kitty", CELL)).drawings
+    assert (np.asarray(sent(drawing)) == IMAGE).all()
+    identity = re.search(r"i=(\d+)", drawing.setup)
     assert identity is not None
-    assert messages[-1] == f"a=p,i={identity[1]},c=12,r=6,U=1,q=2"
-    assert picture.teardown == f"\x1b_Ga=d,d=I,i={identity[1]},q=2\x1b\\"
-    colour = next(iter(picture.lines[0])).style
-    assert colour is not None
-    assert colour.color is not None
-    red, green, blue = colour.color.get_truecolor()
-    assert red << 16 | green << 8 | blue == int(identity[1])
+    assert drawing.setup.endswith(f"\x1b_Ga=p,i={identity[1]},c=12,r=6,U=1,q=2\x1b\\")
+    assert drawing.teardown == f"\x1b_Ga=d,d=I,i={identity[1]},q=2\x1b\\"
+    assert len(drawing.rows) == 6
+    for row in drawing.rows:
+        assert row.count("\U0010eeee") == 12
+        colour = re.match(r"\x1b\[0;38;2;(\d+);(\d+);(\d+)m", row)
+        assert colour is not None
+        assert int(colour[1]) << 16 | int(colour[2]) << 8 | int(colour[3]) == int(identity[1])
+
+
+def test_kitty_gets_no_more_pixels_than_are_seen() -> None:
+    (drawing,) = encode(made_up_image("picture", 224), (12, 6), Graphics("kitty", CELL)).drawings
+    assert sent(drawing).size == (96, 96)
+
+
+def test_drafts_come_first_and_what_is_better_is_made_later() -> None:
+    image = made_up_image("picture", 224)
+    modes: tuple[Mode, ...] = ("sixel", "kitty")
+    for mode in modes:
+        picture = encode(image, (30, 15), Graphics(mode, CELL), drafts=True)
+        assert len(picture.drawings) == 1
+        while picture.better:
+            picture.improve()
+        sizes = [drawing.setup_size + drawing.rows_size for drawing in picture.drawings]
+        assert len(sizes) == 3
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1] / 2
+        assert len(encode(image, (30, 15), Graphics(mode, CELL)).drawings) == 1
+
+
+def test_an_image_as_small_as_a_draft_has_none() -> None:
+    small = encode(made_up_image("picture", 43), (12, 6), Graphics("kitty", CELL), drafts=True)
+    assert (len(small.drawings), small.better) == (1, [])
 
 
 def test_inside_tmux_kitty_messages_are_passed_through() -> None:
-    picture = encode(IMAGE, (12, 6), Graphics("kitty", CELL, tmux=True))
-    assert picture.setup.startswith("\x1bPtmux;\x1b\x1b_G")
-    assert picture.teardown.endswith("\x1b\x1b\\\x1b\\")
+    (drawing,) = encode(IMAGE, (12, 6), Graphics("kitty", CELL, tmux=True)).drawings
+    assert drawing.setup.startswith("\x1bPtmux;\x1b\x1b_G")
+    assert drawing.teardown.endswith("\x1b\x1b\\\x1b\\")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +158,7 @@ def test_a_picture_fits_its_room_and_stays_square(
     assert fit(available, cell) == size
 
 
-def test_the_cache_keeps_what_was_looked_at_last_and_hands_out_what_it_dropped() -> None:
+def test_the_cache_keeps_what_was_looked_at_last() -> None:
     cache = PictureCache(limit=2)
     pictures = [encode(IMAGE, (2, 1), Graphics("half", CELL)) for _ in range(3)]
     cache.put("a", pictures[0])
@@ -141,5 +167,3 @@ def test_the_cache_keeps_what_was_looked_at_last_and_hands_out_what_it_dropped()
     cache.put("c", pictures[2])
     assert cache.get("b") is None
     assert cache.get("a") is pictures[0]
-    assert cache.take_retired() == [pictures[1]]
-    assert cache.take_retired() == []

@@ -1,0 +1,95 @@
+"""The line is measured by when the terminal answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamscope.tui.terminal.link import ASSUMED, LOST_SECONDS, SILENT_SECONDS, Link
+
+
+def carry(link: Link, lots: list[int], rate: float, delay: float, start: float = 0.0) -> float:
+    """Sends lots one after another over a line of this rate and delay, waiting for each answer; when the last came."""
+    now = start
+    for size in lots:
+        link.sent(size, now)
+        now += delay + size / rate
+        link.answered(now)
+    return now
+
+
+@pytest.mark.parametrize("rate", [125e3, 1e6, 10e6])
+@pytest.mark.parametrize("delay", [0.02, 0.2])
+def test_rate_and_delay_follow_from_when_answers_come(rate: float, delay: float) -> None:
+    link = Link()
+    carry(link, [4, 30_000, 200, 30_000, 30_000], rate, delay)
+    assert link.delay == pytest.approx(delay, rel=0.05)
+    assert link.rate == pytest.approx(rate, rel=0.05)
+
+
+def test_lots_sent_in_a_row_wait_for_each_other_and_not_for_the_line() -> None:
+    link, rate, delay = Link(), 125e3, 0.2
+    carry(link, [4], rate, delay)
+    now = 1.0
+    for place in range(4):
+        link.sent(5000, now + 0.001 * place)
+    for place in range(4):
+        link.answered(now + delay + (place + 1) * 5000 / rate)
+    assert link.rate == pytest.approx(rate, rel=0.05)
+
+
+def test_a_line_that_becomes_slow_is_noticed_within_a_few_sets() -> None:
+    link = Link()
+    now = carry(link, [4, 30_000, 30_000], 10e6, 0.02)
+    carry(link, [30_000] * 6, 125e3, 0.02, now)
+    assert link.rate < 200e3
+
+
+def test_what_is_on_its_way_is_what_was_not_answered_for() -> None:
+    link = Link()
+    link.sent(100, 0.0)
+    link.sent(50, 0.1)
+    assert link.on_its_way(0.2) == 150
+    link.answered(0.3)
+    assert link.on_its_way(0.3) == 50
+    link.answered(0.4)
+    assert link.on_its_way(0.4) == 0
+
+
+def test_a_terminal_that_never_answers_is_given_time() -> None:
+    link = Link()
+    link.sent(12_500, 0.0)
+    assert link.on_its_way(SILENT_SECONDS - 0.1) == 12_500
+    assert link.until_due(SILENT_SECONDS - 0.1) == pytest.approx(0.1)
+    assert link.on_its_way(SILENT_SECONDS + 0.1) == 0
+    assert link.is_silent
+    link.sent(int(ASSUMED), 10.0)
+    assert link.on_its_way(10.9) == int(ASSUMED)
+    assert link.until_due(10.9) == pytest.approx(0.1)
+    assert link.on_its_way(11.1) == 0
+
+
+def test_one_that_answers_after_all_is_heard() -> None:
+    link = Link()
+    link.sent(100, 0.0)
+    assert link.on_its_way(SILENT_SECONDS + 1) == 0
+    link.sent(100, 5.0)
+    link.answered(5.1)
+    assert not link.is_silent
+    link.sent(100, 6.0)
+    assert link.on_its_way(6.0 + SILENT_SECONDS + 1) == 100
+
+
+def test_a_line_that_stands_still_is_tried_again_in_the_end() -> None:
+    link = Link()
+    carry(link, [4], 1e6, 0.02)
+    link.sent(100, 1.0)
+    assert link.on_its_way(1.0 + LOST_SECONDS - 1) == 100
+    assert link.on_its_way(1.0 + LOST_SECONDS + 1) == 0
+
+
+def test_where_no_question_is_asked_time_passes_for_an_answer() -> None:
+    link = Link(asks=False)
+    link.sent(int(ASSUMED / 10), 0.0)
+    assert link.on_its_way(0.05) > 0
+    assert link.on_its_way(0.11) == 0
+    assert link.rate == ASSUMED

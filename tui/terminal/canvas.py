@@ -1,0 +1,356 @@
+"""What should stand on the terminal and what does stand there, cell by cell: only the difference is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeGuard
+
+from rich.cells import get_character_cell_size
+from rich.color import Color, ColorSystem
+from rich.style import Style
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.strip import SGR_STYLES, Strip
+
+from streamscope.tui.terminal.drawing import Drawing, Picture, picture_of
+
+HALF = "▀"
+"""The letter that pictures are made of where they are text."""
+BRIDGE = 4
+"""So many letters that are right already are written again, as moving over them takes as many bytes."""
+COARSE = 51
+"""Steps of each colour while half blocks are held back: those that a palette of 256 colours has."""
+
+
+class Pen(NamedTuple):
+    """How a letter is written: SGR codes of its attributes, its colour and the one behind it; "" is the terminal's."""
+
+    attributes: str = ""
+    colour: str = ""
+    ground: str = ""
+
+
+class Letter(NamedTuple):
+    """One cell of text; the second cell of a wide letter has "" for text."""
+
+    text: str
+    pen: Pen
+
+
+class Piece(NamedTuple):
+    """One cell of a row of a picture; of a `Drawing` where it was drawn."""
+
+    picture: Picture | Drawing
+    row: int
+
+
+Cell = Letter | Piece
+NOTHING = Letter(" ", Pen())
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture, and its top left cell."""
+
+    picture: Picture
+    x: int
+    y: int
+
+
+class Canvas:
+    """`columns` x `rows` cells. What is asked of it as text is taken for sent."""
+
+    def __init__(self, columns: int, rows: int, colours: ColorSystem = ColorSystem.TRUECOLOR) -> None:
+        self.columns, self.rows = columns, rows
+        self._colours = colours
+        self._wanted: list[list[Cell]] = [[NOTHING] * columns for _ in range(rows)]
+        self._shown: list[list[Cell | None]] = [[None] * columns for _ in range(rows)]
+        """None where it is not known what stands there."""
+        self._changed = set(range(rows))
+        """Rows whose text may differ."""
+        self._halved: set[int] = set()
+        self._pictured: set[int] = set()
+        """Rows with half blocks, and with pictures drawn in pixels."""
+        self.half_changes = 0
+        """How often other half blocks were wanted."""
+
+    def forget(self) -> None:
+        """Nothing is known of what the terminal shows."""
+        self._shown = [[None] * self.columns for _ in range(self.rows)]
+        self._changed = set(range(self.rows))
+
+    def apply(self, update: CompositorUpdate) -> None:
+        """Take over what the compositor drew."""
+        if isinstance(update, LayoutUpdate):
+            for y, line in enumerate(update.strips, update.region.y):
+                x = update.region.x
+                for strip in line:
+                    self._put(x, y, strip)
+                    x += strip.cell_length
+        elif isinstance(update, ChopsUpdate):
+            for y, start, stop in update.spans:
+                for end, (x, part) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
+                    if part is None or x > stop or end <= start:
+                        continue
+                    self._put(x, y, part if end <= stop else part.crop(0, min(end, stop) - x))
+
+    def _put(self, x: int, y: int, strip: Strip) -> None:
+        if not 0 <= y < self.rows or x >= self.columns:
+            return
+        cells: list[Cell] = []
+        for text, style, control in strip:
+            if control:
+                continue
+            pen, mark = _pen(style, self._colours)
+            picture = picture_of(mark[0]) if mark is not None else None
+            if picture is not None and mark is not None:
+                cells.extend([Piece(picture, mark[1])] * len(text))
+            else:
+                cells.extend(_letters(text, pen))
+        cells = cells[: self.columns - x]
+        row = self._wanted[y]
+        before = row[x : x + len(cells)]
+        if before != cells:
+            row[x : x + len(cells)] = cells
+            self._changed.add(y)
+            if [cell for cell in before if cell[0] == HALF] != [cell for cell in cells if cell[0] == HALF]:
+                self.half_changes += 1
+            for rows, holds in (
+                (self._halved, any(cell[0] == HALF for cell in row)),
+                (self._pictured, any(isinstance(cell, Piece) for cell in row)),
+            ):
+                rows.add(y) if holds else rows.discard(y)
+
+    # -- text ----------------------------------------------------------------------------------------------------------
+
+    def text(self, drawn: Iterable[Placed] = ()) -> str:
+        """What makes all text as it should be, but for half blocks. Where a picture is to be, what else stood there is
+        wiped; a picture that stood there stays where one of `drawn` is about to take its place."""
+        kept = {(p.y + row, p.x) for p in drawn for row in range(p.picture.height)}
+        parts = []
+        for y in sorted(self._changed):
+            wanted = self._as_text(y, kept)
+            parts.append(self._write_row(y, wanted))
+        self._changed.clear()
+        return "".join(parts)
+
+    def _as_text(self, y: int, kept: set[tuple[int, int]]) -> list[Cell | None]:
+        """What is to stand in a row until pictures come; None for what may stay as it is."""
+        shown = self._shown[y]
+        cells: list[Cell | None] = []
+        keeping = 0
+        for x, cell in enumerate(self._wanted[y]):
+            keeping -= 1
+            if isinstance(cell, Piece):
+                assert isinstance(cell.picture, Picture)
+                if (y, x) in kept:
+                    keeping = cell.picture.width
+                there = shown[x]
+                right = isinstance(there, Piece) and (keeping > 0 or there.picture in cell.picture.drawings)
+                cells.append(None if right else NOTHING)
+            elif cell.text == HALF:
+                # These are written right after the text.
+                cells.append(None)
+            else:
+                cells.append(cell)
+        return cells
+
+    def halves(self, coarse: bool) -> str:
+        """What makes half blocks as they should be, in few colours if `coarse`."""
+        parts = []
+        for y in sorted(self._halved):
+            wanted: list[Cell | None] = [
+                None
+                if not (isinstance(cell, Letter) and cell.text == HALF) or cell == there
+                else (_coarse(cell) if coarse else cell)
+                for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
+            ]
+            parts.append(self._write_row(y, wanted))
+        return "".join(parts)
+
+    @property
+    def halves_missing(self) -> int:
+        """How many half blocks are not as they should be."""
+        return sum(
+            cell[0] == HALF and cell != there
+            for y in self._halved
+            for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
+        )
+
+    def _write_row(self, y: int, wanted: list[Cell | None]) -> str:
+        """Writes the letters of a row that differ from what is shown, and takes them for shown."""
+        shown = self._shown[y]
+        differs = [x for x, cell in enumerate(wanted) if cell is not None and cell != shown[x]]
+        if not differs:
+            return ""
+        parts: list[str] = []
+        pen: Pen | None = None
+        place = -1
+        for x in differs:
+            if x < place:
+                # The second half of a wide letter.
+                continue
+            start = self._begin(wanted, x)
+            between = wanted[place:start] if 0 <= place <= start and start - place <= BRIDGE else None
+            if between is not None and all(_is_plain(cell) and cell.pen == pen for cell in between):
+                start = place
+            elif place != start:
+                parts.append(f"\x1b[{y + 1};{start + 1}H")
+            place = start
+            while place <= x or (place < len(wanted) and _is_continued(wanted[place])):
+                cell = wanted[place]
+                assert isinstance(cell, Letter)
+                if pen != cell.pen:
+                    parts.append(_change(pen, cell.pen))
+                    pen = cell.pen
+                parts.append(cell.text)
+                shown[place] = cell
+                place += 1
+        if pen != Pen():
+            parts.append("\x1b[m")
+        return "".join(parts)
+
+    @staticmethod
+    def _begin(wanted: list[Cell | None], x: int) -> int:
+        """The first cell of the letter that has cell `x`."""
+        while x > 0 and _is_continued(wanted[x]):
+            x -= 1
+        return x
+
+    # -- pictures ------------------------------------------------------------------------------------------------------
+
+    def pictures(self) -> list[Placed]:
+        """Those to be seen whole, from the top."""
+        found: list[Placed] = []
+        for y in sorted(self._pictured):
+            row, x = self._wanted[y], 0
+            while x < self.columns:
+                cell = row[x]
+                if isinstance(cell, Piece) and isinstance(cell.picture, Picture):
+                    if cell.row == 0 and self._is_whole(cell.picture, x, y):
+                        found.append(Placed(cell.picture, x, y))
+                    x += cell.picture.width
+                else:
+                    x += 1
+        return found
+
+    def _is_whole(self, picture: Picture, x: int, y: int) -> bool:
+        if y + picture.height > self.rows or x + picture.width > self.columns:
+            return False
+        return all(
+            self._wanted[y + row][x : x + picture.width] == [Piece(picture, row)] * picture.width
+            for row in range(picture.height)
+        )
+
+    def drawing_at(self, placed: Placed) -> Drawing | None:
+        """Which of its drawings stands whole where a picture is to be."""
+        first = self._shown[placed.y][placed.x]
+        if not isinstance(first, Piece) or not isinstance(first.picture, Drawing):
+            return None
+        drawing, picture = first.picture, placed.picture
+        if drawing not in picture.drawings:
+            return None
+        whole = all(
+            self._shown[placed.y + row][placed.x : placed.x + picture.width] == [Piece(drawing, row)] * picture.width
+            for row in range(picture.height)
+        )
+        return drawing if whole else None
+
+    def draw(self, placed: Placed, drawing: Drawing) -> str:
+        """What draws a picture at its place, once the terminal has the drawing's `setup`."""
+        for row in range(placed.picture.height):
+            self._shown[placed.y + row][placed.x : placed.x + placed.picture.width] = [
+                Piece(drawing, row)
+            ] * placed.picture.width
+        return "".join(f"\x1b[{placed.y + row + 1};{placed.x + 1}H{text}" for row, text in enumerate(drawing.rows))
+
+    def drawings(self) -> set[Drawing]:
+        """Those that stand somewhere."""
+        return {
+            cell.picture
+            for row in self._shown
+            for cell in row
+            if isinstance(cell, Piece) and isinstance(cell.picture, Drawing)
+        }
+
+
+def _is_plain(cell: Cell | None) -> TypeGuard[Letter]:
+    return isinstance(cell, Letter) and len(cell.text) == 1 and cell.text.isascii()
+
+
+def _is_continued(cell: Cell | None) -> bool:
+    return isinstance(cell, Letter) and cell.text == ""
+
+
+def _letters(text: str, pen: Pen) -> Iterator[Letter]:
+    if text.isascii():
+        yield from [Letter(letter, pen) for letter in text]
+        return
+    last: Letter | None = None
+    width = 1
+    for letter in text:
+        size = get_character_cell_size(letter)
+        if size == 0 and last is not None:
+            # A mark over the letter before it.
+            last = Letter(last.text + letter, pen)
+            continue
+        if last is not None:
+            yield last
+            yield from [Letter("", pen)] * (width - 1)
+        last, width = Letter(letter, pen), max(1, size)
+    if last is not None:
+        yield last
+        yield from [Letter("", pen)] * (width - 1)
+
+
+Mark = tuple[int, int]
+"""A picture's number and one of its rows."""
+
+
+@lru_cache(maxsize=16384)
+def _pen(style: Style | None, colours: ColorSystem) -> tuple[Pen, Mark | None]:
+    if style is None:
+        return Pen(), None
+    bits = style._attributes & style._set_attributes
+    attributes = ";".join(SGR_STYLES[bit] for bit in range(bits.bit_length()) if bits & (1 << bit))
+    colour = _codes(style.color, colours, True)
+    ground = _codes(style.bgcolor, colours, False)
+    return Pen(attributes, colour, ground), style.meta.get("picture") if style._meta else None
+
+
+def _codes(colour: Color | None, colours: ColorSystem, front: bool) -> str:
+    return ";".join(colour.downgrade(colours).get_ansi_codes(front)) if colour is not None else ""
+
+
+def _change(old: Pen | None, new: Pen) -> str:
+    """From one pen to another."""
+    if old is None or old.attributes != new.attributes:
+        codes = [code for code in new if code]
+        return f"\x1b[0;{';'.join(codes)}m" if codes else "\x1b[m"
+    codes = []
+    if old.colour != new.colour:
+        codes.append(new.colour or "39")
+    if old.ground != new.ground:
+        codes.append(new.ground or "49")
+    return f"\x1b[{';'.join(codes)}m"
+
+
+@lru_cache(maxsize=65536)
+def _coarse(letter: Letter) -> Letter:
+    """The letter in colours of the palette's cube of 6 x 6 x 6."""
+    attributes, colour, ground = letter.pen
+    return Letter(letter.text, Pen(attributes, _coarse_codes(colour), _coarse_codes(ground)))
+
+
+def _coarse_codes(codes: str) -> str:
+    parts = codes.split(";")
+    if parts[1:2] != ["2"]:
+        return codes
+    red, green, blue = (_level(int(value)) for value in parts[2:])
+    return f"{parts[0]};5;{16 + 36 * red + 6 * green + blue}"
+
+
+def _level(value: int) -> int:
+    """The nearest of the cube's 0, 95, 135, 175, 215 and 255."""
+    return 0 if value < 48 else 1 if value < 115 else min(5, (value - 35) // 40)

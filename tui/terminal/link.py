@@ -1,0 +1,121 @@
+"""How quick the line to the terminal is, by when it answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from threading import Condition
+
+ASSUMED = 125e3
+"""Bytes a second of a line that nothing is known of: a megabit."""
+FASTEST = 100e6
+COUNTS = 1500
+"""Bytes from which a delay says something of the rate."""
+REMEMBERED = 40
+"""Delays of which the shortest counts as that of the line itself."""
+SILENT_SECONDS = 3.0
+"""A terminal that has not answered for so long, and never before, is taken for one that does not."""
+LOST_SECONDS = 10.0
+"""The same of one that has answered: the line may have stood still."""
+ENDING_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class _Sent:
+    size: int
+    time: float
+
+
+class Link:
+    """Bytes that were sent, each lot with a question after it, and the answers that came. Times are seconds of any
+    clock; may be used from several threads.
+
+    `asks`: whether questions are asked at all. Where they are not, or nobody answers, time passes for an answer.
+    """
+
+    def __init__(self, asks: bool = True) -> None:
+        self.asks = asks
+        self._changed = Condition()
+        self._sent: deque[_Sent] = deque()
+        self._delays: deque[float] = deque(maxlen=REMEMBERED)
+        self._rate: float | None = None
+        self._last = 0.0
+        """When the last answer came, or would have come."""
+        self._answered = False
+        self._silent = not asks
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second."""
+        return ASSUMED if self._silent or self._rate is None else self._rate
+
+    @property
+    def delay(self) -> float:
+        """Seconds to the terminal and back."""
+        return min(self._delays, default=0.0)
+
+    @property
+    def is_measured(self) -> bool:
+        return self._rate is not None and not self._silent
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody answers."""
+        return self._silent
+
+    def sent(self, size: int, now: float) -> None:
+        """So many bytes are on their way."""
+        with self._changed:
+            self._sent.append(_Sent(size, now))
+
+    def answered(self, now: float) -> None:
+        """The terminal has come to the end of the oldest lot."""
+        with self._changed:
+            self._answered, self._silent = True, not self.asks
+            if self._sent:
+                lot = self._sent.popleft()
+                self._delays.append(now - lot.time)
+                # Lots that were sent in a row wait for each other, not for the line.
+                took = now - max(self._last, lot.time + self.delay)
+                if lot.size >= COUNTS:
+                    rate = min(FASTEST, lot.size / max(took, 1e-6))
+                    self._rate = rate if self._rate is None else (self._rate * rate) ** 0.5
+            self._last = now
+            self._changed.notify_all()
+
+    def on_its_way(self, now: float) -> int:
+        """Bytes that have not been answered for."""
+        with self._changed:
+            if self._sent:
+                waited = now - self._sent[0].time
+                if not self._answered and waited > SILENT_SECONDS:
+                    self._silent = True
+                if self._answered and now - max(self._last, self._sent[0].time) > LOST_SECONDS:
+                    self._sent.clear()
+            while self._silent and self._sent and now >= self._due():
+                self._last = self._due()
+                self._sent.popleft()
+            return sum(lot.size for lot in self._sent)
+
+    def _due(self) -> float:
+        """When the oldest lot is taken for shown, without an answer."""
+        lot = self._sent[0]
+        return max(self._last, lot.time) + lot.size / ASSUMED
+
+    def until_due(self, now: float) -> float:
+        """Seconds until `on_its_way` may say something else without an answer."""
+        with self._changed:
+            if not self._sent:
+                return 0.0
+            if self._silent:
+                return max(0.0, self._due() - now)
+            if not self._answered:
+                return max(0.0, self._sent[0].time + SILENT_SECONDS - now)
+            return max(0.0, max(self._last, self._sent[0].time) + LOST_SECONDS - now)
+
+    def drain(self) -> None:
+        """Waits until all is answered for, as long as is sensible: what comes later would be keys for the shell."""
+        with self._changed:
+            if not self._silent:
+                self._changed.wait_for(lambda: not self._sent, ENDING_SECONDS)
+            self._sent.clear()
