@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
@@ -30,8 +31,8 @@ class Wired(Protocol):
 class TerminalDriver(LinuxDriver):
     """Ends the app as `q` does when its terminal vanished: a dropped line need not send SIGHUP.
 
-    Textual reads the end of the input again and again, and its writer dies of the first error. Answers of the terminal
-    about its status are handed to the app's `wire`.
+    Textual dies of SIGHUP, reads the end of the input again and again, and its writer dies of the first error. Answers
+    of the terminal about its status are handed to the app's `wire`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TerminalDriver(LinuxDriver):
         self._file = _Screen(self._file, self._hang_up)  # type: ignore[assignment]  # all of a file that the writer uses
         self._is_gone = False
         self._wire = cast(Wired, app).wire
+        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def start_application_mode(self) -> None:
         self._wire.forget()

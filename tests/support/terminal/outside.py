@@ -218,6 +218,10 @@ class Outside:
         """Whether nothing is still on its way."""
         return not self._due
 
+    def resize(self, columns: int, rows: int) -> None:
+        """As when the window's border is dragged."""
+        ioctl(self._master, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     def vanish(self) -> None:
         """As a window that is closed, or a line that drops."""
         os.close(self._master)

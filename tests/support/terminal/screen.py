@@ -26,7 +26,8 @@ def needs(*programs: str) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if not missing:
         return
-    said = f"needs {', '.join(missing)} (Debian: apt-get install xvfb xterm kitty xdotool imagemagick tmux)"
+    packages = "xvfb xterm kitty xdotool imagemagick tmux openssh-server"
+    said = f"needs {', '.join(missing)} (Debian: apt-get install {packages})"
     if os.environ.get("STREAMSCOPE_TERMINALS") == "1":
         pytest.fail(said)
     pytest.skip(said)

@@ -1,0 +1,156 @@
+"""Terminals that answer late or never, that change their size all the time, or that go; and two at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from streamscope.core.model.spec import DEMO_MODEL
+from streamscope.core.store import JobSpec, request_stop
+from streamscope.tui.data.job_control import Workers
+from tests.support.app_driver import small_store
+from tests.support.jobs import ended
+from tests.support.terminal.outside import Outside, marks_written, new_kitty
+from tests.support.terminal.screen import command
+from tests.support.terminal.ssh import ssh_server
+from tests.support.waiting import wait_until
+
+SIZE, CELL = (110, 34), (9, 18)
+
+
+def silent(_: bytes) -> bytes:
+    return b""
+
+
+@contextmanager
+def on_terminal(
+    program: list[str], answers: Callable[[bytes], bytes] | None = None, delay: float = 0.0
+) -> Iterator[Outside]:
+    outside = Outside(program, SIZE, answers or new_kitty(CELL), delay)
+    try:
+        yield outside
+    finally:
+        outside.close()
+
+
+def is_open(outside: Outside) -> bool:
+    """Whether the table is on the screen."""
+    return "22 judged" in outside.reader.lines() and "q Quit" in outside.reader.lines()
+
+
+@pytest.mark.parametrize("delay", [2.0, 4.0, None])
+def test_one_that_answers_late_or_never_gets_half_blocks_and_is_told_why(tmp_path: Path, delay: float | None) -> None:
+    small_store(tmp_path / "cache")
+    answers = silent if delay is None else None
+    with on_terminal(command(tmp_path), answers, delay or 0.0) as outside:
+        outside.until(lambda: is_open(outside), "the app did not open")
+        lines = outside.reader.lines()
+        assert "half blocks: the terminal did not answer within" in lines
+        assert not outside.reader.images
+        outside.type("j")
+        outside.until(lambda: "1.1 · 1" in outside.reader.lines(), "the key did not arrive")
+        outside.until(lambda: outside.answered, "answers are on their way")
+        outside.until(lambda: "▀" in outside.reader.lines(), "no pictures came")
+        assert outside.process.poll() is None
+        assert not marks_written(tmp_path)
+
+
+def test_nothing_is_left_to_be_typed_into_the_shell_when_the_app_ends(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    app = shlex.join(command(tmp_path))
+    # What is typed to the terminal after the app is shown by the shell's read.
+    script = f"{app}; stty -echo -icanon min 0 time 10; printf 'left:[%s]\\n' \"$(head -c 40 | od -An -c)\""
+    with on_terminal(["sh", "-c", script], delay=0.4) as outside:
+        outside.until(lambda: is_open(outside), "the app did not open")
+        outside.type("jjj")
+        outside.until(lambda: "1.1 · 3" in outside.reader.lines(), "the cursor did not move")
+        outside.type("jq")
+        outside.until(lambda: b"left:[" in outside.heard, "the app did not end")
+        assert b"left:[]" in outside.heard
+
+
+def test_its_size_may_change_all_the_time_while_a_job_is_under_way(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    job = Workers().start(store, JobSpec(DEMO_MODEL, device="cpu", steps=100_000, blocks=("1.1",)))
+    with ExitStack() as stack:
+        stack.callback(ended, store, job.folder)
+        stack.callback(request_stop, job)
+        outside = stack.enter_context(on_terminal(command(tmp_path)))
+        outside.until(lambda: is_open(outside), "the app did not open")
+        for place in range(60):
+            outside.resize(*((20, 5) if place % 2 == 0 else (200, 60)))
+            if place % 10 == 0:
+                outside.type("j")
+            outside.step()
+        outside.resize(*SIZE)
+        outside.reader.text.clear()
+        outside.until(lambda: is_open(outside) and "1.1 · 6" not in outside.reader.lines(), "the screen is not whole")
+        outside.until(lambda: "row 7 of 22" in outside.reader.lines(), "keys were lost")
+        assert max(row for row, _ in outside.reader.text) < SIZE[1]
+
+
+def test_two_apps_that_mark_the_same_channel_agree(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    with on_terminal(command(tmp_path)) as one, on_terminal(command(tmp_path)) as two:
+
+        def both(words: str) -> bool:
+            one.step()
+            two.step()
+            return all(words in outside.reader.lines() for outside in (one, two))
+
+        wait_until(partial(both, "0 of 22 judged"), "both apps to open")
+        one.type("y")
+        wait_until(partial(both, "1 of 22 judged"), "both to show the mark of one")
+        two.type("c")
+        wait_until(partial(both, "0 of 22 judged"), "both to show that the other took it back")
+        one.type("y")
+        two.type("n")
+        wait_until(partial(both, "1 of 22 judged"), "both to show one mark")
+        for outside in (one, two):
+            outside.type("q")
+        for outside in (one, two):
+            outside.until(lambda outside=outside: outside.process.poll() is not None, "q did not quit")  # type: ignore[misc]
+
+
+# -- a real SSH server -------------------------------------------------------------------------------------------------
+
+
+def test_over_ssh_pictures_come_and_a_dropped_connection_ends_the_app_which_keeps_all(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    state = tmp_path / "state"
+    program = [
+        "env",
+        f"STREAMSCOPE_STATE={state}",
+        "sh",
+        "-c",
+        f"echo $$ > {tmp_path}/pid; exec {shlex.join(command(tmp_path))}",
+    ]
+    with ssh_server(tmp_path / "ssh") as server, on_terminal(server.command(program)) as outside:
+        outside.until(lambda: is_open(outside), "the app did not open")
+        outside.until(lambda: len(outside.reader.images) >= 3, "no pictures came")
+        outside.type("jjy")
+        outside.until(lambda: "1 of 22 judged" in outside.reader.lines(), "the mark did not come")
+        outside.type("j")
+        outside.until(lambda: "row 4 of 22" in outside.reader.lines(), "the cursor did not move")
+        app = int((tmp_path / "pid").read_text())
+        # As when a laptop is shut: nothing is said to the other end.
+        outside.process.kill()
+        wait_until(lambda: not _lives(app), "the app to end")
+    assert marks_written(tmp_path)
+    (session,) = state.glob("resnet18-*.json")
+    assert json.loads(session.read_text())["cursor"] == ["1.1", 3]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
