@@ -37,6 +37,8 @@ finally:
 SIXEL_COLOURS = 256
 DRAFT_COLOURS = 64
 """Of an FZ of 224 px in Sixel they take 10 kB and 30 ms, dithered 25 kB, against 44 kB in full."""
+FEWEST_COLOURS, ROUGH_BYTES = 16, 12_000
+"""The roughest has so few colours where it would be larger than this."""
 DRAFT_SIDES = (56, 112)
 """Pixels of drafts for kitty, which scales them: 3 and 12 kB."""
 _DEFINITION = re.compile(r"(#(\d+);2;\d+;\d+;\d+)")
@@ -82,7 +84,10 @@ def _sixel_levels(image: Image.Image, rows: int, drafts: bool) -> list[Callable[
         return _sixel_drawing(_few_colours(image, DRAFT_COLOURS), rows)
 
     def rough() -> Drawing:
-        return _sixel_drawing(image.quantize(DRAFT_COLOURS, Image.Quantize.FASTOCTREE), rows)
+        drawing = _sixel_drawing(image.quantize(DRAFT_COLOURS, Image.Quantize.FASTOCTREE), rows)
+        if drawing.rows_size <= ROUGH_BYTES:
+            return drawing
+        return _sixel_drawing(image.quantize(FEWEST_COLOURS, Image.Quantize.FASTOCTREE), rows)
 
     return [rough, draft, full] if drafts else [full]
 

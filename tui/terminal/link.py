@@ -13,6 +13,8 @@ COUNTS = 1500
 """Bytes from which a delay says something of the rate."""
 REMEMBERED = 40
 """Delays of which the shortest counts as that of the line itself."""
+MATCHED = 200
+"""Lots that answers are matched with."""
 SILENT_SECONDS = 3.0
 """A terminal that has not answered for so long, and never before, is taken for one that does not."""
 LOST_SECONDS = 10.0
@@ -24,6 +26,8 @@ ENDING_SECONDS = 1.5
 class _Sent:
     size: int
     time: float
+    due: float
+    """When it is taken for shown where nobody answers."""
 
 
 class Link:
@@ -36,18 +40,21 @@ class Link:
     def __init__(self, asks: bool = True) -> None:
         self.asks = asks
         self._changed = Condition()
-        self._sent: deque[_Sent] = deque()
+        self._sent: deque[_Sent] = deque(maxlen=MATCHED)
         self._delays: deque[float] = deque(maxlen=REMEMBERED)
         self._rate: float | None = None
         self._last = 0.0
         """When the last answer came, or would have come."""
-        self._answered = False
-        self._silent = not asks
+        self._first: float | None = None
+        """When the first question was asked."""
+        self._heard = False
+        """Whether there was ever an answer."""
+        self._silent = False
 
     @property
     def rate(self) -> float:
         """Bytes a second."""
-        return ASSUMED if self._silent or self._rate is None else self._rate
+        return ASSUMED if self._rate is None or not self._heard else self._rate
 
     @property
     def delay(self) -> float:
@@ -56,22 +63,26 @@ class Link:
 
     @property
     def is_measured(self) -> bool:
-        return self._rate is not None and not self._silent
+        return self._rate is not None and self._heard
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody answers."""
+        """Whether nobody answers, as far as one can tell by now."""
         return self._silent
 
     def sent(self, size: int, now: float) -> None:
         """So many bytes are on their way."""
         with self._changed:
-            self._sent.append(_Sent(size, now))
+            self._first = now if self._first is None else self._first
+            due = max(now, self._sent[-1].due if self._sent else now) + size / ASSUMED
+            self._sent.append(_Sent(size, now, due))
 
     def answered(self, now: float) -> None:
         """The terminal has come to the end of the oldest lot."""
         with self._changed:
-            self._answered, self._silent = True, not self.asks
+            if not self.asks:
+                return
+            self._heard, self._silent = True, False
             if self._sent:
                 lot = self._sent.popleft()
                 self._delays.append(now - lot.time)
@@ -84,38 +95,29 @@ class Link:
             self._changed.notify_all()
 
     def on_its_way(self, now: float) -> int:
-        """Bytes that have not been answered for."""
+        """Bytes that have not been answered for; until there is a first answer, those that time has not passed for."""
         with self._changed:
-            if self._sent:
-                waited = now - self._sent[0].time
-                if not self._answered and waited > SILENT_SECONDS:
-                    self._silent = True
-                if self._answered and now - max(self._last, self._sent[0].time) > LOST_SECONDS:
+            if self._heard:
+                if self._sent and now >= self._lost():
                     self._sent.clear()
-            while self._silent and self._sent and now >= self._due():
-                self._last = self._due()
-                self._sent.popleft()
-            return sum(lot.size for lot in self._sent)
+                return sum(lot.size for lot in self._sent)
+            self._silent = not self.asks or (self._first is not None and now - self._first >= SILENT_SECONDS)
+            return sum(lot.size for lot in self._sent if lot.due > now)
 
-    def _due(self) -> float:
-        """When the oldest lot is taken for shown, without an answer."""
-        lot = self._sent[0]
-        return max(self._last, lot.time) + lot.size / ASSUMED
+    def _lost(self) -> float:
+        """When the answer to the oldest lot is waited for no more."""
+        return max(self._last, self._sent[0].time) + LOST_SECONDS
 
     def until_due(self, now: float) -> float:
         """Seconds until `on_its_way` may say something else without an answer."""
         with self._changed:
-            if not self._sent:
-                return 0.0
-            if self._silent:
-                return max(0.0, self._due() - now)
-            if not self._answered:
-                return max(0.0, self._sent[0].time + SILENT_SECONDS - now)
-            return max(0.0, max(self._last, self._sent[0].time) + LOST_SECONDS - now)
+            if self._heard:
+                return max(0.0, self._lost() - now) if self._sent else 0.0
+            return max(0.0, min((lot.due for lot in self._sent if lot.due > now), default=now) - now)
 
     def drain(self) -> None:
         """Waits until all is answered for, as long as is sensible: what comes later would be keys for the shell."""
         with self._changed:
-            if not self._silent:
+            if self._heard:
                 self._changed.wait_for(lambda: not self._sent, ENDING_SECONDS)
             self._sent.clear()
