@@ -13,7 +13,7 @@ from typing import ClassVar
 from rich.color import ColorSystem
 from rich.console import RenderableType
 from textual import events, work
-from textual._compositor import CompositorUpdate
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
@@ -114,8 +114,8 @@ class StreamscopeApp(App[None]):
             self._tell_line,
             graphics.status,
         )
-        self.painter = Painter(graphics, lambda: self.wire.may_be_slow, self._pump_from_thread)
-        self._pumps: asyncio.TimerHandle | None = None
+        self.painter = Painter(graphics, lambda: self.wire.is_slow, self.pump_from_thread)
+        self._pump_timer: asyncio.TimerHandle | None = None
         self._visible_controls = VisibleControls()
         self.spec_text = spec_text
         self.info: ModelInfo | None = None
@@ -183,7 +183,8 @@ class StreamscopeApp(App[None]):
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         """Textual would write each frame whole and at once, however slow the line is."""
-        if not isinstance(renderable, CompositorUpdate) or self._batch_count or self.is_headless or not self._running:
+        silent = self._batch_count or self.is_headless or not self._running or self._closed
+        if silent or not isinstance(renderable, (LayoutUpdate, ChopsUpdate)):
             super()._display(screen, renderable)
             return
         self.wire.synchronised = self._sync_available
@@ -198,27 +199,41 @@ class StreamscopeApp(App[None]):
             self._driver.write(sequence)
             self._driver.flush()
 
+    def _pump(self) -> None:
+        try:
+            self.wire.pump()
+        except Exception as error:
+            # The loop would only log it, and the screen stand still.
+            self._handle_exception(error)
+
     def _pump_later(self, seconds: float) -> None:
         """Not later than was said before."""
         loop = asyncio.get_running_loop()
-        if self._pumps is not None and not self._pumps.cancelled():
-            if loop.time() < self._pumps.when() <= loop.time() + seconds:
+        if self._pump_timer is not None and not self._pump_timer.cancelled():
+            if loop.time() < self._pump_timer.when() <= loop.time() + seconds:
                 return
-            self._pumps.cancel()
-        self._pumps = loop.call_later(seconds, self.wire.pump)
+            self._pump_timer.cancel()
+        self._pump_timer = loop.call_later(seconds, self._pump)
 
-    def _pump_from_thread(self) -> None:
+    def pump_from_thread(self) -> None:
+        """Something has changed that may be sent now: the terminal has answered, or a picture is drawn better."""
         loop = self._loop
         with suppress(RuntimeError):
             # The loop is closed when the app has ended.
             if loop is not None:
-                loop.call_soon_threadsafe(self.wire.pump)
+                loop.call_soon_threadsafe(self._pump)
+
+    def on_resize(self) -> None:
+        """What a terminal does with its cells when its size changes is its own affair; it may have changed there and
+        back since Textual looked."""
+        self.wire.forget_screen()
+        self.call_after_refresh(self._pump)
 
     def _tell_line(self) -> None:
-        self.painter.draw_anew()
+        self.painter.follow_line()
         screen = self.channels
         if screen is not None:
-            screen.show_line("slow line: holding back" if self.wire.is_slow else "")
+            screen.show_line("slow line: pictures held back" if self.wire.holds_back else "")
 
     # -- the model -----------------------------------------------------------------------------------------------------
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeGuard
 
-from rich.cells import get_character_cell_size
+from rich.cells import cell_len, get_character_cell_size
 from rich.color import Color, ColorSystem
 from rich.style import Style
-from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
 from streamscope.tui.terminal.drawing import Drawing, Picture, picture_of
@@ -19,8 +20,8 @@ HALF = "▀"
 """The letter that pictures are made of where they are text."""
 BRIDGE = 4
 """So many letters that are right already are written again, as moving over them takes as many bytes."""
-COARSE = 51
-"""Steps of each colour while half blocks are held back: those that a palette of 256 colours has."""
+JOINER = "\u200d"
+"""What follows it is of the same letter (emoji of several parts)."""
 
 
 class Pen(NamedTuple):
@@ -32,7 +33,7 @@ class Pen(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """One cell of text; the second cell of a wide letter has "" for text."""
+    """One cell of text; the second cell of a wide letter has "" for text, and no colour stands before a blank."""
 
     text: str
     pen: Pen
@@ -46,6 +47,8 @@ class Piece(NamedTuple):
 
 
 Cell = Letter | Piece
+Update = LayoutUpdate | ChopsUpdate
+"""What Textual's compositor makes of a change: all of the screen, or parts of lines."""
 NOTHING = Letter(" ", Pen())
 
 
@@ -72,15 +75,15 @@ class Canvas:
         self._halved: set[int] = set()
         self._pictured: set[int] = set()
         """Rows with half blocks, and with pictures drawn in pixels."""
-        self.half_changes = 0
-        """How often other half blocks were wanted."""
+        self.replaced = self.added = 0
+        """How often something else was wanted where a picture or half blocks had been, and one where there was none."""
 
     def forget(self) -> None:
         """Nothing is known of what the terminal shows."""
         self._shown = [[None] * self.columns for _ in range(self.rows)]
         self._changed = set(range(self.rows))
 
-    def apply(self, update: CompositorUpdate) -> None:
+    def apply(self, update: Update) -> None:
         """Take over what the compositor drew."""
         if isinstance(update, LayoutUpdate):
             for y, line in enumerate(update.strips, update.region.y):
@@ -88,7 +91,7 @@ class Canvas:
                 for strip in line:
                     self._put(x, y, strip)
                     x += strip.cell_length
-        elif isinstance(update, ChopsUpdate):
+        else:
             for y, start, stop in update.spans:
                 for end, (x, part) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
                     if part is None or x > stop or end <= start:
@@ -112,10 +115,14 @@ class Canvas:
         row = self._wanted[y]
         before = row[x : x + len(cells)]
         if before != cells:
+            changes = [(old, new) for old, new in zip(before, cells, strict=True) if old != new]
+            self.replaced += any(_is_drawn(old) for old, _ in changes)
+            self.added += any(_is_drawn(new) for _, new in changes)
             row[x : x + len(cells)] = cells
+            # A wide letter of which one half is covered is none any more.
+            for place in (x - 1, x + len(cells) - 1, x + len(cells)):
+                _mend(row, place)
             self._changed.add(y)
-            if [cell for cell in before if cell[0] == HALF] != [cell for cell in cells if cell[0] == HALF]:
-                self.half_changes += 1
             for rows, holds in (
                 (self._halved, any(cell[0] == HALF for cell in row)),
                 (self._pictured, any(isinstance(cell, Piece) for cell in row)),
@@ -156,10 +163,13 @@ class Canvas:
                 cells.append(cell)
         return cells
 
-    def halves(self, coarse: bool) -> str:
-        """What makes half blocks as they should be, in few colours if `coarse`."""
-        parts = []
+    def halves(self, coarse: bool = False, room: float = math.inf) -> str:
+        """What makes half blocks as they should be, in few colours if `coarse`; of as many rows as take `room` bytes,
+        from the top."""
+        parts: list[str] = []
         for y in sorted(self._halved):
+            if room <= 0:
+                break
             wanted: list[Cell | None] = [
                 None
                 if not (isinstance(cell, Letter) and cell.text == HALF) or cell == there
@@ -167,12 +177,13 @@ class Canvas:
                 for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
             ]
             parts.append(self._write_row(y, wanted))
+            room -= len(parts[-1].encode())
         return "".join(parts)
 
     @property
-    def halves_missing(self) -> int:
-        """How many half blocks are not as they should be."""
-        return sum(
+    def lacks_halves(self) -> bool:
+        """Whether half blocks are not there, or in few colours."""
+        return any(
             cell[0] == HALF and cell != there
             for y in self._halved
             for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
@@ -193,7 +204,7 @@ class Canvas:
                 continue
             start = self._begin(wanted, x)
             between = wanted[place:start] if 0 <= place <= start and start - place <= BRIDGE else None
-            if between is not None and all(_is_plain(cell) and cell.pen == pen for cell in between):
+            if between and all(_is_plain(cell) and _needed(cell, pen) == pen for cell in between):
                 start = place
             elif place != start:
                 parts.append(f"\x1b[{y + 1};{start + 1}H")
@@ -201,9 +212,10 @@ class Canvas:
             while place <= x or (place < len(wanted) and _is_continued(wanted[place])):
                 cell = wanted[place]
                 assert isinstance(cell, Letter)
-                if pen != cell.pen:
-                    parts.append(_change(pen, cell.pen))
-                    pen = cell.pen
+                needed = _needed(cell, pen)
+                if pen != needed:
+                    parts.append(_change(pen, needed))
+                    pen = needed
                 parts.append(cell.text)
                 shown[place] = cell
                 place += 1
@@ -275,6 +287,13 @@ class Canvas:
         }
 
 
+def _needed(letter: Letter, pen: Pen | None) -> Pen:
+    """How a letter is to be written: a blank without attributes in any colour, so in that of `pen`."""
+    if pen is None or letter.text != " " or letter.pen.attributes or pen.attributes:
+        return letter.pen
+    return Pen("", pen.colour, letter.pen.ground)
+
+
 def _is_plain(cell: Cell | None) -> TypeGuard[Letter]:
     return isinstance(cell, Letter) and len(cell.text) == 1 and cell.text.isascii()
 
@@ -283,24 +302,52 @@ def _is_continued(cell: Cell | None) -> bool:
     return isinstance(cell, Letter) and cell.text == ""
 
 
-def _letters(text: str, pen: Pen) -> Iterator[Letter]:
-    if text.isascii():
-        yield from [Letter(letter, pen) for letter in text]
+def _is_drawn(cell: Cell) -> bool:
+    return isinstance(cell, Piece) or cell.text == HALF
+
+
+def _mend(row: list[Cell], x: int) -> None:
+    """Makes a blank of what is left at `x` of a wide letter whose other half was covered."""
+    cell = row[x] if 0 <= x < len(row) else NOTHING
+    if not isinstance(cell, Letter):
         return
-    last: Letter | None = None
-    width = 1
+    if cell.text:
+        width = cell_len(cell.text)
+        rest = row[x + 1 : x + width]
+        whole = len(rest) == width - 1 and all(_is_continued(part) for part in rest)
+    else:
+        first = x
+        while first > 0 and _is_continued(row[first]):
+            first -= 1
+        start = row[first]
+        whole = isinstance(start, Letter) and cell_len(start.text) > x - first
+    if not whole:
+        row[x] = _letter(" ", cell.pen)
+
+
+def _letter(text: str, pen: Pen) -> Letter:
+    return Letter(text, Pen("", "", pen.ground) if text == " " and not pen.attributes else pen)
+
+
+def _letters(text: str, pen: Pen) -> Iterator[Letter]:
+    """One for each cell. Marks over a letter, and what is joined to it, are in its cell; Rich says how wide it is."""
+    if text.isascii():
+        yield from [_letter(letter, pen) for letter in text]
+        return
+    last = ""
     for letter in text:
-        size = get_character_cell_size(letter)
-        if size == 0 and last is not None:
-            # A mark over the letter before it.
-            last = Letter(last.text + letter, pen)
+        if last and (last.endswith(JOINER) or get_character_cell_size(letter) == 0):
+            last += letter
             continue
-        if last is not None:
-            yield last
-            yield from [Letter("", pen)] * (width - 1)
-        last, width = Letter(letter, pen), max(1, size)
-    if last is not None:
-        yield last
+        yield from _cells_of(last, pen)
+        last = letter
+    yield from _cells_of(last, pen)
+
+
+def _cells_of(letter: str, pen: Pen) -> Iterator[Letter]:
+    width = cell_len(letter)
+    if width:
+        yield _letter(letter, pen)
         yield from [Letter("", pen)] * (width - 1)
 
 
@@ -338,9 +385,12 @@ def _change(old: Pen | None, new: Pen) -> str:
 
 @lru_cache(maxsize=65536)
 def _coarse(letter: Letter) -> Letter:
-    """The letter in colours of the palette's cube of 6 x 6 x 6."""
+    """A half block in colours of the palette's cube of 6 x 6 x 6; a blank where both halves have the same."""
     attributes, colour, ground = letter.pen
-    return Letter(letter.text, Pen(attributes, _coarse_codes(colour), _coarse_codes(ground)))
+    front, back = _coarse_codes(colour), _coarse_codes(ground)
+    if front.removeprefix("3") == back.removeprefix("4"):
+        return _letter(" ", Pen(attributes, "", back))
+    return Letter(letter.text, Pen(attributes, front, back))
 
 
 def _coarse_codes(codes: str) -> str:

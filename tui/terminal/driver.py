@@ -8,7 +8,6 @@ import signal
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable
-from contextlib import suppress
 from typing import IO, Any, Protocol, cast
 
 from textual.app import App
@@ -27,6 +26,8 @@ class Wired(Protocol):
 
     wire: Wire
 
+    def pump_from_thread(self) -> None: ...
+
 
 class TerminalDriver(LinuxDriver):
     """Ends the app as `q` does when its terminal vanished: a dropped line need not send SIGHUP.
@@ -42,12 +43,29 @@ class TerminalDriver(LinuxDriver):
         assert self._file is not None
         self._file = _Screen(self._file, self._hang_up)  # type: ignore[assignment]  # all of a file that the writer uses
         self._is_gone = False
-        self._wire = cast(Wired, app).wire
+        self._is_suspended = False
+        self._wired = cast(Wired, app)
+        self._wire = self._wired.wire
+        # On the event loop: Textual would stop and start in the middle of whatever is being sent.
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._loop.add_signal_handler(signal.SIGTSTP, self._sigtstp_application)
+        self._loop.add_signal_handler(signal.SIGCONT, self._sigcont_application)
 
     def start_application_mode(self) -> None:
         self._wire.forget()
         super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual gives it no types
+
+    def suspend_application_mode(self) -> None:
+        self._is_suspended = True
+        super().suspend_application_mode()
+
+    def resume_application_mode(self) -> None:
+        if not self._is_suspended:
+            # After SIGSTOP, of which nobody hears: the terminal was somebody else's all the same.
+            self.suspend_application_mode()
+            self._must_signal_resume = True
+        self._is_suspended = False
+        super().resume_application_mode()
 
     def disable_input(self) -> None:
         # An answer that comes when nobody reads any more would be typed into the shell.
@@ -58,9 +76,7 @@ class TerminalDriver(LinuxDriver):
 
     def _answered(self) -> None:
         self._wire.link.answered(time.monotonic())
-        with suppress(RuntimeError):
-            # The loop is closed when the app has ended.
-            self._loop.call_soon_threadsafe(self._wire.pump)
+        self._wired.pump_from_thread()
 
     def run_input_thread(self) -> None:
         """Hands on what is typed until the app exits or the input ends."""

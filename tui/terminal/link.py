@@ -9,10 +9,12 @@ from threading import Condition
 ASSUMED = 125e3
 """Bytes a second of a line that nothing is known of: a megabit."""
 FASTEST = 100e6
-COUNTS = 1500
-"""Bytes from which a delay says something of the rate."""
+COUNTS = 4000
+"""Bytes from which the time that a lot took says something of the rate; smaller ones say how far the terminal is."""
+NOISE_SECONDS = 0.02
+"""What took no longer may have waited for a busy machine: the line is no slower than it says, but may be quicker."""
 REMEMBERED = 40
-"""Delays of which the shortest counts as that of the line itself."""
+"""Small lots of which the quickest counts as the delay of the line itself."""
 MATCHED = 200
 """Lots that answers are matched with."""
 SILENT_SECONDS = 3.0
@@ -34,17 +36,21 @@ class Link:
     """Bytes that were sent, each lot with a question after it, and the answers that came. Times are seconds of any
     clock; may be used from several threads.
 
-    `asks`: whether questions are asked at all. Where they are not, or nobody answers, time passes for an answer.
+    A lot's answer comes after the delay of the line and the time that its bytes take; the delay, which is that of the
+    quickest small lot, is no part of the rate. `asks`: whether questions are asked at all. Where they are not, or
+    nobody answers, time passes for an answer.
     """
 
     def __init__(self, asks: bool = True) -> None:
         self.asks = asks
+        self.delay = 0.0
+        """Seconds to the terminal and back."""
         self._changed = Condition()
         self._sent: deque[_Sent] = deque(maxlen=MATCHED)
         self._delays: deque[float] = deque(maxlen=REMEMBERED)
         self._rate: float | None = None
         self._last = 0.0
-        """When the last answer came, or would have come."""
+        """When the last answer came."""
         self._first: float | None = None
         """When the first question was asked."""
         self._heard = False
@@ -54,21 +60,12 @@ class Link:
     @property
     def rate(self) -> float:
         """Bytes a second."""
-        return ASSUMED if self._rate is None or not self._heard else self._rate
+        return ASSUMED if self._rate is None else self._rate
 
     @property
-    def delay(self) -> float:
-        """Seconds to the terminal and back."""
-        return min(self._delays, default=0.0)
-
-    @property
-    def is_measured(self) -> bool:
-        return self._rate is not None and self._heard
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether nobody answers, as far as one can tell by now."""
-        return self._silent
+    def is_known(self) -> bool:
+        """Whether the rate was measured, or nobody answers: else it may be anything."""
+        return self._rate is not None or self._silent
 
     def sent(self, size: int, now: float) -> None:
         """So many bytes are on their way."""
@@ -84,15 +81,23 @@ class Link:
                 return
             self._heard, self._silent = True, False
             if self._sent:
-                lot = self._sent.popleft()
-                self._delays.append(now - lot.time)
-                # Lots that were sent in a row wait for each other, not for the line.
-                took = now - max(self._last, lot.time + self.delay)
-                if lot.size >= COUNTS:
-                    rate = min(FASTEST, lot.size / max(took, 1e-6))
-                    self._rate = rate if self._rate is None else (self._rate * rate) ** 0.5
+                self._learn(self._sent.popleft(), now)
             self._last = now
             self._changed.notify_all()
+
+    def _learn(self, lot: _Sent, now: float) -> None:
+        if lot.size < COUNTS or now - lot.time < self.delay:
+            self._delays.append(now - lot.time)
+            self.delay = min(self._delays)
+        # Lots that were sent in a row wait for each other, not for the line.
+        took = now - max(self._last, lot.time + self.delay)
+        if lot.size < COUNTS:
+            return
+        rate = lot.size / max(took, lot.size / FASTEST)
+        if self._rate is None:
+            self._rate = rate
+        elif took > NOISE_SECONDS or rate > self._rate:
+            self._rate = (self._rate * rate) ** 0.5
 
     def on_its_way(self, now: float) -> int:
         """Bytes that have not been answered for; until there is a first answer, those that time has not passed for."""

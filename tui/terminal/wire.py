@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from rich.color import ColorSystem
-from textual._compositor import CompositorUpdate
 
-from streamscope.tui.terminal.canvas import Canvas, Placed
+from streamscope.tui.terminal.canvas import Canvas, Placed, Update
 from streamscope.tui.terminal.drawing import Drawing
 from streamscope.tui.terminal.link import Link
 
@@ -21,33 +21,25 @@ TEXT_SECONDS = 0.1
 TEXT_BYTES = 3000
 """The same in bytes, where that is more."""
 REST_SECONDS = 0.4
-"""So long nothing new must be wanted until better pictures come over a slow line,"""
-FULL_SECONDS = 1.0
-"""as good as go through in so many seconds;"""
-IDLE_SECONDS = 4.0
-"""and so long until the best."""
-SLOW = 1.2e6
-"""Bytes a second below which pictures are held back."""
-HALF_BYTES = 30
-"""What a half block takes in all its colours."""
+"""So long after the last change better pictures come over a slow line,"""
+SETTLED_SECONDS = 1.8
+"""as good as go through until so long after it;"""
+IDLE_SECONDS = 3.0
+"""and after so long the best."""
+SLOW, QUICK = 600e3, 900e3
+"""Bytes a second below which a line is slow, and from which it is slow no more."""
 KEPT = 256
 """Drawings that the terminal keeps for us."""
 
-
-Ladder = tuple[Placed, tuple[Drawing, ...]]
-"""A picture and the drawings there are of it: another thread adds to them."""
-
-
-def _at_level(ladders: Sequence[Ladder], level: int) -> list[tuple[Placed, Drawing]]:
-    """Each picture's drawing of this level, or its best."""
-    return [(placed, drawings[min(level, len(drawings) - 1)]) for placed, drawings in ladders]
+Standing = tuple[Placed, Drawing | None]
+"""A picture, and which of its drawings is on the terminal."""
 
 
 class Wire:
     """Holds what is to be seen until the line is free for it. All but the link is used on the event loop only.
 
-    `write` hands a sequence to the terminal, `later(seconds)` sees that `pump` is called then; `changed` hears when the
-    line turns out slow, or quick again. `status` is what asks the terminal for its status.
+    `write` hands a sequence to the terminal, `later(seconds)` sees that `pump` is called then; `changed` hears when
+    `is_slow` or `holds_back` has changed. `status` is what asks the terminal for its status.
     """
 
     def __init__(
@@ -62,69 +54,64 @@ class Wire:
         self.link = link
         self.synchronised = False
         """Whether the terminal shows what comes between two marks at once."""
+        self.is_slow = link.rate < SLOW
+        """Whether pictures come roughly at first; also while nothing is known of the line."""
+        self.holds_back = False
+        """Whether the line is known to be slow, and pictures are not as good as they will be."""
         self._write, self._later, self._changed, self._status, self._clock = write, later, changed, status, clock
         self._canvas: Canvas | None = None
         self._cursor: tuple[int, int] = (0, 0)
         self._cursor_shown: tuple[int, int] | None = None
         self._kept: OrderedDict[Drawing, None] = OrderedDict()
-        self._pictures_on_their_way = False
-        self._wanted: list[Placed] = []
-        self._half_changes = 0
-        self._coarse = False
+        self._set_on_its_way = False
+        self._replaced = self._added = 0
         self._since = 0.0
-        """When something else was wanted last."""
-        self._slow = False
+        """When other pictures were wanted last. Those that join others soon are no reason to start anew."""
         self._closed = False
 
-    @property
-    def is_slow(self) -> bool:
-        """Whether pictures are held back."""
-        return self.link.rate < SLOW and (self.link.is_measured or self.link.is_silent)
-
-    @property
-    def may_be_slow(self) -> bool:
-        """As `is_slow`; also while nothing is known."""
-        return self.link.rate < SLOW
-
-    def show(
-        self, update: CompositorUpdate, size: tuple[int, int], cursor: tuple[int, int], colours: ColorSystem
-    ) -> None:
+    def show(self, update: Update, size: tuple[int, int], cursor: tuple[int, int], colours: ColorSystem) -> None:
         """This is to be seen from now on."""
-        if self._closed:
-            return
         if self._canvas is None:
             # The first answer tells how far away the terminal is.
             self._send("")
         if self._canvas is None or (self._canvas.columns, self._canvas.rows) != size:
-            # What a terminal does with its cells when its size changes is its own affair.
             self._canvas = Canvas(*size, colours)
+            self._replaced = self._added = 0
+            self._since = self._clock()
         self._canvas.apply(update)
         self._cursor = cursor
         self.pump()
 
-    def forget(self) -> None:
-        """Nothing is known of what the terminal shows or keeps: it is ours again, or has been all along."""
-        self._closed = False
+    def forget_screen(self) -> None:
+        """Nothing is known of what the terminal shows, as after a change of its size, also there and back."""
         if self._canvas is not None:
             self._canvas.forget()
-        self._kept.clear()
         self._cursor_shown = None
+
+    def forget(self) -> None:
+        """Nor of what it keeps: it is ours again, or has been all along."""
+        self._closed = False
+        self._kept.clear()
+        self.forget_screen()
 
     def pump(self) -> None:
         """Send what may be sent by now."""
         canvas, now = self._canvas, self._clock()
         if canvas is None or self._closed:
             return
-        under_way = self.link.on_its_way(now)
-        if self.is_slow != self._slow:
-            self._slow = self.is_slow
-            self._changed()
-        self._pictures_on_their_way = self._pictures_on_their_way and under_way > 0
-        room = max(TEXT_BYTES, self.link.rate * TEXT_SECONDS)
-        if self._pictures_on_their_way or under_way > room:
+        on_its_way = self.link.on_its_way(now)
+        slow = self.link.rate < (QUICK if self.is_slow else SLOW)
+        self._set_on_its_way = self._set_on_its_way and on_its_way > 0
+        if self._set_on_its_way or on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS):
+            self._tell(slow, self.holds_back)
             self._later(self.link.until_due(now))
             return
-        chosen = self._choose(canvas, now)
+        added = canvas.added != self._added and now - self._since >= IDLE_SECONDS
+        if canvas.replaced != self._replaced or added:
+            self._since = now
+        self._replaced, self._added = canvas.replaced, canvas.added
+        still = now - self._since
+        chosen = self._choose(canvas, still, slow)
         text = canvas.text(placed for placed, _ in chosen)
         if text or self._cursor != self._cursor_shown:
             self._cursor_shown = self._cursor
@@ -132,14 +119,19 @@ class Wire:
             if self.synchronised:
                 text = SYNC_START + text + SYNC_END
         pictures = "".join(self._draw(canvas, placed, drawing) for placed, drawing in chosen)
-        pictures += self._halves(canvas, now)
+        pictures += canvas.halves(coarse=slow and still < REST_SECONDS, room=self._room(still))
         pictures += self._free(canvas)
         if pictures:
-            self._pictures_on_their_way = True
+            self._set_on_its_way = True
             self._cursor_shown = None
         if text or pictures:
             self._send(text + pictures)
-        self._wait(canvas, now)
+        improving = self._can_be_better(canvas)
+        self._tell(slow, slow and self.link.is_known and improving)
+        if self.link.on_its_way(now):
+            self._later(self.link.until_due(now))
+        if improving and still < IDLE_SECONDS:
+            self._later(max(0.01, (REST_SECONDS if still < REST_SECONDS else IDLE_SECONDS) - still))
 
     def _send(self, sequence: str) -> None:
         if self.link.asks:
@@ -147,47 +139,62 @@ class Wire:
         self.link.sent(len(sequence.encode()), self._clock())
         self._write(sequence)
 
-    def _wait(self, canvas: Canvas, now: float) -> None:
-        """See that what is held back goes out."""
-        if self.link.on_its_way(now):
-            self._later(self.link.until_due(now))
-        if self._coarse or any(canvas.drawing_at(p) is not p.picture.drawings[-1] for p in self._wanted):
-            still = now - self._since
-            ends = REST_SECONDS if still < REST_SECONDS else IDLE_SECONDS
-            self._later(max(0.01, ends - still))
+    def _tell(self, slow: bool, holds_back: bool) -> None:
+        if (slow, holds_back) != (self.is_slow, self.holds_back):
+            self.is_slow, self.holds_back = slow, holds_back
+            self._changed()
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
-    def _choose(self, canvas: Canvas, now: float) -> list[tuple[Placed, Drawing]]:
-        """Which pictures to send in this set, and how: those that are not there at all, as well as the line allows;
-        at rest better ones."""
-        wanted = canvas.pictures()
-        if [(p.picture.number, p.x, p.y) for p in wanted] != [(p.picture.number, p.x, p.y) for p in self._wanted]:
-            self._since = now
-        self._wanted = wanted
-        ladders = [(p, p.picture.drawings) for p in wanted]
-        room = self.link.rate * SET_SECONDS
-        missing = [(p, drawings) for p, drawings in ladders if canvas.drawing_at(p) is None]
-        if missing:
-            return self._within(room, _at_level(missing, self._level(missing, room)))
-        still = now - self._since
-        if self.may_be_slow and still < REST_SECONDS:
-            return []
-        best = self._level(ladders, self.link.rate * FULL_SECONDS if still < IDLE_SECONDS else float("inf"))
-        better = [
-            (p, drawing)
-            for (p, drawings), (_, drawing) in zip(ladders, _at_level(ladders, best), strict=True)
-            for there in [canvas.drawing_at(p)]
-            if there not in drawings or drawings.index(there) < drawings.index(drawing)
-        ]
-        return self._within(2 * room, better)
+    def _room(self, still: float) -> float:
+        """Bytes of a set. At rest it is on its way for as long as its answer at least, or the line would be idle for
+        most of the time."""
+        return self.link.rate * (SET_SECONDS if still < REST_SECONDS else SET_SECONDS + self.link.delay)
 
-    def _level(self, ladders: Sequence[Ladder], room: float) -> int:
-        """The best of the drawings that all of these pictures together have room for."""
-        for level in range(max((len(drawings) for _, drawings in ladders), default=1) - 1, 0, -1):
-            if sum(self._cost(drawing) for _, drawing in _at_level(ladders, level)) <= room:
-                return level
-        return 0
+    def _choose(self, canvas: Canvas, still: float, slow: bool) -> list[tuple[Placed, Drawing]]:
+        """Which pictures to send in this set, and how: in motion those that are not there at all, as well as the line
+        allows; at rest better ones."""
+        standing: list[Standing] = [(placed, canvas.drawing_at(placed)) for placed in canvas.pictures()]
+        if not slow or still >= IDLE_SECONDS:
+            plan = self._plan(standing, math.inf)
+        elif still < REST_SECONDS:
+            plan = self._plan([(placed, there) for placed, there in standing if there is None], self._room(still))
+        else:
+            plan = self._plan(standing, self._until_settled(still))
+        # What is not there at all comes first.
+        plan.sort(key=lambda drawn: canvas.drawing_at(drawn[0]) is not None)
+        return self._within(self._room(still), plan)
+
+    def _until_settled(self, still: float) -> float:
+        """Bytes that go through, set by set, until the pictures should be settled."""
+        delay = self.link.delay
+        share = (SET_SECONDS + delay) / (SET_SECONDS + 2 * delay)
+        return self.link.rate * share * (SETTLED_SECONDS - still - delay)
+
+    def _plan(self, standing: Sequence[Standing], room: float) -> list[tuple[Placed, Drawing]]:
+        """What to draw so that pictures are as good as `room` bytes allow: all a little better before one is much
+        better. Where nothing stands there is something drawn in any case."""
+        # Another thread adds to the drawings.
+        ladders = [placed.picture.drawings for placed, _ in standing]
+        levels = [
+            drawings.index(there) if there in drawings else -1
+            for drawings, (_, there) in zip(ladders, standing, strict=True)
+        ]
+        before = list(levels)
+        for level in range(max(map(len, ladders), default=0)):
+            for place, drawings in enumerate(ladders):
+                if not levels[place] < level < len(drawings):
+                    continue
+                replaced = self._cost(drawings[levels[place]]) if levels[place] > before[place] else 0
+                more = self._cost(drawings[level]) - replaced
+                if more <= room or levels[place] < 0:
+                    levels[place] = level
+                    room -= more
+        return [
+            (placed, drawings[level])
+            for (placed, _), drawings, level, old in zip(standing, ladders, levels, before, strict=True)
+            if level > old
+        ]
 
     def _within(self, room: float, pictures: Sequence[tuple[Placed, Drawing]]) -> list[tuple[Placed, Drawing]]:
         """The first of them that fit, one at least."""
@@ -210,15 +217,12 @@ class Wire:
             self._kept.move_to_end(drawing)
         return setup + canvas.draw(placed, drawing)
 
-    def _halves(self, canvas: Canvas, now: float) -> str:
-        """Half blocks: in few colours while other ones are wanted all the time and the line is slow."""
-        if canvas.half_changes != self._half_changes:
-            self._half_changes, self._since = canvas.half_changes, now
-        moving = now - self._since < REST_SECONDS
-        coarse = moving and canvas.halves_missing * HALF_BYTES > self.link.rate * SET_SECONDS
-        halves = canvas.halves(coarse)
-        self._coarse = coarse and canvas.halves_missing > 0
-        return halves
+    def _can_be_better(self, canvas: Canvas) -> bool:
+        """Whether what stands is not the best there will be."""
+        return canvas.lacks_halves or any(
+            placed.picture.better or canvas.drawing_at(placed) is not placed.picture.drawings[-1]
+            for placed in canvas.pictures()
+        )
 
     def _free(self, canvas: Canvas) -> str:
         """Lets the terminal forget the pictures that were seen longest ago."""

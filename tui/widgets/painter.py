@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
@@ -15,8 +15,6 @@ from streamscope.tui.terminal.detection import Graphics
 from streamscope.tui.terminal.drawing import Picture
 from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode
 
-MADE_BETTER = 9
-"""Pictures that are made better when there is time: those of a screen."""
 REMEMBERED = 600
 """Answers kept for the event loop, which may not look at the disk."""
 
@@ -68,6 +66,7 @@ class Painter:
         self.graphics = graphics
         self.cache = PictureCache()
         self.slow = slow
+        self._was_slow = slow()
         self._improved = improved
         self._library: PictureLibrary | None = None
         self._generation = 0
@@ -79,8 +78,8 @@ class Painter:
         self._prepared: tuple[PictureRequest, ...] = ()
         self._ahead: list[PictureRequest] = []
         """Those of `_prepared` still to be drawn."""
-        self._rough: deque[Picture] = deque(maxlen=MADE_BETTER)
-        """Pictures shown last that can be drawn better."""
+        self._shown: dict[Viewer, Picture] = {}
+        """What is looked at: drawn better when there is nothing else to do."""
         self._closed = False
         self._thread = Thread(target=self._work, name="painter", daemon=True)
         self._thread.start()
@@ -114,10 +113,7 @@ class Painter:
 
     def ready(self, request: PictureRequest) -> PictureReply | None:
         """What was drawn already, without waiting."""
-        reply = self._replies.get((self._generation, request))
-        if reply is not None:
-            self._can_be_better(reply.picture)
-        return reply
+        return self._replies.get((self._generation, request))
 
     def request(self, viewer: Viewer, request: PictureRequest | None, after: float = 0.0) -> None:
         """Let `viewer` have this picture, in `after` seconds at the earliest; what it requested before is dropped."""
@@ -135,16 +131,27 @@ class Painter:
             self._ahead = list(requests)
             self._changed.notify()
 
+    def shows(self, viewer: Viewer, picture: Picture | None) -> None:
+        """What `viewer` shows from now on."""
+        with self._changed:
+            self._shown.pop(viewer, None)
+            if picture is not None:
+                self._shown[viewer] = picture
+                self._changed.notify()
+
     def leave(self, viewer: Viewer) -> None:
         """This one wants nothing any more."""
         self._viewers.pop(viewer, None)
         with self._changed:
             self._waiting.pop(viewer, None)
+            self._shown.pop(viewer, None)
 
-    def draw_anew(self) -> None:
-        """The line has turned out slower or quicker: what is wanted from now on is drawn for it."""
-        with self._changed:
-            self._replies.clear()
+    def follow_line(self) -> None:
+        """Where the line has turned out slower or quicker, what is wanted from now on is drawn for it."""
+        if self.slow() != self._was_slow:
+            self._was_slow = self.slow()
+            with self._changed:
+                self._replies.clear()
 
     def close(self) -> None:
         """Ends the thread."""
@@ -159,17 +166,17 @@ class Painter:
         while True:
             with self._changed:
                 taken = self._next()
-                while taken is None and not self._closed and (self._waiting or not self._rough):
+                rough = self._roughest() if taken is None else None
+                while taken is None and rough is None and not self._closed:
                     self._changed.wait(self._until_due())
                     taken = self._next()
+                    rough = self._roughest() if taken is None else None
                 if self._closed:
                     return
-                rough = self._rough.popleft() if taken is None else None
                 generation, library = self._generation, self._library
             if taken is None:
                 assert rough is not None
                 rough.improve()
-                self._can_be_better(rough)
                 self._improved()
                 continue
             viewer, request = taken
@@ -183,13 +190,11 @@ class Painter:
                             self._replies.popitem(last=False)
             if viewer is not None:
                 viewer.deliver(request, reply)
-                self._can_be_better(reply.picture)
 
-    def _can_be_better(self, picture: Picture | None) -> None:
-        if picture is not None and picture.better:
-            with self._changed:
-                self._rough.append(picture)
-                self._changed.notify()
+    def _roughest(self) -> Picture | None:
+        """Of the pictures that are looked at and can be drawn better, unless somebody waits for one."""
+        rough = [picture for picture in self._shown.values() if picture.better]
+        return None if self._waiting else min(rough, key=lambda picture: len(picture.drawings), default=None)
 
     def _next(self) -> tuple[Viewer | None, PictureRequest] | None:
         now = time.monotonic()
@@ -197,7 +202,7 @@ class Painter:
             if due.time <= now:
                 del self._waiting[viewer]
                 return viewer, due.request
-        if self._ahead and not self._waiting and not self._rough:
+        if self._ahead and not self._waiting:
             return None, self._ahead.pop(0)
         return None
 

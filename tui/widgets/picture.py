@@ -99,6 +99,7 @@ class PictureBox(Widget, can_focus=False):
         if now == (self.caption, self.picture, self.message):
             return
         self.caption, self.picture, self.message = now
+        self._painter.shows(self, self.picture)
         self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:

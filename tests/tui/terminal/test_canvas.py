@@ -123,8 +123,11 @@ def test_another_picture_in_its_place_leaves_it_until_it_is_drawn_in_the_same_br
 
 def test_half_blocks_in_few_colours_take_less_and_are_put_right_later() -> None:
     random = np.random.default_rng(1)
-    grey = [f"rgb({value},{value},{value})" for value in np.rint(127 + 6 * random.normal(size=WIDTH)).astype(int)]
-    halves = Strip([Segment("▀", Style(color=colour, bgcolor=colour)) for colour in grey])
+    upper, lower = (
+        [f"rgb({value},{value},{value})" for value in np.rint(mean + 6 * random.normal(size=WIDTH)).astype(int)]
+        for mean in (127, 215)
+    )
+    halves = Strip([Segment("▀", Style(color=one, bgcolor=two)) for one, two in zip(upper, lower, strict=True)])
     canvas, whole = Canvas(WIDTH, HEIGHT), Canvas(WIDTH, HEIGHT)
     for each in (canvas, whole):
         each.apply(update(halves, *[Strip.blank(WIDTH)] * (HEIGHT - 1)))
@@ -133,6 +136,6 @@ def test_half_blocks_in_few_colours_take_less_and_are_put_right_later() -> None:
     assert coarse.count("▀") == exact.count("▀") == WIDTH
     assert len(coarse) < len(exact) / 3
     assert canvas.halves(coarse=True) == ""
-    assert canvas.halves_missing == WIDTH
+    assert canvas.lacks_halves
     assert canvas.halves(coarse=False) == exact
-    assert canvas.halves_missing == 0
+    assert not canvas.lacks_halves

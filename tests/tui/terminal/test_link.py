@@ -62,9 +62,9 @@ def test_until_there_is_a_first_answer_time_passes_for_one() -> None:
     assert link.on_its_way(0.09) == 12_500
     assert link.until_due(0.09) == pytest.approx(0.01)
     assert link.on_its_way(0.11) == 0
-    assert not link.is_silent
+    assert not link.is_known
     assert link.on_its_way(SILENT_SECONDS + 0.1) == 0
-    assert link.is_silent
+    assert link.is_known
     link.sent(int(ASSUMED), 10.0)
     assert link.on_its_way(10.9) == int(ASSUMED)
     assert link.on_its_way(11.1) == 0
@@ -72,11 +72,11 @@ def test_until_there_is_a_first_answer_time_passes_for_one() -> None:
 
 def test_one_that_answers_after_all_is_heard_and_its_first_answer_is_about_the_first_lot() -> None:
     link = Link()
-    for place in range(3):
-        link.sent(5000, 0.1 * place)
+    for place, size in enumerate([4, 5000, 5000]):
+        link.sent(size, 0.1 * place)
     assert link.on_its_way(SILENT_SECONDS + 1) == 0
+    assert link.is_known
     link.answered(4.1)
-    assert not link.is_silent
     assert link.on_its_way(4.1) == 10_000
     assert link.delay == pytest.approx(4.1)
 

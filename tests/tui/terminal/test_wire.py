@@ -150,7 +150,7 @@ def test_text_does_not_wait_for_text_while_the_line_has_room() -> None:
 def test_over_a_slow_line_pictures_come_roughly_at_once_better_at_rest_and_in_full_when_nothing_happens() -> None:
     end = End().measured()
     assert end.wire.is_slow
-    shown = [picture(name, 6_000, 30_000, 60_000) for name in "abc"]
+    shown = [picture(name, 6_000, 50_000, 100_000) for name in "abc"]
     end.show("channel 1", *shown)
     end.settle()
     assert drawn(end.take()) == ["a:0", "b:0", "c:0"]
@@ -162,6 +162,20 @@ def test_over_a_slow_line_pictures_come_roughly_at_once_better_at_rest_and_in_fu
     assert drawn(end.take()) == ["a:2", "b:2", "c:2"]
     end.rest(IDLE_SECONDS)
     assert end.take() == ""
+
+
+def test_pictures_that_join_others_do_not_put_off_the_better_ones_and_come_first() -> None:
+    end = End().measured()
+    one, two = picture("one", 6_000, 40_000), picture("two", 6_000, 40_000)
+    end.show("channel 1", one)
+    end.settle()
+    assert drawn(end.take()) == ["one:0"]
+    end.rest(REST_SECONDS)
+    end.answer()
+    assert drawn(end.take()) == ["one:1"]
+    end.show("channel 1", one, two)
+    end.settle()
+    assert drawn(end.take()) == ["two:1"]
 
 
 def test_who_moves_on_never_waits_for_better_pictures() -> None:
@@ -236,11 +250,24 @@ def test_a_change_of_the_size_sends_all_again() -> None:
     assert end.take().count("channel 1") == 3
 
 
-def test_it_is_told_once_that_the_line_is_slow_and_once_that_it_is_not() -> None:
+def test_it_is_told_when_pictures_are_held_back_and_when_they_no_longer_are() -> None:
     end = End().measured()
+    end.show("channel 1", picture("one", 6_000, 40_000))
+    assert end.wire.holds_back
+    end.settle()
     assert end.told == 1
+    end.rest(REST_SECONDS)
+    end.settle()
+    assert not end.wire.holds_back
+    assert end.told == 2
+
+
+def test_a_line_that_turns_out_quick_is_told_once() -> None:
+    end = End().measured()
+    assert end.wire.is_slow
     end.rate = FAST
     for place in range(12):
         end.show("channel", picture(f"{place}", 30_000))
         end.settle()
-    assert end.told == 2
+    assert not end.wire.is_slow
+    assert end.told == 1
