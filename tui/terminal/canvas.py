@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeGuard
@@ -20,6 +20,10 @@ HALF = "▀"
 """The letter that pictures are made of where they are text."""
 BRIDGE = 4
 """So many letters that are right already are written again, as moving over them takes as many bytes."""
+LEVELS = (0, 95, 135, 175, 215, 255)
+"""Of each colour in the cube that is part of a palette of 256."""
+NEAR = 40
+"""In few colours a half block takes that of its neighbour where none of red, green and blue differs by more."""
 JOINER = "\u200d"
 """What follows it is of the same letter (emoji of several parts)."""
 
@@ -170,11 +174,10 @@ class Canvas:
         for y in sorted(self._halved):
             if room <= 0:
                 break
+            row = self._wanted[y]
             wanted: list[Cell | None] = [
-                None
-                if not (isinstance(cell, Letter) and cell.text == HALF) or cell == there
-                else (_coarse(cell) if coarse else cell)
-                for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
+                new if cell[0] == HALF and cell != there else None
+                for cell, new, there in zip(row, _coarse(row) if coarse else row, self._shown[y], strict=True)
             ]
             parts.append(self._write_row(y, wanted))
             room -= len(parts[-1].encode())
@@ -329,19 +332,18 @@ def _letter(text: str, pen: Pen) -> Letter:
     return Letter(text, Pen("", "", pen.ground) if text == " " and not pen.attributes else pen)
 
 
-def _letters(text: str, pen: Pen) -> Iterator[Letter]:
+@lru_cache(maxsize=8192)
+def _letters(text: str, pen: Pen) -> tuple[Letter, ...]:
     """One for each cell. Marks over a letter, and what is joined to it, are in its cell; Rich says how wide it is."""
     if text.isascii():
-        yield from [_letter(letter, pen) for letter in text]
-        return
-    last = ""
+        return tuple(_letter(letter, pen) for letter in text)
+    parts: list[str] = []
     for letter in text:
-        if last and (last.endswith(JOINER) or get_character_cell_size(letter) == 0):
-            last += letter
-            continue
-        yield from _cells_of(last, pen)
-        last = letter
-    yield from _cells_of(last, pen)
+        if parts and (parts[-1].endswith(JOINER) or get_character_cell_size(letter) == 0):
+            parts[-1] += letter
+        else:
+            parts.append(letter)
+    return tuple(cell for part in parts for cell in _cells_of(part, pen))
 
 
 def _cells_of(letter: str, pen: Pen) -> Iterator[Letter]:
@@ -383,24 +385,48 @@ def _change(old: Pen | None, new: Pen) -> str:
     return f"\x1b[{';'.join(codes)}m"
 
 
+def _coarse(cells: Sequence[Cell]) -> list[Cell]:
+    """The half blocks of a row in few colours: those of the palette's cube of 6 x 6 x 6, and not another one as long as
+    the one to the left is `NEAR` enough. Blanks where both halves have the same."""
+    coarse: list[Cell] = []
+    front = back = ""
+    for cell in cells:
+        if not isinstance(cell, Letter) or cell.text != HALF:
+            front = back = ""
+            coarse.append(cell)
+            continue
+        attributes, colour, ground = cell.pen
+        front, back = _near(colour, front), _near(ground, back)
+        if front.removeprefix("3") == back.removeprefix("4"):
+            coarse.append(_letter(" ", Pen(attributes, "", back)))
+        else:
+            coarse.append(Letter(HALF, Pen(attributes, front, back)))
+    return coarse
+
+
+def _near(codes: str, last: str) -> str:
+    """The cube's colour for one in all colours, or the last one if it is near enough."""
+    colour, nearest = _in_cube(codes)
+    before = _CUBE.get(last[3:])
+    if colour and before and max(abs(one - other) for one, other in zip(colour, before, strict=True)) <= NEAR:
+        return last
+    return nearest
+
+
 @lru_cache(maxsize=65536)
-def _coarse(letter: Letter) -> Letter:
-    """A half block in colours of the palette's cube of 6 x 6 x 6; a blank where both halves have the same."""
-    attributes, colour, ground = letter.pen
-    front, back = _coarse_codes(colour), _coarse_codes(ground)
-    if front.removeprefix("3") == back.removeprefix("4"):
-        return _letter(" ", Pen(attributes, "", back))
-    return Letter(letter.text, Pen(attributes, front, back))
+def _in_cube(codes: str) -> tuple[tuple[int, ...], str]:
+    """A colour's red, green and blue, and the codes of the nearest one of the cube; () and itself if it is of fewer."""
+    front, kind, *values = codes.split(";") if codes.count(";") == 4 else ("", "")
+    if kind != "2":
+        return (), codes
+    colour = tuple(map(int, values))
+    red, green, blue = (min((abs(step - value), level) for level, step in enumerate(LEVELS))[1] for value in colour)
+    return colour, f"{front};5;{16 + 36 * red + 6 * green + blue}"
 
 
-def _coarse_codes(codes: str) -> str:
-    parts = codes.split(";")
-    if parts[1:2] != ["2"]:
-        return codes
-    red, green, blue = (_level(int(value)) for value in parts[2:])
-    return f"{parts[0]};5;{16 + 36 * red + 6 * green + blue}"
-
-
-def _level(value: int) -> int:
-    """The nearest of the cube's 0, 95, 135, 175, 215 and 255."""
-    return 0 if value < 48 else 1 if value < 115 else min(5, (value - 35) // 40)
+_CUBE = {
+    f"5;{16 + 36 * red + 6 * green + blue}": (LEVELS[red], LEVELS[green], LEVELS[blue])
+    for red in range(6)
+    for green in range(6)
+    for blue in range(6)
+}

@@ -24,6 +24,8 @@ REST_SECONDS = 0.4
 """So long after the last change better pictures come over a slow line,"""
 SETTLED_SECONDS = 1.8
 """as good as go through until so long after it;"""
+LARGEST_SECONDS = 0.4
+"""(but none that alone takes longer: a key pressed meanwhile waits for it)"""
 IDLE_SECONDS = 3.0
 """and after so long the best."""
 SLOW, QUICK = 600e3, 900e3
@@ -160,7 +162,7 @@ class Wire:
         elif still < REST_SECONDS:
             plan = self._plan([(placed, there) for placed, there in standing if there is None], self._room(still))
         else:
-            plan = self._plan(standing, self._until_settled(still))
+            plan = self._plan(standing, self._until_settled(still), self.link.rate * LARGEST_SECONDS)
         # What is not there at all comes first.
         plan.sort(key=lambda drawn: canvas.drawing_at(drawn[0]) is not None)
         return self._within(self._room(still), plan)
@@ -171,9 +173,11 @@ class Wire:
         share = (SET_SECONDS + delay) / (SET_SECONDS + 2 * delay)
         return self.link.rate * share * (SETTLED_SECONDS - still - delay)
 
-    def _plan(self, standing: Sequence[Standing], room: float) -> list[tuple[Placed, Drawing]]:
-        """What to draw so that pictures are as good as `room` bytes allow: all a little better before one is much
-        better. Where nothing stands there is something drawn in any case."""
+    def _plan(
+        self, standing: Sequence[Standing], room: float, largest: float = math.inf
+    ) -> list[tuple[Placed, Drawing]]:
+        """What to draw so that pictures are as good as `room` bytes allow, none of more than `largest`: all a little
+        better before one is much better. Where nothing stands there is something drawn in any case."""
         # Another thread adds to the drawings.
         ladders = [placed.picture.drawings for placed, _ in standing]
         levels = [
@@ -187,7 +191,7 @@ class Wire:
                     continue
                 replaced = self._cost(drawings[levels[place]]) if levels[place] > before[place] else 0
                 more = self._cost(drawings[level]) - replaced
-                if more <= room or levels[place] < 0:
+                if levels[place] < 0 or (more <= room and self._cost(drawings[level]) <= largest):
                     levels[place] = level
                     room -= more
         return [

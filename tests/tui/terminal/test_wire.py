@@ -150,7 +150,7 @@ def test_text_does_not_wait_for_text_while_the_line_has_room() -> None:
 def test_over_a_slow_line_pictures_come_roughly_at_once_better_at_rest_and_in_full_when_nothing_happens() -> None:
     end = End().measured()
     assert end.wire.is_slow
-    shown = [picture(name, 6_000, 50_000, 100_000) for name in "abc"]
+    shown = [picture(name, 6_000, 35_000, 110_000) for name in "abc"]
     end.show("channel 1", *shown)
     end.settle()
     assert drawn(end.take()) == ["a:0", "b:0", "c:0"]
