@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import count
 from threading import Condition
 
 ASSUMED = 125e3
@@ -26,6 +27,7 @@ ENDING_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class _Sent:
+    number: int
     size: int
     time: float
     due: float
@@ -47,6 +49,7 @@ class Link:
         """Seconds to the terminal and back."""
         self._changed = Condition()
         self._sent: deque[_Sent] = deque(maxlen=MATCHED)
+        self._numbers = count(1)
         self._delays: deque[float] = deque(maxlen=REMEMBERED)
         self._rate: float | None = None
         self._last = 0.0
@@ -67,12 +70,14 @@ class Link:
         """Whether the rate was measured, or nobody answers: else it may be anything."""
         return self._rate is not None or self._silent
 
-    def sent(self, size: int, now: float) -> None:
-        """So many bytes are on their way."""
+    def sent(self, size: int, now: float) -> int:
+        """So many bytes are on their way; the number of this lot."""
         with self._changed:
+            number = next(self._numbers)
             self._first = now if self._first is None else self._first
             due = max(now, self._sent[-1].due if self._sent else now) + size / ASSUMED
-            self._sent.append(_Sent(size, now, due))
+            self._sent.append(_Sent(number, size, now, due))
+            return number
 
     def answered(self, now: float) -> None:
         """The terminal has come to the end of the oldest lot."""
@@ -108,6 +113,11 @@ class Link:
                 return sum(lot.size for lot in self._sent)
             self._silent = not self.asks or (self._first is not None and now - self._first >= SILENT_SECONDS)
             return sum(lot.size for lot in self._sent if lot.due > now)
+
+    def waits_for(self, number: int, now: float) -> bool:
+        """Whether a lot has not been answered for, or time has not passed for it."""
+        with self._changed:
+            return any(lot.number == number and (self._heard or lot.due > now) for lot in self._sent)
 
     def _lost(self) -> float:
         """When the answer to the oldest lot is waited for no more."""

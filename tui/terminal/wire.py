@@ -65,7 +65,8 @@ class Wire:
         self._cursor: tuple[int, int] = (0, 0)
         self._cursor_shown: tuple[int, int] | None = None
         self._kept: OrderedDict[Drawing, None] = OrderedDict()
-        self._set_on_its_way = False
+        self._set = 0
+        """The number of the lot with the last set of pictures."""
         self._replaced = self._added = 0
         self._since = 0.0
         """When other pictures were wanted last. Those that join others soon are no reason to start anew."""
@@ -103,8 +104,10 @@ class Wire:
             return
         on_its_way = self.link.on_its_way(now)
         slow = self.link.rate < (QUICK if self.is_slow else SLOW)
-        self._set_on_its_way = self._set_on_its_way and on_its_way > 0
-        if self._set_on_its_way or on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS):
+        waits = self.link.waits_for(self._set, now)
+        # Over a quick line only the next pictures wait for the answer to these.
+        full = on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS)
+        if full or (waits and slow):
             self._tell(slow, self.holds_back)
             self._later(self.link.until_due(now))
             return
@@ -113,7 +116,7 @@ class Wire:
             self._since = now
         self._replaced, self._added = canvas.replaced, canvas.added
         still = now - self._since
-        chosen = self._choose(canvas, still, slow)
+        chosen = [] if waits else self._choose(canvas, still, slow)
         text = canvas.text(placed for placed, _ in chosen)
         if text or self._cursor != self._cursor_shown:
             self._cursor_shown = self._cursor
@@ -121,13 +124,13 @@ class Wire:
             if self.synchronised:
                 text = SYNC_START + text + SYNC_END
         pictures = "".join(self._draw(canvas, placed, drawing) for placed, drawing in chosen)
-        pictures += canvas.halves(coarse=slow and still < REST_SECONDS, room=self._room(still))
+        if not waits:
+            pictures += canvas.halves(coarse=slow and still < REST_SECONDS, room=self._room(still))
         pictures += self._free(canvas)
-        if pictures:
-            self._set_on_its_way = True
-            self._cursor_shown = None
         if text or pictures:
-            self._send(text + pictures)
+            number = self._send(text + pictures)
+        if pictures:
+            self._set, self._cursor_shown = number, None
         improving = self._can_be_better(canvas)
         self._tell(slow, slow and self.link.is_known and improving)
         if self.link.on_its_way(now):
@@ -135,11 +138,12 @@ class Wire:
         if improving and still < IDLE_SECONDS:
             self._later(max(0.01, (REST_SECONDS if still < REST_SECONDS else IDLE_SECONDS) - still))
 
-    def _send(self, sequence: str) -> None:
+    def _send(self, sequence: str) -> int:
         if self.link.asks:
             sequence += self._status
-        self.link.sent(len(sequence.encode()), self._clock())
+        number = self.link.sent(len(sequence.encode()), self._clock())
         self._write(sequence)
+        return number
 
     def _tell(self, slow: bool, holds_back: bool) -> None:
         if (slow, holds_back) != (self.is_slow, self.holds_back):

@@ -131,7 +131,7 @@ def test_over_a_quick_line_pictures_come_in_full_at_once(recording: Recording, m
             assert len(picture.drawings) == 1
             assert when_drawn(walker, picture.drawings[0], pressed) <= pressed + slowest
     walked = walk(walker, delay)
-    assert walked.behind <= 2 * delay + 0.1
+    assert walked.behind <= delay + 0.05
     assert not line.wire.is_slow
 
 

@@ -206,6 +206,18 @@ def test_over_a_fast_line_the_best_comes_at_once() -> None:
     assert drawn(end.take()) == ["a:1", "b:1", "c:1"]
 
 
+def test_over_a_fast_line_text_does_not_wait_for_the_answer_to_pictures_but_pictures_do() -> None:
+    end = End(FAST).measured()
+    end.show("channel 1", picture("one", 6_000))
+    assert drawn(end.take()) == ["one:0"]
+    end.show("channel 2", picture("two", 6_000))
+    sent = end.take()
+    assert "2" in sent
+    assert drawn(sent) == []
+    end.answer()
+    assert drawn(end.take()) == ["two:0"]
+
+
 def test_a_drawing_made_later_is_sent_when_there_is_time() -> None:
     end = End(FAST).measured()
     shown = picture("a", 6_000)
