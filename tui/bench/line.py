@@ -45,6 +45,10 @@ class Line:
         """Bytes that reached the screen."""
         self.last = time.monotonic()
         """When the last of them did."""
+        self.behind: list[float] = []
+        """Of each key that was pressed with words to come: seconds until they stood on the screen, or those of a later
+        one."""
+        self._expected: list[tuple[str, float]] = []
         self._rate, self._delay = rate, delay
         self._held: deque[bytes] = deque()
         self._holding = 0
@@ -62,8 +66,12 @@ class Line:
         os.set_blocking(self._terminal, False)
         self._open = True
 
-    def type(self, text: str) -> None:
-        self._going.append((time.monotonic() + self._delay / 2, text.encode()))
+    def type(self, text: str, words: str = "") -> None:
+        """As somebody would, who then looks for `words`."""
+        now = time.monotonic()
+        self._going.append((now + self._delay / 2, text.encode()))
+        if words:
+            self._expected.append((words, now))
 
     def wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -108,12 +116,20 @@ class Line:
             self.delivered += len(data)
             self.last = now
             replies = self.screen.feed(data)
+            self._look(now)
             if replies and self.answers:
                 self._going.append((now + self._delay / 2, replies))
         while self._going and self._going[0][0] <= now and self._open:
             with suppress(OSError):
                 os.write(self._terminal, self._going[0][1])
             self._going.popleft()
+
+    def _look(self, now: float) -> None:
+        for place in reversed(range(len(self._expected))):
+            if self.screen.shows(self._expected[place][0]):
+                self.behind.extend(now - pressed for _, pressed in self._expected[: place + 1])
+                del self._expected[: place + 1]
+                break
 
     def _carry(self, now: float) -> None:
         """Puts on the line what it carries by now."""

@@ -40,8 +40,10 @@ MOVES = 20
 MOVE_SECONDS = 0.3
 LOOKS = 4
 LOOK_SECONDS = 2.5
+PAUSE_SECONDS = 1.0
+"""With nothing coming for so long, what is seen is settled,"""
 QUIET_SECONDS = 2.0
-"""With nothing coming for so long, all there is to come has come."""
+"""and for so long, all there is to come has come."""
 KITTY = "kitty(0.35.2)"
 
 
@@ -53,8 +55,9 @@ def wire(
     Somebody first looks at channels, a cursor key every 2.5 s, then walks past 20 of them, one every 0.3 s. Of each
     combination: `look_kb` and `walk_kb` (thousands of bytes a move); of the looks, from the key on, `text_ms` (until
     the new row's number stands on the screen), `picture_ms` (until a first picture does, medians) and `whole_ms` (until
-    the last byte came, the longest); of the walk `behind_s`, how long after its last key something still came, before
-    two seconds of nothing.
+    the last byte came, the longest); of the walk `text_behind_s` (from a key until its row's number, or a later one's,
+    stands on the screen, the longest), and from its last key on `settled_s` (until the last byte before a second of
+    nothing) and `full_s` (before two seconds of nothing).
     """
     found = {}
     with tempfile.TemporaryDirectory(prefix="streamscope-bench-") as folder:
@@ -121,14 +124,17 @@ def _walk(line: Line) -> dict[str, Any]:
     before, began = line.delivered, time.monotonic()
     for place in range(MOVES):
         line.wait(max(0.0, began + place * MOVE_SECONDS - time.monotonic()))
-        line.type("j")
+        line.type("j", f"row {2 + LOOKS + place} of {CHANNELS}")
     last_key = time.monotonic()
-    wanted = f"row {1 + LOOKS + MOVES} of {CHANNELS}"
-    line.until(lambda: line.screen.shows(wanted), wanted)
+    line.until(lambda: len(line.behind) == MOVES, f"row {1 + LOOKS + MOVES}")
+    line.settle(PAUSE_SECONDS)
+    settled = line.last
     line.settle(QUIET_SECONDS)
     return {
         "walk_kb": round((line.delivered - before) / MOVES / 1000, 1),
-        "behind_s": round(line.last - last_key, 2),
+        "text_behind_s": round(max(line.behind), 2),
+        "settled_s": round(settled - last_key, 2),
+        "full_s": round(line.last - last_key, 2),
     }
 
 

@@ -44,8 +44,10 @@ _PART = re.compile(
 
 @dataclass
 class Reader:
-    """Reads a terminal's input as kitty does: images sent, and where placeholders stand for which of their cells."""
+    """Reads what comes to a terminal of `size` cells as kitty does: images sent, and where placeholders stand for which
+    of their cells."""
 
+    size: tuple[int, int]
     images: dict[int, Image.Image] = field(default_factory=dict)
     placed: dict[int, tuple[int, int]] = field(default_factory=dict)
     """(columns, rows) of each image that may be shown by placeholders."""
@@ -98,8 +100,8 @@ class Reader:
             return
         numbers = [int(n) if n.isdigit() else 0 for n in re.split("[;:]", given)] if given else []
         if final in "Hf":
-            self._row = (numbers[0] if numbers else 1) - 1
-            self._column = (numbers[1] if len(numbers) > 1 else 1) - 1
+            self._row = min(numbers[0] if numbers else 1, self.size[1]) - 1
+            self._column = min(numbers[1] if len(numbers) > 1 else 1, self.size[0]) - 1
         elif final == "J" and numbers[:1] == [2]:
             self.cells.clear()
             self.text.clear()
@@ -130,6 +132,8 @@ class Reader:
                     self.cells[self._last] = (self._colour, cell[1], NUMBER_OF[letter])
                 self._marks += 1
         elif ord(letter) >= 32:
+            # It does not go on in the next line.
+            self._column = min(self._column, self.size[0] - 1)
             self._last = (self._row, self._column)
             self.cells.pop(self._last, None)
             self.text[self._last] = letter
@@ -140,6 +144,14 @@ class Reader:
                 self.cells[self._last] = (self._colour, left[1], left[2] + 1) if left and follows else UNKNOWN
                 self._marks = 0
             self._column += 1
+
+    def resize(self, columns: int, rows: int) -> None:
+        """What was beyond the new size is lost."""
+        self.size = (columns, rows)
+        self._row, self._column = min(self._row, rows - 1), min(self._column, columns - 1)
+        for there in [place for place in self.text if place[0] >= rows or place[1] >= columns]:
+            del self.text[there]
+            self.cells.pop(there, None)
 
     def lines(self) -> str:
         """The text on the screen."""
@@ -173,7 +185,7 @@ class Outside:
     def __init__(
         self, program: Sequence[str], size: tuple[int, int], answers: Callable[[bytes], bytes], delay: float = 0.0
     ) -> None:
-        self.reader = Reader()
+        self.reader = Reader(size)
         self.heard = b""
         self._answers, self._delay = answers, delay
         self._due: list[tuple[float, bytes]] = []
@@ -198,9 +210,9 @@ class Outside:
             assert time.monotonic() < end, f"{what}; the screen shows\n{self.reader.lines()}"
             self.step()
 
-    def step(self) -> None:
-        """Reads what there is, and sends what is due."""
-        ready, _, _ = select.select([self._master], [], [], 0.05)
+    def step(self, seconds: float = 0.05) -> None:
+        """Reads what there is, or comes in so many seconds, and sends what is due."""
+        ready, _, _ = select.select([self._master], [], [], seconds)
         if ready:
             with suppress(OSError):
                 data = os.read(self._master, 1 << 16)
@@ -213,6 +225,12 @@ class Outside:
         while self._due and self._due[0][0] <= now:
             os.write(self._master, self._due.pop(0)[1])
 
+    def rest(self, seconds: float) -> None:
+        """Goes on reading for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.step(0.01)
+
     @property
     def answered(self) -> bool:
         """Whether nothing is still on its way."""
@@ -220,6 +238,7 @@ class Outside:
 
     def resize(self, columns: int, rows: int) -> None:
         """As when the window's border is dragged."""
+        self.reader.resize(columns, rows)
         ioctl(self._master, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def vanish(self) -> None:
