@@ -190,7 +190,9 @@ class StreamscopeApp(App[None]):
         self.wire.synchronised = self._sync_available
         cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
         colours = self.console._color_system or ColorSystem.TRUECOLOR
-        self.wire.show(renderable, (self.size.width, self.size.height), (cursor.x, cursor.y), colours)
+        # Of what was drawn: the app may know of a change of its size that the screen has not followed yet.
+        size = screen._compositor.size
+        self.wire.show(renderable, (size.width, size.height), (cursor.x, cursor.y), colours)
         self.post_display_hook()
 
     def _write_to_terminal(self, sequence: str) -> None:

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import time
@@ -240,6 +241,8 @@ class Outside:
         """As when the window's border is dragged."""
         self.reader.resize(columns, rows)
         ioctl(self._master, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        # The terminal controls nobody, so the kernel tells nobody.
+        os.killpg(self.process.pid, signal.SIGWINCH)
 
     def vanish(self) -> None:
         """As a window that is closed, or a line that drops."""

@@ -40,8 +40,8 @@ def on_terminal(
 
 
 def is_open(outside: Outside) -> bool:
-    """Whether the table is on the screen. While something is said at the left of the status bar, there may be no room for
-    how many are judged."""
+    """Whether the table is on the screen. While the status bar says something at its left, there may be no room in it
+    for how many are judged."""
     lines = outside.reader.lines()
     return "row 1 of 22" in lines and "q Quit" in lines
 
