@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import LayoutUpdate
@@ -10,7 +11,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from streamscope.tui.bench.screen import Screen
-from streamscope.tui.terminal.canvas import Canvas, Placed
+from streamscope.tui.terminal.canvas import Canvas, Letter, Placed
 from streamscope.tui.terminal.drawing import Drawing, Picture
 
 WIDTH, HEIGHT = 24, 5
@@ -138,4 +139,48 @@ def test_half_blocks_in_few_colours_take_less_and_are_put_right_later() -> None:
     assert canvas.halves(coarse=True) == ""
     assert canvas.lacks_halves
     assert canvas.halves(coarse=False) == exact
+    assert not canvas.lacks_halves
+
+
+def test_a_wide_letter_of_which_one_half_is_covered_is_a_blank() -> None:
+    canvas, screen = Canvas(WIDTH, HEIGHT), Screen(WIDTH, HEIGHT)
+    blank = [Strip.blank(WIDTH)] * (HEIGHT - 1)
+    for covered, left in ((1, " x前"), (2, "名x "), (3, "名 x")):
+        canvas.apply(update(line(("名前", STYLES[0])), *blank))
+        canvas.apply(LayoutUpdate([[Strip([Segment("x")])]], Region(covered, 0, 1, 1)))
+        screen.feed(canvas.text().encode())
+        assert screen.line(0).rstrip() == left.rstrip(), covered
+
+
+def test_a_wide_letter_at_the_border_that_has_no_room_is_a_blank() -> None:
+    canvas, screen = Canvas(WIDTH, HEIGHT), Screen(WIDTH, HEIGHT)
+    canvas.apply(LayoutUpdate([[Strip([Segment("x" * (WIDTH - 1) + "名")])]], Region(0, 0, WIDTH, 1)))
+    screen.feed(canvas.text().encode())
+    assert screen.line(0) == "x" * (WIDTH - 1) + " "
+
+
+@pytest.mark.parametrize("letter", ["e\u0301", "\u2764\ufe0f", "\U0001f469\u200d\U0001f52c", "名", "\U0001f1e9"])
+def test_letters_of_several_characters_take_as_many_cells_as_in_textual(letter: str) -> None:
+    canvas = Canvas(WIDTH, HEIGHT)
+    canvas.apply(LayoutUpdate([[Strip([Segment(f"a{letter}b")])]], Region(0, 0, WIDTH, 1)))
+    text = [cell.text for cell in canvas._wanted[0] if isinstance(cell, Letter)]
+    assert text.index("b") == Strip([Segment(f"a{letter}")]).cell_length
+    assert "".join(text).rstrip() == f"a{letter}b"
+
+
+def test_before_a_blank_no_colour_is_named() -> None:
+    canvas = Canvas(WIDTH, HEIGHT)
+    blank = [Strip.blank(WIDTH)] * (HEIGHT - 1)
+    canvas.apply(update(line(("a", STYLES[2]), (" ", STYLES[0]), ("b", STYLES[2])), *blank))
+    assert "\x1b[0;38;2;255;0;0ma b" in canvas.text()
+
+
+def test_half_blocks_come_from_the_top_as_far_as_there_is_room() -> None:
+    canvas = Canvas(WIDTH, HEIGHT)
+    halves = Strip([Segment("▀" * WIDTH, Style(color="#102030", bgcolor="#405060"))])
+    canvas.apply(update(*[halves] * HEIGHT))
+    canvas.text()
+    assert canvas.halves(room=1).count("▀") == WIDTH
+    assert canvas.lacks_halves
+    assert canvas.halves().count("▀") == (HEIGHT - 1) * WIDTH
     assert not canvas.lacks_halves

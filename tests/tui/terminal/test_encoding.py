@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from streamscope.tui.bench.wire import picture as bench_picture
 from streamscope.tui.terminal.detection import Graphics, Mode
 from streamscope.tui.terminal.drawing import Drawing, picture_of
 from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode, fit
@@ -167,3 +169,21 @@ def test_the_cache_keeps_what_was_looked_at_last() -> None:
     cache.put("c", pictures[2])
     assert cache.get("b") is None
     assert cache.get("a") is pictures[0]
+
+
+def test_what_kitty_gets_is_shorter_than_compressed_pixels() -> None:
+    noisy = bench_picture(np.random.default_rng(0))
+    picture = encode(noisy, (26, 12), Graphics("kitty", (8, 17)), drafts=True)
+    while picture.better:
+        picture.improve()
+    for drawing in picture.drawings:
+        pixels = sent(drawing).convert("RGB").tobytes()
+        assert drawing.setup_size < len(base64.b64encode(zlib.compress(pixels, 9)))
+
+
+def test_three_of_the_roughest_pictures_go_over_a_megabit_in_a_quarter_of_a_second() -> None:
+    noisy = bench_picture(np.random.default_rng(0))
+    modes: tuple[Mode, ...] = ("sixel", "kitty")
+    for mode in modes:
+        (drawing,) = encode(noisy, (26, 12), Graphics(mode, (8, 17)), drafts=True).drawings
+        assert 3 * (drawing.setup_size + drawing.rows_size) <= 0.25 * 125e3

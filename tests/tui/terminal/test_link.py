@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from streamscope.tui.terminal.link import ASSUMED, LOST_SECONDS, SILENT_SECONDS, Link
@@ -95,3 +96,25 @@ def test_where_no_question_is_asked_time_passes_for_an_answer() -> None:
     assert link.on_its_way(0.05) > 0
     assert link.on_its_way(0.11) == 0
     assert link.rate == ASSUMED
+
+
+def test_a_busy_machine_is_not_taken_for_a_slow_line() -> None:
+    random = np.random.default_rng(0)
+    link = Link()
+    now = 0.0
+    for size in [4, *[30_000, 6_000, 200] * 20]:
+        link.sent(size, now)
+        now += 0.02 + size / 10e6 + 0.015 * float(random.random())
+        link.answered(now)
+    assert link.rate > 2e6
+
+
+def test_a_lot_is_waited_for_until_it_is_answered_for_whatever_else_is_on_its_way() -> None:
+    link = Link()
+    now = carry(link, [4], 1e6, 0.02)
+    pictures = link.sent(30_000, now)
+    text = link.sent(200, now)
+    assert link.waits_for(pictures, now)
+    link.answered(now + 0.1)
+    assert not link.waits_for(pictures, now + 0.1)
+    assert link.waits_for(text, now + 0.1)
