@@ -14,10 +14,8 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.strip import SGR_STYLES, Strip
 
-from streamscope.tui.terminal.drawing import Drawing, Picture, picture_of
+from streamscope.tui.terminal.drawing import HALF, Drawing, Picture, picture_of
 
-HALF = "▀"
-"""The letter that pictures are made of where they are text."""
 BRIDGE = 4
 """So many letters that are right already are written again, as moving over them takes as many bytes."""
 LEVELS = (0, 95, 135, 175, 215, 255)
@@ -408,22 +406,25 @@ def _near(codes: str, last: str) -> str:
     """The cube's colour for one in all colours, or the last one if it is near enough."""
     colour, nearest = _in_cube(codes)
     before = _CUBE.get(last[3:])
-    if colour and before and max(abs(one - other) for one, other in zip(colour, before, strict=True)) <= NEAR:
-        return last
-    return nearest
+    if colour is None or before is None:
+        return nearest
+    (red, green, blue), (old_red, old_green, old_blue) = colour, before
+    near = abs(red - old_red) <= NEAR and abs(green - old_green) <= NEAR and abs(blue - old_blue) <= NEAR
+    return last if near else nearest
 
 
 @lru_cache(maxsize=65536)
-def _in_cube(codes: str) -> tuple[tuple[int, ...], str]:
-    """A colour's red, green and blue, and the codes of the nearest one of the cube; () and itself if it is of fewer."""
+def _in_cube(codes: str) -> tuple[tuple[int, int, int] | None, str]:
+    """A colour's red, green and blue, and the codes of the nearest one of the cube; itself if it is one of few."""
     front, kind, *values = codes.split(";") if codes.count(";") == 4 else ("", "")
     if kind != "2":
-        return (), codes
-    colour = tuple(map(int, values))
-    red, green, blue = (min((abs(step - value), level) for level, step in enumerate(LEVELS))[1] for value in colour)
-    return colour, f"{front};5;{16 + 36 * red + 6 * green + blue}"
+        return None, codes
+    red, green, blue = map(int, values)
+    return (red, green, blue), f"{front};5;{16 + 36 * _LEVEL[red] + 6 * _LEVEL[green] + _LEVEL[blue]}"
 
 
+_LEVEL = [min(range(6), key=lambda level: abs(LEVELS[level] - value)) for value in range(256)]
+"""The nearest of `LEVELS` for each value."""
 _CUBE = {
     f"5;{16 + 36 * red + 6 * green + blue}": (LEVELS[red], LEVELS[green], LEVELS[blue])
     for red in range(6)

@@ -12,6 +12,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+HALF = "▀"
+"""The letter that pictures are made of where they are text."""
 _numbers = count(1)
 _pictures: WeakValueDictionary[int, Picture] = WeakValueDictionary()
 

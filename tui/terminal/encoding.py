@@ -14,12 +14,13 @@ from threading import Lock
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
+from rich.color import Color
 from rich.segment import Segment
+from rich.style import Style
 from textual.strip import Strip
 
 from streamscope.tui.terminal.detection import Graphics
-from streamscope.tui.terminal.drawing import Drawing, Picture
+from streamscope.tui.terminal.drawing import HALF, Drawing, Picture
 from streamscope.tui.terminal.tmux import through_tmux
 
 # textual-image asks the terminal what it can do when it is imported, with timeouts that fail over SSH. `graphics`
@@ -29,7 +30,6 @@ sys.__stdout__ = None  # type: ignore[misc]  # declared as final
 try:
     from textual_image import _terminal
     from textual_image._sixel import SixelOptions, image_to_sixels
-    from textual_image.renderable import HalfcellImage
     from textual_image.renderable.tgp import _NUMBER_TO_DIACRITIC
 finally:
     sys.__stdout__ = _stdout  # type: ignore[misc]  # as above
@@ -116,17 +116,21 @@ def _at_most(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if wanted == image.size else image.resize(wanted, Image.Resampling.BICUBIC)
 
 
-def _console(columns: int, rows: int) -> Console:
-    return Console(width=columns, height=rows, color_system="truecolor", file=io.StringIO(), force_terminal=True)
-
-
 def _half_lines(image: Image.Image, columns: int, rows: int) -> tuple[Strip, ...]:
     scaled = image.resize(
         (columns, rows * 2), Image.Resampling.BOX if image.width > columns else Image.Resampling.BICUBIC
     )
-    console = _console(columns, rows)
-    drawn = console.render(HalfcellImage(scaled, width=columns, height=rows))
-    return tuple(Strip(line, columns) for line in list(Segment.split_lines(drawn))[:rows])
+    pixels = np.asarray(scaled.convert("RGB")).tolist()
+    return tuple(
+        Strip(
+            [
+                Segment(HALF, Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
+                for above, below in zip(pixels[2 * row], pixels[2 * row + 1], strict=True)
+            ],
+            columns,
+        )
+        for row in range(rows)
+    )
 
 
 def _sixel_drawing(image: Image.Image, rows: int) -> Drawing:
