@@ -56,6 +56,9 @@ def test_a_new_kitty_is_sent_every_fz_and_placeholders_for_it_also_over_a_slow_l
     tmp_path: Path, delay: float
 ) -> None:
     small_store(tmp_path / "cache")
+    for channel in (0, 1):
+        # Now: it takes longer than an answer may.
+        places_of(tmp_path, ("1.1", channel))
     with on_kitty(tmp_path, command(tmp_path), delay) as outside:
         outside.until(lambda: shows(outside, tmp_path, ("1.1", 0)), "the FZs were not drawn")
         outside.until(lambda: outside.answered, "answers are on their way")
