@@ -15,7 +15,7 @@ COUNTS = 4000
 NOISE_SECONDS = 0.02
 """What took no longer may have waited for a busy machine: the line is no slower than it says, but may be quicker."""
 REMEMBERED = 40
-"""Small lots of which the quickest counts as the delay of the line itself."""
+"""Small lots, sent while nothing else was on its way, of which the quickest counts as the delay of the line itself."""
 MATCHED = 200
 """Lots that answers are matched with."""
 SILENT_SECONDS = 3.0
@@ -30,6 +30,8 @@ class _Sent:
     number: int
     size: int
     time: float
+    alone: bool
+    """Whether nothing else was on its way."""
     due: float
     """When it is taken for shown where nobody answers."""
 
@@ -76,7 +78,7 @@ class Link:
             number = next(self._numbers)
             self._first = now if self._first is None else self._first
             due = max(now, self._sent[-1].due if self._sent else now) + size / ASSUMED
-            self._sent.append(_Sent(number, size, now, due))
+            self._sent.append(_Sent(number, size, now, not self._sent, due))
             return number
 
     def answered(self, now: float) -> None:
@@ -91,7 +93,7 @@ class Link:
             self._changed.notify_all()
 
     def _learn(self, lot: _Sent, now: float) -> None:
-        if lot.size < COUNTS or now - lot.time < self.delay:
+        if (lot.size < COUNTS and lot.alone) or now - lot.time < self.delay:
             self._delays.append(now - lot.time)
             self.delay = min(self._delays)
         # Lots that were sent in a row wait for each other, not for the line.
