@@ -135,6 +135,7 @@ class Link:
     def drain(self) -> None:
         """Waits until all is answered for, as long as is sensible: what comes later would be keys for the shell."""
         with self._changed:
-            if self._heard:
+            # Also where the first answer is still to come: somebody may leave at once.
+            if self.asks and not self._silent:
                 self._changed.wait_for(lambda: not self._sent, ENDING_SECONDS)
             self._sent.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Timer
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,32 @@ def test_a_lot_is_waited_for_until_it_is_answered_for_whatever_else_is_on_its_wa
     link.answered(now + 0.1)
     assert not link.waits_for(pictures, now + 0.1)
     assert link.waits_for(text, now + 0.1)
+
+
+def test_leaving_waits_for_answers_still_to_come_also_for_the_first() -> None:
+    for already in (False, True):
+        link = Link()
+        if already:
+            link.sent(4, 0.0)
+            link.answered(0.1)
+        link.sent(4, 0.2)
+        came: list[float] = []
+
+        def answer(link: Link = link, came: list[float] = came) -> None:
+            came.append(0.6)
+            link.answered(0.6)
+
+        Timer(0.05, answer).start()
+        link.drain()
+        assert came
+        assert link.on_its_way(0.7) == 0
+
+
+def test_leaving_waits_for_nobody_who_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    unasked, silent = Link(asks=False), Link()
+    for link in (unasked, silent):
+        link.sent(4, 0.0)
+        link.on_its_way(SILENT_SECONDS)
+        monkeypatch.setattr(link._changed, "wait_for", lambda *_: pytest.fail("somebody waits"))
+        link.drain()
+        assert link.on_its_way(SILENT_SECONDS) == 0
