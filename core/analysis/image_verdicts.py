@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from streamscope.core.analysis.shams import answers_in
 from streamscope.core.measures import criteria
 from streamscope.core.measures.robust import own_activations
 from streamscope.core.model.arrays import Float64Array
@@ -17,7 +16,6 @@ from streamscope.core.store.scans.photographs import photograph_columns, stored_
 from streamscope.core.store.scans.responses import mei_responses, missing_mei_responses
 from streamscope.core.store.sets.batches import REVERSED
 from streamscope.core.store.sets.curves import variant
-from streamscope.core.store.sets.responses import READ_OUT
 
 if TYPE_CHECKING:
     from streamscope.core.store import Store
@@ -49,15 +47,15 @@ def image_verdicts_under(scan: Scan, block: str, protocol: Protocol) -> dict[str
     found: dict[str, dict[str, Float64Array]] = {}
     if scan.has_robust(protocol):
         mixes = scan.robust(block, protocol).meets_mix
-        for name, altered in _mei_answers(scan, block, protocol).items():
-            plain = {on: _plain(scan, block, on) for on in VERDICT_TENSORS}
-            found[name] = {
-                BY_MEIS: criteria.scale_invariant(
-                    mixes,
-                    criteria.meets_block(altered["in"], plain["in"]),
-                    criteria.meets_input(altered["block"], plain["block"]),
-                )
-            }
+        kind = variant(protocol, in_scan=True)
+        stored = {on: mei_responses(scan, SHAMS, block, on, kind) for on in VERDICT_TENSORS}
+        altered = answers_in(stored, scan.info.block(block).channels)
+        names = [name for name in altered["in"] if name in altered["block"]]
+        plain = {on: _plain(scan, block, on) for on in VERDICT_TENSORS} if names else {}
+        for name in names:
+            meets_block = criteria.meets_block(altered["in"][name], plain["in"])
+            meets_input = criteria.meets_input(altered["block"][name], plain["block"])
+            found[name] = {BY_MEIS: criteria.scale_invariant(mixes, meets_block, meets_input)}
     patches = photograph_columns(scan, block)
     if "photo_reversed" in patches:
         found.setdefault(REVERSED, {})[BY_PATCHES] = patches["photo_reversed"]
@@ -80,19 +78,6 @@ def scan_of_same_images(store: Store, info: ModelInfo, scan: Scan) -> Scan | Non
     """The finished scan by another model of the very images of `scan`."""
     found = store.choose_scan(info, scan.source)
     return found if found is not None and found.described["sha256"] == scan.described["sha256"] else None
-
-
-def _mei_answers(scan: Scan, block: str, protocol: Protocol) -> dict[str, dict[Tensor, Float64Array]]:
-    """What the other tensor says to altered MEIs of `in` and of `block`, the mean over rectified activations, by
-    alteration; of those that both are stored of."""
-    channels = scan.info.block(block).channels
-    found: dict[str, dict[Tensor, Float64Array]] = {}
-    for on, other in OTHER.items():
-        for batch in mei_responses(scan, SHAMS, block, on, variant(protocol, in_scan=True)):
-            for axis, name in enumerate(batch.versions):
-                column = found.setdefault(name, {}).setdefault(on, np.full(channels, np.nan))
-                column[list(batch.channels)] = batch.values[:, READ_OUT.index(other), axis]
-    return {name: answers for name, answers in found.items() if answers.keys() == OTHER.keys()}
 
 
 def _plain(scan: Scan, block: str, on: Tensor) -> Float64Array:
