@@ -232,6 +232,8 @@ def untrained_shares(
     shares = real_shares(fzset, block, scan)
     if not any(share.n for share in shares.values()):
         return None
+    # A copy may have scanned the images, and have no FZs.
+    by_fzs = any(share.n for name, share in shares.items() if name not in BY_IMAGES)
     copied = measured_seeds(seed_verdicts(Readings(fzset, [fzset.info.block(block)])))
     common = [seed for seed in really.set_seeds if seed in copied.set_seeds]
     real = {**real, "verdict": proportion(_decided(really.of_seeds(common)))}
@@ -240,7 +242,7 @@ def untrained_shares(
         f"{UNTRAINED} {untrained_seed(fzset.info.name)}",
         "untrained",
         real,
-        {criterion: share for criterion, share in shares.items() if share.n or criterion not in UNSAID},
+        {name: share for name, share in shares.items() if share.n or (by_fzs and name not in UNSAID)},
         excess={
             criterion: excess(real[criterion], shares[criterion], fisher(real[criterion], shares[criterion]))
             for criterion in TESTED

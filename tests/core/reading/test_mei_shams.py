@@ -153,6 +153,10 @@ def test_nulls_of_a_block_have_those_of_its_images(network: Network, store: Stor
     assert lacks_image_nulls(store, scan, [copy.info], BLOCK, "centred")
     compute_photographs(copy, store, copied, BLOCK)
     assert not lacks_image_nulls(store, scan, [copy.info], BLOCK, "centred")
+    [alone] = [
+        null for null in present(read_nulls(store, network.info, KEY, BLOCK, scan)).nulls if null.kind == "untrained"
+    ]
+    assert set(alone.shares) == {BY_MEIS, BY_PATCHES}
     drawn_set(tmp_path / "cache", copy, key=KEY)
 
     found = present(read_nulls(store, network.info, KEY, BLOCK, scan))
