@@ -46,6 +46,8 @@ class Piece(NamedTuple):
 
     picture: Picture | Drawing
     row: int
+    ground: str = ""
+    """The colour behind a picture that is still to come; of what was drawn nobody asks."""
 
 
 Cell = Letter | Piece
@@ -110,7 +112,7 @@ class Canvas:
             pen, mark = _pen(style, self._colours)
             picture = picture_of(mark[0]) if mark is not None else None
             if picture is not None and mark is not None:
-                cells.extend([Piece(picture, mark[1])] * len(text))
+                cells.extend([Piece(picture, mark[1], pen.ground)] * len(text))
             else:
                 cells.extend(_letters(text, pen))
         cells = cells[: self.columns - x]
@@ -157,7 +159,7 @@ class Canvas:
                     keeping = cell.picture.width
                 there = shown[x]
                 right = isinstance(there, Piece) and (keeping > 0 or there.picture in cell.picture.drawings)
-                cells.append(None if right else NOTHING)
+                cells.append(None if right else Letter(" ", Pen("", "", cell.ground)))
             elif cell.text == HALF:
                 # These are written right after the text.
                 cells.append(None)
@@ -241,18 +243,18 @@ class Canvas:
             while x < self.columns:
                 cell = row[x]
                 if isinstance(cell, Piece) and isinstance(cell.picture, Picture):
-                    if cell.row == 0 and self._is_whole(cell.picture, x, y):
+                    if cell.row == 0 and self._is_whole(cell.picture, cell.ground, x, y):
                         found.append(Placed(cell.picture, x, y))
                     x += cell.picture.width
                 else:
                     x += 1
         return found
 
-    def _is_whole(self, picture: Picture, x: int, y: int) -> bool:
+    def _is_whole(self, picture: Picture, ground: str, x: int, y: int) -> bool:
         if y + picture.height > self.rows or x + picture.width > self.columns:
             return False
         return all(
-            self._wanted[y + row][x : x + picture.width] == [Piece(picture, row)] * picture.width
+            self._wanted[y + row][x : x + picture.width] == [Piece(picture, row, ground)] * picture.width
             for row in range(picture.height)
         )
 

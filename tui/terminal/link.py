@@ -13,7 +13,8 @@ FASTEST = 100e6
 COUNTS = 4000
 """Bytes from which the time that a lot took says something of the rate; smaller ones say how far the terminal is."""
 NOISE_SECONDS = 0.02
-"""What took no longer may have waited for a busy machine: the line is no slower than it says, but may be quicker."""
+"""So much of what a lot took may have been a wait for a busy machine: the line is no slower than it says, but may be
+quicker by that."""
 REMEMBERED = 40
 """Small lots, sent while nothing else was on its way, of which the quickest counts as the delay of the line itself."""
 MATCHED = 200
@@ -100,11 +101,12 @@ class Link:
         took = now - max(self._last, lot.time + self.delay)
         if lot.size < COUNTS:
             return
-        rate = lot.size / max(took, lot.size / FASTEST)
+        slowest = lot.size / max(took, lot.size / FASTEST)
+        quickest = lot.size / max(took - NOISE_SECONDS, lot.size / FASTEST)
         if self._rate is None:
-            self._rate = rate
-        elif took > NOISE_SECONDS or rate > self._rate:
-            self._rate = (self._rate * rate) ** 0.5
+            self._rate = slowest
+        else:
+            self._rate = (self._rate * min(max(self._rate, slowest), quickest)) ** 0.5
 
     def on_its_way(self, now: float) -> int:
         """Bytes that have not been answered for; until there is a first answer, those that time has not passed for."""

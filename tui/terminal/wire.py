@@ -25,10 +25,10 @@ REST_SECONDS = 0.4
 SETTLED_SECONDS = 1.8
 """as good as go through until so long after it;"""
 LARGEST_SECONDS = 0.4
-"""(but none that alone takes longer: a key pressed meanwhile waits for it)"""
+"""(but none that alone takes longer, and no more half blocks at once: a key pressed meanwhile waits for it)"""
 IDLE_SECONDS = 3.0
 """and after so long the best."""
-SLOW, QUICK = 600e3, 900e3
+SLOW, QUICK = 400e3, 600e3
 """Bytes a second below which a line is slow, and from which it is slow no more."""
 KEPT = 256
 """Drawings that the terminal keeps for us."""
@@ -66,7 +66,11 @@ class Wire:
         self._cursor_shown: tuple[int, int] | None = None
         self._kept: OrderedDict[Drawing, None] = OrderedDict()
         self._set = 0
-        """The number of the lot with the last set of pictures."""
+        """The number of the lot with the last pictures of the last set,"""
+        self._set_bytes = 0
+        """the bytes of all its pictures,"""
+        self._set_of = -1
+        """and how often something else had been wanted when it began."""
         self._replaced = self._added = 0
         self._since = 0.0
         """When other pictures were wanted last. Those that join others soon are no reason to start anew."""
@@ -80,8 +84,14 @@ class Wire:
         if self._canvas is None or (self._canvas.columns, self._canvas.rows) != size:
             self._canvas = Canvas(*size, colours)
             self._replaced = self._added = 0
+            self._set_of = -1
             self._since = self._clock()
-        self._canvas.apply(update)
+        canvas, now = self._canvas, self._clock()
+        canvas.apply(update)
+        added = canvas.added != self._added and now - self._since >= IDLE_SECONDS
+        if canvas.replaced != self._replaced or added:
+            self._since = now
+        self._replaced, self._added = canvas.replaced, canvas.added
         self._cursor = cursor
         self.pump()
 
@@ -105,32 +115,34 @@ class Wire:
         on_its_way = self.link.on_its_way(now)
         slow = self.link.rate < (QUICK if self.is_slow else SLOW)
         waits = self.link.waits_for(self._set, now)
-        # Over a quick line only the next pictures wait for the answer to these.
+        # Over a quick line only the next set waits for the answer to this one.
         full = on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS)
         if full or (waits and slow):
             self._tell(slow, self.holds_back)
             self._later(self.link.until_due(now))
             return
-        added = canvas.added != self._added and now - self._since >= IDLE_SECONDS
-        if canvas.replaced != self._replaced or added:
-            self._since = now
-        self._replaced, self._added = canvas.replaced, canvas.added
         still = now - self._since
-        chosen = [] if waits else self._choose(canvas, still, slow)
-        text = canvas.text(placed for placed, _ in chosen)
-        if text or self._cursor != self._cursor_shown:
-            self._cursor_shown = self._cursor
-            text += f"\x1b[{self._cursor[1] + 1};{self._cursor[0] + 1}H"
-            if self.synchronised:
-                text = SYNC_START + text + SYNC_END
-        pictures = "".join(self._draw(canvas, placed, drawing) for placed, drawing in chosen)
         if not waits:
-            pictures += canvas.halves(coarse=slow and still < REST_SECONDS, room=self._room(still))
+            self._set_bytes, self._set_of = 0, canvas.replaced
+        # While the same is wanted, what was drawn since it began joins a set that is on its way.
+        room = self._room(still) - self._set_bytes if canvas.replaced == self._set_of else 0.0
+        chosen = self._choose(canvas, still, slow, room) if room > 0 else []
+        text = canvas.text(placed for placed, _ in chosen)
+        if text and self.synchronised:
+            text = SYNC_START + text + SYNC_END
+        pictures = "".join(self._draw(canvas, placed, drawing) for placed, drawing in chosen)
+        if room > 0:
+            coarse = slow and still < REST_SECONDS
+            # At rest they come in one set where they can: another one waits for the answer to the first.
+            more = 0.0 if coarse else (LARGEST_SECONDS - SET_SECONDS) * self.link.rate
+            pictures += canvas.halves(coarse, room + more)
         pictures += self._free(canvas)
-        if text or pictures:
-            number = self._send(text + pictures)
-        if pictures:
-            self._set, self._cursor_shown = number, None
+        if text or pictures or self._cursor != self._cursor_shown:
+            self._cursor_shown = self._cursor
+            number = self._send(f"{text}{pictures}\x1b[{self._cursor[1] + 1};{self._cursor[0] + 1}H")
+            if pictures:
+                self._set = number
+                self._set_bytes += len(pictures.encode())
         improving = self._can_be_better(canvas)
         self._tell(slow, slow and self.link.is_known and improving)
         if self.link.on_its_way(now):
@@ -157,19 +169,19 @@ class Wire:
         most of the time."""
         return self.link.rate * (SET_SECONDS if still < REST_SECONDS else SET_SECONDS + self.link.delay)
 
-    def _choose(self, canvas: Canvas, still: float, slow: bool) -> list[tuple[Placed, Drawing]]:
-        """Which pictures to send in this set, and how: in motion those that are not there at all, as well as the line
-        allows; at rest better ones."""
+    def _choose(self, canvas: Canvas, still: float, slow: bool, room: float) -> list[tuple[Placed, Drawing]]:
+        """Which pictures to send in the `room` bytes left of this set, and how: in motion those that are not there at
+        all, as well as the line allows; at rest better ones."""
         standing: list[Standing] = [(placed, canvas.drawing_at(placed)) for placed in canvas.pictures()]
         if not slow or still >= IDLE_SECONDS:
             plan = self._plan(standing, math.inf)
         elif still < REST_SECONDS:
-            plan = self._plan([(placed, there) for placed, there in standing if there is None], self._room(still))
+            plan = self._plan([(placed, there) for placed, there in standing if there is None], room)
         else:
             plan = self._plan(standing, self._until_settled(still), self.link.rate * LARGEST_SECONDS)
         # What is not there at all comes first.
         plan.sort(key=lambda drawn: canvas.drawing_at(drawn[0]) is not None)
-        return self._within(self._room(still), plan)
+        return self._within(room, plan)
 
     def _until_settled(self, still: float) -> float:
         """Bytes that go through, set by set, until the pictures should be settled."""
@@ -205,11 +217,11 @@ class Wire:
         ]
 
     def _within(self, room: float, pictures: Sequence[tuple[Placed, Drawing]]) -> list[tuple[Placed, Drawing]]:
-        """The first of them that fit, one at least."""
+        """The first of them that fit, one at least of each set."""
         chosen: list[tuple[Placed, Drawing]] = []
         for placed, drawing in pictures:
             room -= self._cost(drawing)
-            if chosen and room < 0:
+            if (chosen or self._set_bytes) and room < 0:
                 break
             chosen.append((placed, drawing))
         return chosen

@@ -128,7 +128,9 @@ class PictureBox(Widget, can_focus=False):
         left = (width - picture.width) // 2
         right = width - picture.width - left
         pads = [Segment(" " * left, style), Segment(" " * right, style)]
-        body = [Strip([*pads[:1], *line, *pads[1:]], width) for line in picture.lines]
+        # Until a picture drawn in pixels is sent, its place has the colour of what is around it.
+        inside = [line.apply_style(style) if picture.pixels else line for line in picture.lines]
+        body = [Strip([*pads[:1], *line, *pads[1:]], width) for line in inside]
         return body + [blank] * (height - picture.height)
 
 

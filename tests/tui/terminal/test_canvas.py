@@ -101,6 +101,19 @@ def test_a_picture_is_drawn_at_its_place_and_text_wipes_it() -> None:
     assert canvas.drawings() == set()
 
 
+def test_where_a_picture_is_to_come_the_colour_around_it_stands() -> None:
+    canvas = Canvas(WIDTH, HEIGHT)
+    picture = Picture(6, 2, (Drawing(("all", "")),))
+    around = Style(bgcolor="#000080")
+    blank = Strip([Segment(" " * WIDTH, around)], WIDTH)
+    lines = [Strip.join([part.apply_style(around), blank.crop(0, WIDTH - 6)]) for part in picture.lines]
+    canvas.apply(update(*lines, *[blank] * (HEIGHT - 2)))
+    assert [placed.picture for placed in canvas.pictures()] == [picture]
+    empty = Canvas(WIDTH, HEIGHT)
+    empty.apply(update(*[blank] * HEIGHT))
+    assert canvas.text() == empty.text()
+
+
 def test_a_picture_that_is_covered_in_part_is_not_drawn() -> None:
     canvas = Canvas(WIDTH, HEIGHT)
     picture = Picture(6, 2, (Drawing(("all", "")),))

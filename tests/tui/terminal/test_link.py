@@ -40,6 +40,14 @@ def test_lots_sent_in_a_row_wait_for_each_other_and_not_for_the_line() -> None:
     assert link.rate == pytest.approx(rate, rel=0.05)
 
 
+def test_small_lots_that_waited_for_a_busy_machine_say_no_more_than_they_can() -> None:
+    link, rate, busy = Link(), 1e6, 0.018
+    now = carry(link, [4, 60_000, 60_000], rate, 0.02)
+    for _ in range(10):
+        now = carry(link, [10_000], rate, 0.02 + busy, now)
+    assert link.rate == pytest.approx(rate, rel=0.1)
+
+
 def test_a_line_that_becomes_slow_is_noticed_within_a_few_sets() -> None:
     link = Link()
     now = carry(link, [4, 30_000, 30_000], 10e6, 0.02)

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from streamscope.tui.terminal.detection import STATUS
 from streamscope.tui.terminal.drawing import Drawing, Picture
 from streamscope.tui.terminal.link import Link
-from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, REST_SECONDS, Wire
+from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, REST_SECONDS, SET_SECONDS, Wire
 
 WIDTH, HEIGHT = 40, 6
 SLOW, FAST = 125e3, 10e6
@@ -216,6 +216,54 @@ def test_over_a_fast_line_text_does_not_wait_for_the_answer_to_pictures_but_pict
     assert drawn(sent) == []
     end.answer()
     assert drawn(end.take()) == ["two:0"]
+
+
+def test_over_a_fast_line_pictures_of_the_same_selection_join_the_set_that_is_on_its_way() -> None:
+    end = End(FAST).measured()
+    one, two, next_one = picture("one", 6_000), picture("two", 6_000), picture("next", 6_000)
+    end.show("channel 1", one)
+    end.show("channel 1", one, two)
+    assert drawn(end.take()) == ["one:0", "two:0"]
+    end.show("channel 2", next_one)
+    end.answer()
+    assert drawn(end.take()) == []
+    end.settle()
+    assert drawn(end.take()) == ["next:0"]
+
+
+def test_a_set_takes_no_more_than_it_has_room_for() -> None:
+    end = End(1e6).measured()
+    room = end.link.rate * SET_SECONDS
+    assert not end.wire.is_slow
+    assert 140_000 < room < 280_000
+    shown = [picture(name, 70_000) for name in "abcd"]
+    for many in range(1, 5):
+        end.show("channel 1", *shown[:many])
+    fit = int(room // 70_000)
+    assert drawn(end.take()) == [f"{name}:0" for name in "abcd"[:fit]]
+    end.settle()
+    assert drawn(end.take()) == [f"{name}:0" for name in "abcd"[fit:]]
+
+
+def test_after_pictures_the_cursor_is_put_back_in_the_same_lot() -> None:
+    end = End(FAST).measured()
+    end.show("channel 1", picture("one", 6_000))
+    assert end.take().endswith("\x1b[1;1H" + STATUS)
+    end.settle()
+    assert end.take() == ""
+
+
+def test_the_rest_begins_with_the_change_and_not_when_it_could_be_sent() -> None:
+    end = End().measured()
+    end.show("channel 1", picture("one", 25_000))
+    end.show("channel 2", picture("two", 6_000, 40_000))
+    changed = end.now
+    end.answer()
+    assert drawn(end.take()) == ["one:0", "two:0"]
+    end.answer()
+    assert 0.2 < end.now - changed < REST_SECONDS
+    end.rest(changed + REST_SECONDS - end.now)
+    assert drawn(end.take()) == ["two:1"]
 
 
 def test_a_drawing_made_later_is_sent_when_there_is_time() -> None:
