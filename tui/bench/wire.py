@@ -29,7 +29,7 @@ from streamscope.tui.bench.screen import Screen
 from streamscope.tui.terminal.detection import Mode
 
 MODES: tuple[Mode, ...] = ("sixel", "kitty", "half", "off")
-RATES = {"125 KB/s": 125e3, "1 MB/s": 1e6, "unthrottled": None}
+RATES = {"125 KB/s": 125e3, "1 MB/s": 1e6, "10 MB/s": 10e6, "unthrottled": None}
 DELAYS = (0.02, 0.2)
 """Seconds to the program and back."""
 SIZE = (200, 60)

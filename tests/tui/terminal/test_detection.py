@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pty
 import select
@@ -9,13 +10,25 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from textual.events import Key
 
 from streamscope.core.errors import UsageError
-from streamscope.tui.terminal.detection import CELL_QUERIES, QUERIES, Terminal, choose, detect, parse_replies, probe
+from streamscope.tui.terminal import detection
+from streamscope.tui.terminal.detection import (
+    CELL_QUERIES,
+    PROBE_SECONDS,
+    QUERIES,
+    Terminal,
+    choose,
+    detect,
+    parse_replies,
+    probe,
+)
 from streamscope.tui.terminal.input import QuietParser, ReplyFilter
 from streamscope.tui.terminal.tmux import Tmux, parse_tmux
 
@@ -116,6 +129,41 @@ def test_a_terminal_that_never_answers_is_given_up_and_what_it_says_late_is_drop
     finally:
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.parametrize("delay", [2.0, 4.0, math.inf])
+def test_the_app_waits_half_of_three_seconds_at_most_for_a_terminal_and_then_draws_what_is_safe(
+    monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
+    """By a clock that only waiting for the terminal moves."""
+    master, slave = pty.openpty()
+    os.set_blocking(master, False)
+    now, asked, answered = 100.0, b"", False
+
+    def wait(source: list[int], _: list[int], __: list[int], seconds: float) -> tuple[list[int], list[int], list[int]]:
+        nonlocal now, asked, answered
+        with suppress(BlockingIOError):
+            asked += os.read(master, 4096)
+        due = 100.0 + delay
+        if answered or due > now + seconds:
+            now += seconds
+            return [], [], []
+        now, answered = max(now, due), True
+        os.write(master, KITTY)
+        return source, [], []
+
+    monkeypatch.setattr(detection, "select", SimpleNamespace(select=wait))
+    monkeypatch.setattr(detection, "time", SimpleNamespace(monotonic=lambda: now))
+    with os.fdopen(slave, "r") as stdin, os.fdopen(os.dup(slave), "w") as stdout:
+        monkeypatch.setattr(sys, "__stdin__", stdin)
+        monkeypatch.setattr(sys, "__stdout__", stdout)
+        found = detect("auto", {"TERM": "xterm-256color"})
+    os.close(master)
+    assert asked == QUERIES
+    assert now - 100.0 == pytest.approx(PROBE_SECONDS)
+    assert PROBE_SECONDS <= 1.5
+    assert found.mode == "half"
+    assert found.reason == "the terminal did not answer within 1.5 s; --graphics says what it draws"
 
 
 def test_importing_the_app_asks_the_terminal_nothing() -> None:
