@@ -40,6 +40,8 @@ MOVES = 20
 MOVE_SECONDS = 0.3
 LOOKS = 4
 LOOK_SECONDS = 2.5
+LOOKED_SECONDS = 0.3
+"""With nothing coming for so long afterwards, what a look brought has come: not yet what comes after a long rest."""
 PAUSE_SECONDS = 1.0
 """With nothing coming for so long, what is seen is settled,"""
 QUIET_SECONDS = 2.0
@@ -108,7 +110,7 @@ def _looks(line: Line, mode: Mode) -> dict[str, Any]:
         if mode != "off":
             pictures.append(line.until(partial(line.screen.has_more_than, drawn), "a picture") - began)
         line.wait(max(0.0, began + LOOK_SECONDS - time.monotonic()))
-        line.settle(0.5)
+        line.settle(LOOKED_SECONDS)
         whole.append(line.last - began)
     return {
         "look_kb": round((line.delivered - before) / LOOKS / 1000, 1),

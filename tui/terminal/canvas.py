@@ -79,6 +79,8 @@ class Canvas:
         self._halved: set[int] = set()
         self._pictured: set[int] = set()
         """Rows with half blocks, and with pictures drawn in pixels."""
+        self._unfinished: set[int] = set()
+        """Rows whose half blocks may not all be as they should."""
         self.replaced = self.added = 0
         """How often something else was wanted where a picture or half blocks had been, and one where there was none."""
 
@@ -86,6 +88,7 @@ class Canvas:
         """Nothing is known of what the terminal shows."""
         self._shown = [[None] * self.columns for _ in range(self.rows)]
         self._changed = set(range(self.rows))
+        self._unfinished = set(range(self.rows))
 
     def apply(self, update: Update) -> None:
         """Take over what the compositor drew."""
@@ -127,6 +130,7 @@ class Canvas:
             for place in (x - 1, x + len(cells) - 1, x + len(cells)):
                 _mend(row, place)
             self._changed.add(y)
+            self._unfinished.add(y)
             for rows, holds in (
                 (self._halved, any(cell[0] == HALF for cell in row)),
                 (self._pictured, any(isinstance(cell, Piece) for cell in row)),
@@ -171,7 +175,7 @@ class Canvas:
         """What makes half blocks as they should be, in few colours if `coarse`; of as many rows as take `room` bytes,
         from the top."""
         parts: list[str] = []
-        for y in sorted(self._halved):
+        for y in sorted(self._halved & self._unfinished):
             if room <= 0:
                 break
             row = self._wanted[y]
@@ -181,6 +185,8 @@ class Canvas:
             ]
             parts.append(self._write_row(y, wanted))
             room -= len(parts[-1].encode())
+            if not coarse:
+                self._unfinished.discard(y)
         return "".join(parts)
 
     @property
@@ -188,7 +194,7 @@ class Canvas:
         """Whether half blocks are not there, or in few colours."""
         return any(
             cell[0] == HALF and cell != there
-            for y in self._halved
+            for y in self._halved & self._unfinished
             for cell, there in zip(self._wanted[y], self._shown[y], strict=True)
         )
 
