@@ -116,7 +116,8 @@ class Wire:
         slow = self.link.rate < (QUICK if self.is_slow else SLOW)
         waits = self.link.waits_for(self._set, now)
         # Over a quick line only the next set waits for the answer to this one.
-        full = on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS)
+        text_on_its_way = on_its_way - (self._set_bytes if waits and not slow else 0)
+        full = text_on_its_way > max(TEXT_BYTES, self.link.rate * TEXT_SECONDS)
         if full or (waits and slow):
             self._tell(slow, self.holds_back)
             self._later(self.link.until_due(now))

@@ -15,7 +15,7 @@ from textual.strip import Strip
 from streamscope.tui.terminal.detection import STATUS
 from streamscope.tui.terminal.drawing import Drawing, Picture
 from streamscope.tui.terminal.link import Link
-from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, REST_SECONDS, SET_SECONDS, Wire
+from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, REST_SECONDS, SET_SECONDS, TEXT_SECONDS, Wire
 
 WIDTH, HEIGHT = 40, 6
 SLOW, FAST = 125e3, 10e6
@@ -229,6 +229,15 @@ def test_over_a_fast_line_pictures_of_the_same_selection_join_the_set_that_is_on
     assert drawn(end.take()) == []
     end.settle()
     assert drawn(end.take()) == ["next:0"]
+
+
+def test_over_a_fast_line_bytes_of_pictures_on_their_way_do_not_hold_text_back() -> None:
+    end = End(1e6).measured()
+    end.show("channel 1", picture("one", 120_000))
+    assert end.link.on_its_way(end.now) > end.link.rate * TEXT_SECONDS
+    end.take()
+    end.show("channel 2")
+    assert "2" in end.take()
 
 
 def test_a_set_takes_no_more_than_it_has_room_for() -> None:
