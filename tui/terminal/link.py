@@ -55,6 +55,8 @@ class Link:
         self._numbers = count(1)
         self._delays: deque[float] = deque(maxlen=REMEMBERED)
         self._rate: float | None = None
+        self._before = 0.0
+        """The most that the lot before allowed."""
         self._last = 0.0
         """When the last answer came."""
         self._first: float | None = None
@@ -106,7 +108,10 @@ class Link:
         if self._rate is None:
             self._rate = slowest
         else:
-            self._rate = (self._rate * min(max(self._rate, slowest), quickest)) ** 0.5
+            # One alone may have met a program that stood still; a line that has become slow says so again.
+            most = max(quickest, self._before)
+            self._rate = (self._rate * min(max(self._rate, slowest), most)) ** 0.5
+            self._before = quickest
 
     def on_its_way(self, now: float) -> int:
         """Bytes that have not been answered for; until there is a first answer, those that time has not passed for."""

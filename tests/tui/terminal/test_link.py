@@ -48,6 +48,16 @@ def test_small_lots_that_waited_for_a_busy_machine_say_no_more_than_they_can() -
     assert link.rate == pytest.approx(rate, rel=0.1)
 
 
+def test_one_answer_that_comes_very_late_says_nothing_of_the_line() -> None:
+    link, rate = Link(), 10e6
+    now = carry(link, [4, 60_000, 60_000], rate, 0.02)
+    known = link.rate
+    now = carry(link, [60_000], rate, 0.5, now)
+    assert link.rate == pytest.approx(known)
+    carry(link, [60_000], rate, 0.02, now)
+    assert link.rate == pytest.approx(known)
+
+
 def test_a_line_that_becomes_slow_is_noticed_within_a_few_sets() -> None:
     link = Link()
     now = carry(link, [4, 30_000, 30_000], 10e6, 0.02)
