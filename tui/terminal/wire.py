@@ -126,7 +126,7 @@ class Wire:
         if not waits:
             self._set_bytes, self._set_of = 0, canvas.replaced
         # While the same is wanted, what was drawn since it began joins a set that is on its way.
-        room = self._room(still) - self._set_bytes if canvas.replaced == self._set_of else 0.0
+        room = self._room(still, slow) - self._set_bytes if canvas.replaced == self._set_of else 0.0
         chosen = self._choose(canvas, still, slow, room) if room > 0 else []
         text = canvas.text(placed for placed, _ in chosen)
         if text and self.synchronised:
@@ -165,9 +165,11 @@ class Wire:
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
-    def _room(self, still: float) -> float:
+    def _room(self, still: float, slow: bool) -> float:
         """Bytes of a set. At rest it is on its way for as long as its answer at least, or the line would be idle for
-        most of the time."""
+        most of the time; over a quick line all pictures of a selection fit in one where they can."""
+        if not slow:
+            return self.link.rate * (LARGEST_SECONDS + self.link.delay)
         return self.link.rate * (SET_SECONDS if still < REST_SECONDS else SET_SECONDS + self.link.delay)
 
     def _choose(self, canvas: Canvas, still: float, slow: bool, room: float) -> list[tuple[Placed, Drawing]]:

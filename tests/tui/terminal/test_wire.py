@@ -15,7 +15,7 @@ from textual.strip import Strip
 from streamscope.tui.terminal.detection import STATUS
 from streamscope.tui.terminal.drawing import Drawing, Picture
 from streamscope.tui.terminal.link import Link
-from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, REST_SECONDS, SET_SECONDS, TEXT_SECONDS, Wire
+from streamscope.tui.terminal.wire import IDLE_SECONDS, KEPT, LARGEST_SECONDS, REST_SECONDS, TEXT_SECONDS, Wire
 
 WIDTH, HEIGHT = 40, 6
 SLOW, FAST = 125e3, 10e6
@@ -242,13 +242,13 @@ def test_over_a_fast_line_bytes_of_pictures_on_their_way_do_not_hold_text_back()
 
 def test_a_set_takes_no_more_than_it_has_room_for() -> None:
     end = End(1e6).measured()
-    room = end.link.rate * SET_SECONDS
+    room = end.link.rate * (LARGEST_SECONDS + end.link.delay)
     assert not end.wire.is_slow
-    assert 140_000 < room < 280_000
-    shown = [picture(name, 70_000) for name in "abcd"]
+    assert 240_000 < room < 480_000
+    shown = [picture(name, 120_000) for name in "abcd"]
     for many in range(1, 5):
         end.show("channel 1", *shown[:many])
-    fit = int(room // 70_000)
+    fit = int(room // 120_000)
     assert drawn(end.take()) == [f"{name}:0" for name in "abcd"[:fit]]
     end.settle()
     assert drawn(end.take()) == [f"{name}:0" for name in "abcd"[fit:]]
