@@ -79,6 +79,10 @@ class ClassNamesError(UsageError):
     kind = "class names"
 
 
+class UnreadableNetworkError(StreamscopeError):
+    """A network whose operations cannot be told."""
+
+
 class StoreError(StreamscopeError):
     """The store cannot be read or written, or something in it is damaged."""
 

@@ -13,14 +13,11 @@ from torch import nn
 from streamscope.core.engine.network import Network
 from streamscope.core.errors import UsageError
 from streamscope.core.model.recipe import Recipe, jitter_for
-from streamscope.core.model.stream import branch, read_block, residual_blocks
 
 
 def last_bn(network: Network, block: str) -> str:
     """Lucent's name of a block's last BN, whose hook it would be given for `block`."""
-    module = dict(residual_blocks(network.module))[block]
-    last = branch(module)[-1][1]
-    name: str = next(name for name, found in network.module.named_modules() if found is last)
+    name: str = network.stream.addition(block).branch.meta["module"]
     return name.replace(".", "_")
 
 
@@ -87,7 +84,7 @@ class Unaliased(nn.Module):
     def __init__(self, network: Network, block: str) -> None:
         super().__init__()
         self.probe = nn.Identity()
-        self._read: Callable[[torch.Tensor], torch.Tensor] = lambda x: read_block(network.module, x, block).block
+        self._read: Callable[[torch.Tensor], torch.Tensor] = lambda x: network.stream.read_block(x, block).block
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shown: torch.Tensor = self.probe(self._read(x))

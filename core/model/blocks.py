@@ -61,6 +61,8 @@ class Block:
     channels: int
     previous: str | None
     """The block before it; None for the first, whose input is the stem's (max pool) output."""
+    activation: str = "relu"
+    """What the sum passes before the stream goes on; "" where the stream is the sum itself."""
 
 
 @dataclass(frozen=True, order=True)
@@ -263,6 +265,9 @@ class ModelInfo:
         later = {"graph": "", "preprocessing": "", "resize": None, "interpolation": "bilinear"}
         found = {n: value for n, value in asdict(self).items() if n not in later or value != later[n]}
         found["default_recipe"] = {**self.default_recipe.to_json(), "plateau": self.default_recipe.plateau}
+        for block in found["blocks"]:
+            if block["activation"] == "relu":
+                del block["activation"]
         for area in found["fields"].values():
             if area["middle"] is None:
                 del area["middle"]

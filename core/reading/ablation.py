@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,6 @@ from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.ablation import AblationRequest, crop_side, zoom_result
 from streamscope.core.measures.matching import Activity, matched_sets, random_sets
 from streamscope.core.model.classes import match_classes
-from streamscope.core.model.stream import read_block, scores_after
 from streamscope.core.store.ablations import Ablation, Controls
 from streamscope.core.watch import Watch
 
@@ -151,7 +151,7 @@ class _Images:
         readable: list[ImagePath] = []
         for batch, pixels in self.batches(self.found, first=True):
             if len(pixels):
-                tensors = read_block(self.network.module, self.normalise(pixels), block)
+                tensors = self.network.stream.read_block(self.normalise(pixels), block)
                 values = tensors.centre("out").double().cpu().numpy()
                 # Batches are put together as Chan, Golub and LeVeque do, "Algorithms for computing the sample
                 # variance", 1983: a difference of large sums would lose small variances.
@@ -228,13 +228,19 @@ class _Ablation:
         return np.concatenate(found, axis=1)
 
     def _scores(self, normalised: torch.Tensor) -> Iterator[torch.Tensor]:
-        module = self.network.module
-        out = read_block(module, normalised, self.block).out
-        yield scores_after(module, out, self.block)
-        for channels, values in zip(self.sets, self.values, strict=True):
-            shape = len(out), len(channels), *out.shape[2:]
-            held = out.index_copy(1, channels, values.view(1, -1, 1, 1).expand(shape))
-            yield scores_after(module, held, self.block)
+        held = [partial(_held, *of_set) for of_set in zip(self.sets, self.values, strict=True)]
+        changes: list[Callable[[torch.Tensor], torch.Tensor]] = [_intact, *held]
+        yield from self.network.stream.scores(normalised, self.block, changes)
+
+
+def _intact(out: torch.Tensor) -> torch.Tensor:
+    return out
+
+
+def _held(channels: torch.Tensor, values: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """A map (n, channels, side, side) with some channels at a value each, everywhere."""
+    shape = len(out), len(channels), *out.shape[2:]
+    return out.index_copy(1, channels, values.view(1, -1, 1, 1).expand(shape))
 
 
 def zoom_in(pixels: torch.Tensor, zoom: float) -> torch.Tensor:

@@ -15,8 +15,8 @@ from streamscope.core.model.blocks import ModelInfo, Target, ranked_targets, ran
 
 def map_grids(network: Network) -> dict[Target, tuple[int, int]]:
     """Of every target's map: its places a side, and the px from one to the next."""
-    side = network.info.input_size
-    return {target: network.folded.map_of(target.block, side) for target in ranked_targets(network.info)}
+    maps = {target: network.stream.map_geometry(target.block) for target in ranked_targets(network.info)}
+    return {target: (found.side, round(found.stride)) for target, found in maps.items()}
 
 
 class PatchFinder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
@@ -20,8 +20,9 @@ from streamscope.core.images.pixels import AS_TRAINED, Interpretation
 from streamscope.core.measures.batch_norms import BETTER, LayerFit, are_folded, distance, first_fits, layer_fit
 from streamscope.core.measures.statistics import Proportion, proportion_interval
 from streamscope.core.model.arrays import Float64Array, Pixels
+from streamscope.core.model.graph.operations import BATCH_NORMS, operation
+from streamscope.core.model.graph.running import GraphRunner
 from streamscope.core.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Changes
-from streamscope.core.model.stream import running_statistics, stem
 from streamscope.core.watch import Watch
 
 BATCH = 32
@@ -155,21 +156,30 @@ def _moments(module: nn.Module) -> tuple[list[tuple[nn.BatchNorm2d, _Moments]], 
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Float64Array, Float64Array]:
-    mean, variance = (values.double().cpu().numpy() for values in running_statistics(norm))
-    return mean, variance
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean.double().cpu().numpy(), norm.running_var.double().cpu().numpy()
 
 
 @torch.inference_mode()
 def _better(network: Network, now: LayerFit, images: Sequence[Pixels]) -> str:
     """Of `COLOURS`, what the first layer fits best, where it fits well and much better than what it is shown."""
-    convolution, norm = stem(network.module)
+    graph = network.stream.graph
+    first = next((node for node in graph.graph.nodes if operation(node) in BATCH_NORMS), None)
+    if first is None:
+        return ""
+    norm = network.module.get_submodule(first.meta["module"])
+    before = first.args[0]
+    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(before, fx.Node):
+        return ""
+    run = GraphRunner(graph, (before,))
     pixels = from_8_bit(np.stack(images)).to(network.device)
     found: dict[str, LayerFit] = {}
     for what, colours in COLOURS.items():
         mean, std = (torch.tensor(values, device=network.device) for values in (colours.mean, colours.std))
         moments = _Moments("", _running(norm))
         for part in Normalisation(mean, std)(pixels).split(BATCH):
-            moments.add(norm, (convolution(part),))
+            moments.add(norm, (run.read(part)[before],))
         found[what] = moments.fit()
     best = min(found, key=lambda what: distance(found[what]))
     return best if first_fits(found[best]) and distance(found[best]) < BETTER * distance(now) else ""

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 import torchvision
 from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from streamscope.core.engine.cone import fold_network
 from streamscope.core.engine.network import Network, describe
@@ -35,11 +35,11 @@ def network_of(module: nn.Module, name: str = "resnet18") -> Network:
     return Network(describe(name, module, folded), module, folded)
 
 
-class _Small(nn.Module):
+class _Small(ResNet):  # type: ignore[misc]  # torchvision has no types
     """Two simple blocks after a 7 px stem of stride 4: no pool, no layer2."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.conv1 = nn.Conv2d(3, width, 7, stride=4, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.Identity()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, ResNet
 
 from streamscope.core.engine.network import Network
 from streamscope.core.model.blocks import VERDICT_TENSORS
@@ -34,11 +34,11 @@ RADII = {"in": 2.2, "block": 4.4}
 """Of the drawn dot and disc, in px."""
 
 
-class _Stages(nn.Module):
+class _Stages(ResNet):  # type: ignore[misc]  # torchvision has no types
     """Four stages of two blocks after a 7 px stem of stride 4; each stage but the first halves the map."""
 
     def __init__(self) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.conv1 = nn.Conv2d(3, _WIDTH, 7, stride=4, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTH)
         self.maxpool = nn.Identity()

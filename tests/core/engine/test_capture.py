@@ -13,7 +13,6 @@ from streamscope.core.analysis.set_pairs import comparable_sets
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import load_network
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.model.stream import read_block
 from streamscope.core.store import Store
 from streamscope.core.table.frame import build_frame
 from streamscope.tui.cli.main import main
@@ -44,7 +43,7 @@ def test_only_block_fzs_differ_and_they_are_what_excites_the_output(root: Path) 
     images = np.stack([lucent.fz_image(target, channel) for channel in range(3)])
     assert not np.array_equal(images[0], exact.fz_image(target, 0))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (info.mean, info.std))
-    tensors = read_block(network.module, (from_8_bit(images) - mean) / std, "2.1")
+    tensors = network.stream.read_block((from_8_bit(images) - mean) / std, "2.1")
     records = lucent.fzs(target)
     own = np.arange(3)
     found = [records[channel].activation for channel in range(3)]

@@ -5,7 +5,6 @@ from torch import nn
 
 from streamscope.core.engine.cone import Cone, fold_network
 from streamscope.core.errors import UsageError
-from streamscope.core.model.stream import residual_blocks
 from tests.support.by_hand import forward_by_hand
 from tests.support.networks import hand_set_network, untrained
 from tests.support.optional import present
@@ -26,7 +25,7 @@ def _worst(module: nn.Module, size: int) -> float:
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(size))
     by_hand = forward_by_hand(module, images)
     worst = 0.0
-    for block, _ in residual_blocks(module):
+    for block in network.stream.additions:
         for read in ("in", "block", "pre"):
             full = by_hand[block][read]
             cone = Cone(network, block, read, [size])
@@ -54,7 +53,7 @@ def test_one_pass_serves_images_that_the_network_sees_at_different_sizes() -> No
     sizes = [64, 65, 66, 68]
     images = [torch.randn(1, 3, s, s, generator=torch.Generator().manual_seed(s)) for s in sizes]
     by_hand = [forward_by_hand(module, image) for image in images]
-    for block, _ in residual_blocks(module):
+    for block in network.stream.additions:
         for read in ("in", "block", "pre"):
             cone = Cone(network, block, read, sizes)
             patches = torch.cat([_patch(image, cone, i) for i, image in enumerate(images)])
@@ -68,7 +67,7 @@ def test_one_pass_serves_images_that_the_network_sees_at_different_sizes() -> No
 
 def test_patch_sides_of_resnet18_are_those_of_the_design() -> None:
     network = fold_network(untrained("resnet18"))
-    sides = {b: Cone(network, b, "block", [224]).receptive_field for b, _ in residual_blocks(untrained("resnet18"))}
+    sides = {b: network.stream.geometry.of(a.branch).field for b, a in network.stream.additions.items()}
     assert sides == {"1.0": 27, "1.1": 43, "2.0": 67, "2.1": 99, "3.0": 147, "3.1": 211, "4.0": 307, "4.1": 435}
     assert Cone(network, "4.1", "block", [224]).patch.length == 224
 

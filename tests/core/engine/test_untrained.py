@@ -12,7 +12,6 @@ from streamscope.core.engine.untrained import photograph_like, untrained
 from streamscope.core.errors import UsageError
 from streamscope.core.model.demo.network import build
 from streamscope.core.model.spec import ModelSpec, architecture_of, untrained_name, untrained_seed
-from streamscope.core.model.stream import read_block
 
 
 def test_a_copy_is_named_by_its_architecture_and_seed() -> None:
@@ -72,7 +71,7 @@ def test_every_channel_varies_about_zero_as_a_batch_norm_in_training_makes_it(ne
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (network.info.mean, network.info.std))
     with torch.no_grad():
         for block in ("1.0", "2.1", "3.1"):
-            values = read_block(network.module, (images - mean) / std, block).block
+            values = network.stream.read_block((images - mean) / std, block).block
             assert values.mean(dim=(0, 2, 3)).abs().max() < 0.05
             assert (values.std(dim=(0, 2, 3)) - 1).abs().max() < 0.05
 

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from streamscope.core.engine import visualize
+from streamscope.core.engine.cone import fold_network
+from streamscope.core.engine.cone.operations import Convolution
 from streamscope.core.engine.fourier import from_8_bit
 from streamscope.core.engine.network import Network
 from streamscope.core.engine.optimiser import LARGEST_MAP, Optimiser, channel_generator, split
@@ -101,12 +103,12 @@ def test_weights_are_left_frozen_and_unchanged(network: Network) -> None:
 
 def _with_last_conv(network: Network, change: Callable[[torch.Tensor, torch.Tensor], None]) -> Network:
     """The same network with block 1.1's last convolution changed."""
-    block = network.folded.blocks[1]
-    weight, bias = block.convs[-1].weight.clone(), block.convs[-1].bias.clone()
-    change(weight, bias)
-    last = dataclasses.replace(block.convs[-1], weight=weight, bias=bias)
-    blocks = (network.folded.blocks[0], dataclasses.replace(block, convs=(block.convs[0], last)))
-    return dataclasses.replace(network, folded=dataclasses.replace(network.folded, blocks=blocks))
+    folded = fold_network(network.module, side=network.info.input_size)
+    last = folded.operation(folded.stream.addition("1.1").branch)
+    assert isinstance(last, Convolution)
+    assert last.bias is not None
+    change(last.weight, last.bias)
+    return dataclasses.replace(network, folded=folded)
 
 
 def test_what_went_wrong_with_an_fz_is_flagged(network: Network) -> None:

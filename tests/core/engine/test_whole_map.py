@@ -18,7 +18,7 @@ from streamscope.core.jobs.plan import Request, missing
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.model.stream import read_block
+from streamscope.core.model.stream import Stream
 from streamscope.core.store import Store, verify
 from streamscope.tui.cli.main import main
 from tests.support.lucent import CLOSE, MEAN, STD, lucent_transforms
@@ -47,7 +47,7 @@ def test_the_mean_over_each_images_own_map_is_that_of_the_forward_pass(
     got = whole(padded, torch.arange(3))
     assert (whole.patch.length, whole.origin(0)) == (70, 0)
     for row, image in enumerate(images):
-        tensors = read_block(module, image, block)
+        tensors = Stream.of(module).read_block(image, block)
         expected = {"in": tensors.input, "block": tensors.block, "pre": tensors.pre, "aliased": tensors.out}[read]
         mean = expected.mean(dim=(2, 3))[0]
         assert torch.allclose(got[row], mean, atol=1e-5 * float(expected.abs().max()))
@@ -80,10 +80,10 @@ def test_a_channel_fz_raises_the_mean_of_its_own_channel() -> None:
     target = Target("1.1", "block")
     batch = visualize(network, target, [0, 2], recipe, of="channel")
     neuron = visualize(network, target, [0, 2], recipe)
-    stored = read_block(network.module, from_8_bit(batch.images), "1.1").block.mean(dim=(2, 3))
+    stored = network.stream.read_block(from_8_bit(batch.images), "1.1").block.mean(dim=(2, 3))
     assert batch.activation == pytest.approx([float(stored[0, 0]), float(stored[1, 2])], rel=1e-4)
     assert (batch.trace[:, -1] > batch.trace[:, 0]).all()
-    others = read_block(network.module, from_8_bit(neuron.images), "1.1").block.mean(dim=(2, 3))
+    others = network.stream.read_block(from_8_bit(neuron.images), "1.1").block.mean(dim=(2, 3))
     assert (batch.activation > [float(others[0, 0]), float(others[1, 2])]).all()
     assert batch.flags == ("", "")
 

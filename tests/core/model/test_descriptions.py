@@ -22,7 +22,7 @@ from streamscope.core.model.descriptions import (
     bundled_description,
 )
 from streamscope.core.model.spec import DEMO_MODEL, MODELS, ModelSpec
-from streamscope.core.model.stream import describe_blocks
+from streamscope.core.model.stream import Stream
 from streamscope.core.store import Store
 
 
@@ -30,7 +30,8 @@ def described_anew(name: str) -> Architecture:
     # Shapes do not depend on weights, so none are made.
     with torch.device("meta"):
         module = build() if name == DEMO_MODEL else torchvision.models.get_model(name, weights=None)
-    return Architecture(name, INPUT_SIZE if name == DEMO_MODEL else 224, describe_blocks(module))
+    side = INPUT_SIZE if name == DEMO_MODEL else 224
+    return Architecture(name, side, Stream.of(module.eval(), side).blocks)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from streamscope.core.images.folder import find_images
 from streamscope.core.measures.extremes import NONE
 from streamscope.core.measures.places import inner_places
 from streamscope.core.model.blocks import TENSORS, ranked_tensor
-from streamscope.core.model.stream import residual_blocks
 from streamscope.core.reading.best_patches import map_grids
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Store, drop, verify
@@ -141,7 +140,8 @@ def hooked_maps(network: Network, images: torch.Tensor) -> dict[tuple[str, str],
         return hook
 
     handles = []
-    for name, block in residual_blocks(network.module):
+    for name, addition in network.stream.additions.items():
+        block = network.module.get_submodule(addition.sum.meta["module"])
         handles.append(block.get_submodule("bn2").register_forward_hook(keep(name, "block")))
         shortcut = getattr(block, "downsample", None)
         if isinstance(shortcut, nn.Module):
@@ -154,7 +154,7 @@ def hooked_maps(network: Network, images: torch.Tensor) -> dict[tuple[str, str],
     finally:
         for handle in handles:
             handle.remove()
-    for name, _ in residual_blocks(network.module):
+    for name in network.stream.additions:
         found[name, "pre"] = found[name, "in"] + found[name, "block"]
     return {key: values.numpy() for key, values in found.items()}
 

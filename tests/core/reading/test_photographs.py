@@ -26,7 +26,6 @@ from streamscope.core.measures.photographs import (
     preferences,
 )
 from streamscope.core.model.blocks import READ, TENSORS, Target
-from streamscope.core.model.stream import read_centres
 from streamscope.core.reading.photographs import BATCH, DistinctPatches, PatchReader, compute_photographs
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Scan, Store
@@ -145,7 +144,7 @@ def test_what_is_read_of_a_patch_is_what_the_whole_network_says_to_the_image_sho
         image = scan.image(int(patches.rows[row, on, k]))
         with torch.no_grad():
             crop = normalise(shown(image, patches.centres[row, on, k], about, version))
-            answers.append(read_centres(network.module, crop)[block][0].numpy())
+            answers.append(network.stream.read_centres(crop)[block][0].numpy())
     whole = np.stack(answers)
     own = np.concatenate([found.curves[row, on, k], found.blurred[row, on, k]])
     assert own == pytest.approx(whole[:, :, channels[row]], abs=2e-4)

@@ -20,7 +20,7 @@ from streamscope.core.images.lanczos import scaling
 from streamscope.core.measures.criteria import mix_ratio
 from streamscope.core.measures.robust import own_activations
 from streamscope.core.model.blocks import Tensor
-from streamscope.core.model.stream import read_block, read_centres
+from streamscope.core.model.stream import Stream
 from streamscope.core.reading.activations import scale_down, scale_up
 from streamscope.core.reading.scan import scan_images
 from streamscope.core.store import Leases, Store, drop, verify
@@ -87,12 +87,13 @@ def test_one_pass_reads_what_a_pass_for_every_block_reads(name: str) -> None:
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     before = images.clone()
     with torch.no_grad():
-        found = read_centres(module, images)
+        stream = Stream.of(module)
+        found = stream.read_centres(images)
         assert torch.equal(images, before)
         by_hand = forward_by_hand(module, images)
         assert list(found) == list(by_hand)
         for block, tensors in by_hand.items():
-            one = read_block(module, images, block)
+            one = stream.read_block(images, block)
             for axis, tensor in enumerate(("in", "block", "pre")):
                 assert torch.equal(found[block][:, axis], one.centre(tensor))
                 side = tensors[tensor].shape[2] // 2

@@ -1,0 +1,95 @@
+"""What the operations of a graph are called, and kinds of them. A name is that of ATen, without its overload."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+
+def names(text: str) -> frozenset[str]:
+    """Of operations, with spaces between."""
+    return frozenset(text.split())
+
+
+POINTWISE = names(
+    """
+    add sub mul div rsub pow exp log sqrt rsqrt reciprocal neg abs clamp clamp_min clamp_max maximum minimum
+    relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh softplus hardtanh hardswish hardsigmoid
+    prelu where to erf sin cos floor round square alias clone contiguous detach dropout feature_dropout
+    lift_fresh_copy _to_copy type_as floor_divide lerp addcmul threshold
+    """
+)
+"""Each output follows from the values at its own place, of one or several operands that broadcast."""
+SAME_PLACE = names(
+    """
+    batch_norm native_batch_norm _native_batch_norm_legit_no_training layer_norm native_layer_norm rms_norm
+    group_norm native_group_norm instance_norm softmax _softmax log_softmax cumsum normalize local_response_norm
+    channel_shuffle
+    """
+)
+"""Outputs are of the places of their inputs, whatever else they depend on."""
+BATCH_NORMS = ("batch_norm", "_native_batch_norm_legit_no_training")
+
+
+def operation(node: fx.Node) -> str:
+    """`conv2d`, `add`, `getitem`; "" of what is no call."""
+    if node.op != "call_function":
+        return ""
+    schema = getattr(node.target, "_schema", None)
+    if schema is not None:
+        return str(schema.name).split("::")[1]
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def is_dependent(node: fx.Node) -> bool:
+    """Whether its value depends on what is on the image."""
+    return bool(node.meta.get("depends", False))
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Of a tensor, the batch as -1. Raises KeyError for what is none."""
+    shape: tuple[int, ...] = node.meta["shape"]
+    return shape
+
+
+def of_one(node: fx.Node) -> tuple[int, ...]:
+    """As `shape_of`, for one image."""
+    shape: tuple[int, ...] = node.meta["shape of one"]
+    return shape
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Of a call of ATen, by the names of its parameters: those that are said."""
+    target: Any = node.target
+    names = [parameter.name for parameter in target._schema.arguments]
+    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def pair(value: Any, default: int) -> tuple[int, int]:
+    """A number for rows and one for columns, of an argument that may be one number, a list, empty or not said."""
+    if value is None or value == []:
+        return default, default
+    if isinstance(value, int):
+        return value, value
+    values = [int(part) for part in value]
+    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def convolution_padding(node: fx.Node, kernel: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros that a convolution adds: (before, after) of rows, then of columns. `kernel` in taps."""
+    said = arguments(node)
+    padding, dilation = said.get("padding"), pair(said.get("dilation"), 1)
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        totals = [dilation[axis] * (kernel[axis] - 1) for axis in (0, 1)]
+        return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
+    rows, columns = pair(padding, 0)
+    return (rows, rows), (columns, columns)
+
+
+def border(node: fx.Node) -> list[int]:
+    """Of an operation that pads: how much before and after the last axis, the one before it, and so on."""
+    said = arguments(node)
+    return [int(amount) for amount in said.get("pad", said.get("padding", []))]
