@@ -20,7 +20,9 @@ from streamscope.core.model.checkpoints.reading import class_names, fit_classifi
 from streamscope.core.model.demo.network import build
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.graph.additions import Addition
+from streamscope.core.model.graph.identity import graph_text
 from streamscope.core.model.graph.operations import BATCH_NORMS, arguments, operation
+from streamscope.core.model.graph.resnets import is_resnet
 from streamscope.core.model.graph.values import NetworkGraph
 from streamscope.core.model.preprocessing import Preprocessing, identity_text, usual
 from streamscope.core.model.recipe import Capture, Recipe
@@ -162,9 +164,11 @@ def describe(
         mean=preprocessing.mean,
         std=preprocessing.std,
         blocks=blocks,
-        default_blocks=tuple(b.name for b in blocks[1:]),
+        # Of ResNets as before: all but the first, though the demo has no pool.
+        default_blocks=tuple(b.name for b in blocks[1:]) if is_resnet(module) else stream.default_blocks,
         default_recipe=DEMO_RECIPE if architecture_of(name) == DEMO_MODEL else Recipe(),
         weights={name: found for name, found in weights.items() if found is not None},
+        graph="" if architecture_of(name) in (*RESNETS, DEMO_MODEL) else graph_text(stream.graph),
         preprocessing=identity_text(preprocessing.seen, usually.seen),
     ).showing(preprocessing)
     for block in blocks:
@@ -203,8 +207,6 @@ def objective(target: Target, capture: Capture = "exact") -> Read:
 
 def _field(folded: FoldedNetwork, target: Target) -> Field:
     stream, read = folded.stream, objective(target)
-    addition = stream.addition(target.block)
     cone = Cone(folded, target.block, read, [stream.graph.side])
-    node = {"in": addition.stream, "block": addition.branch}.get(read, addition.sum)
-    seen = stream.geometry.of(node, instead=addition.sum)
+    seen = stream.field(stream.addition(target.block), read)
     return Field(cone.origin(), cone.origin() + cone.patch.length, seen.field, seen.middle)

@@ -57,12 +57,20 @@ class Block:
     """One residual block, `2.1` for torchvision's `layer2.1`."""
 
     name: str
-    kind: Literal["simple", "downsample"]
+    kind: Literal["simple", "downsample", "layer"]
+    """A layer is one of a network that adds nothing to a stream: all of its tensors are its output."""
     channels: int
     previous: str | None
     """The block before it; None for the first, whose input is the stem's (max pool) output."""
     activation: str = "relu"
     """What the sum passes before the stream goes on; "" where the stream is the sum itself."""
+    widens: bool = True
+    """Whether `block` sees more of the image than `in`, by the local path: what the scale criteria presuppose."""
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the scale criteria are defined of it."""
+        return self.kind != "layer" and self.widens
 
 
 @dataclass(frozen=True, order=True)
@@ -204,6 +212,8 @@ class ModelInfo:
             raise UsageError(f"unknown tensor {tensor!r}; use {', '.join(TENSORS)}")
         if tensor == "in" and found.kind == "simple" and found.previous is not None:
             return Target(found.previous, "out")
+        if found.kind == "layer":
+            return Target(block, "out")
         return Target(block, tensor)
 
     def target(self, block: str, tensor: str, protocol: Protocol) -> Target:
@@ -268,6 +278,8 @@ class ModelInfo:
         for block in found["blocks"]:
             if block["activation"] == "relu":
                 del block["activation"]
+            if block["widens"]:
+                del block["widens"]
         for area in found["fields"].values():
             if area["middle"] is None:
                 del area["middle"]

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx, nn
 
-from streamscope.core.errors import UsageError
+from streamscope.core.errors import UnreadableNetworkError, UsageError
 from streamscope.core.model.blocks import READ, Block
 from streamscope.core.model.graph.additions import Addition, find_additions
 from streamscope.core.model.graph.finding import network_graph
 from streamscope.core.model.graph.geometry import Geometry, MapGeometry
+from streamscope.core.model.graph.layers import find_layers, stages
+from streamscope.core.model.graph.operations import BATCH_NORMS, operation
 from streamscope.core.model.graph.running import GraphRunner
 from streamscope.core.model.graph.values import NetworkGraph
 from streamscope.core.model.preprocessing import IMAGENET_SIZE
@@ -55,7 +57,7 @@ class Stream:
 
     graph: NetworkGraph
     additions: Mapping[str, Addition]
-    """By block, in stream order."""
+    """By block, in stream order; where a network adds nothing to a stream, its layers instead."""
     geometry: Geometry
     _runners: dict[object, GraphRunner] = field(default_factory=dict)
 
@@ -63,15 +65,45 @@ class Stream:
     def of(cls, module: nn.Module, side: int = IMAGENET_SIZE) -> Stream:
         """Of a network in eval mode. Raises UnreadableNetworkError for one whose operations cannot be told."""
         graph = network_graph(module, side)
-        return cls(graph, {addition.name: addition for addition in find_additions(graph)}, Geometry(graph))
+        geometry = Geometry(graph)
+        found = find_additions(graph) or find_layers(graph, geometry)
+        if not found:
+            raise UnreadableNetworkError("the network has no layer whose output is a map of channels")
+        return cls(graph, {addition.name: addition for addition in found}, geometry)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """In stream order: the architecture's, whatever its weights."""
         return tuple(
-            Block(name, found.kind, self.map_geometry(name).channels, found.previous, found.activation)
+            Block(
+                name,
+                found.kind,
+                self.map_geometry(name).channels,
+                found.previous,
+                found.activation,
+                found.kind == "layer" or self.field(found, "block").field > self.field(found, "in").field,
+            )
             for name, found in self.additions.items()
         )
+
+    @property
+    def default_blocks(self) -> tuple[str, ...]:
+        """Those studied when none is named: all, but a first one whose input is a max pool, with mostly zero gradients.
+
+        Of a network without a stream, the last layer before each change of the map's side.
+        """
+        names, first = tuple(self.additions), next(iter(self.additions.values()))
+        if first.kind == "layer":
+            return stages(tuple(self.additions.values()), self.geometry)
+        source = first.stream
+        while first.kind == "downsample" and operation(source) in ("conv2d", *BATCH_NORMS):
+            (source,) = source.args[:1]  # type: ignore[assignment]
+        return names[1:] if operation(source) == "max_pool2d" and len(names) > 1 else names
+
+    def field(self, addition: Addition, tensor: str) -> MapGeometry:
+        """Of one of its tensors: where it is laid out, and what its centre neuron sees by the local path."""
+        node = {"in": addition.stream, "block": addition.branch}.get(tensor, addition.sum)
+        return self.geometry.of(node, instead=addition.sum)
 
     def addition(self, block: str) -> Addition:
         """Raises UsageError for a block that the network does not have."""

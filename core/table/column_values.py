@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
 
 
+NOT_APPLICABLE = "not applicable: no addition found"
+"""Status of the layers of a network without a stream."""
+
+
 def column_values(
     info: ModelInfo, fzset: FZSet | None, blocks: Sequence[Block], scan: Scan | None = None
 ) -> dict[str, NDArray[Any]]:
@@ -159,6 +163,7 @@ def _statuses(readings: Readings, seed: int, flags: NDArray[Any]) -> NDArray[Any
     statuses[~has_in & has_block] = "missing in"
     statuses[has_in & ~has_block] = "missing block"
     statuses[~has_in & ~has_block] = "missing in,block"
+    statuses[readings.of_layers] = np.where(has_in, NOT_APPLICABLE, "missing out")[readings.of_layers]
     finite = np.isfinite(readings.values["out_on_in"]) & np.isfinite(readings.values["out_on_block"])
     for row in np.flatnonzero(readings.undefined).tolist():
         retries = int(readings.retries[row])

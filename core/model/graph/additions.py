@@ -46,8 +46,9 @@ class Addition:
     """The stream after it: after the activation where there is one, else the sum."""
     activation: str
     """`relu`, `gelu`, …; "" where the stream goes on as the sum."""
-    kind: Literal["simple", "downsample"]
-    """Simple where the stream's operand is what was the stream before, or what the stream begins with."""
+    kind: Literal["simple", "downsample", "layer"]
+    """Simple where the stream's operand is what was the stream before, or what the stream begins with; a layer of a
+    network without a stream is all of `in`, `block` and `pre`."""
     previous: str | None
     """The block whose `out` the operand is, or is made from; None for the first."""
 

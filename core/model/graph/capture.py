@@ -85,7 +85,8 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
     """None where an operation overwrites what is read again by another name."""
     graph = program.graph_module.graph
     constants: dict[str, torch.Tensor] = {}
-    image = None
+    image, fixed = None, []
+    kept_in_state = set(module.state_dict())
     for given in program.graph_signature.input_specs:
         if given.kind == InputKind.USER_INPUT:
             image = given.arg.name
@@ -93,8 +94,11 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
             constants[given.arg.name] = module.get_parameter(str(given.target))
         elif given.kind == InputKind.BUFFER:
             constants[given.arg.name] = module.get_buffer(str(given.target))
+            if str(given.target) not in kept_in_state:
+                fixed.append(constants[given.arg.name])
         elif given.kind == InputKind.CONSTANT_TENSOR:
             constants[given.arg.name] = program.constants[str(given.target)]
+            fixed.append(constants[given.arg.name])
         else:
             raise UnreadableNetworkError(f"the network has an input of a kind that is not read ({given.kind})")
     for node in list(graph.nodes):
@@ -120,7 +124,7 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
     kept = {name: value for name, value in constants.items() if name in named}
     output = next(node for node in graph.nodes if node.op == "output")
     found = [node for node in torch.utils._pytree.tree_leaves(output.args) if isinstance(node, fx.Node)]
-    return NetworkGraph(graph, kept, images, side, tuple(found))
+    return NetworkGraph(graph, kept, images, side, tuple(found), tuple(fixed))
 
 
 def _annotate(graph: fx.Graph, image: fx.Node) -> None:

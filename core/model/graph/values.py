@@ -25,6 +25,8 @@ class NetworkGraph:
     image: fx.Node
     side: int
     outputs: tuple[fx.Node, ...]
+    fixed: tuple[torch.Tensor, ...] = ()
+    """Values that the network is made of and that are in no state dict, in the order of their use."""
 
     @property
     def scores(self) -> fx.Node | None:

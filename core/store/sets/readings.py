@@ -44,6 +44,7 @@ class Readings:
                 self._read(number, "block")
             for retry in range(1, criteria.MAX_RETRIES + 1):
                 self._retry(retry)
+            self._leave_out()
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -64,7 +65,8 @@ class Readings:
 
     @property
     def undefined(self) -> NDArray[np.bool_]:
-        return self.complete & np.isnan(criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"]))
+        ratio = criteria.mix_ratio(self.values["out_on_in"], self.values["out_on_block"])
+        return self.complete & np.isnan(ratio) & ~self.of_layers
 
     def digest(self, number: int) -> str:
         """Differs when a channel of the block of that number was measured since, or measured otherwise.
@@ -77,6 +79,20 @@ class Readings:
         for values in (self.complete, self.retries, *(self.values[name] for name in _GAINS)):
             found.update(values[rows].astype("<f8").tobytes())
         return found.hexdigest()
+
+    @property
+    def of_layers(self) -> NDArray[np.bool_]:
+        """Rows of layers of a network that adds nothing to a stream: no measure of the stream is defined there."""
+        return np.repeat([block.kind == "layer" for block in self.blocks], [block.channels for block in self.blocks])
+
+    def _leave_out(self) -> None:
+        """Empties what measures would be made of that are not defined of a block."""
+        scaled = set(chain.from_iterable(ALTERED.values()))
+        for number, block in enumerate(self.blocks):
+            for name, values in self.values.items():
+                undefined = name != "out_on_out" if block.kind == "layer" else not block.widens and name in scaled
+                if undefined:
+                    values[self.rows(number)] = np.nan
 
     def _empty(self) -> Float64Array:
         return np.full(len(self), np.nan)
