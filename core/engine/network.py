@@ -17,7 +17,7 @@ from streamscope.core.errors import UsageError
 from streamscope.core.model.blocks import MAX_NAME, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.checkpoints.downloads import Progress
 from streamscope.core.model.checkpoints.key_sets import Expected
-from streamscope.core.model.checkpoints.reading import Weights, class_names, read_weights
+from streamscope.core.model.checkpoints.reading import Weights, read_weights
 from streamscope.core.model.classifier import class_count, fit_classifier
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.networks import NETWORKS
@@ -25,7 +25,7 @@ from streamscope.core.model.preprocessing import Preprocessing, identity_text, u
 from streamscope.core.model.recipe import Capture, Recipe
 from streamscope.core.model.sources.building import open_named, open_source
 from streamscope.core.model.sources.own import Code, check_answers, settled
-from streamscope.core.model.spec import DEMO_MODEL, MODELS, ModelSpec, architecture_of
+from streamscope.core.model.spec import DEMO_MODEL, ModelSpec, architecture_of
 from streamscope.core.model.stream import branch, describe_blocks, residual_blocks, running_statistics
 
 DEMO_RECIPE = Recipe(name="demo", steps=448, rate=0.3)
@@ -71,6 +71,7 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     source = open_source(spec)
     wanted = spec.wanted(source.preprocessing)
     preprocessing = wanted.changed(spec.changes)
+    # The scores of an untrained copy are those that its original learnt to give to the classes of these names.
     weights = Weights({}, class_names=source.class_names)
     if spec.untrained_seed is not None:
 
@@ -80,9 +81,6 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
         if source.code is not None:
             check_drawn(build, spec.architecture)
         module = untrained(build, spec.untrained_seed, *preprocessing.seen)
-        if source.class_names is None and spec.architecture in MODELS:
-            # Its scores are those that its original learnt to give to the classes of these names.
-            weights = replace(weights, class_names=class_names(spec.architecture))
     elif spec.weights is None and source.build_trained is not None:
         module = source.build_trained(preprocessing.size)
     else:

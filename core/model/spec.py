@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -17,7 +18,6 @@ from streamscope.core.model.preprocessing import (
     UNCHANGED,
     Changes,
     Preprocessing,
-    former_resize,
     identity_text,
     usual,
 )
@@ -44,7 +44,10 @@ RESNETS = (
     "wide_resnet101_2",
 )
 """torchvision's ResNets; a test compares with what the installed torchvision lists."""
-RELEASES = {name: tuple(releases) for name, releases in TORCHVISION.items()}
+RELEASES = {
+    **{name: tuple(releases) for name, releases in TORCHVISION.items()},
+    **{name: tuple(entry.releases) for name, entry in NETWORKS.items() if entry.releases},
+}
 """The names of torchvision's weights of each, the default last; a test compares with the installed torchvision."""
 WEIGHTS_IN_FOLDER = (
     "model.safetensors",
@@ -90,9 +93,11 @@ def names_a_model(architecture: str) -> bool:
     )
 
 
-def known_models() -> str:
-    """What `--model` takes, in words."""
-    return f"{', '.join((*MODELS, *NETWORKS))}, {OTHERS}"
+def unknown_model(name: str) -> UsageError:
+    """What is said of a name that no model has."""
+    near = difflib.get_close_matches(name, NETWORKS, 3)
+    others = f", {' or '.join(near)} (the nearest of {len(NETWORKS)} others)" if near else ""
+    return UsageError(f"unknown model {name!r}; use one of {', '.join(MODELS)}{others}; {OTHERS}")
 
 
 def architecture_of(name: str) -> str:
@@ -153,7 +158,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not names_a_model(self.architecture) and self.name != FORMER_DEMO:
-            raise UsageError(f"unknown model {self.name!r}; use one of {known_models()}")
+            raise unknown_model(self.name)
         own = split_own(self.architecture)
         if own is not None and (not self.name.isprintable() or len(self.name) > MAX_NAME):
             raise UsageError(
@@ -250,11 +255,7 @@ class ModelSpec:
     @property
     def _usual(self) -> Preprocessing:
         entry = NETWORKS.get(self.architecture)
-        if entry is None:
-            return usual(self.name)
-        return Preprocessing(
-            entry.input_size, former_resize(self.name, entry.input_size), mean=entry.mean, std=entry.std
-        )
+        return usual(self.name) if entry is None else entry.preprocessing
 
     def wanted(self, own: Preprocessing) -> Preprocessing:
         """What its weights want, before anything else is said: of weights that do not say `own`, the network's.
@@ -263,6 +264,10 @@ class ModelSpec:
         """
         if None not in vars(self.changes).values():
             return own
+        entry = NETWORKS.get(self.architecture)
+        for name, release in entry.releases.items() if entry is not None else ():
+            if name == self.release or (self.weights is not None and self.weights.name == f"{release.file}.pth"):
+                return release.preprocessing
         return of_weights(self.architecture, Path(self.release) if self.release else self.weights, own)
 
     def showing(self, info: ModelInfo) -> ModelInfo:
@@ -287,7 +292,7 @@ class ModelSpec:
     @property
     def is_downloaded(self) -> bool:
         """Whether its weights come from elsewhere unless they were fetched before."""
-        elsewhere = self.architecture in RESNETS or is_timm(self.architecture)
+        elsewhere = self.architecture in RELEASES or is_timm(self.architecture)
         return elsewhere and self.weights is None and self.untrained_seed is None
 
     @property

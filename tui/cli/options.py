@@ -16,7 +16,6 @@ from streamscope.core.errors import HomeError, StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
-from streamscope.core.model.networks import NETWORKS
 from streamscope.core.model.preprocessing import (
     INTERPOLATIONS,
     UNCHANGED,
@@ -273,9 +272,9 @@ _COMMON = (
     click.option(
         "--model",
         metavar="NAME",
-        help=f"Model: {', '.join((*MODELS, *NETWORKS))}; timm:NAME for one of timm's; FILE.py:FUNCTION or "
-        "PACKAGE.MODULE:FUNCTION for your own: that code runs, and the function returns the network (an nn.Module).  "
-        f"[default: {DEFAULT_MODEL}]",
+        help=f"Model: {', '.join(MODELS)}, or another that 'streamscope models' names; timm:NAME for one of timm's; "
+        "FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION for your own: that code runs, and the function returns the "
+        f"network (an nn.Module).  [default: {DEFAULT_MODEL}]",
     ),
     click.option(
         "--weights",

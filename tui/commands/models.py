@@ -62,8 +62,8 @@ def command(given: Given, folder: Path | None) -> None:
         shown_so = named.get(info.identity, info).full_preprocessing
         rows.append(_row(info, shown_so, info.fingerprint, sets))
         identities[id(rows[-1])] = info.identity
-    stored = {info.name for info in infos if info.unusual == UNCHANGED}
-    unstored = [ModelSpec(name) for name in (*MODELS, *NETWORKS) if name not in stored]
+    stored = {info.name for info in infos if not info.preprocessing or (info.wanted and info.unusual == UNCHANGED)}
+    unstored = [ModelSpec(name) for name in MODELS if name not in stored]
     if given.spec not in _by_name() and recall(store, given.spec) is None:
         unstored.append(given.spec)
     for spec in unstored:
@@ -96,6 +96,8 @@ def command(given: Given, folder: Path | None) -> None:
         pictures = _pictures(row["preprocessing"]) if row["preprocessing"] else ""
         shown.append((row["model"], (row["fingerprint"] or "")[:12], pictures, _blocks(row), lines))
     print_whole(("model", "fingerprint", "pictures", "blocks (channels)", "stored"), shown)
+    if others := [name for name in NETWORKS if name not in stored]:
+        click.echo(f"others, whose blocks are known once they are loaded: {', '.join(others)}")
 
 
 def _named(given: Given) -> list[ModelSpec]:

@@ -18,7 +18,7 @@ from streamscope.core.model.checkpoints.pickles import attributes
 from streamscope.core.model.checkpoints.traps import find_traps
 from streamscope.core.model.demo import CLASSES, weights_path
 from streamscope.core.model.preprocessing import Colour
-from streamscope.core.model.spec import DEMO_MODEL, MODELS, ModelSpec, check_weights_file
+from streamscope.core.model.spec import DEMO_MODEL, MODELS, RELEASES, ModelSpec, check_weights_file
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 """What Hugging Face calls classes that were given no names."""
@@ -51,7 +51,7 @@ def read_weights(
         is_torchvision = spec.architecture in MODELS
         traps = find_traps(contents, chosen.key_set, spec.name if is_torchvision else None, mean, std)
         return Weights(chosen.state, chosen.line, tuple(traps), _class_names(contents, chosen.classes))
-    if spec.architecture not in MODELS:
+    if spec.architecture != DEMO_MODEL and spec.architecture not in RELEASES:
         raise WeightsError(f"{spec.name} comes without weights; pass some with --weights FILE")
     if spec.name == DEMO_MODEL:
         return Weights(load_file(weights_path()), class_names=class_names(spec.name))

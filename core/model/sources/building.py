@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 
 import torchvision
 from torch import nn
 
-from streamscope.core.errors import UsageError
-from streamscope.core.model.checkpoints.reading import imagenet_classes
+from streamscope.core.model.checkpoints.reading import class_names, imagenet_classes
 from streamscope.core.model.demo.network import build as build_demo
 from streamscope.core.model.networks import NETWORKS
+from streamscope.core.model.networks import build as build_listed
 from streamscope.core.model.preprocessing import Preprocessing
 from streamscope.core.model.sources.addresses import is_timm
 from streamscope.core.model.sources.of_timm import TimmNetwork
 from streamscope.core.model.sources.own import Code, OwnNetwork
-from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec, known_models
+from streamscope.core.model.spec import DEMO_MODEL, RELEASES, RESNETS, ModelSpec, unknown_model
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Source:
     build_trained: Callable[[int], nn.Module] | None = None
     """With weights that come with it; None where they are read from elsewhere. Raises StreamscopeError."""
     class_names: tuple[str, ...] | None = None
-    """What the classes of `build_trained` are called, in the order of its scores; None where nobody says."""
+    """What the classes of its own weights are called, in the order of the scores; None where nobody says."""
     code: Code | None = None
     """The file that was run, of a network of one's own."""
 
@@ -49,7 +48,8 @@ def open_source(spec: ModelSpec) -> Source:
         return open_code(name, Code.read(spec.code, spec.pinned))
     if is_timm(name):
         return _timm(name, unread=None not in vars(spec.changes).values())
-    return Source(lambda side: _named(name), spec.preprocessing)
+    names = class_names(name, spec.release) if name == DEMO_MODEL or name in RELEASES else None
+    return Source(lambda side: _named(name, side), spec.preprocessing, class_names=names)
 
 
 def open_named(architecture: str, code: Code | None = None) -> Source:
@@ -58,7 +58,7 @@ def open_named(architecture: str, code: Code | None = None) -> Source:
         return open_code(architecture, code)
     if is_timm(architecture):
         return _timm(architecture, unread=True)
-    return Source(lambda side: _named(architecture), Preprocessing())
+    return Source(lambda side: _named(architecture, side), Preprocessing())
 
 
 def open_code(architecture: str, code: Code) -> Source:
@@ -82,14 +82,13 @@ def _timm(architecture: str, unread: bool) -> Source:
     return Source(network.build, network.preprocessing(unread), network.build_trained, names)
 
 
-def _named(architecture: str) -> nn.Module:
+def _named(architecture: str, side: int) -> nn.Module:
     if architecture == DEMO_MODEL:
         return build_demo()
     if architecture in NETWORKS:
-        entry = NETWORKS[architecture]
-        made: nn.Module = getattr(import_module(entry.module), entry.function)()
-        return made.eval()
+        listed: nn.Module = build_listed(NETWORKS[architecture], side)
+        return listed
     if architecture not in RESNETS:
-        raise UsageError(f"unknown model {architecture!r}; use one of {known_models()}")
+        raise unknown_model(architecture)
     module: nn.Module = torchvision.models.get_model(architecture, weights=None)
     return module.eval()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from torch import nn
@@ -17,6 +19,10 @@ from streamscope.core.model.sources.addresses import TIMM
 
 IMAGENET_CLASSES = "imagenet-1k"
 """What timm calls the classes of ImageNet, in the order in which torchvision has them too."""
+
+
+_PATIENCE = 10.0
+"""Seconds that Hugging Face's server gets to answer."""
 
 
 class TimmNetwork:
@@ -78,7 +84,8 @@ class TimmNetwork:
             raise WeightsError(f"timm has no weights of {self.name}; pass some with --weights FILE")
         url = self._config.get("url") or f"https://huggingface.co/{self._config.get('hf_hub_id')}"
         try:
-            return self._create(side, pretrained=True)
+            with _at_once():
+                return self._create(side, pretrained=True)
         # Half a dozen libraries may be asked, each with errors of its own.
         except Exception as error:
             text = str(error).strip().partition("\n")[0]
@@ -95,6 +102,29 @@ class TimmNetwork:
         with redirect_stdout(sys.stderr):
             module: nn.Module = self._timm.create_model(self._bare, pretrained=pretrained, **sized)
         return module.eval()
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """While this lasts, Hugging Face's downloads fail at once where its server cannot be reached, instead of trying for
+    half a minute. What was downloaded before is found even so."""
+    try:
+        from huggingface_hub import constants
+    except ModuleNotFoundError:
+        yield
+        return
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=_PATIENCE).close()
+    except urllib.error.HTTPError:
+        pass  # It answers.
+    except OSError:
+        before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before
+        return
+    yield
 
 
 def _nearest(name: str, known: list[str]) -> str:
