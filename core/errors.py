@@ -69,6 +69,10 @@ class ChoiceError(WeightsError):
     kind = "choice of weights"
 
 
+class ArchitectureError(StreamscopeError):
+    """A network cannot be built: its code is gone or fails, its library is missing, or it is not one of images."""
+
+
 class ClassifierError(WeightsError):
     """What needs a classifier was asked of weights without one."""
 

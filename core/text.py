@@ -9,6 +9,7 @@ _OBEYED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-
 """C0 and C1 controls, marks that turn the direction of writing, line separators, halves of characters."""
 CONTROLS = re.compile(f"[{_OBEYED}]")
 _BUT_LINES = re.compile(f"[{_OBEYED}]".replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LINE_BREAKS = re.compile(r"\r\n|\r")
 
 
@@ -16,6 +17,11 @@ def visible(text: str) -> str:
     """One line in which every control character is a picture or an escape of it: `␛` for ESC, `␊` for a line feed,
     `\\x9b` for CSI, `\\u202e` for an override of direction, `\\xff` for a byte of a name that is not UTF-8."""
     return CONTROLS.sub(_shown, text)
+
+
+def file_name(text: str) -> str:
+    """What a file or folder may be called after something that people named: letters, digits, dots and dashes of it."""
+    return _UNSAFE.sub("-", text).strip(".-") or "model"
 
 
 def visible_lines(text: str) -> str:

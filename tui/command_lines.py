@@ -79,7 +79,7 @@ def command_line(spec: ModelSpec, cache: Path) -> CommandLine:
     except HomeError:
         named = True
     weights = spec.weights or spec.release or None
-    return CommandLine(spec.name, weights, cache if named else None, changes=spec.changes, entry=spec.entry)
+    return CommandLine(spec.address, weights, cache if named else None, changes=spec.changes, entry=spec.entry)
 
 
 def block_words(blocks: Iterable[str]) -> tuple[str, ...]:

@@ -1,31 +1,35 @@
-"""Loads a network: torchvision's ResNets with downloaded or given weights, or the bundled demo model."""
+"""Loads a network, wherever it comes from: torchvision, timm, this package, one's own code, or one that is there."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torchvision
 from torch import nn
 
 from streamscope import __version__
 from streamscope.core.engine.cone import Cone, FoldedNetwork, Read, fold_network
 from streamscope.core.engine.precision import measure_in_float32, step_dtype
-from streamscope.core.engine.untrained import untrained
+from streamscope.core.engine.untrained import check_drawn, untrained
 from streamscope.core.errors import UsageError
-from streamscope.core.model.blocks import TENSORS, Field, ModelInfo, SkipWeights, Target
+from streamscope.core.model.blocks import MAX_NAME, TENSORS, Field, ModelInfo, SkipWeights, Target
 from streamscope.core.model.checkpoints.downloads import Progress
-from streamscope.core.model.checkpoints.reading import class_names, fit_classifier, read_weights
-from streamscope.core.model.demo.network import build
+from streamscope.core.model.checkpoints.key_sets import Expected
+from streamscope.core.model.checkpoints.reading import Weights, read_weights
+from streamscope.core.model.classifier import class_count, fit_classifier
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.graph.additions import Addition
 from streamscope.core.model.graph.identity import graph_text
 from streamscope.core.model.graph.operations import BATCH_NORMS, arguments, operation
 from streamscope.core.model.graph.resnets import is_resnet
 from streamscope.core.model.graph.values import NetworkGraph
+from streamscope.core.model.networks import NETWORKS
 from streamscope.core.model.preprocessing import Preprocessing, identity_text, usual
 from streamscope.core.model.recipe import Capture, Recipe
+from streamscope.core.model.sources.building import open_named, open_source
+from streamscope.core.model.sources.own import Code, check_answers, settled
 from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
 from streamscope.core.model.stream import Stream
 
@@ -48,11 +52,13 @@ class Network:
     class_names: tuple[str, ...] | None = None
     """What its classes are called, in the order of its scores; None where its weights do not say."""
 
+    code: Code | None = None
+    """The file that made it, of a network of one's own."""
+
     @property
     def classes(self) -> int | None:
         """How many classes it tells apart; None for one without a classifier."""
-        classifier = getattr(self.module, "fc", None)
-        return classifier.out_features if isinstance(classifier, nn.Linear) else None
+        return class_count(self.module)
 
     @property
     def device(self) -> torch.device:
@@ -65,39 +71,74 @@ class Network:
 
 
 def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | None = None) -> Network:
-    """The network that `spec` names, on `device`.
+    """The network that `spec` names, on `device`. Code of one's own runs.
 
-    Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit.
+    Raises UsageError for an unknown model or device, WeightsError when the weights cannot be had or do not fit,
+    ArchitectureError when the network cannot be built.
     """
     spec.check_computable()
     place = pick_device(device)
-    preprocessing = spec.preprocessing
+    source = open_source(spec)
+    wanted = spec.wanted(source.preprocessing)
+    preprocessing = wanted.changed(spec.changes)
+    # The scores of an untrained copy are those that its original learnt to give to the classes of these names.
+    weights = Weights({}, class_names=source.class_names)
     if spec.untrained_seed is not None:
-        module = untrained(lambda: _architecture(spec.architecture), spec.untrained_seed, *preprocessing.seen)
-        folded = _freeze(module, place, preprocessing.size)
-        info = describe(spec.name, module, folded, preprocessing)
-        # Its scores are those that its original learnt to give to the classes of these names.
-        return Network(info, module.to(place), folded, class_names=class_names(spec.architecture))
-    module = _architecture(spec.name)
-    shapes = {key: value.shape for key, value in module.state_dict().items()}
-    weights = read_weights(spec, shapes, preprocessing.mean, preprocessing.std, progress)
-    fit_classifier(module, weights.state)
-    module.load_state_dict(weights.state, strict=False)  # It fits; only num_batches_tracked is missing.
+
+        def build() -> nn.Module:
+            return source.build(preprocessing.size)
+
+        if source.code is not None:
+            check_drawn(build, spec.architecture)
+        module = untrained(build, spec.untrained_seed, *preprocessing.seen)
+    elif spec.weights is None and source.build_trained is not None:
+        module = source.build_trained(preprocessing.size)
+    else:
+        module = source.build(preprocessing.size)
+        weights = read_weights(spec, Expected.of(module), preprocessing.mean, preprocessing.std, progress)
+        fit_classifier(module, weights.state)
+        module.load_state_dict(weights.state, strict=False)  # It fits; only what is whole is missing.
+    if source.code is not None:
+        check_answers(module, spec.name, preprocessing.size)
     folded = _freeze(module, place, preprocessing.size)
     info = describe(spec.name, module, folded, preprocessing)
-    return Network(info, module.to(place), folded, weights.line, weights.warnings, weights.class_names)
+    if not spec.says_preprocessing or spec.architecture in NETWORKS:
+        info = replace(info, wanted=wanted, code=source.code.digest if source.code else "")
+    return Network(info, module.to(place), folded, weights.line, weights.warnings, weights.class_names, source.code)
+
+
+def network_of(
+    module: nn.Module, name: str, preprocessing: Preprocessing | None = None, device: str = "auto"
+) -> Network:
+    """A network that is there already, as in a notebook: a copy of `module` in eval mode, frozen, on `device`.
+
+    `name` is what it is called in stores and tables, `preprocessing` what it is shown, None for ImageNet's usual.
+    Raises ArchitectureError where it does not answer images, UsageError for a name that cannot be shown.
+    """
+    if not name or not name.isprintable() or len(name) > MAX_NAME:
+        raise UsageError(
+            f"a network is called by 1 to {MAX_NAME} characters that can be shown, not {name[:MAX_NAME]!r}"
+        )
+    place = pick_device(device)
+    wanted = preprocessing or usual(name)
+    copied = settled(copy.deepcopy(module), name)
+    check_answers(copied, name, wanted.size)
+    folded = _freeze(copied, place, wanted.size)
+    info = replace(describe(name, copied, folded, wanted), wanted=wanted)
+    return Network(info, copied.to(place), folded)
 
 
 def rebuild_network(
-    architecture: str, state: dict[str, torch.Tensor], info: ModelInfo, device: str = "auto"
+    architecture: str, state: dict[str, torch.Tensor], info: ModelInfo, device: str = "auto", code: Code | None = None
 ) -> Network:
-    """A network that was loaded elsewhere, from its architecture's name, its whole state dict and its description."""
+    """A network that was loaded elsewhere, from its architecture's name, its whole state dict and its description; of
+    one's own also from its code, which runs."""
     place = pick_device(device)
-    module = _architecture(architecture)
+    module = open_named(architecture, code).build(info.input_size)
     fit_classifier(module, state)
     module.load_state_dict(state)
     folded = _freeze(module, place, info.input_size)
-    return Network(info, module.to(place), folded)
+    return Network(info, module.to(place), folded, code=code)
 
 
 def _freeze(module: nn.Module, place: torch.device, side: int) -> FoldedNetwork:
@@ -123,15 +164,6 @@ def provenance(network: Network) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     dtype = str(step_dtype(device)).removeprefix("torch.")
     return {"device": name, "dtype": dtype, "engine": __version__, "torch": torch.__version__}
-
-
-def _architecture(name: str) -> nn.Module:
-    if name == DEMO_MODEL:
-        return build()
-    if name not in RESNETS:
-        raise UsageError(f"unknown model {name!r}; use one of {', '.join((*RESNETS, DEMO_MODEL))}")
-    module: nn.Module = torchvision.models.get_model(name, weights=None)
-    return module
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -112,6 +112,7 @@ class Crew(Run):
     def _start(self, device: str) -> _Worker:
         command = module_command(WORKER, "join", "--cache", str(self.store.root), "--job", self.job.id)
         command += ["--device", device, "--batch", str(self.request.batch), "--threads", str(self._threads)]
+        command += ["--identity", self.info.identity]
         process = subprocess.Popen(
             command,
             # Its end of this pipe closes when we die, however that happens; then it leaves the job.

@@ -4,7 +4,7 @@ It only chooses who does the job; how batches are done is in `batch_loop`, what 
 
 describe --cache DIR --model NAME [--weights FILE [--weights-entry NAME]] [--input-size N] [--resize N] […]
 run --cache DIR --job ID [--scheduler ADDRESS]
-join --cache DIR --job ID --device DEVICE --batch N --threads N     one of a crew's processes
+join --cache DIR --job ID --device DEVICE --batch N --threads N --identity HEX     one of a crew's processes
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamscope.core.errors import NO_FAULT, Fault, SchedulerError, StreamscopeError
+from streamscope.core.errors import NO_FAULT, ArchitectureError, Fault, SchedulerError, StreamscopeError
 from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.plan import Request
 from streamscope.core.jobs.priority import keep_niceness
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     joining.add_argument("--device", required=True)
     joining.add_argument("--batch", type=int, required=True)
     joining.add_argument("--threads", type=int, required=True)
+    joining.add_argument("--identity", required=True)
     for command in (describing, running, joining):
         command.add_argument("--cache", type=Path, required=True)
     given = parser.parse_args(arguments)
@@ -79,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "join":
             keep_niceness()
             job = open_job(jobs_folder(store.root) / given.job)
-            return join_job(store, job, given.device, given.batch, given.threads)
+            job.check_own("join")
+            return join_job(store, job, given.device, given.batch, given.threads, given.identity)
         job = open_job(jobs_folder(store.root) / given.job)
         job.check_own("start")
         return run_job(store, job, tell, scheduler=given.scheduler)
@@ -146,7 +148,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
     from streamscope.core.jobs.tasks import default_batch
 
     spec = job.spec
-    model = spec.model_spec
+    model = _model(job)
     devices = ("cpu",) if scheduler else worker_devices(spec.device, spec.devices)
     if network is None:
         pulse.say("loading the weights")
@@ -170,8 +172,22 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
     return LocalRun(store, job, network, request, tell)
 
 
-def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> int:
-    """Works on a job as one of several processes, until it is done, stopped, or whoever started us is gone."""
+def _model(job: Job) -> ModelSpec:
+    """The model of a job. Code that is named in what somebody else wrote is never run.
+
+    Raises ForeignJobError, and UsageError for a model that there is none of.
+    """
+    model = job.spec.model_spec
+    if model.is_own:
+        job.check_own("run the code of")
+    return model
+
+
+def join_job(store: Store, job: Job, device: str, batch: int, threads: int, identity: str) -> int:
+    """Works on a job as one of several processes, until it is done, stopped, or whoever started us is gone.
+
+    `identity` is that of the model as whoever started us knows it: what we load must be the same.
+    """
     import torch
 
     from streamscope.core.engine.network import load_network
@@ -182,7 +198,12 @@ def join_job(store: Store, job: Job, device: str, batch: int, threads: int) -> i
     keep_freed_memory()
     torch.set_num_threads(threads)
     try:
-        network = load_network(job.spec.model_spec, device)
+        network = load_network(_model(job), device)
+        if network.info.identity != identity:
+            raise ArchitectureError(
+                f"{network.info.name} is another network here than where the job was started ({identity[:12]} there, "
+                f"{network.info.identity[:12]} here): its weights or its code changed, or are others each time"
+            )
         if network.device.type == "cuda":
             torch.cuda.set_device(network.device)
         request = Request.of_job(network.info, replace(job.spec, batch=batch), batch)

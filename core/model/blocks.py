@@ -149,6 +149,11 @@ class ModelInfo:
     """
     interpolation: Interpolation = field(default="bilinear", compare=False)
     """As `resize`."""
+    wanted: Preprocessing | None = None
+    """What it is shown where nothing is said, of a network whose name does not tell: timm's or one's own."""
+    code: str = ""
+    """SHA-256, hex, of the file of one's own network that it was described from; "" for all others. It says where that
+    comes from, not what it is: sets belong to weights, graph and preprocessing."""
 
     @property
     def shorter_side(self) -> int:
@@ -163,7 +168,7 @@ class ModelInfo:
     @property
     def unusual(self) -> Changes:
         """What of its input's size, mean and deviation is not as usual for such a network."""
-        common = usual(self.name)
+        common = self.wanted or usual(self.name)
         return Changes(
             size=None if self.input_size == common.size else self.input_size,
             mean=None if self.mean == common.mean else self.mean,
@@ -272,7 +277,14 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, Any]:
         # Descriptions are older than these.
-        later = {"graph": "", "preprocessing": "", "resize": None, "interpolation": "bilinear"}
+        later = {
+            "graph": "",
+            "preprocessing": "",
+            "resize": None,
+            "interpolation": "bilinear",
+            "wanted": None,
+            "code": "",
+        }
         found = {n: value for n, value in asdict(self).items() if n not in later or value != later[n]}
         found["default_recipe"] = {**self.default_recipe.to_json(), "plateau": self.default_recipe.plateau}
         for block in found["blocks"]:
@@ -308,6 +320,8 @@ def _check(info: ModelInfo) -> None:
         raise MalformedError(f"an input of {info.input_size} px")
     if info.resize is not None and not info.input_size <= info.resize <= MAX_SIDE:
         raise MalformedError(f"photographs resized to {info.resize} px")
+    if info.code and not _FINGERPRINT.fullmatch(info.code):
+        raise MalformedError("the code's digest is no SHA-256")
     if not all(deviation > 0 for deviation in info.std):
         raise MalformedError("a deviation that is not positive")
     names: list[str] = []

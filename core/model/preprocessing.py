@@ -8,6 +8,7 @@ values from -1 to 1 are those with a mean and a deviation of 0.5.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -27,6 +28,7 @@ IMAGENET_SIZE = 224
 SMALLEST_SIDE = 32
 """Pixels of an input's side: ResNets halve it five times, and the recipes' transforms reflect up to 16 px of it."""
 LARGEST_SIDE = 2**14
+_DEMO = re.compile(r"demo(-0\.2)?(-untrained-\d+)?")
 DEMO_SIZE = 64
 """Of the demo model and of the images that it is shown."""
 
@@ -173,7 +175,7 @@ def usual(name: str) -> Preprocessing:
 
 def _is_demo(name: str) -> bool:
     """Of today, untrained, or of versions up to 0.2: their images fit as they are."""
-    return name.startswith("demo")
+    return _DEMO.fullmatch(name) is not None
 
 
 def numbers_text(values: Sequence[float]) -> str:

@@ -41,6 +41,8 @@ compares with the installed torchvision."""
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 """What Hugging Face's folders call weights; beside files of other names, `config.json` may be anything's."""
 _CONFIG_LIMIT = 2**20
+OPTIONS = "--input-size, --resize, --interpolation, --mean, --std"
+"""What says all of a network's preprocessing."""
 _PILLOW: Mapping[int, Interpolation] = {
     0: "nearest",
     1: "lanczos",
@@ -52,9 +54,10 @@ _PILLOW: Mapping[int, Interpolation] = {
 """By Pillow's numbers, which Hugging Face's files have."""
 
 
-def of_weights(architecture: str, weights: Path | None) -> Preprocessing:
+def of_weights(architecture: str, weights: Path | None, own: Preprocessing | None = None) -> Preprocessing:
     """Of a network with these weights: torchvision's own (the default ones for None, others by their name or that of
-    their file), a Hugging Face folder's (or a file's in it) as its configuration says, and else the usual.
+    their file), a Hugging Face folder's (or a file's in it) as its configuration says, and else `own`, the usual where
+    the network has none of its own.
 
     Raises UsageError where a folder's configuration is of what cannot be done, WeightsError where it is damaged.
     """
@@ -68,7 +71,7 @@ def of_weights(architecture: str, weights: Path | None) -> Preprocessing:
     if resizes:
         return replace(usual(architecture), resize=resizes[-1])
     found = _configured(weights) if weights is not None else None
-    return found or usual(architecture)
+    return found or own or usual(architecture)
 
 
 def _configured(weights: Path) -> Preprocessing | None:
@@ -92,8 +95,7 @@ def _configured(weights: Path) -> Preprocessing | None:
             if isinstance(timm := config.get("pretrained_cfg"), Mapping):
                 return of_timm(timm)
         except UsageError as error:
-            options = ", ".join(f"--{option}" for option in ("input-size", "resize", "interpolation", "mean", "std"))
-            raise UsageError(f"{path} says {error}; to go without it, say all of {options}") from error
+            raise UsageError(f"{path} says {error}; to go without it, say all of {OPTIONS}") from error
     return None
 
 

@@ -117,8 +117,7 @@ def check_network(
 
 def class_count(network: Network) -> int:
     """How many classes a network tells apart; 0 for one without a classifier."""
-    classifier = getattr(network.module, "fc", None)
-    return classifier.out_features if isinstance(classifier, nn.Linear) else 0
+    return network.classes or 0
 
 
 @torch.inference_mode()

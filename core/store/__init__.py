@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamscope.core.store.files.atomic import free_bytes
 from streamscope.core.store.former import stored_spec
+from streamscope.core.store.gone import recall, stored_text
 from streamscope.core.store.jobs.job import Job, create_job, open_job, read_log
 from streamscope.core.store.jobs.queue import (
     Queue,
@@ -90,11 +91,13 @@ __all__ = [
     "prune",
     "queue_of",
     "read_log",
+    "recall",
     "remove_finished",
     "request_stop",
     "requeue",
     "scan_usage",
     "stored_spec",
+    "stored_text",
     "verify",
     "waiting",
 ]

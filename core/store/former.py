@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streamscope.core.model.spec import DEMO_MODEL, FORMER_DEMO, ModelSpec
+from streamscope.core.store.gone import stored_text
 from streamscope.core.store.store import Store
 
 
@@ -15,5 +16,5 @@ def stored_spec(store: Store, spec: ModelSpec) -> ModelSpec:
 
 
 def _has_sets(store: Store, spec: ModelSpec) -> bool:
-    info = store.recall(spec.text)
+    info = store.recall(stored_text(store, spec))
     return info is not None and bool(store.sets(info))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Hashable
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +33,7 @@ from streamscope.core.store.records import AliasRecord, FormatRecord
 from streamscope.core.store.scans.scan import Described, Scan
 from streamscope.core.store.sets.documents import read_key
 from streamscope.core.store.sets.fz_set import FZSet
+from streamscope.core.text import file_name
 
 if TYPE_CHECKING:
     from streamscope.core.store.ablations import Ablation
@@ -147,6 +147,13 @@ class Store:
             with suppress(OSError, StoreError):
                 found.append(read_record(folder / name, AliasRecord))
         return sorted(found, key=lambda alias: alias.spec)
+
+    def remembered_at(self, spec: str) -> float:
+        """When `spec` was remembered last, in seconds since 1970; 0 where it never was."""
+        try:
+            return self._alias(spec).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def sets(self, info: ModelInfo) -> list[FZSet]:
         """The sets on disk, oldest first; unreadable ones are skipped and go to `problems`."""
@@ -386,7 +393,7 @@ def alias_name(spec: str) -> str:
 
 def model_folder_name(info: ModelInfo) -> str:
     """What a model's folder is called when it is made."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', info.name).strip('.-') or 'model'}-{info.identity[:SHORT]}"
+    return f"{file_name(info.name)}-{info.identity[:SHORT]}"
 
 
 def _problem(path: Path, error: OSError | StoreError) -> StoreError:

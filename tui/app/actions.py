@@ -11,6 +11,7 @@ import numpy as np
 
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Judgement, Store, check_tag
+from streamscope.core.text import file_name
 from streamscope.tui.app.job_actions import keys_to_judge
 from streamscope.tui.app.window import Opener, Window
 from streamscope.tui.data.marking import Judgements, Marking, label
@@ -145,7 +146,7 @@ class Actions:
 
             self._window.run_in_thread("Export", write, written)
 
-        form = ExportForm(str(self._next_export(reading.info.name, scope)))
+        form = ExportForm(str(self._next_export(file_name(reading.info.name), scope)))
         title = f"Export {count}: {scope}"
         self._window.push(ExportDialog(title, form, export.preview, export.text), answered)
 

@@ -24,7 +24,7 @@ from textual.theme import BUILTIN_THEMES
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
-from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Store
+from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Store, stored_text
 from streamscope.core.table.frame import with_marks
 from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Actions
@@ -71,7 +71,7 @@ def read_app_settings() -> Settings:
 def run_app(options: AppOptions) -> int:
     """Open the app; its exit code. Raises StreamscopeError for what stops it from opening."""
     store = Store.open(options.cache)
-    spec_text = options.spec.text
+    spec_text = stored_text(store, options.spec)
     graphics = detect(options.graphics)
     app = StreamscopeApp(options, store, graphics, spec_text)
     use_terminal(app)

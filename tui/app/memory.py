@@ -16,6 +16,7 @@ from streamscope.core.schema import MalformedError, build_known
 from streamscope.core.store.files.atomic import make_folder
 from streamscope.core.store.files.documents import read_document, stored_path, write_document
 from streamscope.core.store.files.users import expanded, user_folder
+from streamscope.core.text import file_name
 from streamscope.tui.table.session import Session, session_from_json
 
 HISTORY = 100
@@ -44,6 +45,7 @@ class _Last:
     preprocessing: Changes = UNCHANGED
     entry: str = ""
     release: str = ""
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,20 @@ class Memory:
         try:
             last = build_known(_Last, data)
             weights = stored_path(last.weights) if last.weights else None
-            spec = ModelSpec(last.model, weights, last.preprocessing, last.entry, last.release)
+            code = stored_path(last.code) if last.code else None
+            spec = ModelSpec(last.model, weights, last.preprocessing, last.entry, last.release, code)
+            if spec.missing:
+                return None
             _ = spec.text
         except (MalformedError, StreamscopeError):
             self._report_damage("last.json")
             return None
-        return spec if spec.weights is None or spec.weights.exists() else None
+        return spec
 
     def keep_model(self, spec: ModelSpec) -> None:
         weights = str(spec.weights.absolute()) if spec.weights else None
         said = {"preprocessing": spec.changes.to_json(), "entry": spec.entry, "release": spec.release}
+        said["code"] = str(spec.code.absolute()) if spec.code else ""
         more = {name: value for name, value in said.items() if value}
         self._write("last.json", {"model": spec.name, "weights": weights, **more})
 
@@ -146,4 +152,4 @@ def with_filter(filters: Sequence[str], expression: str) -> list[str]:
 
 
 def _session_file(info: ModelInfo) -> str:
-    return f"{info.name}-{info.identity[:16]}.json"
+    return f"{file_name(info.name)}-{info.identity[:16]}.json"

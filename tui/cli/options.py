@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,8 +25,9 @@ from streamscope.core.model.preprocessing import (
     parse_colours,
 )
 from streamscope.core.model.recipe import DEFAULT_PROTOCOL, PROTOCOLS, Capture, Objective, Protocol, SetKey
+from streamscope.core.model.sources.addresses import is_file, remembered_code, split_own
 from streamscope.core.model.spec import FORMER_DEMO, MODELS, RELEASES, ModelSpec, architecture_of
-from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, stored_spec
+from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, recall, stored_spec
 from streamscope.tui.advice import worded
 from streamscope.tui.cli.lines import say
 from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
@@ -89,12 +91,14 @@ class Given:
     def recalled(self, store: Store) -> ModelInfo | None:
         """As `Store.recall`, shown photographs as was said or as its weights want."""
         spec = self.spec
-        known = store.recall(spec.text)
-        return known.showing(spec.preprocessing) if known is not None else None
+        known = recall(store, spec)
+        if known is not None and spec.missing:
+            _say_once(f"{spec.missing}: what is stored of {spec.name} is read, and nothing more of it can be computed")
+        return known
 
     def as_stored(self, store: Store) -> Given:
         """As given, for a command that reads what is stored: the demo is the former one where only that is stored."""
-        return replace(self, model=stored_spec(store, self.spec).name)
+        return replace(self, model=FORMER_DEMO) if stored_spec(store, self.spec).name == FORMER_DEMO else self
 
     def stored_info(self, store: Store) -> ModelInfo:
         """As `info`, for a command that only reads what is stored: nothing is downloaded to say that nothing is.
@@ -108,6 +112,7 @@ class Given:
         alike = any(architecture_of(info.name) == spec.architecture for info in store.models())
         if not alike or spec.is_downloaded:
             raise self.nothing_stored(store, None, "neuron")
+        spec.check_computable()
         return self.info(store)
 
     def new_key(self, info: ModelInfo, objective: Objective = "neuron") -> SetKey:
@@ -227,6 +232,8 @@ def _chosen(key: SetKey, fitting: list[SetKey]) -> str:
 def _asked_by(store: Store, info: ModelInfo) -> str:
     """The options that a command reads a stored model by."""
     words = "".join(f" {word}" for word in info.unusual.words())
+    if (code := _code_of(store, info)) is not None:
+        return f"--model {shlex.quote(f'{code.parent}/{info.name}')}{words}"
     with suppress(UsageError):
         # What is known by its name alone needs no more said.
         for changes, said in ((UNCHANGED, ""), (info.unusual, words)):
@@ -239,12 +246,36 @@ def _asked_by(store: Store, info: ModelInfo) -> str:
     return f"--model {info.name}{words} with its --weights FILE"
 
 
+def _code_of(store: Store, info: ModelInfo) -> Path | None:
+    """The file of a network of one's own that a stored model was made from."""
+    named = split_own(architecture_of(info.name))
+    if named is None or not is_file(named[0]):
+        return None
+    texts = [alias.spec for alias in store.aliases() if alias.fingerprint == info.identity]
+    return next(filter(None, (remembered_code(info.name, text) for text in texts)), None)
+
+
+def _say_once(line: str) -> None:
+    """A line on stderr, however often a command comes to it."""
+    context = click.get_current_context(silent=True)
+    said: set[str] = context.meta.setdefault(__name__, set()) if context is not None else set()
+    if line not in said:
+        said.add(line)
+        say(f"streamscope: {line}", err=True)
+
+
 def _colours(context: click.Context, option: click.Parameter, text: str | None) -> Colour | None:
     return None if text is None else parse_colours(text, option.opts[0])
 
 
 _COMMON = (
-    click.option("--model", metavar="NAME", help=f"Model: {', '.join(MODELS)}.  [default: {DEFAULT_MODEL}]"),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help=f"Model: {', '.join(MODELS)}, or another that 'streamscope models' names; timm:NAME for one of timm's; "
+        "FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION for your own: that code runs, and the function returns the "
+        f"network (an nn.Module).  [default: {DEFAULT_MODEL}]",
+    ),
     click.option(
         "--weights",
         metavar="FILE",

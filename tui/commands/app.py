@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from streamscope.core.errors import HomeError, StreamscopeError, UsageError
-from streamscope.core.store import Store, marks_folder, stored_spec
+from streamscope.core.store import Store, marks_folder, recall, stored_spec
 from streamscope.tui.app.memory import Memory, state_folder
 from streamscope.tui.cli.options import PREPROCESSING_NAMES, Given, set_options
 
@@ -46,7 +46,8 @@ def open_app(given: Given, graphics: str | None) -> None:
         raise UsageError(f"unknown graphics mode {graphics!r}; use {', '.join(CHOICES)}")
     memory = Memory(state_folder())
     spec = given.spec if _model_told() else memory.model() or given.spec
-    _ = spec.text
+    if not spec.missing:
+        _ = spec.text
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StreamscopeError("not a terminal: the app needs one; 'streamscope --help' lists commands that do not")
     if (term := os.environ.get("TERM", "")) in ("", "dumb"):
@@ -54,7 +55,7 @@ def open_app(given: Given, graphics: str | None) -> None:
         raise StreamscopeError(f"TERM {what}; set TERM, for example to xterm-256color")
     store = Store.open(given.root, create=True)
     spec = stored_spec(store, spec)
-    if store.recall(spec.text) is None:
+    if recall(store, spec) is None:
         spec.check_computable()
     # The app collects again once something is painted.
     gc.disable()

@@ -96,7 +96,7 @@ def _of_model(given: Given, store: Store, rows: Sequence[ImportRow]) -> list[Imp
     """Rows of the model that was named. Of one that only its weights could tell, by their fingerprint, rows by name:
     reading marks downloads nothing."""
     spec = given.spec
-    info = store.recall(spec.text)
+    info = given.recalled(store)
     if info is None and not spec.is_downloaded:
         info = given.info(store)
     if info is None:

@@ -33,7 +33,7 @@ def describe_command(cache: Path, spec: ModelSpec) -> list[str]:
     given = spec.weights or spec.release
     weights = ["--weights", str(given)] if given else []
     entry = ["--weights-entry", spec.entry] if spec.entry else []
-    named = ("--model", spec.name, *weights, *entry, *spec.changes.words())
+    named = ("--model", spec.address, *weights, *entry, *spec.changes.words())
     return module_command(WORKER, "describe", "--cache", str(cache), *named)
 
 

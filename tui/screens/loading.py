@@ -18,7 +18,7 @@ from textual.widgets import Static
 from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import architecture
-from streamscope.core.model.spec import ModelSpec
+from streamscope.core.model.spec import MODELS, ModelSpec
 from streamscope.core.store import Store
 from streamscope.tui.advice import worded
 from streamscope.tui.data.job_control import describe
@@ -86,7 +86,9 @@ class LoadingScreen(Screen[None]):
         except StoreError as error:
             self.app.call_from_thread(self._say_stuck, error)
             return
-        self._read(info.showing(self._spec.preprocessing))
+        # What cannot be added to is said, like what its weights say against it.
+        gone = f"{self._spec.missing}: what is stored can be read, and nothing more can be computed"
+        self._read(self._spec.showing(info), (gone,) if self._spec.missing else ())
 
     def _read(self, info: ModelInfo, remarks: tuple[str, ...] = ()) -> None:
         """Read the store before the table is shown: it is drawn once, and not empty first. In a thread."""
@@ -100,10 +102,12 @@ class LoadingScreen(Screen[None]):
     @work(group="model")
     async def _describe(self) -> None:
         spec = self._spec
-        blocks = architecture(spec.architecture).blocks
-        channels = sum(block.channels for block in blocks)
-        what = f"{len(blocks)} blocks of {channels:,} channels in all"
-        self.say(f"reading the weights of {spec.weights or spec.name}: {what} …")
+        what = ""
+        if spec.architecture in MODELS:
+            blocks = architecture(spec.architecture).blocks
+            channels = sum(block.channels for block in blocks)
+            what = f": {len(blocks)} blocks of {channels:,} channels in all"
+        self.say(f"reading the weights of {spec.weights or spec.name}{what} …")
 
         def report_download(done: int, total: int) -> None:
             share = f"{100 * done // total}% of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
@@ -114,7 +118,7 @@ class LoadingScreen(Screen[None]):
             info = Store(self._cache).model(described.fingerprint)
             if info is None:
                 raise StreamscopeError(f"the model was read but is not in the cache {self._cache}")
-            info = info.showing(spec.preprocessing)
+            info = spec.showing(info)
         except StreamscopeError as error:
             self._say_stuck(error)
             return

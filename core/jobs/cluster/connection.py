@@ -37,7 +37,8 @@ class Cluster:
         self._entrance = make_entrance()
         self._digest, self._code = pack_code()
         state = safetensors.torch.save({name: v.cpu().contiguous() for name, v in network.module.state_dict().items()})
-        self._network = NetworkParcel(architecture_of(network.info.name), network.info, state).pack()
+        own = (str(network.code.path), network.code.content) if network.code is not None else ()
+        self._network = NetworkParcel(architecture_of(network.info.name), network.info, state, *own).pack()
         self._shipped: list[Future[bytes]] = []
         self._gone_since: float | None = None
 

@@ -38,21 +38,28 @@ class ParcelError(StreamscopeError):
 
 @dataclass(frozen=True)
 class NetworkParcel:
-    """A network as a worker rebuilds it: its whole state dict as safetensors, and its description."""
+    """A network as a worker rebuilds it: its whole state dict as safetensors, and its description.
+
+    Of one's own, `code` is what its file holds, and `path` where that is at the client's.
+    """
 
     architecture: str
     info: ModelInfo
     state: bytes
+    path: str = ""
+    code: bytes | None = None
 
     def pack(self) -> bytes:
-        return _pack({"architecture": self.architecture, "info": self.info.to_json()}, {"state": self.state})
+        data = {"architecture": self.architecture, "info": self.info.to_json(), "path": self.path}
+        return _pack(data, {"state": self.state} | ({} if self.code is None else {"code": self.code}))
 
     @classmethod
     def unpack(cls, content: bytes) -> NetworkParcel:
         """Raises ParcelError."""
         data, files = _unpack(content)
         with _reading():
-            return cls(str(data["architecture"]), ModelInfo.from_json(data["info"]), files["state"])
+            info = ModelInfo.from_json(data["info"])
+            return cls(str(data["architecture"]), info, files["state"], str(data["path"]), files.get("code"))
 
 
 @dataclass(frozen=True)

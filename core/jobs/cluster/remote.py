@@ -22,6 +22,7 @@ from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, Wo
 from streamscope.core.jobs.plan import Task
 from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
 from streamscope.core.jobs.tasks import commit_task, compute_task, default_batch
+from streamscope.core.model.sources.own import code_here
 from streamscope.core.store import Store
 from streamscope.core.store.layout import JobFolder, jobs_folder
 from streamscope.core.watch import Watch
@@ -49,7 +50,8 @@ def _load(parcel: bytes, device: str) -> Network:
             state = safetensors.torch.load(unpacked.state)
             # One at a time: a worker that goes from job to job must not fill its device with networks.
             _networks.clear()
-            _networks[place] = rebuild_network(unpacked.architecture, state, unpacked.info, device)
+            code = None if unpacked.code is None else code_here(unpacked.architecture, unpacked.path, unpacked.code)
+            _networks[place] = rebuild_network(unpacked.architecture, state, unpacked.info, device, code)
         return _networks[place]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from streamscope.core.model.checkpoints.file_kinds import WHOLE_MODEL
 from streamscope.core.model.checkpoints.key_sets import (
     TOP,
     Container,
+    Expected,
     KeySet,
     State,
     containers,
@@ -23,9 +24,6 @@ from streamscope.core.model.checkpoints.key_sets import (
     key_sets,
 )
 from streamscope.core.model.checkpoints.pickles import attributes, is_module
-
-Shapes = Mapping[str, torch.Size]
-"""Shapes of a network's state dict by key."""
 
 _NAMED = 3
 """Keys that are named of many."""
@@ -37,44 +35,43 @@ _OPTIMISER = re.compile(r"optim", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Choice:
-    """The set of keys that is the network: its tensors by torchvision's names, and what was done to find them."""
+    """The set of keys that is the network: its tensors by its own names, and what was done to find them."""
 
     key_set: KeySet
     state: State
     """Backbone, and classifier where there is one; nothing else."""
     line: str
-    """"" for what is a plain state dict of torchvision's."""
+    """"" for what is a plain state dict of the network's."""
 
     @property
     def classes(self) -> int | None:
         """How many classes the classifier tells apart; None where there is none."""
-        weight = self.state.get("fc.weight")
+        weight = self.state.get(f"{self.key_set.expected.classifier}.weight")
         return None if weight is None else len(weight)
 
 
-def choose(contents: Contents, name: str, shapes: Shapes, entry: str = "") -> Choice:
-    """The one set of keys that fits the architecture `name`, whose state dict has these shapes.
+def choose(contents: Contents, name: str, expected: Expected, entry: str = "") -> Choice:
+    """The one set of keys that fits the network called `name`.
 
     `entry` names one of several: words of where it is, such as `teacher` or `state_dict.module`. Raises ChoiceError
     where several fit and differ, MisfitError or WeightsError where none does.
     """
     found = list(containers(contents.tree))
-    sets = [key_set for container in found for key_set in key_sets(container)]
-    fitting = [key_set for key_set in sets if not problems(key_set, shapes)]
+    sets = [key_set for container in found for key_set in key_sets(container, expected)]
+    fitting = [key_set for key_set in sets if not problems(key_set)]
     if not fitting:
-        raise _misfit(contents, name, shapes, found, sets)
+        raise _misfit(contents, name, expected, found, sets)
     chosen = _pick(contents, name, _named(contents, fitting, entry) if entry else fitting, bool(entry))
     state = dict(chosen.backbone)
     if not _head_of_contrast(chosen, sets):
-        state.update(_classifier(chosen, shapes))
+        state.update(_classifier(chosen))
     _check_numbers(contents, state)
-    return Choice(chosen, state, _line(contents, chosen, state, shapes, found, sets))
+    return Choice(chosen, state, _line(contents, chosen, state, found, sets))
 
 
-def problems(key_set: KeySet, shapes: Shapes) -> list[tuple[str, list[str]]]:
-    """What keeps a set of keys from being a network of these shapes: (what is wrong, which keys). Its classifier does
-    not count."""
-    expected = {k: v for k, v in shapes.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
+def problems(key_set: KeySet) -> list[tuple[str, list[str]]]:
+    """What keeps a set of keys from being the network: (what is wrong, which keys). Its classifier does not count."""
+    expected = key_set.expected.backbone
     given = {k: v.shape for k, v in key_set.backbone.items()}
     differing = [
         f"{k} {tuple(given[k])} instead of {tuple(expected[k])}"
@@ -121,10 +118,12 @@ def _pick(contents: Contents, name: str, fitting: Sequence[KeySet], by_name: boo
             f"{contents.source} has {len(distinct)} sets of weights that fit {name} and differ: {_labels(distinct)}"
         )
     # Of equal ones those with a classifier say more.
-    alike = [key_set for key_set in ordinary if "fc.weight" in key_set.state] or [distinct[0]]
+    alike = [key_set for key_set in ordinary if f"{key_set.expected.classifier}.weight" in key_set.state] or [
+        distinct[0]
+    ]
     classifiers: list[KeySet] = []
     for key_set in alike:
-        if not any(_same(_fc(key_set), _fc(other)) for other in classifiers):
+        if not any(_same(key_set.classifier, other.classifier) for other in classifiers):
             classifiers.append(key_set)
     if len(classifiers) > 1:
         raise ChoiceError(
@@ -138,10 +137,6 @@ def _same(first: State, second: State) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k].float(), second[k].float()) for k in first)
 
 
-def _fc(key_set: KeySet) -> State:
-    return {k: v for k, v in key_set.state.items() if k in ("fc.weight", "fc.bias")}
-
-
 def _labels(sets: Sequence[KeySet]) -> str:
     """What sets of keys are called: by a word that no other of them has, where there is one."""
 
@@ -152,14 +147,15 @@ def _labels(sets: Sequence[KeySet]) -> str:
     return ", ".join(dict.fromkeys(map(shortest, sets)))
 
 
-def _classifier(key_set: KeySet, shapes: Shapes) -> State:
+def _classifier(key_set: KeySet) -> State:
     """Its classifier, of any width; empty where there is none, or something else has its name."""
-    weight, bias = key_set.state.get("fc.weight"), key_set.state.get("fc.bias")
-    if weight is None or weight.ndim != 2 or weight.shape[1] != shapes["fc.weight"][1]:
+    name, shapes = key_set.expected.classifier, key_set.expected.shapes
+    weight, bias = (key_set.classifier.get(f"{name}.{part}") for part in ("weight", "bias"))
+    if weight is None or weight.ndim != 2 or weight.shape[1] != shapes[f"{name}.weight"][1]:
         return {}
     if bias is None:
-        return {"fc.weight": weight}
-    return {"fc.weight": weight, "fc.bias": bias} if bias.shape == weight.shape[:1] else {}
+        return {f"{name}.weight": weight}
+    return dict(key_set.classifier) if bias.shape == weight.shape[:1] else {}
 
 
 def _head_of_contrast(key_set: KeySet, sets: Iterable[KeySet]) -> bool:
@@ -183,7 +179,6 @@ def _line(
     contents: Contents,
     chosen: KeySet,
     state: State,
-    shapes: Shapes,
     found: Sequence[Container],
     sets: Sequence[KeySet],
 ) -> str:
@@ -198,10 +193,12 @@ def _line(
     if dtypes:
         done.append(f"{' and '.join(sorted(dtypes))} weights read as float32")
     parts = [", ".join(done)] if done else []
-    if "fc.weight" not in state:
+    classifier, shapes = chosen.expected.classifier, chosen.expected.shapes
+    weight = f"{classifier}.weight"
+    if classifier and weight not in state:
         parts.append("no classifier")
-    elif len(state["fc.weight"]) != shapes["fc.weight"][0]:
-        parts.append(f"fc has {len(state['fc.weight'])} classes")
+    elif classifier and len(state[weight]) != shapes[weight][0]:
+        parts.append(f"{classifier} has {len(state[weight])} classes")
     aside = _left_aside(contents, chosen, state, found, sets)
     if aside:
         parts.append(f"left aside {', '.join(aside)}")
@@ -214,7 +211,7 @@ def _left_aside(
     """What else the file has, of each kind once. Single numbers and the state of generators are not worth a word."""
     kinds: dict[str, dict[str, None]] = {}
     consumed = {(key_set.container.path, key) for key_set in sets for key in key_set.consumed}
-    consumed |= {(s.container.path, s.keys[key]) for s in sets if s is not chosen for key in _fc(s)}
+    consumed |= {(s.container.path, s.keys[key]) for s in sets if s is not chosen for key in s.classifier}
     consumed |= {(chosen.container.path, chosen.keys[key]) for key in state}
     for other in sets:
         if other is chosen:
@@ -261,7 +258,7 @@ def _shown(kind: str, names: Sequence[str]) -> str:
 
 
 def _misfit(
-    contents: Contents, name: str, shapes: Shapes, found: Sequence[Container], sets: Sequence[KeySet]
+    contents: Contents, name: str, expected: Expected, found: Sequence[Container], sets: Sequence[KeySet]
 ) -> WeightsError:
     """Why nothing in a file fits: what it looks like, where that is known, else which keys are wrong."""
     source = contents.source
@@ -272,24 +269,28 @@ def _misfit(
         return WeightsError(
             f"{source} holds no state dict (a dict of tensors); save model.state_dict() with torch.save"
         )
-    nearest = min(sets, key=lambda s: sum(len(keys) for _, keys in problems(s, shapes)), default=None)
+    nearest = min(sets, key=lambda s: sum(len(keys) for _, keys in problems(s)), default=None)
     if nearest is not None:
         # torchvision's ResNets have one stem: with another one no other of them fits either.
-        stem = stem_problem(nearest, shapes)
+        stem = stem_problem(nearest, expected.shapes) if expected.is_resnet else ""
         if stem:
             return WeightsError(f"{source} does not fit {name}: {stem}")
-        other = fitting_architecture(nearest, name)
+        other = fitting_architecture(nearest, name) if expected.is_resnet else None
         parts = [
             f"{len(keys)} {what} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
-            for what, keys in problems(nearest, shapes)
+            for what, keys in problems(nearest)
         ]
-        looks = appearance(nearest.state)
+        looks = appearance(nearest.state) if expected.is_resnet else ""
         reason = f"it looks like {looks}" if looks else block_counts(nearest.state)
         error = f"{source} does not fit {name}: keys {'; '.join(parts)}"
-        return MisfitError(f"{error}; it fits {other}") if other else WeightsError(f"{error}; {reason}")
+        return (
+            MisfitError(f"{error}; it fits {other}")
+            if other
+            else WeightsError(f"{error}; {reason}" if reason else error)
+        )
     keys = {key: value for container in found for key, value in container.tensors.items()}
     looks = appearance(keys)
     if looks:
         return WeightsError(f"{source} does not fit {name}: it looks like {looks}")
     shown = ", ".join([*keys][:_NAMED]) + (", …" if len(keys) > _NAMED else "")
-    return WeightsError(f"{source} does not fit {name}: no key in it ends in layer1.0.conv1.weight (it has {shown})")
+    return WeightsError(f"{source} does not fit {name}: no key in it ends in {expected.anchor} (it has {shown})")

@@ -1,16 +1,18 @@
-"""Finds the sets of keys in a checkpoint that may be a ResNet's, wherever they are and whatever stands before them."""
+"""Finds the sets of keys in a checkpoint that may be a network's, wherever they are and whatever stands before them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from streamscope.core.model.checkpoints.pickles import attributes
+from streamscope.core.model.classifier import classifier_name
 
 DEPTH = 5
 """How many containers inside each other are opened."""
@@ -19,6 +21,9 @@ TOP = "."
 
 _OWN = re.compile(r"(conv1|bn1|layer\d+)\.")
 """What the keys of a torchvision ResNet begin with, but for its classifier's."""
+_ANCHOR = "layer1.0.conv1.weight"
+"""A key that each of them has."""
+_COUNTS = "num_batches_tracked"
 _AVERAGE = re.compile(r"(^|_)(ema|swa|polyak|average|averaged|avg|shadow)(_|$)", re.IGNORECASE)
 _MOMENTUM = re.compile(r"(^|_)(k|key|momentum|target)(_|$)", re.IGNORECASE)
 _SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
@@ -36,6 +41,54 @@ _CHILDREN, _TRANSFORMERS = "nn.Sequential's", "Hugging Face's"
 """Whose names are not torchvision's."""
 
 State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The network whose keys are looked for, by the shapes of its state dict."""
+
+    shapes: Mapping[str, torch.Size]
+    """Of all that must be in a file: numbers with a fraction. What is whole follows from the architecture."""
+    classifier: str = "fc"
+    """The name of the layer that may have any width, or be missing; "" where every layer must fit."""
+    whole: frozenset[str] = frozenset()
+    """Keys of numbers without a fraction, which a file may have or not."""
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Expected:
+        state = module.state_dict()
+        shapes = {key: value.shape for key, value in state.items() if value.is_floating_point()}
+        return cls(shapes, classifier_name(module), frozenset(state.keys() - shapes.keys()))
+
+    @cached_property
+    def is_resnet(self) -> bool:
+        """Whether it has the names of torchvision's ResNets, so that a file may have others for the same."""
+        return _ANCHOR in self.shapes and all(_OWN.match(key) for key in self.backbone)
+
+    @cached_property
+    def backbone(self) -> dict[str, torch.Size]:
+        """Shapes without those of the classifier and counts of batches."""
+        return {k: v for k, v in self.shapes.items() if not self.is_classifiers(k) and not k.endswith(_COUNTS)}
+
+    @cached_property
+    def anchor(self) -> str:
+        """The key by which sets are found: the one with most parts, since others may have its end."""
+        return _ANCHOR if self.is_resnet else max(self.backbone, key=lambda key: key.count("."), default="")
+
+    @cached_property
+    def _tops(self) -> frozenset[str]:
+        return frozenset(key.partition(".")[0] for key in self.backbone)
+
+    def is_classifiers(self, key: str) -> bool:
+        return bool(self.classifier) and key.startswith(f"{self.classifier}.")
+
+    def is_own(self, key: str) -> bool:
+        """Whether a key is of a part of the network, its classifier and counts of batches apart."""
+        if key.endswith(_COUNTS) or key in self.whole:
+            return False
+        if self.is_resnet:
+            return _OWN.match(key) is not None
+        return key.partition(".")[0] in self._tops and not self.is_classifiers(key)
 
 
 def is_average(word: str) -> bool:
@@ -58,8 +111,9 @@ class Container:
 
 @dataclass(frozen=True, eq=False)
 class KeySet:
-    """The tensors of one container that have the same beginning, by torchvision's names."""
+    """The tensors of one container that have the same beginning, by the names of the network that is looked for."""
 
+    expected: Expected
     container: Container
     prefix: str
     """What stood before each key, `module.encoder_q.`."""
@@ -90,13 +144,20 @@ class KeySet:
 
     @cached_property
     def backbone(self) -> State:
-        """What has the name of a part of a torchvision ResNet, without its classifier and counts of batches."""
-        return {k: v for k, v in self.state.items() if _OWN.match(k) and not k.endswith("num_batches_tracked")}
+        """What has the name of a part of the network, without its classifier and counts of batches."""
+        return {k: v for k, v in self.state.items() if self.expected.is_own(k)}
+
+    @cached_property
+    def classifier(self) -> State:
+        """What has the name of its classifier's weight and bias."""
+        name = self.expected.classifier
+        return {k: v for k, v in self.state.items() if name and k in (f"{name}.weight", f"{name}.bias")}
 
     @property
     def consumed(self) -> set[str]:
-        """Keys of the container that are of a part of a torchvision ResNet, its classifier apart."""
-        return {original for key, original in self.keys.items() if _OWN.match(key)}
+        """Keys of the container that are of a part of the network, its classifier apart."""
+        own = self.expected
+        return {original for k, original in self.keys.items() if own.is_own(k) or k.endswith(_COUNTS) or k in own.whole}
 
 
 def containers(tree: Any, path: tuple[str, ...] = (), seen: set[int] | None = None) -> Iterator[Container]:
@@ -120,13 +181,14 @@ def _has_numbers(value: Any) -> bool:
     return value.device.type == "cpu" and value.layout == torch.strided and not value.is_quantized
 
 
-def key_sets(container: Container) -> Iterator[KeySet]:
-    """The sets of keys of a container that begin as a ResNet's do."""
-    for anchor, name_of, renamed in (
-        ("layer1.0.conv1.weight", str, ""),
+def key_sets(container: Container, expected: Expected) -> Iterator[KeySet]:
+    """The sets of keys of a container that begin as those of the network do."""
+    ways: list[tuple[str, Callable[[str], str], str]] = [
+        (expected.anchor, str, ""),
         ("embedder.embedder.convolution.weight", _from_hugging_face, _TRANSFORMERS),
         ("4.0.conv1.weight", _from_sequential, _CHILDREN),
-    ):
+    ]
+    for anchor, name_of, renamed in ways if expected.is_resnet else ways[:1]:
         for key in container.tensors:
             prefix = key.removesuffix(anchor)
             if prefix == key or (prefix and not prefix.endswith(".")):
@@ -139,7 +201,7 @@ def key_sets(container: Container) -> Iterator[KeySet]:
                 outer = prefix.removesuffix("resnet.") + "classifier.1."
                 keys.update({f"fc.{k[len(outer) :]}": k for k in container.tensors if k.startswith(outer)})
             state = {new: container.tensors[old] for new, old in keys.items()}
-            yield KeySet(container, prefix, state, keys, renamed)
+            yield KeySet(expected, container, prefix, state, keys, renamed)
 
 
 def _from_hugging_face(key: str) -> str:

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 
-from streamscope.core.model.checkpoints.choosing import Shapes, choose
+from streamscope.core.errors import WeightsError
+from streamscope.core.model.checkpoints.choosing import choose
 from streamscope.core.model.checkpoints.contents import Contents, read_contents
 from streamscope.core.model.checkpoints.downloads import Progress, download, torchvision_weights
-from streamscope.core.model.checkpoints.key_sets import State
+from streamscope.core.model.checkpoints.key_sets import Expected, State
 from streamscope.core.model.checkpoints.pickles import attributes
 from streamscope.core.model.checkpoints.traps import find_traps
 from streamscope.core.model.demo import CLASSES, weights_path
 from streamscope.core.model.preprocessing import Colour
-from streamscope.core.model.spec import DEMO_MODEL, ModelSpec, check_weights_file
+from streamscope.core.model.spec import DEMO_MODEL, MODELS, RELEASES, ModelSpec, check_weights_file
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 """What Hugging Face calls classes that were given no names."""
@@ -38,18 +38,21 @@ class Weights:
 
 
 def read_weights(
-    spec: ModelSpec, shapes: Shapes, mean: Colour, std: Colour, progress: Progress | None = None
+    spec: ModelSpec, expected: Expected, mean: Colour, std: Colour, progress: Progress | None = None
 ) -> Weights:
-    """The weights of a model whose state dict has these shapes and that sees images with these colours.
+    """The weights of a model that sees images with these colours.
 
     Their classifier may have another width, or be missing. Raises WeightsError.
     """
     if spec.weights is not None:
         check_weights_file(spec.weights)
         contents = read_contents(spec.weights)
-        chosen = choose(contents, spec.name, shapes, spec.entry)
-        traps = find_traps(contents, chosen.key_set, spec.name, mean, std)
+        chosen = choose(contents, spec.name, expected, spec.entry)
+        is_torchvision = spec.architecture in MODELS
+        traps = find_traps(contents, chosen.key_set, spec.name if is_torchvision else None, mean, std)
         return Weights(chosen.state, chosen.line, tuple(traps), _class_names(contents, chosen.classes))
+    if spec.architecture != DEMO_MODEL and spec.architecture not in RELEASES:
+        raise WeightsError(f"{spec.name} comes without weights; pass some with --weights FILE")
     if spec.name == DEMO_MODEL:
         return Weights(load_file(weights_path()), class_names=class_names(spec.name))
     return Weights(download(spec.name, spec.release, progress), class_names=class_names(spec.name, spec.release))
@@ -60,6 +63,11 @@ def class_names(architecture: str, release: str = "") -> tuple[str, ...]:
     if architecture == DEMO_MODEL:
         return CLASSES
     return tuple(torchvision_weights(architecture, release).meta["categories"])
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """What ImageNet's 1,000 classes are called, in the order of the scores of whoever learnt them."""
+    return class_names("resnet18")
 
 
 def _class_names(contents: Contents, count: int | None) -> tuple[str, ...] | None:
@@ -88,14 +96,3 @@ def _by_index(named: Any, inverted: bool = False) -> list[Any] | None:
     found = dict(pairs)
     order = [str(index) for index in range(len(pairs))]
     return [found[index] for index in order] if found.keys() == set(order) else None
-
-
-def fit_classifier(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Gives a network the classifier of a state dict: one of that width, or none."""
-    weight = state.get("fc.weight")
-    if weight is None:
-        module.fc = torch.nn.Identity()
-        return
-    classes, features = weight.shape
-    if module.get_parameter("fc.weight").shape != weight.shape or "fc.bias" not in state:
-        module.fc = torch.nn.Linear(features, classes, bias="fc.bias" in state)

@@ -35,10 +35,11 @@ _CLOSE = 0.01
 """How far colours' means and deviations may be apart that are called the same."""
 
 
-def find_traps(contents: Contents, chosen: KeySet, name: str, mean: Colour, std: Colour) -> list[str]:
-    """A sentence for each way in which the file says that its network is another than `name`, seen with these
-    colours."""
-    return list(dict.fromkeys([*_said(contents, name), *_segmentation(chosen), *_normaliser(chosen, mean, std)]))
+def find_traps(contents: Contents, chosen: KeySet, name: str | None, mean: Colour, std: Colour) -> list[str]:
+    """A sentence for each way in which the file says that its network is another than torchvision's `name`, seen with
+    these colours. None for a network that is not torchvision's: of that only its colours can be doubted."""
+    of_torchvision = [] if name is None else [*_said(contents, name), *_segmentation(chosen)]
+    return list(dict.fromkeys([*of_torchvision, *_normaliser(chosen, mean, std)]))
 
 
 def _said(contents: Contents, name: str) -> Iterator[str]:

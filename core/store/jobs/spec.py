@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,10 @@ class JobSpec:
     """Which weights of a file that has several; "" where one set of them fits."""
     release: str = ""
     """The name of torchvision's weights, where they are not its default."""
+    code: Path | None = None
+    """The file of one's own network, by its canonical path. It is run for whoever wrote the job, and nobody else."""
+    code_sha256: str = ""
+    """What that file held when the job was made: nothing else is run for it; "" for what it holds by then."""
     device: str = "auto"
     devices: tuple[str, ...] = ()
     """One worker process for each; empty for a single one on `device`."""
@@ -56,6 +61,9 @@ class JobSpec:
     def __post_init__(self) -> None:
         if self.weights is not None:
             object.__setattr__(self, "weights", canonical_path(self.weights))
+        if self.code is not None:
+            # Not through links: what a file is called is the network's name, and its folder has what it imports.
+            object.__setattr__(self, "code", Path(os.path.abspath(self.code)))
 
     @classmethod
     def of_set(
@@ -77,6 +85,8 @@ class JobSpec:
             preprocessing=model.changes,
             entry=model.entry,
             release=model.release,
+            code=model.code,
+            code_sha256=model.code_sha256,
             device=device,
             devices=tuple(devices),
             scheduler=scheduler,
@@ -95,13 +105,16 @@ class JobSpec:
     @property
     def model_spec(self) -> ModelSpec:
         """Raises UsageError for a model that there is none of."""
-        return ModelSpec(self.model, self.weights, self.preprocessing, self.entry, self.release)
+        return ModelSpec(
+            self.model, self.weights, self.preprocessing, self.entry, self.release, self.code, self.code_sha256
+        )
 
     def is_of(self, model: ModelSpec) -> bool:
         """Whether it is about this model, by whichever path to the weights either was given."""
         weights = canonical_path(model.weights) if model.weights is not None else None
-        other = model.name, weights, model.changes, model.entry, model.release
-        return (self.model, self.weights, self.preprocessing, self.entry, self.release) == other
+        code = Path(os.path.abspath(model.code)) if model.code is not None else None
+        other = model.name, weights, model.changes, model.entry, model.release, code
+        return (self.model, self.weights, self.preprocessing, self.entry, self.release, self.code) == other
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -111,6 +124,8 @@ class JobSpec:
             **({} if self.preprocessing == UNCHANGED else {"preprocessing": self.preprocessing.to_json()}),
             **({"entry": self.entry} if self.entry else {}),
             **({"release": self.release} if self.release else {}),
+            **({"code": str(self.code)} if self.code is not None else {}),
+            **({"code_sha256": self.code_sha256} if self.code_sha256 else {}),
             "device": self.device,
             "devices": list(self.devices),
             "scheduler": self.scheduler,
@@ -134,7 +149,8 @@ class JobSpec:
             raise MalformedError("a job is described by an object")
         record = build_known(_Record, {name: value for name, value in data.items() if value is not None})
         weights = stored_path(record.weights) if record.weights else None
-        return cls(**{**vars(record), "weights": weights})
+        code = stored_path(record.code) if record.code else None
+        return cls(**{**vars(record), "weights": weights, "code": code})
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,8 @@ class _Record:
     preprocessing: Changes = UNCHANGED
     entry: str = ""
     release: str = ""
+    code: str = ""
+    code_sha256: str = ""
     device: str = "auto"
     devices: tuple[str, ...] = ()
     scheduler: str | None = None

@@ -96,7 +96,7 @@ def command(
     told = selection.channels is not None and not selection.needs_table
     given = given if told else given.as_stored(store)
     network = None
-    info = store.recall(given.spec.text) if told else given.stored_info(store)
+    info = given.recalled(store) if told else given.stored_info(store)
     if info is None:
         network = load(given.spec, given.device)
         info = network.info

@@ -22,6 +22,7 @@ from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.images.folder import find_images
 from streamscope.core.measures.statistics import Paired, Proportion
 from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
+from streamscope.core.model.preprocessing import Changes
 from streamscope.core.model.recipe import LARGEST_SEED, Protocol, SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
 from streamscope.core.store import FZSet, JobSpec, Scan, Store
@@ -198,7 +199,7 @@ def _compute(
 
     jobs = [(network, job(given.spec, replace(fzset.key, seed=seed))) for seed in seeds]
     if untrained:
-        copy = _untrained_copy(info)
+        copy = _untrained_copy(given.spec, info)
         jobs += [(None, job(copy, replace(fzset.key, seed=seed))) for seed in _copied_seeds(fzset, channels, seeds)]
     code = next((code for used, spec in jobs if (code := run_visibly(store, spec, used))), 0)
     for one, block in lacking_shams():
@@ -211,8 +212,12 @@ def _compute(
     return code
 
 
-def _untrained_copy(info: ModelInfo) -> ModelSpec:
-    return ModelSpec(untrained_name(info.name), changes=info.unusual)
+def _untrained_copy(spec: ModelSpec, info: ModelInfo) -> ModelSpec:
+    changes = info.unusual
+    if not spec.says_preprocessing and spec.weights is not None:
+        # The copy does without what lies beside the weights.
+        changes = Changes(size=info.input_size, mean=info.mean, std=info.std)
+    return ModelSpec(untrained_name(info.name), changes=changes, code=spec.code)
 
 
 def _read_images(given: Given, store: Store, scan: Scan, blocks: Sequence[str], protocol: Protocol) -> None:
@@ -240,7 +245,7 @@ def _read_images(given: Given, store: Store, scan: Scan, blocks: Sequence[str], 
     from streamscope.core.reading.scan import scan_images
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    spec = _untrained_copy(info)
+    spec = _untrained_copy(given.spec, info)
     network = load(spec, given.device)
     store.register(network.info)
     store.remember(spec.text, network.info.identity, network.layout, network.warnings)

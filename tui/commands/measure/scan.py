@@ -12,7 +12,7 @@ import click
 from streamscope.core.images.folder import ImageFolder, count_deep, list_images
 from streamscope.core.images.pixels import Interpretation
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Scan, Store
+from streamscope.core.store import Scan, Store, recall
 from streamscope.core.store.scans.patches import PATCHES
 from streamscope.tui.cli.images import described_files, interpretation_options, say_files
 from streamscope.tui.cli.lines import say
@@ -73,8 +73,7 @@ def _finished(
     store: Store, spec: ModelSpec, folder: Path, found: ImageFolder, interpretation: Interpretation
 ) -> Scan | None:
     """The scan of these very images, where there is nothing left to do: found without seconds of loading weights."""
-    info = store.recall(spec.text)
-    info = info.showing(spec.preprocessing) if info is not None else None
+    info = recall(store, spec)
     models = store.folder(info) if info is not None else None
     if info is None or models is None:
         return None

@@ -21,6 +21,7 @@ from streamscope.core.engine.network import load_network, rebuild_network
 from streamscope.core.errors import MisfitError, WeightsError
 from streamscope.core.model.checkpoints.choosing import Choice, choose
 from streamscope.core.model.checkpoints.contents import Contents
+from streamscope.core.model.checkpoints.key_sets import Expected
 from streamscope.core.model.demo.network import build
 from streamscope.core.model.spec import DEMO_MODEL, ModelSpec
 
@@ -201,7 +202,7 @@ def test_weights_of_whole_numbers_are_refused(state: State, tmp_path: Path) -> N
 
 
 def chosen(tree: Any, state: State, entry: str = "") -> Choice:
-    return choose(Contents(FILE, tree), "demo", {key: value.shape for key, value in state.items()}, entry)
+    return choose(Contents(FILE, tree), "demo", Expected({key: value.shape for key, value in state.items()}), entry)
 
 
 def refused(tree: Any, state: State, entry: str = "") -> str:
@@ -428,7 +429,7 @@ def misfit(tree: Any, resnet18: State, name: str = "resnet18") -> str:
         with torch.device("meta"):
             resnet18 = torchvision.models.get_model(name).state_dict()
     with pytest.raises(WeightsError) as raised:
-        choose(Contents(FILE, tree), name, {key: value.shape for key, value in resnet18.items()})
+        choose(Contents(FILE, tree), name, Expected({key: value.shape for key, value in resnet18.items()}))
     assert "\n" not in str(raised.value)
     assert isinstance(raised.value, MisfitError) == ("; it fits " in str(raised.value))
     return str(raised.value)
@@ -436,7 +437,7 @@ def misfit(tree: Any, resnet18: State, name: str = "resnet18") -> str:
 
 def test_timms_resnet18_is_torchvisions(resnet18: State) -> None:
     state = timm.create_model("resnet18").state_dict()
-    choice = choose(Contents(FILE, state), "resnet18", {key: value.shape for key, value in resnet18.items()})
+    choice = choose(Contents(FILE, state), "resnet18", Expected({key: value.shape for key, value in resnet18.items()}))
     assert choice.line == ""
     assert choice.state.keys() == {k for k in resnet18 if not k.endswith("num_batches_tracked")}
 

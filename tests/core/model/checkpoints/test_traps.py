@@ -11,6 +11,7 @@ import torch
 
 from streamscope.core.model.checkpoints.choosing import choose
 from streamscope.core.model.checkpoints.contents import read_contents
+from streamscope.core.model.checkpoints.key_sets import Expected
 from streamscope.core.model.checkpoints.traps import find_traps
 from streamscope.core.model.demo.network import build
 
@@ -33,7 +34,7 @@ def traps(file: Path, tree: Any, state: State, config: dict[str, Any] | None = N
     torch.save(tree, file)
     contents = replace(read_contents(file), config=config or {})
     shapes = {key: value.shape for key, value in state.items()}
-    return find_traps(contents, choose(contents, "demo", shapes).key_set, "resnet50", MEAN, STD)
+    return find_traps(contents, choose(contents, "demo", Expected(shapes)).key_set, "resnet50", MEAN, STD)
 
 
 def checkpoint(**more: Any) -> Callable[[State], State]:
