@@ -228,9 +228,12 @@ def _rows(info: ModelInfo, request: Request) -> Iterator[_Row]:
     early: tuple[Tensor, ...] = tuple(t for t in request.tensors if t != "out")
     late: tuple[Tensor, ...] = tuple(t for t in request.tensors if t == "out")
     for tensors in (early, late):
-        for block in request.blocks if tensors else ():
-            for span, channels in _spans(request.channels_of(info, block), request.batch):
-                yield _Row(block, span, channels, tensors, request.key.objective == "neuron")
+        for block in request.blocks:
+            # All tensors of a layer are its output: one FZ.
+            layer = info.block(block).kind == "layer"
+            of_block = tensors if not layer else ("out",) if tensors is (late or early) else ()
+            for span, channels in _spans(request.channels_of(info, block), request.batch) if of_block else ():
+                yield _Row(block, span, channels, of_block, request.key.objective == "neuron")
 
 
 def _spans(channels: tuple[int, ...], width: int) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
 
 
+NO_STREAM = "measures of the stream are not applicable: no addition was found"
 NOT_APPLICABLE = "not applicable: no addition found"
-"""Status of the layers of a network without a stream."""
+"""What is said, and the status, of the layers of a network without a stream."""
 
 
 def column_values(
@@ -163,7 +164,7 @@ def _statuses(readings: Readings, seed: int, flags: NDArray[Any]) -> NDArray[Any
     statuses[~has_in & has_block] = "missing in"
     statuses[has_in & ~has_block] = "missing block"
     statuses[~has_in & ~has_block] = "missing in,block"
-    statuses[readings.of_layers] = np.where(has_in, NOT_APPLICABLE, "missing out")[readings.of_layers]
+    statuses[readings.of_layers] = np.where(readings.complete, NOT_APPLICABLE, "missing out")[readings.of_layers]
     finite = np.isfinite(readings.values["out_on_in"]) & np.isfinite(readings.values["out_on_block"])
     for row in np.flatnonzero(readings.undefined).tolist():
         retries = int(readings.retries[row])

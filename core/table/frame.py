@@ -96,7 +96,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class BlockSummary:
-    """Counts of one block's channels. `computed` have both FZ(I) and FZ(B) measured."""
+    """Counts of one block's channels. `computed` have both FZ(I) and FZ(B) measured, of a layer its own FZ."""
 
     channels: int
     computed: int
@@ -106,10 +106,12 @@ class BlockSummary:
     scale_invariant: int
     histogram: tuple[int, ...]
     """Channels by M, 0 to 5 in bins of 0.25; M = 5 counts in the last."""
+    has_stream: bool = True
+    """Not of a layer of a network that adds nothing to a stream: no measure of the stream is defined of that."""
 
     @property
     def undefined(self) -> int:
-        return self.computed - self.skip - self.mix - self.overwrite
+        return self.computed - self.skip - self.mix - self.overwrite if self.has_stream else 0
 
 
 def build_frame(
@@ -166,6 +168,7 @@ def summarise(frame: Frame) -> dict[str, BlockSummary]:
         count(update == "overwrite"),
         count(frame.columns["scale_invariant"] == 1),
         map(tuple, histograms.tolist()),
+        (not layers for layers in count(frame.columns["kind"] == "layer")),
         strict=True,
     )
     return {name: BlockSummary(*found) for name, found in zip(names, counts, strict=True)}

@@ -148,6 +148,10 @@ def _pictures(preprocessing: dict[str, Any]) -> str:
     return f"{resized} {preprocessing['interpolation']}{unusual}"
 
 
+MOST_PARTS = 12
+"""Of a list of blocks; those of a network without a stream are all of its layers."""
+
+
 def _blocks(row: dict[str, Any]) -> str:
     """Each block with its channels; three and more of a layer that are alike in one, since a layer has up to 36."""
 
@@ -164,4 +168,5 @@ def _blocks(row: dict[str, Any]) -> str:
             parts.append(f"{names[0]} to {names[-1]} ({text} each)")
         else:
             parts += [f"{name} ({text})" for name in names]
-    return "  ".join(parts)
+    more = len(parts) - MOST_PARTS
+    return "  ".join(parts if more <= 0 else [*parts[:MOST_PARTS], f"and {more} more"])

@@ -55,7 +55,8 @@ class Readings:
 
     @property
     def complete(self) -> NDArray[np.bool_]:
-        return self.measured["in"] & self.measured["block"]
+        own = np.isfinite(self.values["out_on_out"]) & self.of_layers
+        return (self.measured["in"] & self.measured["block"]) | own
 
     @property
     def fz_seed(self) -> Float64Array:

@@ -19,6 +19,7 @@ from streamscope.core.model.recipe import Objective
 from streamscope.core.model.spec import FORMER_DEMO
 from streamscope.core.store import FZSet, JobSpec, Store, stored_spec
 from streamscope.core.store.jobs.events import JobEnded, Report, write_event
+from streamscope.core.table.column_values import NO_STREAM
 from streamscope.core.table.frame import build_frame, summarise
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
@@ -279,6 +280,9 @@ def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
             say(f"{target}: {len(channels & fzset.fzs(target).keys())} of {len(channels)} channel FZs stored")
         return
     for block, summary in summarise(build_frame(info, fzset, request.blocks)).items():
+        if not summary.has_stream:
+            say(f"{block}: FZs of {summary.computed} of {summary.channels} channels; {NO_STREAM}")
+            continue
         say(
             f"{block}: {summary.computed} of {summary.channels} channels computed; {summary.skip} skip, "
             f"{summary.mix} mix, {summary.overwrite} overwrite, {summary.undefined} undefined; "
