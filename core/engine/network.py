@@ -18,7 +18,7 @@ from streamscope.core.model.blocks import MAX_NAME, TENSORS, Field, ModelInfo, S
 from streamscope.core.model.checkpoints.downloads import Progress
 from streamscope.core.model.checkpoints.key_sets import Expected
 from streamscope.core.model.checkpoints.reading import Weights, read_weights
-from streamscope.core.model.classifier import class_count, fit_classifier
+from streamscope.core.model.classifier import class_count, load_weights
 from streamscope.core.model.device_names import check_device
 from streamscope.core.model.graph.additions import Addition
 from streamscope.core.model.graph.identity import graph_text
@@ -96,8 +96,7 @@ def load_network(spec: ModelSpec, device: str = "auto", progress: Progress | Non
     else:
         module = source.build(preprocessing.size)
         weights = read_weights(spec, Expected.of(module), preprocessing.mean, preprocessing.std, progress)
-        fit_classifier(module, weights.state)
-        module.load_state_dict(weights.state, strict=False)  # It fits; only what is whole is missing.
+        load_weights(module, weights.state, strict=False)
     if source.code is not None:
         check_answers(module, spec.name, preprocessing.size)
     folded = _freeze(module, place, preprocessing.size)
@@ -135,8 +134,7 @@ def rebuild_network(
     one's own also from its code, which runs."""
     place = pick_device(device)
     module = open_named(architecture, code).build(info.input_size)
-    fit_classifier(module, state)
-    module.load_state_dict(state)
+    load_weights(module, state)
     folded = _freeze(module, place, info.input_size)
     return Network(info, module.to(place), folded, code=code)
 

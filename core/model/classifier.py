@@ -1,18 +1,31 @@
-"""Where a network tells classes apart, and how many."""
+"""Where a network tells classes apart, and how many; how it takes weights whose classifier is another."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 
+_HEADS = ("head", "heads", "classifier")
+"""What the last part of torchvision's networks is called where it is not `fc`."""
+
 
 def classifier_name(module: nn.Module) -> str:
-    """The qualified name of the linear layer that gives the scores: torchvision's `fc`, timm's as it says; "" where
-    there is none, or none can be told from the other layers."""
+    """The qualified name of the linear layer that gives the scores: `fc`, the last layer of the head of torchvision's
+    networks, timm's as it says; "" where there is none, or none can be told from the other layers."""
     if isinstance(getattr(module, "fc", None), nn.Linear):
         return "fc"
+    if type(module).__module__.startswith("torchvision."):
+        heads = [(name, getattr(module, name)) for name in _HEADS if isinstance(getattr(module, name, None), nn.Module)]
+        layers = [
+            name
+            for head, part in heads
+            for name, layer in part.named_modules(prefix=head)
+            if isinstance(layer, nn.Linear)
+        ]
+        return layers[-1] if layers else ""
     ask = getattr(module, "get_classifier", None)
     classifier = ask() if callable(ask) else None
     if not isinstance(classifier, nn.Linear):
@@ -40,6 +53,15 @@ def fit_classifier(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None
     has_bias = f"{name}.bias" in state
     if module.get_parameter(f"{name}.weight").shape != weight.shape or not has_bias:
         _replace(module, name, nn.Linear(features, classes, bias=has_bias))
+
+
+def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], strict: bool = True) -> None:
+    """Loads a state dict that fits, with the classifier that it has; without `strict` what is whole may be missing."""
+    fit_classifier(module, state)
+    # Modules that were changed since ask for the version that wrote their tensors; these have today's names and shapes.
+    today: OrderedDict[str, torch.Tensor] = OrderedDict(state)
+    today._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(today, strict=strict)
 
 
 def _replace(module: nn.Module, name: str, layer: nn.Module) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from streamscope.core.errors import UsageError, WeightsError
 from streamscope.core.files import read_regular
+from streamscope.core.model.networks import NETWORKS
 from streamscope.core.model.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_SIZE,
@@ -61,6 +62,11 @@ def of_weights(architecture: str, weights: Path | None, own: Preprocessing | Non
 
     Raises UsageError where a folder's configuration is of what cannot be done, WeightsError where it is damaged.
     """
+    entry = NETWORKS.get(architecture)
+    if entry is not None and weights is not None:
+        for release, found in entry.releases.items():
+            if weights.name in (release, f"{found.file}.pth"):
+                return found.preprocessing
     known = TORCHVISION.get(architecture, {})
     if weights is None:
         resizes = [resize for _, resize in known.values()]
@@ -70,8 +76,8 @@ def of_weights(architecture: str, weights: Path | None, own: Preprocessing | Non
         ]
     if resizes:
         return replace(usual(architecture), resize=resizes[-1])
-    found = _configured(weights) if weights is not None else None
-    return found or own or usual(architecture)
+    configured = _configured(weights) if weights is not None else None
+    return configured or own or usual(architecture)
 
 
 def _configured(weights: Path) -> Preprocessing | None:

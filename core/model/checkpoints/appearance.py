@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torchvision
 
-from streamscope.core.model.checkpoints.key_sets import KeySet
+from streamscope.core.model.checkpoints.key_sets import Container, Expected, KeySet, key_sets
+from streamscope.core.model.networks import DEFINED_HERE, NETWORKS, build
 from streamscope.core.model.spec import RESNETS
 
 _SIGNS = (
@@ -80,20 +81,30 @@ def _parts(key_set: KeySet) -> set[str]:
     return {key.split(".")[0] for key in key_set.state}
 
 
-def fitting_architecture(key_set: KeySet, asked: str) -> str | None:
-    """The torchvision ResNet that a set of keys fits, where it is not the one that was asked for."""
-    given = {key: value.shape for key, value in key_set.backbone.items()}
-    for name in RESNETS:
+def fitting_architecture(found: Sequence[Container], asked: str) -> str | None:
+    """The network among torchvision's ResNets and those that are defined here whose keys and shapes a file has, where
+    it is not the one that was asked for. Backbones are not named: they have those of torchvision's ResNets."""
+    for name in _candidates(found):
         if name == asked:
             continue
         # No weights are made: shapes are all that is wanted.
         with torch.device("meta"):
-            module = torchvision.models.get_model(name, weights=None)
-        shapes = {
-            key: value.shape
-            for key, value in module.state_dict().items()
-            if not key.startswith("fc.") and not key.endswith("num_batches_tracked")
-        }
-        if shapes == given:
+            made = build(NETWORKS[name]) if name in NETWORKS else torchvision.models.get_model(name, weights=None)
+        expected = Expected.of(made)
+        if any(not key_set.problems for container in found for key_set in key_sets(container, expected)):
             return name
     return None
+
+
+def _candidates(found: Sequence[Container]) -> Sequence[str]:
+    """Which networks are worth building, to see whether a file fits one."""
+    text = "\n".join(key for container in found for key in container.tensors)
+    if re.search(r"\bIT\.conv_input\.", text):
+        return ["cornet_s"]
+    if re.search(r"\battnpool\.", text):
+        return [name for name in DEFINED_HERE if name.startswith("clip_")]
+    if re.search(r"\blayer3\.0\.", text) and not re.search(r"\blayer4\.0\.", text):
+        return [name for name in DEFINED_HERE if name.startswith("cifar_")]
+    # With another stem none of torchvision's ResNets fits.
+    has_stem = any(value.shape[1:] == (3, 7, 7) for container in found for value in container.tensors.values())
+    return RESNETS if has_stem else ()

@@ -30,6 +30,7 @@ _NAMED = 3
 _NORMALISER = re.compile(r"(^|\.)(normali[sz]er?|norm_layer)\.|(^|\.)new_(mean|std)$")
 _QUEUE = re.compile(r"(^|\.)queue(_ptr)?$")
 _HEAD = re.compile(r"(^|[._])(proj\w*|\w*head\w*|mlp|predictor|prototypes?|contrast\w*)(\d*)(\.|$)|^fc\.")
+_POSITIONS = re.compile(r"(^|[._])pos(ition(al)?)?_embed|relative_position|(^|\.)attn_mask")
 _OPTIMISER = re.compile(r"optim", re.IGNORECASE)
 
 
@@ -58,7 +59,7 @@ def choose(contents: Contents, name: str, expected: Expected, entry: str = "") -
     """
     found = list(containers(contents.tree))
     sets = [key_set for container in found for key_set in key_sets(container, expected)]
-    fitting = [key_set for key_set in sets if not problems(key_set)]
+    fitting = [key_set for key_set in sets if not key_set.problems]
     if not fitting:
         raise _misfit(contents, name, expected, found, sets)
     chosen = _pick(contents, name, _named(contents, fitting, entry) if entry else fitting, bool(entry))
@@ -67,23 +68,6 @@ def choose(contents: Contents, name: str, expected: Expected, entry: str = "") -
         state.update(_classifier(chosen))
     _check_numbers(contents, state)
     return Choice(chosen, state, _line(contents, chosen, state, found, sets))
-
-
-def problems(key_set: KeySet) -> list[tuple[str, list[str]]]:
-    """What keeps a set of keys from being the network: (what is wrong, which keys). Its classifier does not count."""
-    expected = key_set.expected.backbone
-    given = {k: v.shape for k, v in key_set.backbone.items()}
-    differing = [
-        f"{k} {tuple(given[k])} instead of {tuple(expected[k])}"
-        for k in sorted(expected.keys() & given.keys())
-        if given[k] != expected[k]
-    ]
-    wrong = [
-        ("missing", sorted(expected.keys() - given.keys())),
-        ("unexpected", sorted(given.keys() - expected.keys())),
-        ("of another shape", differing),
-    ]
-    return [(what, keys) for what, keys in wrong if keys]
 
 
 def _named(contents: Contents, fitting: Sequence[KeySet], entry: str) -> list[KeySet]:
@@ -214,8 +198,8 @@ def _left_aside(
     consumed |= {(s.container.path, s.keys[key]) for s in sets if s is not chosen for key in s.classifier}
     consumed |= {(chosen.container.path, chosen.keys[key]) for key in state}
     for other in sets:
-        if other is chosen:
-            continue
+        if (other.container, other.prefix) == (chosen.container, chosen.prefix):
+            continue  # The same tensors, or these by other names.
         if other.average:
             kinds.setdefault("an average", {})[other.average] = None
         elif other.momentum:
@@ -269,28 +253,34 @@ def _misfit(
         return WeightsError(
             f"{source} holds no state dict (a dict of tensors); save model.state_dict() with torch.save"
         )
-    nearest = min(sets, key=lambda s: sum(len(keys) for _, keys in problems(s)), default=None)
+    other = fitting_architecture(found, name)
+    nearest = min(sets, key=lambda s: sum(len(keys) for _, keys in s.problems), default=None)
     if nearest is not None:
-        # torchvision's ResNets have one stem: with another one no other of them fits either.
-        stem = stem_problem(nearest, expected.shapes) if expected.is_resnet else ""
+        stem = stem_problem(nearest, expected.shapes) if expected.is_resnet and not other else ""
         if stem:
             return WeightsError(f"{source} does not fit {name}: {stem}")
-        other = fitting_architecture(nearest, name) if expected.is_resnet else None
         parts = [
             f"{len(keys)} {what} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
-            for what, keys in problems(nearest)
+            for what, keys in nearest.problems
         ]
-        looks = appearance(nearest.state) if expected.is_resnet else ""
-        reason = f"it looks like {looks}" if looks else block_counts(nearest.state)
         error = f"{source} does not fit {name}: keys {'; '.join(parts)}"
-        return (
-            MisfitError(f"{error}; it fits {other}")
-            if other
-            else WeightsError(f"{error}; {reason}" if reason else error)
-        )
+        if other:
+            return MisfitError(f"{error}; it fits {other}")
+        looks = appearance(nearest.state) if expected.is_resnet else ""
+        reason = f"it looks like {looks}" if looks else _reason(nearest)
+        return WeightsError(f"{error}; {reason}" if reason else error)
+    if other:
+        return MisfitError(f"{source} does not fit {name}; it fits {other}")
     keys = {key: value for container in found for key, value in container.tensors.items()}
     looks = appearance(keys)
     if looks:
         return WeightsError(f"{source} does not fit {name}: it looks like {looks}")
     shown = ", ".join([*keys][:_NAMED]) + (", …" if len(keys) > _NAMED else "")
     return WeightsError(f"{source} does not fit {name}: no key in it ends in {expected.anchor} (it has {shown})")
+
+
+def _reason(nearest: KeySet) -> str:
+    """Why its keys do not fit, as the end of a sentence; "" where nothing more is to be said."""
+    if all(_POSITIONS.search(key) for _, keys in nearest.problems for key in keys):
+        return "its position embeddings are for another input size (--input-size)"
+    return block_counts(nearest.state)

@@ -37,7 +37,16 @@ _HUGGING_FACE = (
     (re.compile(r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.normalization\."), "layer{0}.{1}.bn{2}."),
 )
 """How transformers' ResNets are named."""
+_CIFAR = ((re.compile(r"^linear\."), "fc."), (re.compile(r"(?<=\.)shortcut\."), "downsample."))
+"""How pytorch_resnet_cifar10 and pytorch-cifar name what torchvision's ResNets have too."""
+_FORMER = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\."), r"\1\2."),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
+"""How torchvision's densenets and vision transformers were named when its weights of them were stored."""
 _CHILDREN, _TRANSFORMERS = "nn.Sequential's", "Hugging Face's"
+_PYTORCH_CIFAR, _OLD = "pytorch-cifar's", "torchvision's former"
 """Whose names are not torchvision's."""
 
 State = dict[str, torch.Tensor]
@@ -64,6 +73,12 @@ class Expected:
     def is_resnet(self) -> bool:
         """Whether it has the names of torchvision's ResNets, so that a file may have others for the same."""
         return _ANCHOR in self.shapes and all(_OWN.match(key) for key in self.backbone)
+
+    @cached_property
+    def is_cifar(self) -> bool:
+        """Whether it is a ResNet for CIFAR: three stages after a 3 x 3 stem."""
+        has_three = "layer4.0.conv1.weight" not in self.shapes
+        return self.is_resnet and has_three and self.shapes["conv1.weight"][2:] == (3, 3)
 
     @cached_property
     def backbone(self) -> dict[str, torch.Size]:
@@ -153,6 +168,23 @@ class KeySet:
         name = self.expected.classifier
         return {k: v for k, v in self.state.items() if name and k in (f"{name}.weight", f"{name}.bias")}
 
+    @cached_property
+    def problems(self) -> list[tuple[str, list[str]]]:
+        """What keeps it from being the network: (what is wrong, which keys). Its classifier does not count."""
+        expected = self.expected.backbone
+        given = {k: v.shape for k, v in self.backbone.items()}
+        differing = [
+            f"{k} {tuple(given[k])} instead of {tuple(expected[k])}"
+            for k in sorted(expected.keys() & given.keys())
+            if given[k] != expected[k]
+        ]
+        wrong = [
+            ("missing", sorted(expected.keys() - given.keys())),
+            ("unexpected", sorted(given.keys() - expected.keys())),
+            ("of another shape", differing),
+        ]
+        return [(what, keys) for what, keys in wrong if keys]
+
     @property
     def consumed(self) -> set[str]:
         """Keys of the container that are of a part of the network, its classifier apart."""
@@ -185,13 +217,16 @@ def key_sets(container: Container, expected: Expected) -> Iterator[KeySet]:
     """The sets of keys of a container that begin as those of the network do."""
     ways: list[tuple[str, Callable[[str], str], str]] = [
         (expected.anchor, str, ""),
+        (expected.anchor, _from_cifar, _PYTORCH_CIFAR) if expected.is_cifar else (expected.anchor, _from_former, _OLD),
         ("embedder.embedder.convolution.weight", _from_hugging_face, _TRANSFORMERS),
         ("4.0.conv1.weight", _from_sequential, _CHILDREN),
     ]
-    for anchor, name_of, renamed in ways if expected.is_resnet else ways[:1]:
+    for anchor, name_of, renamed in ways if expected.is_resnet else ways[:2]:
         for key in container.tensors:
-            prefix = key.removesuffix(anchor)
-            if prefix == key or (prefix and not prefix.endswith(".")):
+            # The anchor of the network itself is a name that it has today; the others are foreign ones.
+            today = name_of(key) if anchor == expected.anchor else key
+            prefix = today.removesuffix(anchor)
+            if prefix == today or (prefix and not prefix.endswith(".")):
                 continue
             if renamed == _CHILDREN and f"{prefix}0.weight" not in container.tensors:
                 continue
@@ -200,8 +235,22 @@ def key_sets(container: Container, expected: Expected) -> Iterator[KeySet]:
                 # The classifier is beside the network, which has a name of its own in it.
                 outer = prefix.removesuffix("resnet.") + "classifier.1."
                 keys.update({f"fc.{k[len(outer) :]}": k for k in container.tensors if k.startswith(outer)})
+            if renamed and all(old == prefix + new for new, old in keys.items()):
+                continue
             state = {new: container.tensors[old] for new, old in keys.items()}
             yield KeySet(expected, container, prefix, state, keys, renamed)
+
+
+def _from_cifar(key: str) -> str:
+    for pattern, name in _CIFAR:
+        key = pattern.sub(name, key)
+    return key
+
+
+def _from_former(key: str) -> str:
+    for pattern, name in _FORMER:
+        key = pattern.sub(name, key)
+    return key
 
 
 def _from_hugging_face(key: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
@@ -55,7 +56,15 @@ def read_weights(
         raise WeightsError(f"{spec.name} comes without weights; pass some with --weights FILE")
     if spec.name == DEMO_MODEL:
         return Weights(load_file(weights_path()), class_names=class_names(spec.name))
-    return Weights(download(spec.name, spec.release, progress), class_names=class_names(spec.name, spec.release))
+    state = download(spec.name, spec.release, progress)
+    # Some are stored by former names, and with heads that were for training only.
+    chosen = choose(Contents(Path(_file_name(spec)), state), spec.name, expected)
+    return Weights(chosen.state, class_names=class_names(spec.name, spec.release))
+
+
+def _file_name(spec: ModelSpec) -> str:
+    """What torchvision calls the file of its weights."""
+    return str(torchvision_weights(spec.name, spec.release).url).rpartition("/")[2]
 
 
 def class_names(architecture: str, release: str = "") -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from streamscope.core.model.networks.entries import NetworkEntry, Release, build
 from streamscope.core.model.networks.torchvision_table import CLASSIFIERS
 
-__all__ = ["NETWORKS", "NetworkEntry", "Release", "build"]
+__all__ = ["DEFINED_HERE", "NETWORKS", "NetworkEntry", "Release", "build"]
 
 _HERE = "streamscope.core.model.networks"
 
@@ -98,12 +98,17 @@ def _classifier(name: str, releases: Mapping[str, Release]) -> NetworkEntry:
     )
 
 
+_DEFINED_HERE = {
+    **{f"cifar_resnet{depth}": _cifar(depth, "A") for depth in CIFAR_DEPTHS},
+    **{f"cifar_resnet{depth}_b": _cifar(depth, "B") for depth in CIFAR_DEPTHS},
+    "cornet_s": _CORNET_S,
+    **{f"clip_{name.lower()}": _clip(name, side) for name, side in CLIP_SIZES.items()},
+}
+DEFINED_HERE = (*_DEFINED_HERE,)
+"""Names of the networks whose modules are in this package, and no part of torchvision's."""
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
-        **{f"cifar_resnet{depth}": _cifar(depth, "A") for depth in CIFAR_DEPTHS},
-        **{f"cifar_resnet{depth}_b": _cifar(depth, "B") for depth in CIFAR_DEPTHS},
-        "cornet_s": _CORNET_S,
-        **{f"clip_{name.lower()}": _clip(name, side) for name, side in CLIP_SIZES.items()},
+        **_DEFINED_HERE,
         **{name: _backbone(name, "segmentation") for name in _SEGMENTATION},
         **{name: _backbone(name, "detection") for name in _DETECTION},
         **{name: _classifier(name, releases) for name, releases in CLASSIFIERS.items()},
