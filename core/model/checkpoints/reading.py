@@ -18,6 +18,7 @@ from streamscope.core.model.checkpoints.key_sets import Expected, State
 from streamscope.core.model.checkpoints.pickles import attributes
 from streamscope.core.model.checkpoints.traps import find_traps
 from streamscope.core.model.demo import CLASSES, weights_path
+from streamscope.core.model.networks import BACKBONES
 from streamscope.core.model.preprocessing import Colour
 from streamscope.core.model.spec import DEMO_MODEL, MODELS, RELEASES, ModelSpec, check_weights_file
 
@@ -67,16 +68,19 @@ def _file_name(spec: ModelSpec) -> str:
     return str(torchvision_weights(spec.name, spec.release).url).rpartition("/")[2]
 
 
-def class_names(architecture: str, release: str = "") -> tuple[str, ...]:
-    """What the classes of the bundled demo or of torchvision's weights are called, in the order of the scores."""
+def class_names(architecture: str, release: str = "") -> tuple[str, ...] | None:
+    """What the classes of the bundled demo or of torchvision's weights are called, in the order of the scores; None for
+    backbones, which have no scores."""
     if architecture == DEMO_MODEL:
         return CLASSES
+    if architecture in BACKBONES:
+        return None
     return tuple(torchvision_weights(architecture, release).meta["categories"])
 
 
 def imagenet_classes() -> tuple[str, ...]:
     """What ImageNet's 1,000 classes are called, in the order of the scores of whoever learnt them."""
-    return class_names("resnet18")
+    return tuple(torchvision_weights("resnet18", "").meta["categories"])
 
 
 def _class_names(contents: Contents, count: int | None) -> tuple[str, ...] | None:

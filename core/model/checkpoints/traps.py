@@ -94,7 +94,8 @@ def _segmentation(chosen: KeySet) -> Iterator[str]:
         if value.ndim == 4 and re.match(r"(aux_)?classifier\.|decode_head\.", key.removeprefix(parent)):
             yield (
                 f"{key} is a convolution: this is the backbone of a segmentation network, and those replace stride "
-                "with dilation in their last layers; here it is run with stride"
+                "with dilation in their last layers; here it is run with stride, in fcn_resnet50 and fcn_resnet101 "
+                "with dilation"
             )
             return
 

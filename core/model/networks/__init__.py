@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from streamscope.core.model.networks.entries import NetworkEntry, Release, build
-from streamscope.core.model.networks.torchvision_table import CLASSIFIERS
+from streamscope.core.model.networks.torchvision_table import BACKBONES, CLASSIFIERS
 
-__all__ = ["DEFINED_HERE", "NETWORKS", "NetworkEntry", "Release", "build"]
+__all__ = ["BACKBONES", "DEFINED_HERE", "NETWORKS", "NetworkEntry", "Release", "build"]
 
 _HERE = "streamscope.core.model.networks"
 
@@ -62,18 +62,16 @@ def _clip(name: str, side: int) -> NetworkEntry:
     )
 
 
-_SEGMENTATION = ("fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101")
-_DETECTION = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-
-
-def _backbone(name: str, task: str) -> NetworkEntry:
+def _backbone(name: str) -> NetworkEntry:
     resnet = name.split("_")[1]
+    task = "detection" if name.endswith("_fpn") else "segmentation"
     dilated = ", with dilation in its last two stages" if task == "segmentation" else ""
     return NetworkEntry(
         module=f"{_HERE}.backbones",
         function=f"{task}_backbone",
         description=f"the {resnet} in torchvision's {name}{dilated}; images of any size",
         arguments=(resnet,),
+        releases=BACKBONES[name],
     )
 
 
@@ -109,8 +107,7 @@ DEFINED_HERE = (*_DEFINED_HERE,)
 NETWORKS: Mapping[str, NetworkEntry] = MappingProxyType(
     {
         **_DEFINED_HERE,
-        **{name: _backbone(name, "segmentation") for name in _SEGMENTATION},
-        **{name: _backbone(name, "detection") for name in _DETECTION},
+        **{name: _backbone(name) for name in BACKBONES},
         **{name: _classifier(name, releases) for name, releases in CLASSIFIERS.items()},
     }
 )

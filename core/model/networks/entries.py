@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import Any
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.preprocessing import (
@@ -16,9 +16,6 @@ from streamscope.core.model.preprocessing import (
     Interpolation,
     Preprocessing,
 )
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,9 @@ class NetworkEntry:
         return Preprocessing(self.input_size, self.resize, self.interpolation, self.mean, self.std)
 
 
-def build(entry: NetworkEntry, side: int | None = None) -> nn.Module:
-    """The network in eval mode, for inputs of `side` px (None: of its usual side), drawn with torch's current seed.
+def build(entry: NetworkEntry, side: int | None = None) -> Any:
+    """The network, an `nn.Module` in eval mode, for inputs of `side` px (None: of its usual side), drawn with torch's
+    current seed.
 
     Raises UsageError for a side that it cannot be built for.
     """
@@ -71,5 +69,5 @@ def build(entry: NetworkEntry, side: int | None = None) -> nn.Module:
             f"{entry.description} takes inputs whose side is a multiple of {entry.side_step} px, not {side}"
         )
     sized = (side,) if entry.side_step else ()
-    module: nn.Module = getattr(import_module(entry.module), entry.function)(*entry.arguments, *sized)
+    module = getattr(import_module(entry.module), entry.function)(*entry.arguments, *sized)
     return module.eval()

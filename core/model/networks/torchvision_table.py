@@ -1,4 +1,5 @@
-"""torchvision's networks that classify images, and the weights that it has of them. Never imports torch.
+"""torchvision's networks that classify images, those around backbones, and the weights that it has of them. Never
+imports torch.
 
 A test compares with the installed torchvision. Its ResNets are in `core.model.spec` and `preprocessing_sources`.
 """
@@ -167,3 +168,15 @@ CLASSIFIERS: Mapping[str, Mapping[str, Release]] = {
 }
 """By name of the network and name of the weights, the default ones last. Not VGG-16's IMAGENET1K_FEATURES, whose
 classifier is not a number."""
+
+BACKBONES: Mapping[str, Mapping[str, Release]] = {
+    "fcn_resnet50": {"COCO_WITH_VOC_LABELS_V1": _weights("fcn_resnet50_coco-1167a1af", 224, 256)},
+    "fcn_resnet101": {"COCO_WITH_VOC_LABELS_V1": _weights("fcn_resnet101_coco-7ecb50ca", 224, 256)},
+    "deeplabv3_resnet50": {"COCO_WITH_VOC_LABELS_V1": _weights("deeplabv3_resnet50_coco-cd0a2569", 224, 256)},
+    "deeplabv3_resnet101": {"COCO_WITH_VOC_LABELS_V1": _weights("deeplabv3_resnet101_coco-586e9e4e", 224, 256)},
+    "fasterrcnn_resnet50_fpn": {"COCO_V1": _weights("fasterrcnn_resnet50_fpn_coco-258fb6c6", 224, 256)},
+    "maskrcnn_resnet50_fpn": {"COCO_V1": _weights("maskrcnn_resnet50_fpn_coco-bf2d0c1e", 224, 256)},
+    "retinanet_resnet50_fpn": {"COCO_V1": _weights("retinanet_resnet50_fpn_coco-eeacb38b", 224, 256)},
+}
+"""The same of networks that segment and detect. They were trained on larger images of any shape, in ImageNet's colours;
+224 px, as ResNets are shown, is quicker."""

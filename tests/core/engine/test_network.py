@@ -209,7 +209,7 @@ def test_a_damaged_download_is_noticed_by_its_checksum_and_progress_is_reported(
     assert not list(tmp_path.rglob("*.pth"))
 
 
-@pytest.mark.parametrize("name", ["resnet19", "alexnet", ""])
+@pytest.mark.parametrize("name", ["resnet19", "alexnet2", ""])
 def test_an_unknown_model_is_a_usage_error_that_lists_the_known(name: str) -> None:
     with pytest.raises(UsageError, match=r"wide_resnet50_2, .*demo"):
         ModelSpec(name)

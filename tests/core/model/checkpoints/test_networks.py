@@ -14,9 +14,11 @@ from streamscope.core.errors import MisfitError, WeightsError
 from streamscope.core.model.checkpoints.choosing import Choice, choose
 from streamscope.core.model.checkpoints.contents import Contents
 from streamscope.core.model.checkpoints.key_sets import Expected
+from streamscope.core.model.checkpoints.reading import class_names, imagenet_classes, read_weights
 from streamscope.core.model.classifier import class_count, classifier_name, load_weights
 from streamscope.core.model.networks import NETWORKS, build
 from streamscope.core.model.networks.torchvision_table import CLASSIFIERS
+from streamscope.core.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from streamscope.core.model.preprocessing_sources import of_weights
 from streamscope.core.model.spec import ModelSpec
 
@@ -25,7 +27,8 @@ State = dict[str, Tensor]
 
 def fresh(name: str, side: int | None = None) -> nn.Module:
     torch.manual_seed(1)
-    return build(NETWORKS[name], side)
+    network: nn.Module = build(NETWORKS[name], side)
+    return network
 
 
 def before(prefix: str, state: State) -> State:
@@ -174,6 +177,18 @@ def test_torchvisions_former_names(name: str) -> None:
     assert choice.state.keys() == {key for key in shapes if not key.endswith("num_batches_tracked")}
 
 
+def test_torchvisions_own_weights_are_read_by_the_same_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A former name that is dropped would leave a layer as it was drawn."""
+    network = fresh("densenet121")
+    state = dict(network.state_dict())
+    stored = {FORMER["densenet121"](key): value for key, value in state.items()}
+    monkeypatch.setattr(torchvision.models.DenseNet121_Weights, "get_state_dict", lambda *_, **__: stored)
+    read = read_weights(ModelSpec("densenet121"), Expected.of(network), IMAGENET_MEAN, IMAGENET_STD)
+    assert (read.line, read.class_names) == ("", imagenet_classes())
+    assert read.state.keys() == {key for key in state if not key.endswith("num_batches_tracked")}
+    assert all(torch.equal(value, state[key]) for key, value in read.state.items())
+
+
 @pytest.mark.parametrize("name", ["mnasnet0_5", "googlenet", "squeezenet1_1", "mobilenet_v3_small"])
 def test_torchvisions_classifiers(name: str) -> None:
     state = dict(fresh(name).state_dict())
@@ -215,6 +230,11 @@ def test_a_classifier_of_another_width_is_taken() -> None:
     choice = chosen("mobilenet_v3_small", state)
     load_weights(module, choice.state, strict=False)
     assert (choice.line, class_count(module)) == ("classifier.3 has 7 classes", 7)
+
+
+def test_backbones_have_no_classes_whose_names_could_be_said() -> None:
+    assert class_names("fcn_resnet50") is None
+    assert class_names("convnext_tiny") == imagenet_classes() == class_names("resnet18")
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -11,7 +11,7 @@ from torch import nn
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.networks import NETWORKS, build
-from streamscope.core.model.networks.torchvision_table import CLASSIFIERS
+from streamscope.core.model.networks.torchvision_table import BACKBONES, CLASSIFIERS
 from streamscope.core.model.preprocessing import Preprocessing
 from streamscope.core.model.spec import MODELS, RESNETS
 
@@ -46,6 +46,15 @@ def test_the_table_has_the_weights_that_torchvision_has(name: str) -> None:
             shown.crop_size[0], shown.resize_size[0], shown.interpolation.value, tuple(shown.mean), tuple(shown.std)
         )
     assert NETWORKS[name].preprocessing == releases[known.DEFAULT.name].preprocessing
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_table_has_the_weights_around_backbones(name: str) -> None:
+    known = torchvision.models.get_model_weights(name)
+    assert [*BACKBONES[name]] == [weights.name for weights in known]
+    for release, found in BACKBONES[name].items():
+        assert known[release].url.endswith(f"/{found.file}.pth")
+        assert found.preprocessing == Preprocessing()
 
 
 def test_weights_that_are_left_out_have_no_classifier() -> None:
