@@ -12,6 +12,9 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
+_EPSILON = 1e-30
+"""Nothing beside any variance that is a normal number of float32; statistics cannot be gathered with none at all."""
+
 
 class Backbone(nn.Module):
     """A torchvision ResNet up to `layer4`, for images of any size."""
@@ -36,5 +39,5 @@ def segmentation_backbone(resnet: str) -> Backbone:
 
 
 def detection_backbone(resnet: str) -> Backbone:
-    norm = partial(nn.BatchNorm2d, eps=0.0)
+    norm = partial(nn.BatchNorm2d, eps=_EPSILON)
     return Backbone(torchvision.models.get_model(resnet, weights=None, norm_layer=norm))

@@ -5,7 +5,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from streamscope.core.engine.untrained import untrained
 from streamscope.core.model.networks import NETWORKS, build
+from streamscope.core.model.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 SIDES = (64, 100)
 
@@ -60,6 +62,11 @@ def test_a_detection_backbone_gives_what_torchvisions_does_with_its_weights(name
     torchvision.models.detection._utils.overwrite_eps(body, 0.0)
     getter = torchvision.models._utils.IntermediateLayerGetter(body, {"layer4": "3"})
     compare(name, randomised(getter), "3")
+
+
+def test_an_untrained_detection_backbone_gathers_statistics() -> None:
+    module = untrained(lambda: build(NETWORKS["fasterrcnn_resnet50_fpn"]), 0, 64, IMAGENET_MEAN, IMAGENET_STD)
+    assert all(torch.isfinite(value).all() for value in module.state_dict().values())
 
 
 @pytest.mark.parametrize(
