@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 _EPSILON = 1e-30
-"""Nothing beside any variance that is a normal number of float32; statistics cannot be gathered with none at all."""
+"""Nothing in float32 beside any variance above 1e-22. With none at all PyTorch gathers no statistics."""
 
 
 class Backbone(nn.Module):
