@@ -35,6 +35,7 @@ from streamscope.core.engine.cone.operations import (
     Windows,
 )
 from streamscope.core.engine.stem import StemGradient
+from streamscope.core.errors import UnreadableNetworkError
 from streamscope.core.model.graph.operations import (
     BATCH_NORMS,
     POINTWISE,
@@ -85,9 +86,19 @@ class FoldedNetwork:
         self._others.setdefault((self.stream.graph.side, self.dtype), self)
         if (side, dtype) not in self._others:
             streams = {size: found.stream for (size, _), found in self._others.items()}
-            stream = streams[side] if side in streams else self.stream_for(side)
+            stream = streams[side] if side in streams else self._stream_for(side)
             self._others[side, dtype] = FoldedNetwork(stream, self.device, dtype, self.stream_for, _others=self._others)
         return self._others[side, dtype]
+
+    def _stream_for(self, side: int) -> Stream:
+        try:
+            return self.stream_for(side)
+        except UnreadableNetworkError as error:
+            own = self.stream.graph.side
+            raise UnreadableNetworkError(
+                f"the network takes images of {own} px and none of {side} px, which the paper's transforms show it; "
+                f"under protocol centred it sees {own} px alone"
+            ) from error
 
     def operation(self, node: fx.Node) -> Operation:
         """What computes the value of a node, and all that it needs before."""

@@ -72,12 +72,14 @@ def capture(module: nn.Module, side: int) -> NetworkGraph:
 
 
 def _refused(error: Exception, side: int) -> UnreadableNetworkError:
+    if "DataDependent" in type(error).__name__:
+        return UnreadableNetworkError(
+            "the network's operations cannot be told: which of them it does depends on what is on the images"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    reason = re.sub(r"\s+", " ", reason)
+    reason = re.sub(r"\s+", " ", f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
     return UnreadableNetworkError(
-        f"the network's operations cannot be told for images of {side} px ({reason[:300]}); it must take a batch of "
-        "images (n, 3, side, side), and what it does must not depend on what is on them"
+        f"the network's operations cannot be told for batches of images (n, 3, {side}, {side}): {reason[:300]}"
     )
 
 
