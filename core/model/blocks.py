@@ -68,9 +68,11 @@ class Block:
     """Whether `block` sees more of the image than `in`, by the local path: what the scale criteria presuppose."""
 
     @property
-    def has_scale(self) -> bool:
-        """Whether the scale criteria are defined of it."""
-        return self.kind != "layer" and self.widens
+    def not_applicable(self) -> str:
+        """Which measures are not defined of it, and why; "" where all are."""
+        if self.kind == "layer":
+            return "measures of the stream are not applicable: no addition was found"
+        return "" if self.widens else "scale is not applicable: block sees no more of the image than in"
 
 
 @dataclass(frozen=True, order=True)
@@ -390,6 +392,15 @@ def format_channels(channels: Iterable[int]) -> str:
         return ""
     runs = np.split(ordered, np.flatnonzero(np.diff(ordered) > 1) + 1)
     return ",".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def pick_scaled_blocks(info: ModelInfo, names: Sequence[str]) -> list[Block]:
+    """As `pick_blocks`, those of which the scale criteria are defined. Raises UsageError where they are of none."""
+    picked = pick_blocks(info, names)
+    scaled = [block for block in picked if not block.not_applicable]
+    if not scaled:
+        raise UsageError(f"{picked[0].name}: {picked[0].not_applicable}")
+    return scaled
 
 
 def pick_blocks(info: ModelInfo, names: Sequence[str]) -> list[Block]:

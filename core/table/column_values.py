@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from streamscope.core.store import FZSet, Scan
 
 
-NO_STREAM = "measures of the stream are not applicable: no addition was found"
 NOT_APPLICABLE = "not applicable: no addition found"
-"""What is said, and the status, of the layers of a network without a stream."""
+"""Status of the layers of a network without a stream."""
 
 
 def column_values(
@@ -71,6 +70,7 @@ def column_values(
         "model": info.name,
         "fingerprint": info.fingerprint,
         "block": np.repeat(np.array([block.name for block in blocks], dtype=object), sizes),
+        "not_applicable": np.repeat(np.array([block.not_applicable for block in blocks], dtype=object), sizes),
         "kind": np.repeat(np.array([block.kind for block in blocks], dtype=object), sizes),
         "update": criteria.update_kind(found["mix_ratio"]),
         "seeds_update": criteria.update_kind(numbers.get("seeds_mix_ratio", np.full(len(readings), np.nan))),
@@ -128,7 +128,7 @@ def _by_patches(scan: Scan, readings: Readings) -> dict[str, Float64Array]:
     """What follows from patches of real images; a block of which nothing was read stays empty."""
     columns: dict[str, Float64Array] = {}
     for number, block in enumerate(readings.blocks):
-        for name, values in photograph_columns(scan, block.name).items():
+        for name, values in (photograph_columns(scan, block.name) if not block.not_applicable else {}).items():
             columns.setdefault(name, np.full(len(readings), np.nan))[readings.rows(number)] = values
     return columns
 

@@ -148,6 +148,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("photo_block_low", "number", 5, "lower end of photo_block_larger's 95 % bootstrap interval over images"),
     Column("photo_in_low", "number", 5, "lower end of photo_in_smaller's 95 % bootstrap interval over images"),
     Column("photo_beyond_blur", "bool", 5, "photo_invariant, and both ways more than patches blurred to the same band"),
+    Column("not_applicable", "text", 16, "which measures are not defined of the block, and why"),
 )
 """In the order of the contract; those after `status` are additions."""
 

@@ -16,6 +16,7 @@ from streamscope.core.analysis.evidence import TESTS, Evidence, read_evidence
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.export.files import table_meta, write_with_meta
 from streamscope.core.measures.photographs import EXCEEDED
+from streamscope.core.model.blocks import pick_scaled_blocks
 from streamscope.core.report.lacking import evidence_lacking
 from streamscope.core.report.material import Material, gather
 from streamscope.core.table.columns import Value, number_text
@@ -64,7 +65,7 @@ def command(given: Given, block: str, channel: int | None, out: Path | None) -> 
     store = given.store()
     given = given.as_stored(store)
     info = given.stored_info(store)
-    described = info.block(block)
+    (described,) = pick_scaled_blocks(info, [block])
     if channel is not None and channel >= described.channels:
         raise UsageError(f"channel {channel} is out of range; block {block} has channels 0-{described.channels - 1}")
     fzset = given.stored_set(store, info)

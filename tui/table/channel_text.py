@@ -144,8 +144,10 @@ def _rest(row: ChannelValues, width: int) -> list[Text]:
     for name, label in (("tags", "tags"), ("note", "note"), ("flags", "FZs")):
         if row.get(name):
             lines.append(Text.assemble((f"{label} ", DIM), visible_lines(str(row[name]))))
+    if row.get("not_applicable"):
+        lines.append(Text(str(row["not_applicable"]), style=Style(color="yellow")))
     status = row.get("status")
-    if status and status != "ok":
+    if status and status != "ok" and not (row.get("not_applicable") and str(status).startswith("not applicable")):
         lines.append(Text(visible_lines(_said(str(status))), style=Style(color="yellow")))
     if row.get("fz_seed") is not None and row.get("fz_seed") != row.get("seed"):
         lines.append(Text(f"optimised again with seed {row['fz_seed']}", style=DIM))

@@ -56,7 +56,9 @@ function verdictSection(row) {
   const over = stable.length
     ? make("p", { class: "hint" }, "Over ", numberOf(row, "seeds"), " FZ seeds: share that says the same update ", numberOf(row, "stable_update"), ", share that says scale invariant ", numberOf(row, "stable_scale_invariant"), ".")
     : make("p", { class: "hint" }, "How stable this is over FZ seeds is not known: fewer than two are stored.");
-  return section("Verdict", make("div", { class: "scroll" }, tableElement), over);
+  const undefinedHere = field(row, "not_applicable");
+  const notes = undefinedHere ? [make("p", { class: "hint" }, `${undefinedHere}.`)] : [];
+  return section("Verdict", ...notes, make("div", { class: "scroll" }, tableElement), over);
 }
 
 function matrixSection(row) {

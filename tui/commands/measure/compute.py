@@ -19,7 +19,6 @@ from streamscope.core.model.recipe import Objective
 from streamscope.core.model.spec import FORMER_DEMO
 from streamscope.core.store import FZSet, JobSpec, Store, stored_spec
 from streamscope.core.store.jobs.events import JobEnded, Report, write_event
-from streamscope.core.table.column_values import NO_STREAM
 from streamscope.core.table.frame import build_frame, summarise
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.loading import load
@@ -281,7 +280,9 @@ def _summarise(info: ModelInfo, fzset: FZSet, request: Request) -> None:
         return
     for block, summary in summarise(build_frame(info, fzset, request.blocks)).items():
         if not summary.has_stream:
-            say(f"{block}: FZs of {summary.computed} of {summary.channels} channels; {NO_STREAM}")
+            say(
+                f"{block}: FZs of {summary.computed} of {summary.channels} channels; {info.block(block).not_applicable}"
+            )
             continue
         say(
             f"{block}: {summary.computed} of {summary.channels} channels computed; {summary.skip} skip, "

@@ -21,7 +21,7 @@ from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.images.folder import find_images
 from streamscope.core.measures.statistics import Paired, Proportion
-from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_blocks
+from streamscope.core.model.blocks import VERDICT_TENSORS, ModelInfo, pick_scaled_blocks
 from streamscope.core.model.preprocessing import Changes
 from streamscope.core.model.recipe import LARGEST_SEED, Protocol, SetKey
 from streamscope.core.model.spec import ModelSpec, untrained_name
@@ -118,7 +118,7 @@ def command(
     store = given.store()
     given = given.as_stored(store)
     info = given.stored_info(store)
-    picked = [block.name for block in pick_blocks(info, blocks)]
+    picked = [block.name for block in pick_scaled_blocks(info, blocks)]
     fzset = given.stored_set(store, info)
     scan = given.stored_scan(store, fzset)
     if by_images and scan is None:

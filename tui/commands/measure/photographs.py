@@ -14,7 +14,7 @@ from rich.table import Table
 from streamscope.core.analysis.photographs import FzAgreement, OneWay, PhotographSummary, summarise_photographs
 from streamscope.core.errors import StoreError
 from streamscope.core.measures.photographs import FEWEST_MATES, Exceedance
-from streamscope.core.model.blocks import ModelInfo, pick_blocks
+from streamscope.core.model.blocks import ModelInfo, pick_scaled_blocks
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.photographs import missing_photographs, stored_photographs
 from streamscope.core.table.column_values import column_values
@@ -67,7 +67,7 @@ def command(given: Given, blocks: tuple[str, ...]) -> None:
     if info is None:
         how = given.commands("scan", given.images or "IMAGES")
         raise StoreError(f"no images were scanned by {given.spec.name} in {store.root}; run '{how}' first")
-    picked = [block.name for block in pick_blocks(info, blocks)]
+    picked = [block.name for block in pick_scaled_blocks(info, blocks)]
     scan = _scan(given, store, info)
     _compute(given, store, scan, picked)
     found = [_summary(given, store, info, scan, block) for block in picked]
