@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from streamscope.core.engine.network import Network, provenance
+from streamscope.core.engine.optimiser import Optimiser
 from streamscope.core.engine.visualize import visualize
-from streamscope.core.jobs.plan import Task
+from streamscope.core.jobs.plan import Request, Task, wanted_fzs
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.reading.activations import BlockReader, Branch
 from streamscope.core.reading.scalings import scalings
@@ -31,6 +32,18 @@ class Computed:
 
     files: dict[str, bytes]
     event: BatchDone
+
+
+def check_sizes(network: Network, request: Request) -> None:
+    """Raises UnreadableNetworkError where transforms show a network images of a size that it does not take.
+
+    The paper's do, where they do not crop; torchvision's ResNets take any size.
+    """
+    if request.key.protocol != "paper" or not network.info.graph:
+        return
+    key = request.key
+    for target in wanted_fzs(network.info, request):
+        Optimiser(network, target, [0], key.recipe, key.seed, key.capture, key.objective, key.protocol)
 
 
 def compute_task(

@@ -145,7 +145,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
     from streamscope.core.engine.network import load_network
     from streamscope.core.jobs.batch_loop import LocalRun
     from streamscope.core.jobs.devices import shared_batch, threads_each, worker_devices
-    from streamscope.core.jobs.tasks import default_batch
+    from streamscope.core.jobs.tasks import check_sizes, default_batch
 
     spec = job.spec
     model = _model(job)
@@ -155,6 +155,7 @@ def _open_run(store: Store, job: Job, pulse: Pulse, tell: Tell, network: Network
         network = load_network(model, devices[0] if len(devices) == 1 else "cpu", _download_progress)
     store.register(network.info)
     store.remember(model.text, network.info.identity, network.layout, network.warnings)
+    check_sizes(network, Request.of_job(network.info, spec, 1))
     if scheduler:
         try:
             from streamscope.core.jobs.cluster.client import open_cluster_run
