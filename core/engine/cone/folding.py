@@ -120,10 +120,19 @@ class FoldedNetwork:
         """The nodes that the operation of a node is made of: those before what is folded into it."""
         if node is self.stream.graph.image or self._is_constant(node):
             return []
-        folded = _folded_into(node)
+        folded = self._folded_into(node)
         if folded is not None:
             return _of_calls(folded.args[0])
         return [found for found in node.all_input_nodes if not self._is_constant(found)]
+
+    def _folded_into(self, node: fx.Node) -> fx.Node | None:
+        """What a node's operation does too: of a batch norm the convolution before it, of a max pool the ReLU, where
+        nothing else reads it and both are maps of rows and columns."""
+        folded = _foldable(node)
+        axes = self.stream.geometry.axes
+        if folded is None or not axes(node) == axes(folded) == axes(_argument(folded)) == (2, 3):
+            return None
+        return folded
 
     def _is_constant(self, node: fx.Node) -> bool:
         """Whether its value is the same whatever passes; what follows from such values is one in the graph already."""
@@ -150,7 +159,7 @@ class FoldedNetwork:
             if shape_of(of)[axis] == -1:
                 return Count(node.name, (), None, 0, 0, ())
         if name in BATCH_NORMS:
-            convolution = _folded_into(node)
+            convolution = self._folded_into(node)
             if convolution is not None:
                 return self._convolution(node, convolution, node)
         axes = self.stream.geometry.axes(node) if is_dependent(node) else None
@@ -273,7 +282,7 @@ class FoldedNetwork:
             for axis in (0, 1)
         )
         # The ReLU of the maximum is the maximum of the ReLUs, of a fraction of as many positions.
-        folded = _folded_into(node)
+        folded = self._folded_into(node)
         before = self._operations[source if folded is None else _argument(folded)]
         side, channels = shape_of(node)[2], shape_of(node)[1]
         pool = MaxPool(
@@ -373,7 +382,9 @@ class FoldedNetwork:
         for found in node.all_input_nodes:
             if self._is_constant(found):
                 value = self._tensor(found)
-                if by_place and axes is not None and name in POINTWISE and _covers(value, shape, axes):
+                # A PReLU's weights belong to channels, whichever axes they are.
+                broadcasts = name in POINTWISE and name != "prelu"
+                if by_place and axes is not None and broadcasts and _covers(value, shape, axes):
                     covering[found] = value
                 else:
                     constants[found] = value
@@ -395,6 +406,7 @@ class FoldedNetwork:
             constants=constants,
             covering=covering,
             everywhere=by_place,
+            in_order=name in ("group_norm", "native_group_norm"),
             is_new=name in _COPYING,
             rank=len(shape) or 4,
         )
@@ -411,6 +423,8 @@ class FoldedNetwork:
         dependent = [found for found in node.all_input_nodes if is_dependent(found)]
         source = node.args[0]
         before = self.stream.geometry.axes(source) if isinstance(source, fx.Node) and is_dependent(source) else None
+        if name == "prelu":
+            return before == axes and 1 not in axes
         if name in POINTWISE:
             rank = len(shape_of(node))
             return all(self._lies_under(found, axes, rank) for found in dependent) and any(
@@ -478,9 +492,8 @@ def _covers(value: Any, shape: tuple[int, ...], axes: Axes) -> bool:
     return any(place >= 0 and value.shape[place] > 1 for place in places)
 
 
-def _folded_into(node: fx.Node) -> fx.Node | None:
-    """What a node's operation does too: of a batch norm the convolution before it, of a max pool the ReLU, where
-    nothing else reads it."""
+def _foldable(node: fx.Node) -> fx.Node | None:
+    """The convolution before a batch norm, the ReLU before a max pool, where nothing else reads it."""
     name = operation(node)
     wanted = "conv2d" if name in BATCH_NORMS else "relu" if name == "max_pool2d" else None
     if wanted is None:

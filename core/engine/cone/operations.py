@@ -308,6 +308,9 @@ class Call(Operation):
     """Constants that have a value for every position."""
     everywhere: bool = False
     """Whether it is the same at every size of the image."""
+    in_order: bool = False
+    """Whether values are laid out channel by channel first: the CPU's group norm of channels that come last squares
+    before it subtracts the mean, and is ten times as far off."""
     is_new: bool = False
 
     @property
@@ -327,6 +330,8 @@ class Call(Operation):
             part.cut(value) if isinstance(value, torch.Tensor) else value
             for value, part in zip(values, parts, strict=True)
         ]
+        if self.in_order:
+            inputs = [value.contiguous() if isinstance(value, torch.Tensor) else value for value in inputs]
 
         def filled(node: fx.Node) -> Any:
             if node in self.slots:

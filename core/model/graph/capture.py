@@ -110,6 +110,7 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
         elif node.op not in ("placeholder", "call_function", "output"):
             raise UnreadableNetworkError(f"the network has a part that is not read ({node.op} {node.target})")
     images = next(node for node in graph.nodes if node.op == "placeholder" and node.name == image)
+    _undo_decompositions(graph)
     _annotate(graph, images)
     _fold_constants(graph, constants, images)
     if not _make_functional(graph):
@@ -127,6 +128,33 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
     output = next(node for node in graph.nodes if node.op == "output")
     found = [node for node in torch.utils._pytree.tree_leaves(output.args) if isinstance(node, fx.Node)]
     return NetworkGraph(graph, kept, images, side, tuple(found), tuple(fixed))
+
+
+def _undo_decompositions(graph: fx.Graph) -> None:
+    """Replaces norms and pools that give several values, of which one is read, by those that give that one."""
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        name, given = operation(node), list(node.args)
+        users = list(node.users)
+        if not users or any(operation(user) != "getitem" or user.args[1] != 0 for user in users):
+            continue
+        target: Any
+        if name == "_native_batch_norm_legit_no_training":
+            target, given = aten.batch_norm.default, [*given[:5], False, *given[5:], False]
+        elif name == "native_layer_norm":
+            target = aten.layer_norm.default
+        elif name == "native_group_norm":
+            x, weight, bias, _, _, _, groups, eps = given
+            target, given = aten.group_norm.default, [x, groups, weight, bias, eps]
+        elif name == "max_pool2d_with_indices":
+            target = aten.max_pool2d.default
+        else:
+            continue
+        node.target, node.args = target, tuple(given)
+        node.meta["val"] = users[0].meta["val"]
+        for user in users:
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
 
 
 def _annotate(graph: fx.Graph, image: fx.Node) -> None:

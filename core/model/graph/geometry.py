@@ -337,6 +337,8 @@ _WINDOWS = {
     "upsample_nearest2d",
     "upsample_bilinear2d",
     "upsample_bicubic2d",
+    "pixel_shuffle",
+    "pixel_unshuffle",
 }
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm"}
 _LAYOUT = {
@@ -362,8 +364,6 @@ _LAYOUT = {
     "t",
     "movedim",
     "repeat",
-    "pixel_shuffle",
-    "pixel_unshuffle",
     "index",
     "index_select",
     "tensor_split",
@@ -462,13 +462,16 @@ def _windowed(node: fx.Node, labels: Labels) -> Labels | None:
             return None
         before, after, stride = reach(node, image_axis, shape[axis], out[axis])
         at = torch.arange(out[axis], dtype=torch.float64)
+        # A map that was turned over stays so: its places descend.
+        places = line.place.flatten()
+        sign = -1 if len(places) > 1 and bool((places.diff() < 0).all()) else 1
         size = [1] * len(shape)
         size[axis] = out[axis]
         found.append(
             AxisLabels(
-                _extended(first, torch.ceil(at * stride + before), labelled.step).view(size),
-                _extended(last, torch.floor(at * stride + after), labelled.step).view(size),
-                at.view(size),
+                _extended(first, torch.ceil(at * stride + before), sign * labelled.step).view(size),
+                _extended(last, torch.floor(at * stride + after), sign * labelled.step).view(size),
+                sign * at.view(size),
                 labelled.step * stride,
             )
         )
@@ -507,12 +510,12 @@ def reach(node: fx.Node, image_axis: int, side: int, out: int) -> tuple[float, f
         before = amounts[first] if len(amounts) > first else 0
         return -before, -before, 1
     ratio = side / out
-    if name == "upsample_nearest2d":
+    if name in ("upsample_nearest2d", "pixel_shuffle"):
         return ratio - 1, 0, ratio
     if name in ("upsample_bilinear2d", "upsample_bicubic2d"):
         taps, shift = (1 if name == "upsample_bilinear2d" else 2), (ratio - 1) / 2
         return shift - taps + 1e-9, shift + taps, ratio
-    # Adaptive pools: of a side that divides the map's.
+    # Adaptive pools, of a side that divides the map's, and what makes channels of positions.
     return 0, ratio - 1, ratio
 
 
