@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,9 @@ import timm
 import torch
 import torchvision
 from timm.layers import BlurPool2d
+from timm.models._efficientnet_builder import decode_arch_def
 from timm.models.beit import Beit
+from timm.models.efficientnet import EfficientNet
 from timm.models.hrnet import HighResolutionNet
 from timm.models.res2net import Bottle2neck
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -38,28 +40,34 @@ class Own:
     """Where a block's tensors are to be had from the network's own modules."""
 
     stream: Place
-    branch: Place
+    branch: Place | None
+    """None where no module gives it: what the output has more than the stream."""
     out: Place
     kind: str = "simple"
     previous: str | None = None
 
 
 Layout = Callable[[Tensor], Tensor]
-"""Of a tensor (n, …) the centre neuron's channels, (n, channels)."""
+"""Makes a map, (n, channels, rows, columns), of a tensor (n, …)."""
 
 
 def maps(values: Tensor) -> Tensor:
-    return values[:, :, values.shape[2] // 2, values.shape[3] // 2]
+    return values
 
 
 def maps_last(values: Tensor) -> Tensor:
-    return values[:, values.shape[1] // 2, values.shape[2] // 2]
+    return values.movedim(3, 1)
 
 
 def tokens(before: int, values: Tensor) -> Tensor:
     """Of patches in rows, after `before` other tokens."""
     side = math.isqrt(values.shape[1] - before)
-    return values[:, before + side // 2 * side + side // 2]
+    found: Tensor = values[:, before:].unflatten(1, (side, side)).movedim(3, 1)
+    return found
+
+
+def maps_last_or_tokens(values: Tensor) -> Tensor:
+    return tokens(0, values) if values.ndim == 3 else maps_last(values)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Family:
     blocks: dict[str, Own]
     sides: tuple[int, ...] = (64,)
     """Of images, in px: two where the network takes two."""
-    centre: Layout = maps
+    layout: Layout = maps
 
 
 def lively(module: nn.Module) -> nn.Module:
@@ -114,50 +122,64 @@ class Copies:
 
 
 def own_tensors(family: Family, module: nn.Module, images: Tensor) -> dict[str, dict[str, Tensor]]:
-    """`in`, `block`, `pre` and `out` of every block, from copying hooks alone."""
-    places = {place for own in family.blocks.values() for place in (own.stream, own.branch, own.out)}
+    """`in`, `block`, `pre` and `out` of every block as maps, from copying hooks alone."""
+    places = {place for own in family.blocks.values() for place in (own.stream, own.branch, own.out) if place}
     copies = Copies(module, images, places)
     found = {}
     for block, own in family.blocks.items():
-        stream, branch = copies[own.stream], copies[own.branch]
-        found[block] = {"in": stream, "block": branch, "pre": stream + branch, "out": copies[own.out]}
+        stream, out = family.layout(copies[own.stream]), family.layout(copies[own.out])
+        branch = out - stream if own.branch is None else family.layout(copies[own.branch])
+        found[block] = {"in": stream, "block": branch, "pre": stream + branch, "out": out}
     return found
 
 
 def _chain(
-    paths: list[str], branch: str, shortcut: str, down: set[int], rename: Callable[[str], str] = str, first: bool = True
+    paths: list[str],
+    branch: str | None,
+    shortcut: str,
+    down: set[int],
+    rename: Callable[[str], str] = str,
+    anew: Set[int] = frozenset(),
 ) -> dict[str, Own]:
     """Blocks one after another, each a module that adds its `branch` part to its input or, where it is in `down`, to
-    what its `shortcut` part gives."""
+    what its `shortcut` part gives. Those in `anew` begin a stream: what lies before them is no residual block's."""
     found: dict[str, Own] = {}
     previous: str | None = None
     for index, path in enumerate(paths):
-        name = rename(path)
+        name, place = rename(path), None if branch is None else (f"{path}.{branch}", "out")
         if index in down:
-            own = Own((f"{path}.{shortcut}", "out"), (f"{path}.{branch}", "out"), (path, "out"), "downsample", previous)
+            found[name] = Own((f"{path}.{shortcut}", "out"), place, (path, "out"), "downsample", previous)
         else:
-            own = Own((path, "in"), (f"{path}.{branch}", "out"), (path, "out"), "simple", previous)
-        found[name] = own
+            found[name] = Own((path, "in"), place, (path, "out"), "simple", None if index in anew else previous)
         previous = name
     return found
 
 
 def _stages(counts: list[int], template: str, start: int = 0) -> list[str]:
-    return [template.format(stage + start, block) for stage, count in enumerate(counts) for block in range(count)]
+    """Names of blocks, of which stages have `counts`; the first number is `start`."""
+    return [
+        template.format(stage + start, block + (start if "b{}" in template else 0))
+        for stage, count in enumerate(counts)
+        for block in range(count)
+    ]
 
 
 def _torchvision_name(path: str) -> str:
     return path.removeprefix("layer")
 
 
-def _transformer(paths: list[str], attention: str, mlp: str, norm: str, adds: tuple[str, str]) -> dict[str, Own]:
+def _transformer(
+    paths: list[str], attention: str, mlp: str, norm: str, adds: tuple[str, str], anew: tuple[int, ...] = ()
+) -> dict[str, Own]:
     """Blocks that add an attention and an MLP to their tokens; the input of `norm` is the stream between them."""
     found: dict[str, Own] = {}
     previous: str | None = None
-    for path in paths:
+    for index, path in enumerate(paths):
         one, two = f"{path}.{adds[0]}", f"{path}.{adds[1]}"
         between = (f"{path}.{norm}", "in")
-        found[one] = Own((path, "in"), (f"{path}.{attention}", "out"), between, "simple", previous)
+        found[one] = Own(
+            (path, "in"), (f"{path}.{attention}", "out"), between, "simple", None if index in anew else previous
+        )
         found[two] = Own(between, (f"{path}.{mlp}", "out"), (path, "out"), "simple", one)
         previous = two
     return found
@@ -165,14 +187,13 @@ def _transformer(paths: list[str], attention: str, mlp: str, norm: str, adds: tu
 
 def _resnet(branch: str, block: type[nn.Module] = Bottleneck, **options: Any) -> Family:
     counts = [1, 2, 1]
-    first = {0, 1, 3} if block is not BasicBlock else {1, 3}
 
     def build() -> nn.Module:
         made: nn.Module = ResNet(block, [*counts, 1], num_classes=5, channels=(8, 8, 16, 16), stem_width=8, **options)
         return made
 
     paths = _stages([*counts, 1], "layer{}.{}", 1)
-    return Family(build, _chain(paths, branch, "downsample", first | {4}, _torchvision_name), (64, 75))
+    return Family(build, _chain(paths, branch, "downsample", {0, 1, 3, 4}, _torchvision_name), (64, 75))
 
 
 def _hrnet() -> nn.Module:
@@ -227,6 +248,26 @@ def _cornet_blocks() -> Iterator[tuple[str, Own]]:
             previous = name
 
 
+def _coatnet_blocks() -> Iterator[tuple[str, Own]]:
+    previous = "stages.1.blocks.0"
+    for path, begins in (("stages.2.blocks.0", True), ("stages.2.blocks.1", False), ("stages.3.blocks.0", True)):
+        stream = (f"{path}.shortcut", "out") if begins else (path, "in")
+        between = f"{path}.norm2", "in"
+        kind = "downsample" if begins else "simple"
+        yield f"{path}.attn", Own(stream, (f"{path}.drop_path1", "out"), between, kind, previous)
+        yield f"{path}.mlp", Own(between, (f"{path}.drop_path2", "out"), (path, "out"), "simple", f"{path}.attn")
+        previous = f"{path}.mlp"
+
+
+def _efficientnet() -> nn.Module:
+    """Padded as TensorFlow pads: more below and to the right."""
+    blocks = [["ds_r1_k3_s1_e1_c8_se0.25"], ["ir_r2_k3_s2_e2_c16_se0.25"], ["ir_r2_k5_s2_e2_c16_se0.25"]]
+    made: nn.Module = EfficientNet(
+        decode_arch_def(blocks), num_classes=5, num_features=32, stem_size=8, fix_stem=True, pad_type="same"
+    )
+    return made
+
+
 def _mobilenet() -> nn.Module:
     made: nn.Module = torchvision.models.MobileNetV2(
         num_classes=5, inverted_residual_setting=[[1, 8, 1, 1], [6, 8, 2, 2], [6, 16, 3, 2]], width_mult=0.5
@@ -239,6 +280,8 @@ def _swin() -> nn.Module:
     return made
 
 
+_HRNET_BRANCHES = [f"stage{stage}.0.branches.{branch}.0" for stage in (2, 3, 4) for branch in range(stage)]
+_FEATURES = ["features.1.0", "features.1.1", "features.3.0", "features.3.1"]
 _CIFAR_PATHS = _stages([3, 3, 3], "layer{}.{}", 1)
 
 FAMILIES: dict[str, Family] = {
@@ -247,24 +290,27 @@ FAMILIES: dict[str, Family] = {
     "blur pools": _resnet("bn2", BasicBlock, aa_layer=BlurPool2d),
     "res2net": _resnet("bn3", Bottle2neck, base_width=26, block_args={"scale": 4}),
     "pre-activation": Family(
-        lambda: ResNetV2([1, 2, 1, 1], channels=(16, 24, 32, 32), num_classes=5, stem_chs=8, conv_layer=nn.Conv2d,
-                         norm_layer=partial(timm.layers.BatchNormAct2d)),
+        lambda: timm.create_model(
+            "resnetv2_50", layers=[1, 2, 1, 1], channels=(16, 24, 32, 32), stem_chs=8, num_classes=5
+        ),
         _chain(_stages([1, 2, 1, 1], "stages.{}.blocks.{}"), "conv3", "downsample", {0, 1, 3, 4}),
         (64, 75),
     ),
     "BiT": Family(
-        lambda: ResNetV2([1, 2, 1, 1], channels=(32, 32, 64, 64), num_classes=5, stem_chs=32, stem_type="fixed"),
+        lambda: ResNetV2([1, 2, 1, 1], channels=(128,) * 4, num_classes=5, stem_chs=32, stem_type="fixed"),
         _chain(_stages([1, 2, 1, 1], "stages.{}.blocks.{}"), "conv3", "downsample", {0, 1, 3, 4}),
         (64,),
     ),
     "ConvNeXt of torchvision": Family(
         lambda: torchvision.models.ConvNeXt([CNBlockConfig(8, 16, 2), CNBlockConfig(16, None, 2)], num_classes=5),
-        _chain(["features.1.0", "features.1.1", "features.3.0", "features.3.1"], "stochastic_depth", "", set()),
+        _chain(
+            ["features.1.0", "features.1.1", "features.3.0", "features.3.1"], "stochastic_depth", "", set(), anew={2}
+        ),
         (64, 72),
     ),
     "ConvNeXt of timm": Family(
         lambda: timm.create_model("convnext_atto", depths=(1, 2, 1, 1), dims=(8, 16, 24, 32), num_classes=5),
-        _chain(_stages([1, 2, 1, 1], "stages.{}.blocks.{}"), "drop_path", "", set()),
+        _chain(_stages([1, 2, 1, 1], "stages.{}.blocks.{}"), "drop_path", "", set(), anew={1, 3, 4}),
         (64,),
     ),
     "CIFAR ResNet, option A": Family(
@@ -297,18 +343,31 @@ FAMILIES: dict[str, Family] = {
     ),
     "MobileNet": Family(
         _mobilenet,
-        _chain(["features.3", "features.5", "features.6"], "conv", "", set()),
+        _chain(["features.3", "features.5", "features.6"], "conv", "", set(), anew={1}),
         (64, 51),
     ),
     "EfficientNet with asymmetric padding": Family(
-        lambda: timm.create_model("test_efficientnet", pad_type="same", num_classes=5),
-        {},
-        (64,),
+        _efficientnet,
+        _chain(["blocks.0.0", "blocks.1.1", "blocks.2.1"], "drop_path", "", set(), anew={1, 2}),
+        (64, 51),
     ),
-    "HRNet": Family(_hrnet, {}, (64,)),
-    "NFNet": Family(lambda: timm.create_model("test_nfnet", num_classes=5), {}, (64,)),
-    "RegNet": Family(lambda: timm.create_model("regnety_002", num_classes=5), {}, (64,)),
-    "CoAtNet": Family(lambda: timm.create_model("test_coatnet", img_size=64, num_classes=5), {}, (64,)),
+    "HRNet": Family(
+        _hrnet,
+        _chain(["layer1.0"], "bn3", "downsample", {0}, _torchvision_name)
+        | _chain(_HRNET_BRANCHES, "bn2", "", set(), anew=set(range(len(_HRNET_BRANCHES)))),
+    ),
+    "NFNet": Family(
+        lambda: timm.create_model("test_nfnet", num_classes=5),
+        _chain(_stages([1, 1, 1, 1], "stages.{}.{}"), None, "downsample", {0, 1, 2, 3}),
+    ),
+    "RegNet": Family(
+        lambda: timm.create_model("regnety_002", num_classes=5),
+        _chain(_stages([1, 1, 4, 7], "s{}.b{}", 1), "conv3", "downsample", {0, 1, 2, 6}),
+    ),
+    "CoAtNet": Family(
+        lambda: timm.create_model("test_coatnet", img_size=64, num_classes=5),
+        _chain(["stages.0.blocks.0", "stages.1.blocks.0"], "drop_path", "shortcut", {0, 1}) | dict(_coatnet_blocks()),
+    ),
     "ViT of timm": Family(
         lambda: VisionTransformer(64, 16, embed_dim=24, depth=2, num_heads=2, num_classes=5, init_values=0.5),
         _transformer(["blocks.0", "blocks.1"], "ls1", "ls2", "norm2", ("attn", "mlp")),
@@ -336,29 +395,30 @@ FAMILIES: dict[str, Family] = {
         partial(tokens, 1),
     ),
     "BEiT": Family(
-        lambda: Beit(
-            64, 16, embed_dim=24, depth=2, num_heads=2, num_classes=5, init_values=0.5, use_rel_pos_bias=True
-        ),
-        {},
+        lambda: Beit(64, 16, embed_dim=24, depth=2, num_heads=2, num_classes=5, init_values=0.5, use_rel_pos_bias=True),
+        _transformer(["blocks.0", "blocks.1"], "drop_path1", "drop_path2", "norm2", ("attn", "mlp")),
         (64,),
         partial(tokens, 1),
     ),
     "Swin of torchvision": Family(
         _swin,
         _transformer(
-            ["features.1.0", "features.1.1", "features.3.0", "features.3.1"], "attn", "mlp", "norm2", ("attn", "mlp")
+            ["features.1.0", "features.1.1", "features.3.0", "features.3.1"],
+            "attn",
+            "mlp",
+            "norm2",
+            ("attn", "mlp"),
+            (2,),
         ),
         (64,),
         maps_last,
     ),
     "Swin of timm": Family(
-        lambda: SwinTransformer(
-            64, 4, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=5
-        ),
+        lambda: SwinTransformer(64, 4, embed_dim=16, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=5),
         _transformer(
-            _stages([2, 2], "layers.{}.blocks.{}"), "drop_path1", "drop_path2", "norm2", ("attn", "mlp")
+            _stages([2, 2], "layers.{}.blocks.{}"), "drop_path1", "drop_path2", "norm2", ("attn", "mlp"), (2,)
         ),
         (64,),
-        maps_last,
+        maps_last_or_tokens,
     ),
 }
