@@ -43,13 +43,14 @@ _BLOCK_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 Tensor = Literal["in", "block", "out"]
 TENSORS: tuple[Tensor, ...] = ("in", "block", "out")
-"""The tensors of a block that FZs are optimised for: what bypasses it, what it adds, their rectified sum."""
+"""The tensors of a block that FZs are optimised for: what bypasses it, what it adds, and the stream after their sum."""
 
 VERDICT_TENSORS: tuple[Tensor, ...] = ("in", "block")
 """The tensors whose FZs M and the scale criteria are read from; FZ(O) is for looking at."""
 
 READ = ("in", "block", "pre")
-"""The tensors whose centre activations are stored; `out` is relu(pre)."""
+"""The tensors whose centre activations are stored. `out` is what `Block.activation` makes of `pre`; measures that speak
+of O take relu(pre), whichever activation follows."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,21 @@ class Block:
         if self.kind == "layer":
             return "measures of the stream are not applicable: no addition was found"
         return "" if self.widens else "scale is not applicable: block sees no more of the image than in"
+
+    @property
+    def unrectified(self) -> str:
+        """What is to be said beside O where no ReLU follows the sum; "" where one does, and of a layer's output."""
+        if self.activation == "relu" or self.kind == "layer":
+            return ""
+        if not self.activation:
+            return (
+                "the stream has no activation after the sum: O is the sum itself, I + B; M, the criteria "
+                "and curves of O rectify it as everywhere"
+            )
+        return (
+            f"the sum passes {self.activation}, not a ReLU: O is shown before it, as I + B; M, the "
+            "criteria and curves of O rectify it as everywhere"
+        )
 
 
 @dataclass(frozen=True, order=True)
@@ -348,8 +364,29 @@ def _check(info: ModelInfo) -> None:
             raise MalformedError(f"a receptive field of {target[:40]!r} about a point outside the image")
 
 
+_STEP = re.compile(r"(?P<module>(?:.+\.)?)t(?P<step>0|[1-9][0-9]*)")
+"""`V4.t2`, or `t2` of the network itself: how blocks are called whose weights run several times."""
+
+
+def steps_of(info: ModelInfo, block: str) -> tuple[str, ...]:
+    """The blocks that are steps of the same module, in order; the block alone where its weights run once.
+
+    Steps are counted from 0 without a gap and have the same channels: a channel is one feature all along. Raises
+    UsageError for an unknown block.
+    """
+    channels, match = info.block(block).channels, _STEP.fullmatch(block)
+    if match is None:
+        return (block,)
+    steps = {}
+    for other in info.blocks:
+        also = _STEP.fullmatch(other.name)
+        if also is not None and also["module"] == match["module"] and other.channels == channels:
+            steps[int(also["step"])] = other.name
+    return tuple(steps[n] for n in range(len(steps))) if set(steps) == set(range(len(steps))) else (block,)
+
+
 def ranked_tensor(target: Target) -> str:
-    """What the MEIs of a target are ranked by: its tensor, `out` before the ReLU."""
+    """What the MEIs of a target are ranked by: its tensor, `out` before the activation."""
     return "pre" if target.tensor == "out" else target.tensor
 
 

@@ -144,7 +144,7 @@ class _Images:
 
     @torch.inference_mode()
     def moments(self, block: str) -> tuple[np.ndarray, np.ndarray, list[ImagePath]]:
-        """Mean and variance over the images of relu(pre) at the centre neuron, (channels,) float64 each, and the
+        """Mean and variance over the images of `out` at the centre neuron, (channels,) float64 each, and the
         readable images."""
         channels = self.network.info.block(block).channels
         mean, squares, count = np.zeros(channels), np.zeros(channels), 0

@@ -21,7 +21,7 @@ from streamscope.core.table.columns import COLUMNS
 
 ON = ("in", "block")
 READ = ("in", "block", "out")
-"""What the curves are shown of; `pre` is in no table, since `out` is its rectification."""
+"""What the curves are shown of; `pre` is in no table, since `out` of a curve is its rectification."""
 
 
 def channels_table(material: Material, block: Block) -> Table:
@@ -42,7 +42,7 @@ def tuning_table(material: Material, block: Block) -> Table:
         Field("channel", "channel"),
         Field("source", "on the channel's FZ, or on its MEIs (mean over 9)"),
         Field("on", "of which tensor those are"),
-        Field("read", "whose centre activation it is"),
+        Field("read", "whose centre activation it is; out is relu(I + B)"),
         Field("antialias", "whether images were resized with antialiasing"),
         Field("invariance", "mean of the rectified curve over its maximum"),
         Field("half_width", "octaves of scale over which it is at least half of its maximum"),
@@ -78,7 +78,7 @@ def meis_table(material: Material, block: Block) -> Table:
     """The images that excite each channel most and least."""
     fields = (
         Field("channel", "channel"),
-        Field("tensor", "whose centre activation ranks them, before its ReLU"),
+        Field("tensor", "whose centre activation ranks them, out before any activation"),
         Field("end", "top: the most exciting, bottom: the least"),
         Field("rank", "1 is the extreme"),
         Field("activation", "what it was ranked by"),

@@ -59,7 +59,7 @@ def patch_curves_table(material: Material, block: Block) -> Table:
     fields = (
         Field("channel", "channel"),
         Field("on", "whose best patches they are"),
-        Field("read", "which activation it is, out rectified; mean over the patches"),
+        Field("read", "which activation it is, out as relu(I + B); mean over the patches"),
         Field("images", "photographs that the patches come from, one each"),
         *(Field(f"x{scale:.4g}", f"activation at {scale:.6g} times the size") for scale in SCALES),
     )

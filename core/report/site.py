@@ -340,7 +340,7 @@ class Site:
             caption = f"Accuracy over zooms with channels of {ablation.block} ablated."
             text = (
                 f"Channels {format_channels(ablation.channels)} of {ablation.block}'s sum set, at every position, to "
-                f"the mean rectified activation of their centre neuron. {ablation.images:,} images of "
+                f"the mean activation of their centre neuron. {ablation.images:,} images of "
                 f"{ablation.classes} classes in {Path(ablation.folder).name}. Control seed {ablation.seed}: "
                 f"{' '.join(controls_text(ablation))}"
             )

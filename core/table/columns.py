@@ -42,8 +42,8 @@ def _activation(read: str, visualised: str, scaling: str = "") -> Column:
         "down": f"FZ({visualised}) scaled down, S-(FZ({visualised}))",
         "blur": f"FZ({visualised}) blurred, S(S-(FZ({visualised})))",
     }[scaling]
-    # M takes relu of it; before the ReLU a negative one shows what is suppressed.
-    tensor = "I + B (out before its ReLU)" if read == "out" else read
+    # M takes relu of it; before that a negative one shows what is suppressed.
+    tensor = "I + B (out before any activation)" if read == "out" else read
     return Column(f"{read}_on_{visualised}{suffix}", "number", 8, f"centre activation of {tensor}, for {image}")
 
 
@@ -53,7 +53,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("block", "text", 4, "block, 2.1 for layer2.1"),
     Column("kind", "text", 10, "simple (identity shortcut) or downsample (conv + BN shortcut)"),
     Column("channel", "number", 4, "channel of the block", whole=True),
-    Column("mix_ratio", "number", 5, "M = O(FZ(I)) / O(FZ(B)), 0 to 5, O after ReLU"),
+    Column("mix_ratio", "number", 5, "M = O(FZ(I)) / O(FZ(B)), 0 to 5, O = relu(I + B)"),
     Column("update", "text", 9, "overwrite (M <= 1/1.5), mix or skip (M >= 1.5)"),
     _activation("out", "in"),
     _activation("out", "block"),

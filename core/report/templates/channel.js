@@ -72,7 +72,7 @@ function matrixSection(row) {
     return make("td", { class: "number", style: `background:color-mix(in srgb, ${colour} ${strength}%, transparent)` }, numberOf(row, `${read}_on_${on}`));
   })));
   const head = make("tr", {}, make("th", { scope: "col" }, ""), ...names.map((on) => make("th", { scope: "col" }, TENSORS[on])));
-  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns); O before its ReLU."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
+  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns); O before any activation: I + B."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
 }
 
 function tuningSection(channel) {

@@ -193,7 +193,7 @@ class Scan:
     def extremes(self, block: str, tensor: Tensor) -> Extremes:
         """MEIs of `in`, `block` or `out` and their opposites.
 
-        Ranked before the ReLU: `out` by `pre`, a simple block's `in` by the previous block's `pre`.
+        Ranked before any activation: `out` by `pre`, a simple block's `in` by the previous block's `pre`.
         """
         target = self.info.source(block, tensor)
         if target not in self._extremes:
@@ -230,7 +230,7 @@ class Scan:
         return (self.folder.patches / SUMS).is_file()
 
     def patches(self, block: str, tensor: Tensor) -> BestPatches | None:
-        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before the ReLU as `extremes` are.
+        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before any activation as `extremes` are.
 
         None where an earlier release made the scan; scanning the folder again adds them.
         """

@@ -44,7 +44,7 @@ SHAM_TRANSFORMS = {
 ALTERATIONS = (*SHAM_TRANSFORMS, *FURTHER)
 """All that may. Of a set's FZs the further ones are among its measures; a scan has them as versions of its `SHAMS`."""
 READ_OUT = ("in", "block", "pre", "out")
-"""Axis 1 of the values; `out` is relu(pre)."""
+"""Axis 1 of the values; `out` is relu(pre), whichever activation follows the sum."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def command(
 ) -> None:
     """Classify the labelled IMAGES, one folder a class, with channels of a block ablated.
 
-    Every value of the channels in the block's output is set to their mean rectified activation. Without --channels,
+    Every value of the channels in the block's output is set to their mean activation there. Without --channels,
     --filter or --marked the scale-invariant channels are ablated. Each control set has as many other channels of the
     same block, matched one to one on the mean and the variance of their activation within 0.4 deviations,
     without looking at any accuracy. Control sets have as few channels in common as that allows; what they share is
