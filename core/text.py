@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 _OBEYED = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -83,3 +84,30 @@ def _unescape(match: re.Match[str]) -> str:
 def json_text(text: str) -> str:
     """JSON with the control characters in it as escapes, which every reader takes for the same."""
     return CONTROLS.sub(lambda match: match[0] if match[0] in "\n\t\r" else f"\\u{ord(match[0]):04x}", text)
+
+
+def short_names(names: Sequence[str], width: int) -> dict[str, str]:
+    """By name, what stands for it in `width` characters where some are longer, so that what differs stays visible.
+
+    What all of them begin with goes first, then words lose their ends, numbers never. Where that is not enough, or
+    would make two alike, a long name loses its middle.
+    """
+    if all(len(name) <= width for name in names):
+        return {name: name for name in names}
+    low, high = min(names), max(names)
+    same = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), 0)
+    start = max(low.rfind(mark, 0, same) for mark in "._") + 1
+    rest = {name: f"…{name[start:]}" if start else name for name in names}
+    for most in range(max(map(len, rest.values())), 0, -1):
+        cut = {name: re.sub(rf"([A-Za-z]{{{most}}})[A-Za-z]+", r"\1", text) for name, text in rest.items()}
+        if max(map(len, cut.values())) <= width and len(set(cut.values())) == len(set(names)):
+            return cut
+    return {name: without_middle(name, width) for name in names}
+
+
+def without_middle(text: str, width: int) -> str:
+    """At most `width` characters of a text: its beginning and, mostly, its end."""
+    if len(text) <= width:
+        return text
+    head = max(0, width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - max(0, width - 1 - head) :]}"

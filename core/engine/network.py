@@ -229,7 +229,7 @@ def _skip_weights(graph: NetworkGraph, addition: Addition) -> SkipWeights | None
 
 
 def objective(target: Target, capture: Capture = "exact") -> Read:
-    """The tensor that an FZ of `target` is optimised at: `out` before its activation, where it has a gradient everywhere."""
+    """The tensor that an FZ of `target` is optimised at: `out` before any activation, where its gradient is."""
     if target.tensor == "out":
         return "pre"
     return "aliased" if target.tensor == "block" and capture == "lucent" else target.tensor

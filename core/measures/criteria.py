@@ -1,6 +1,6 @@
 """Mix ratio, scale criteria, gains and scale metric of channels: pure functions of activations (arXiv 2407.05340).
 
-`x_on_y` is the centre activation in tensor x for FZ(y), with `out` before any activation. Every function takes arrays (or
+`x_on_y` is the centre activation in tensor x for FZ(y), with `out` before activation. Every function takes arrays (or
 single numbers) of any equal shape, one entry a channel, and gives an array of that shape; NaN means unknown. Truth
 values are floats, 1 or 0, so that they can be unknown too.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamscope.core.images.scaling import SIZES
 from streamscope.core.measures.tuning import half_width_octaves, invariance
-from streamscope.core.model.blocks import TENSORS, Block
+from streamscope.core.model.blocks import TENSORS, Block, Target, steps_of
 from streamscope.core.model.recipe import Protocol
 from streamscope.core.report.lacking import no_curves, no_scan
 from streamscope.core.report.material import Material
@@ -119,6 +119,8 @@ def payload(material: Material, block: Block, tables: dict[str, Table], pictures
     fields = {t: material.info.fields.get(str(material.info.source(block.name, t))) for t in TENSORS}
     return {
         "block": block.name,
+        "unrectified": block.unrectified,
+        "steps": _steps(material, block, pictures),
         "side": material.info.input_size,
         "crop": {t: [area.start, area.stop] if area else None for t, area in fields.items()},
         "describe": {c.name: {"kind": c.kind, "help": c.help, "whole": c.whole} for c in COLUMNS},
@@ -132,6 +134,33 @@ def payload(material: Material, block: Block, tables: dict[str, Table], pictures
         "scaled": found.scaled,
         "images": _images(material, meis, shown),
     }
+
+
+def _steps(material: Material, block: Block, pictures: Pictures) -> list[dict[str, Any]]:
+    """The steps of a block's module, where it has several that the report has: figures and FZ(B) by channel."""
+    steps = [name for name in steps_of(material.info, block.name) if name in material.rows]
+    if len(steps) < 2:
+        return []
+    found = []
+    for name in steps:
+        area = material.info.area(Target(name, "block"))
+        step = material.info.block(name)
+        rows = channels_table(material, step)
+        found.append(
+            {
+                "block": name,
+                "table": rows.name,
+                "page": f"block-{name}.html",
+                "field": area.size if area else None,
+                "crop": [area.start, area.stop] if area else None,
+                "fz": pictures.of_block(step).fz["block"],
+                "rows": [
+                    [rows.value(row, column) for column in ("channel", "mix_ratio", "update", "scale_metric")]
+                    for row in range(len(rows))
+                ],
+            }
+        )
+    return found
 
 
 def _images(material: Material, meis: Table, shown: Mapping[int, str]) -> dict[str, list[str | None]]:

@@ -55,10 +55,13 @@ class Pictures:
     advance: Callable[[int], None] = lambda count: None
     problems: list[StreamscopeError] = field(default_factory=list)
     _written: dict[str, bool] = field(default_factory=dict)
+    _blocks: dict[str, BlockPictures] = field(default_factory=dict)
     _retried: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def of_block(self, block: Block) -> BlockPictures:
         """Writes the FZs and scaled FZs of every channel of a block, those that its table row is read from."""
+        if block.name in self._blocks:
+            return self._blocks[block.name]
         found = BlockPictures(
             {tensor: [None] * block.channels for tensor in TENSORS}, {t: [None] * block.channels for t in SCALED}
         )
@@ -68,6 +71,7 @@ class Pictures:
                 if file is not None and not self._written[file]:
                     files[channel] = None
         self.advance(block.channels)
+        self._blocks[block.name] = found
         return found
 
     def of_patches(self, block: Block) -> dict[Tensor, list[str | None]]:

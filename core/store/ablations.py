@@ -49,8 +49,8 @@ class Ablation:
     """Accuracy of one model on one labelled image folder with channels of one block's sum set to their means.
 
     Every value of an ablated channel in the block's output is replaced, at every position, by the mean over the images
-    of `out` at the centre neuron, after the activation where there is one; `means` has those of the chosen channels, `control_means` those of each control
-    set's.
+    of `out` at the centre neuron, after the activation where there is one; `means` has those of the chosen channels,
+    `control_means` those of each control set's.
     """
 
     model: str

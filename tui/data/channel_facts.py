@@ -3,7 +3,7 @@ its FZs' activations grew. Read in a thread of its own; imports no Textual."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -17,15 +17,17 @@ from streamscope.core.errors import StoreError
 from streamscope.core.measures.photographs import SCALES, mean_curves
 from streamscope.core.measures.tuning import half_width_octaves, invariance
 from streamscope.core.model.arrays import Float32Array
-from streamscope.core.model.blocks import TENSORS, ModelInfo
+from streamscope.core.model.blocks import TENSORS, ModelInfo, Target
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.photographs import Photographs, stored_photographs
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.retries import shown_fz
+from streamscope.core.text import short_names
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.headings import DIM, number
+from streamscope.tui.table.channel_text import ChannelValues
+from streamscope.tui.table.headings import DIM, UPDATE_STYLES, figure, number
 from streamscope.tui.table.plot import Line, margin_of, plot, sparkline, x_axis
 
 CURVE_STYLES = {"in": Style(color="cyan"), "block": Style(color="orange1"), "out": Style(color="green")}
@@ -123,6 +125,34 @@ def _on_patches(stored: Photographs | None, channel: int) -> Mapping[str, OwnCur
 def _own(curves: Curves | None, channel: int) -> OwnCurves | None:
     values = curves.of(channel) if curves is not None else None
     return OwnCurves(curves.scales, values, curves.images) if curves is not None and values is not None else None
+
+
+def steps_text(info: ModelInfo, rows: Sequence[ChannelValues], block: str, width: int) -> list[Text]:
+    """A line a step of a channel: M and update, scale metric, receptive field of `block`; the step shown is marked."""
+    cells = min(max(len(str(row["block"])) for row in rows), max(6, width - 36))
+    names = short_names([str(row["block"]) for row in rows], cells)
+    lines = [
+        Text.assemble(("steps of this channel", Style(bold=True))),
+        Text(f"  {'':<{cells}}{'M':>6} {'update':<10}{'SM':>6}{'field':>9}", style=DIM),
+    ]
+    for row in rows:
+        name, update = str(row["block"]), str(row.get("update") or "·")
+        area = info.area(Target(name, "block"))
+        size = f"{area.size} px" if area is not None else "·"
+        m, scale = (_own_figure(row, column) for column in ("mix_ratio", "scale_metric"))
+        lines.append(
+            Text.assemble(
+                f"{'▸' if name == block else ' '} {names[name]:<{cells}}{m:>6} ",
+                (f"{update:<10}", UPDATE_STYLES.get(update, DIM)),
+                f"{scale:>6}{size:>9}",
+            )
+        )
+    return lines
+
+
+def _own_figure(row: ChannelValues, name: str) -> str:
+    value = row.get(name)
+    return figure(name, float(value) if isinstance(value, (int, float)) else None)
 
 
 def traces_text(facts: Facts, width: int) -> list[Text]:

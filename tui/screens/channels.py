@@ -28,7 +28,7 @@ from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_
 from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM
 from streamscope.tui.table.session import Session
-from streamscope.tui.widgets.blocks import HEADING, BlockList
+from streamscope.tui.widgets.blocks import BlockList, heading, name_cells
 from streamscope.tui.widgets.filter import FilterBar
 from streamscope.tui.widgets.painter import Painter
 from streamscope.tui.widgets.preview import Preview
@@ -39,6 +39,8 @@ AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
 """Columns from which the preview stands beside the table, not below."""
+BLOCKS_WIDTH = 30
+"""Cells of the list of blocks beside their names."""
 WIDTHS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
 HEIGHTS = [(0, "-low"), (30, "-tall"), (44, "-taller")]
 """Classes of the screen by the terminal's size, which the style sheet lays out by."""
@@ -99,6 +101,7 @@ class ChannelsScreen(Screen[None]):
     def __init__(self, info: ModelInfo, painter: Painter, cache: str, device: str, session: Session) -> None:
         super().__init__()
         self.info = info
+        self._name_cells = name_cells([block.name for block in info.blocks])
         self.painter = painter
         self.graphics = painter.graphics
         self.cache = cache
@@ -118,13 +121,14 @@ class ChannelsScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         with Container(id="main"):
             with Container(id="upper"):
-                with Vertical(id="left"):
+                with Vertical(id="left") as left:
+                    left.styles.width = BLOCKS_WIDTH + self._name_cells
                     yield Static(id="model")
-                    yield Static(HEADING, id="heading")
+                    yield Static(heading(self._name_cells), id="heading")
                     yield BlockList()
                 with Vertical(id="middle"):
                     yield FilterBar()
-                    yield ChannelTable()
+                    yield ChannelTable([block.name for block in self.info.blocks], self._name_cells)
             yield Preview(self.painter, id="preview")
         yield JobLine()
         yield StatusBar()
@@ -223,6 +227,20 @@ class ChannelsScreen(Screen[None]):
         index = arrange(self.frame, self.arrangement, self.info.default_blocks)
         self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown)
         self._status()
+
+    def go_to(self, key: Key) -> bool:
+        """Put the cursor on a channel, showing its block where another is shown; False where the filter hides it."""
+        before = self.arrangement
+        if self.table.move_to(key):
+            return True
+        self.arrangement = replace(before, block=key[0])
+        self._arrange()
+        if self.table.move_to(key):
+            self.query_one(BlockList).choose(key[0])
+            return True
+        self.arrangement = before
+        self._arrange()
+        return False
 
     def sort_by(self, column: str | None, descending: bool) -> None:
         self.arrangement = replace(self.arrangement, column=column, descending=descending)

@@ -14,11 +14,11 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from streamscope.core.errors import StoreError
-from streamscope.core.model.blocks import TENSORS
+from streamscope.core.model.blocks import TENSORS, steps_of
 from streamscope.core.table.retries import retry_of
 from streamscope.tui.advice import worded
 from streamscope.tui.command_lines import HERE, CommandLine
-from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, patches_text, traces_text
+from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, patches_text, steps_text, traces_text
 from streamscope.tui.data.null_facts import NullsReader, against_nulls
 from streamscope.tui.data.pictures import PictureKind, kind_after
 from streamscope.tui.screens.channel_view import CursorView
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 PICTURES_SHARE = 0.56
 """Of the width."""
 MOST_KINDS = 3
+MOST_STEPS = 4
+"""Steps of a module whose FZ(B) are side by side; others are a step away."""
 PLOT_ROWS = 7
 WIDEST = 72
 """Cells of the figures at most: further apart they would not be read as one table."""
@@ -65,6 +67,8 @@ class DetailScreen(CursorView):
         Binding("p", "app.ask('zoom')", "Large", id="detail.zoom"),
         Binding("ctrl+d,pagedown", "page(1)", "Figures down", show=False, id="detail.down"),
         Binding("ctrl+u,pageup", "page(-1)", "Figures up", show=False, id="detail.up"),
+        Binding("l,right", "step(1)", "Next step", id="detail.step"),
+        Binding("h,left", "step(-1)", "Previous step", id="detail.step_back"),
         Binding("enter", "leave", "Back", show=False, id="detail.leave"),
     ]
 
@@ -87,6 +91,8 @@ class DetailScreen(CursorView):
         self._reader = reader
         self._nulls_reader = nulls_reader
         self._row: ChannelValues | None = None
+        self._steps: tuple[str, ...] = ()
+        """The blocks that are steps of the module of the channel shown."""
         self._facts: Facts | None = None
         self._nulls: Nulls | None = None
         self._nulls_asked: tuple[str, object] = ("", None)
@@ -100,6 +106,9 @@ class DetailScreen(CursorView):
                     with Horizontal(id=f"kind-{place}"):
                         for tensor in TENSORS:
                             yield PictureBox(self.source.painter, id=f"detail-{place}-{tensor}")
+                with Horizontal(id="steps"):
+                    for place in range(MOST_STEPS):
+                        yield PictureBox(self.source.painter, id=f"step-{place}")
             with VerticalScroll(id="facts", can_focus=False):
                 yield Static(id="text")
         yield MessageLine(id="message", classes="line")
@@ -118,8 +127,42 @@ class DetailScreen(CursorView):
         self._kind_count = max(1, min(MOST_KINDS, height // (rows + 1)))
         columns = fit((most, height // self._kind_count - 1), cell)[0]
         self.query_one("#pictures").styles.width = 3 * (columns + GAP)
+        self._display()
+
+    def _display(self) -> None:
+        """The last row of pictures is that of the steps where there are any, and more rows than one."""
+        stepped = len(self._steps) > 1 and self._kind_count > 1
         for place in range(MOST_KINDS):
-            self.query_one(f"#kind-{place}").display = place < self._kind_count
+            self.query_one(f"#kind-{place}").display = place < self._kind_count - stepped
+        self.query_one("#steps").display = stepped
+        first = self._first_step()
+        for place in range(MOST_STEPS):
+            self.query_one(f"#step-{place}").display = first + place < len(self._steps)
+
+    def _first_step(self) -> int:
+        """Of those side by side: the step shown is among them."""
+        at = self._steps.index(str(self._row["block"])) if self._row is not None and self._steps else 0
+        return max(0, min(at - MOST_STEPS // 2, len(self._steps) - MOST_STEPS))
+
+    def _step_rows(self) -> list[ChannelValues]:
+        channel = int(str(self._row["channel"])) if self._row is not None else 0
+        rows = (self.row_at((step, channel)) for step in self._steps)
+        return [row for row in rows if row is not None]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There are keys for steps only where there are steps."""
+        return len(self._steps) > 1 if action == "step" else super().check_action(action, parameters)
+
+    def action_step(self, by: int) -> None:
+        """Go on to the same channel at another step."""
+        if self._row is None:
+            return
+        place = self._steps.index(str(self._row["block"])) + by
+        if not 0 <= place < len(self._steps):
+            self.say(f"this is the {'last' if by > 0 else 'first'} step")
+        elif not self.source.go_to((self._steps[place], int(str(self._row["channel"])))):
+            self.say(f"the filter hides this channel at {self._steps[place]}")
+        self.show()
 
     def shown_kinds(self) -> list[PictureKind]:
         """The kinds of pictures shown, from the one chosen on."""
@@ -131,9 +174,18 @@ class DetailScreen(CursorView):
         key = self.source.table.key
         self._row = self.row_at(key)
         self.query_one("#title", Static).update(one_line(self._row) if self._row is not None else "")
+        steps = steps_of(self.source.info, str(self._row["block"])) if self._row is not None else ()
+        if steps != self._steps:
+            self._steps = steps
+            self.refresh_bindings()
+        self._display()
         for place, kind in enumerate(self.shown_kinds()):
             for tensor, subject in zip(TENSORS, subjects(self._row, kind, self.whole), strict=True):
                 self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(subject, DEBOUNCE)
+        near = self._step_rows()[self._first_step() :][:MOST_STEPS] if len(self._steps) > 1 else []
+        for place, row in enumerate(near):
+            shown = subjects(row, "fzs", self.whole)[TENSORS.index("block")]
+            self.query_one(f"#step-{place}", PictureBox).want(shown, DEBOUNCE)
         if self._facts is not None and self._facts.key != key:
             self._facts = None
         self._describe()
@@ -181,6 +233,7 @@ class DetailScreen(CursorView):
             return
         lines = [
             *measures_text(self._row, min(width, WIDEST)),
+            *self._stream_text(width),
             *images_text(self._row, self._commands),
             *photographs_text(self._row, width),
             *seeds_text(self._row),
@@ -196,6 +249,16 @@ class DetailScreen(CursorView):
                 *curves_text(self._facts, width, PLOT_ROWS, self._commands),
             ]
         self.query_one("#text", Static).update(Text("\n").join(lines))
+
+    def _stream_text(self, width: int) -> list[Text]:
+        """What is peculiar to the block: no ReLU after the sum, steps of one module."""
+        assert self._row is not None
+        block = str(self._row["block"])
+        said = self.source.info.block(block).unrectified
+        lines = [Text(said, style=DIM)] if said else []
+        if len(self._steps) > 1:
+            lines += [Text(), *steps_text(self.source.info, self._step_rows(), block, min(width, WIDEST))]
+        return lines
 
     def action_page(self, by: int) -> None:
         facts = self.query_one("#facts", VerticalScroll)

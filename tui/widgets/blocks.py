@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 from streamscope.core.analysis.spectrum import by_update
 from streamscope.core.model.blocks import Block
 from streamscope.core.table.frame import BlockSummary
+from streamscope.core.text import short_names
 from streamscope.tui.table.headings import DIM, UPDATE_STYLES
 
 BARS = " ▁▂▃▄▅▆▇"
@@ -23,7 +24,18 @@ UPDATES = ("overwrite", "mix", "skip")
 HISTOGRAM_CELLS = 10
 """M from 0 to 5 in cells of 0.5; the last takes 5 itself."""
 ALL = "all"
-HEADING = f" {'block':<5}{'ch':>5}{'done':>6}{'SI':>5} M 0       5"
+NAME_CELLS = (5, 18)
+"""Cells for a block's name, at least and at most."""
+
+
+def name_cells(names: Sequence[str]) -> int:
+    """Cells for these blocks' names, in the list and in the table."""
+    return max(NAME_CELLS[0], min(NAME_CELLS[1], max(map(len, names), default=0)))
+
+
+def heading(cells: int) -> str:
+    """What stands over the list."""
+    return f" {'block':<{cells}}{'ch':>5}{'done':>6}{'SI':>5} M 0       5"
 
 
 class BlockList(OptionList):
@@ -54,10 +66,14 @@ class BlockList(OptionList):
         first: str | None = None,
     ) -> None:
         """Show these figures; the highlight stays where it is, at first on the block `first` (None is all)."""
-        wanted: list[tuple[str, Text]] = [(ALL, _line(ALL, [summaries[b] for b in default if b in summaries]))]
+        names = [block.name for block in blocks]
+        cells = name_cells(names)
+        short = short_names(names, cells)
+        every = [summaries[b] for b in default if b in summaries]
+        wanted: list[tuple[str, Text]] = [(ALL, _line(ALL.ljust(cells), every))]
         for block in blocks:
             known = [summaries[block.name]] if block.name in summaries else []
-            wanted.append((block.name, _line(block.name, known, dim=block.name not in default)))
+            wanted.append((block.name, _line(short[block.name].ljust(cells), known, dim=block.name not in default)))
         if [option.id for option in self.options] != [name for name, _ in wanted]:
             self.clear_options()
             self.add_options([Option(text, id=name) for name, text in wanted])
@@ -80,7 +96,7 @@ class BlockList(OptionList):
 def _line(name: str, summaries: Sequence[BlockSummary], dim: bool = False) -> Text:
     channels = sum(s.channels for s in summaries)
     computed = sum(s.computed for s in summaries)
-    text = Text(f"{name:<5}{channels:>5}", style=DIM if dim and not computed else Style.null(), no_wrap=True)
+    text = Text(f"{name}{channels:>5}", style=DIM if dim and not computed else Style.null(), no_wrap=True)
     if not computed:
         return text.append(f"{'–':>6}{'–':>5}", DIM)
     invariant = sum(s.scale_invariant for s in summaries)

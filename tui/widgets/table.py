@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from streamscope.core.table.frame import Frame
+from streamscope.core.text import short_names
 from streamscope.tui.table.arrangement import Key, key_at, keys_at
 from streamscope.tui.table.headings import DEFAULT_SHOWN, DIM, FIXED, HEADINGS, Heading, cell
 from streamscope.tui.table.selection import Selection
@@ -76,8 +78,11 @@ class ChannelTable(ScrollView, can_focus=True):
             super().__init__()
             self.column = column
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, blocks: Sequence[str] = (), name_cells: int = 5, *, id: str | None = None) -> None:
+        """`blocks` are all there may be: their names are shown in `name_cells`."""
         super().__init__(id=id)
+        self._names = short_names(blocks, name_cells)
+        self._fixed = tuple(replace(h, width=name_cells) if h.name == "block" else h for h in FIXED)
         self.frame: Frame | None = None
         self.index: np.ndarray = np.zeros(0, dtype=np.int64)
         self.position = 0
@@ -238,6 +243,7 @@ class ChannelTable(ScrollView, can_focus=True):
         segments = [Segment(CHOSEN if chosen else " " * GUTTER, style)]
         for heading in self._visible(width):
             text, own = cell(heading.name, self.frame.columns[heading.name][row], heading.places)
+            text = self._names.get(text, text) if heading.name == "block" else text
             segments.append(Segment(_padded(text, heading) + " " * GAP, style + own))
         return Strip(segments).adjust_cell_length(width, style)
 
@@ -269,7 +275,7 @@ class ChannelTable(ScrollView, can_focus=True):
         """Columns that fit whole: a figure cut off would be another figure. Text may be cut."""
         shown: list[Heading] = []
         used = GUTTER
-        for heading in (*FIXED, *self._headings()[self._first_column :]):
+        for heading in (*self._fixed, *self._headings()[self._first_column :]):
             if used + (1 if heading.left else heading.width) > width:
                 break
             shown.append(heading)

@@ -171,6 +171,22 @@ function patchesSection(row, channel) {
   return section(title, make("p", { class: "hint" }, `The best patches anywhere in the photographs, one an image, at ${shownSizes.join(", ")} times their size. Pairs are the other channels on the same patches; mates those of them that answer as strongly.`), verdict, make("div", { class: "scroll" }, preferences), make("div", { class: "curves" }, ...columns));
 }
 
+function stepsSection(channel) {
+  if (!data.steps.length) return null;
+  const figures = data.steps.map((step) => {
+    const row = step.rows.findIndex((values) => values[0] === channel);
+    const [, ratio, update, scale] = row < 0 ? [] : step.rows[row];
+    const here = step.block === data.block;
+    const name = here ? make("b", {}, step.block) : make("a", { href: `${step.page}#${channel}` }, step.block);
+    const image = picture(step.fz[channel], state.whole ? null : step.crop, data.side, `FZ(B) of channel ${channel} at ${step.block}`);
+    return captioned(image, name,
+      make("span", {}, "M ", cited(ratio, step.table, row, "mix_ratio"), " ", update ? badge("update", update) : null),
+      make("span", {}, "SM ", cited(scale, step.table, row, "scale_metric")),
+      make("span", {}, step.field === null ? "" : `field ${step.field} px`));
+  });
+  return section("Steps", make("p", { class: "hint" }, "FZ(B) of this channel at every step of its module, whose weights run several times."), make("div", { class: "pictures steps-of" }, ...figures));
+}
+
 function factsSection(row) {
   const names = ["bn_weight", "conv_weight", "effective_gain", "rho", "late_rise", "steps", "fz_seed", "capture", "flags", "status"];
   const list = names.map((name) => make("div", {}, make("dt", {}, name), make("dd", {}, numberOf(row, name), make("small", {}, data.describe[name].help))));
@@ -206,6 +222,8 @@ function show() {
     make("nav", { class: "steps", "aria-label": "channels" }, make("a", { href: "#", id: "back" }, "← table (Esc)"), link("previous (k)", step(-1), "previous"), make("span", {}, position), link("next (j)", step(1), "next")),
     heading,
     field(row, "status") === "ok" ? "" : make("p", { class: "missing" }, field(row, "status")),
+    data.unrectified ? make("p", { class: "hint", id: "unrectified" }, `In ${data.block} ${data.unrectified}.`) : "",
+    stepsSection(channel) ?? "",
     make("div", { class: "channel" },
       make("div", {}, picturesSection(row, channel), matrixSection(row), judgementSection(row)),
       make("div", {}, verdictSection(row), tuningSection(channel))),

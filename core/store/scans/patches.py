@@ -30,7 +30,7 @@ class BestPatches:
     places: Places
     """(PATCHES, C, 2) int64: row and column in the tensor's map, -1 where there are fewer."""
     values: Float32Array
-    """(PATCHES, C) float32: the activation there, before any activation as MEIs are ranked; NaN where there are fewer."""
+    """(PATCHES, C) float32: the activation there, before activation as MEIs are ranked; NaN where there are fewer."""
     size: int
     """Places on each side of the tensor's map."""
     stride: int

@@ -230,7 +230,7 @@ class Scan:
         return (self.folder.patches / SUMS).is_file()
 
     def patches(self, block: str, tensor: Tensor) -> BestPatches | None:
-        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before any activation as `extremes` are.
+        """The best patches of `in`, `block` or `out` anywhere in the map, ranked before activation as `extremes` are.
 
         None where an earlier release made the scan; scanning the folder again adds them.
         """

@@ -41,7 +41,7 @@ def test_blocks_that_are_no_steps_of_one_module_stand_alone(blocks: tuple[tuple[
 
 
 def test_an_unknown_block_has_no_steps() -> None:
-    with pytest.raises(UsageError, match="unknown block 'V1.t0'"):
+    with pytest.raises(UsageError, match=r"unknown block 'V1\.t0'"):
         steps_of(model(("V2.t0", 8)), "V1.t0")
 
 
