@@ -42,6 +42,7 @@ class _Small(ResNet):  # type: ignore[misc]  # torchvision has no types
         nn.Module.__init__(self)
         self.conv1 = nn.Conv2d(3, width, 7, stride=4, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity()
         self.layer1 = nn.Sequential(BasicBlock(width, width), BasicBlock(width, width))
 

@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.export.graph_signature import InputKind
 
 from streamscope.core.errors import UnreadableNetworkError
-from streamscope.core.model.graph.operations import names, operation
+from streamscope.core.model.graph.operations import arguments, names, operation
 from streamscope.core.model.graph.running import GraphRunner
 from streamscope.core.model.graph.values import NetworkGraph
 
@@ -41,7 +41,7 @@ _VIEWS = names(
 )
 """Whose results may share memory with what they are given."""
 _NOTHING = frozenset(["dropout", "feature_dropout", "alias", "lift_fresh_copy", "detach"])
-"""What changes no value of a network in eval mode."""
+"""What changes no value, but for dropouts that are told to."""
 
 
 def capture(module: nn.Module, side: int) -> NetworkGraph:
@@ -116,7 +116,11 @@ def _graph_of(module: nn.Module, program: torch.export.ExportedProgram, side: in
     if not _make_functional(graph):
         return None
     for node in list(graph.nodes):
-        if operation(node) in _NOTHING and isinstance(node.args[0], fx.Node):
+        if (
+            operation(node) in _NOTHING
+            and isinstance(node.args[0], fx.Node)
+            and arguments(node).get("train") is not True
+        ):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
     graph.eliminate_dead_code()

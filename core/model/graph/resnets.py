@@ -27,12 +27,36 @@ def is_resnet(module: nn.Module) -> bool:
         return False
     if isinstance(module, ResNet) and type(module)._forward_impl is not ResNet._forward_impl:
         return False
-    own = vars(module)
+    if any(_is_altered(part) for part in module.modules()):
+        return False
     return (
-        not any(name in own for name in ("forward", "_forward_impl"))
-        and all(type(block).forward in _BRANCHES and _is_plain(block) for _, block in _blocks(module))
+        _is_convolution(module.conv1)
         and _is_norm(module.bn1)
-        and isinstance(module.maxpool, nn.MaxPool2d | nn.Identity)
+        and type(module.relu) is nn.ReLU
+        and _is_pool(module.maxpool)
+        and all(type(stage) is nn.Sequential for stage in _stages(module))
+        and all(type(block).forward in _BRANCHES and _is_plain(block) for _, block in _blocks(module))
+        and _ends_plainly(module)
+    )
+
+
+def _is_altered(part: nn.Module) -> bool:
+    """Whether something else runs than the forward of the module's class."""
+    own = vars(part)
+    return bool(
+        part._forward_hooks or part._forward_pre_hooks or any(name in own for name in ("forward", "_forward_impl"))
+    )
+
+
+def _ends_plainly(module: nn.Module) -> bool:
+    """In the mean of the last map and one linear layer, or less."""
+    if not hasattr(module, "avgpool"):
+        return True
+    mean = module.avgpool
+    return (
+        type(mean) is nn.AdaptiveAvgPool2d
+        and mean.output_size in (1, (1, 1))
+        and type(module.fc) in (nn.Linear, nn.Identity)
     )
 
 
@@ -70,12 +94,18 @@ def resnet_graph(module: nn.Module, side: int) -> NetworkGraph:
 
 def _blocks(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """(`layer2.1`, module) of each residual block, in stream order."""
-    found = []
-    layer = 1
-    while hasattr(module, f"layer{layer}"):
-        blocks = getattr(module, f"layer{layer}")
-        found += [(f"layer{layer}.{index}", block) for index, block in enumerate(blocks)]
-        layer += 1
+    return [
+        (f"layer{layer}.{index}", block)
+        for layer, stage in enumerate(_stages(module), 1)
+        for index, block in enumerate(stage)
+    ]
+
+
+def _stages(module: nn.Module) -> list[Any]:
+    """`layer1` and so on."""
+    found: list[Any] = []
+    while hasattr(module, f"layer{len(found) + 1}"):
+        found.append(getattr(module, f"layer{len(found) + 1}"))
     return found
 
 
@@ -83,13 +113,23 @@ def _is_plain(block: nn.Module) -> bool:
     """Whether a block has the parts of torchvision's: convolutions, batch norms, a ReLU and a shortcut of these."""
     shortcut = block.downsample
     parts = list(shortcut) if isinstance(shortcut, nn.Sequential) else []
-    if shortcut is not None and (len(parts) != 2 or type(parts[0]) is not nn.Conv2d or not _is_norm(parts[1])):
+    if shortcut is not None and (len(parts) != 2 or not _is_convolution(parts[0]) or not _is_norm(parts[1])):
         return False
     count = _BRANCHES[type(block).forward]
     return type(block.relu) is nn.ReLU and all(
-        type(getattr(block, f"conv{index}")) is nn.Conv2d and _is_norm(getattr(block, f"bn{index}"))
+        _is_convolution(getattr(block, f"conv{index}")) and _is_norm(getattr(block, f"bn{index}"))
         for index in range(1, count + 1)
     )
+
+
+def _is_convolution(module: Any) -> bool:
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_pool(module: Any) -> bool:
+    if type(module) is nn.Identity:
+        return True
+    return type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices
 
 
 def _is_norm(module: Any) -> bool:

@@ -85,7 +85,7 @@ class GraphRunner:
         values[self._graph.image] = images
         values |= replaced or {}
         free = not torch.is_grad_enabled()
-        for node in self._replaced & self._wanted:
+        for node in (self._replaced | {self._graph.image}) & self._wanted:
             see(node, values[node])
         for step in self._steps:
             node = step.node
