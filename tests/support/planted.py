@@ -41,6 +41,7 @@ class _Stages(ResNet):  # type: ignore[misc]  # torchvision has no types
         nn.Module.__init__(self)
         self.conv1 = nn.Conv2d(3, _WIDTH, 7, stride=4, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTH)
+        self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity()
         for stage in range(1, 5):
             first = BasicBlock(_WIDTH, _WIDTH)
