@@ -30,7 +30,7 @@ from streamscope.core.model.preprocessing import Preprocessing, identity_text, u
 from streamscope.core.model.recipe import Capture, Recipe
 from streamscope.core.model.sources.building import open_named, open_source
 from streamscope.core.model.sources.own import Code, check_answers, settled
-from streamscope.core.model.spec import DEMO_MODEL, RESNETS, ModelSpec, architecture_of
+from streamscope.core.model.spec import DEMO_MODEL, FORMER_DEMO, MODELS, RESNETS, ModelSpec, architecture_of
 from streamscope.core.model.stream import Stream
 
 DEMO_RECIPE = Recipe(name="demo", steps=448, rate=0.3)
@@ -112,12 +112,14 @@ def network_of(
     """A network that is there already, as in a notebook: a copy of `module` in eval mode, frozen, on `device`.
 
     `name` is what it is called in stores and tables, `preprocessing` what it is shown, None for ImageNet's usual.
-    Raises ArchitectureError where it does not answer images, UsageError for a name that cannot be shown.
+    Raises ArchitectureError where it does not answer images, UsageError for a name that is none, or another's.
     """
     if not name or not name.isprintable() or len(name) > MAX_NAME:
         raise UsageError(
             f"a network is called by 1 to {MAX_NAME} characters that can be shown, not {name[:MAX_NAME]!r}"
         )
+    if architecture_of(name) in (*MODELS, FORMER_DEMO, *NETWORKS):
+        raise UsageError(f"{name} is what another network is called; give this one a name of its own")
     place = pick_device(device)
     wanted = preprocessing or usual(name)
     copied = settled(copy.deepcopy(module), name)

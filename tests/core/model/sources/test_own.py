@@ -339,3 +339,7 @@ def test_a_module_that_is_there_already_is_a_network_too(path: Path) -> None:
         network_of(nn.Sequential(nn.Conv2d(1, 4, 3)), "grey", device="cpu")
     with pytest.raises(UsageError, match="characters that can be shown"):
         network_of(module, "a\nb", device="cpu")
+    # Sets of those belong to the weights alone, and may be of other operations.
+    for name in ("resnet18", "demo-untrained-0", "cornet_s"):
+        with pytest.raises(UsageError, match="is what another network is called"):
+            network_of(module, name, device="cpu")
