@@ -45,8 +45,6 @@ def test_a_cifar_resnet_begins_with_three_pixels() -> None:
     ],
 )
 def test_what_a_centre_neuron_sees_locally(name: str, block: str, field: int, middle: float, side: int) -> None:
-    name: str, block: str, field: int, middle: float, side: int
-) -> None:
     stream = Stream.of(lively(FAMILIES[name].build()), 64)
     seen = stream.field(stream.additions[block], "block")
     assert (seen.field, seen.middle, seen.side) == (field, middle, side)
