@@ -35,7 +35,8 @@ class Addition:
 
     name: str
     """`2.1` of the module `layer2.1`, else the module that adds; where it adds several times, with the branch's part
-    (`blocks.3.attn`), and where the same weights run several times, with the step (`V4.t2`)."""
+    (`blocks.3.attn`), and where the same weights run several times, with the step (`V4.t2`). `add` where a network adds
+    what runs in no module of its own."""
     stream: fx.Node
     """`in`"""
     branch: fx.Node
@@ -197,6 +198,7 @@ def _named(graph: NetworkGraph, additions: Sequence[Addition]) -> list[Addition]
         # The same parts again and again: not several branches but one that runs at several steps.
         if parts and (len(steps) > 1 or not owner):
             owner = f"{owner}.{parts[0]}" if owner else parts[0]
+        owner = owner or "add"
         named.append(
             replace(addition, name=_TORCHVISION.sub(r"\1.\2", owner) if _TORCHVISION.fullmatch(owner) else owner)
         )
@@ -206,7 +208,7 @@ def _named(graph: NetworkGraph, additions: Sequence[Addition]) -> list[Addition]
     for addition in named:
         name = addition.name
         if again[name] > 1:
-            addition = replace(addition, name=f"{name}.t{count[name]}" if name else f"t{count[name]}")
+            addition = replace(addition, name=f"{name}.t{count[name]}")
             count[name] += 1
         result.append(addition)
     return result

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from streamscope.core.model.graph.operations import arguments, is_dependent, operation
+from streamscope.core.model.graph.operations import arguments, is_dependent, operation, shape_of
 from streamscope.core.model.graph.values import NetworkGraph
 
 See = Callable[[fx.Node, torch.Tensor], None]
 """Is shown the value of a node, to be read at once: the next operation may overwrite it."""
-_NEW = frozenset(["conv2d", "batch_norm", "add", "max_pool2d", "avg_pool2d", "linear"])
+_NEW = frozenset(["conv2d", "batch_norm", "add", "relu", "max_pool2d", "avg_pool2d", "linear"])
 """Whose results nothing else refers to."""
 
 
@@ -75,7 +75,7 @@ class GraphRunner:
         name, source = operation(node), node.args[0] if node.args else None
         if name not in ("relu", "add") or not isinstance(source, fx.Node) or not is_dependent(source):
             return False
-        if name == "add" and arguments(node).get("alpha", 1) != 1:
+        if name == "add" and (arguments(node).get("alpha", 1) != 1 or shape_of(source) != shape_of(node)):
             return False
         return len(source.users) == 1 and operation(source) in _NEW and source not in self._replaced
 
@@ -85,8 +85,10 @@ class GraphRunner:
         values[self._graph.image] = images
         values |= replaced or {}
         free = not torch.is_grad_enabled()
-        for node in (self._replaced | {self._graph.image}) & self._wanted:
-            see(node, values[node])
+        run = {step.node for step in self._steps}
+        for node in self._order:
+            if node in self._wanted and node not in run:
+                see(node, values[node])
         for step in self._steps:
             node = step.node
             if step.overwrites and free:
@@ -132,6 +134,8 @@ def _overwritten(node: fx.Node, values: Mapping[fx.Node, Any]) -> torch.Tensor:
     first = values[node.args[0]]  # type: ignore[index]
     if operation(node) == "relu":
         return torch.relu_(first)
-    second = node.args[1]
-    result: torch.Tensor = first.add_(values[second] if isinstance(second, fx.Node) else second)
+    second: Any = node.args[1]
+    second = values[second] if isinstance(second, fx.Node) else second
+    is_of_its_type = torch.result_type(first, second) == first.dtype
+    result: torch.Tensor = first.add_(second) if is_of_its_type else first + second
     return result
