@@ -90,7 +90,7 @@ def short_names(names: Sequence[str], width: int) -> dict[str, str]:
     """By name, what stands for it in `width` characters where some are longer, so that what differs stays visible.
 
     What all of them begin with goes first, then words lose their ends, numbers never. Where that is not enough, or
-    would make two alike, a long name loses its middle.
+    would make two alike, each is shortened by itself as `short_name` does.
     """
     if all(len(name) <= width for name in names):
         return {name: name for name in names}
@@ -102,11 +102,20 @@ def short_names(names: Sequence[str], width: int) -> dict[str, str]:
         cut = {name: re.sub(rf"([A-Za-z]{{{most}}})[A-Za-z]+", r"\1", text) for name, text in rest.items()}
         if max(map(len, cut.values())) <= width and len(set(cut.values())) == len(set(names)):
             return cut
-    return {name: without_middle(name, width) for name in names}
+    return {name: short_name(name, width) for name in names}
 
 
-def without_middle(text: str, width: int) -> str:
-    """At most `width` characters of a text: its beginning and, mostly, its end."""
+def short_name(name: str, width: int) -> str:
+    """A name in `width` characters: words lose their ends, the first ones first, numbers never.
+
+    Where that is not enough it loses its middle.
+    """
+    parts = re.split(r"([A-Za-z]+)", name)
+    for place in range(1, len(parts), 2):
+        more = sum(map(len, parts)) - width
+        if more > 0:
+            parts[place] = parts[place][: max(1, len(parts[place]) - more)]
+    text = "".join(parts)
     if len(text) <= width:
         return text
     head = max(0, width - 1) // 3

@@ -10,10 +10,10 @@ from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Tensor
 from streamscope.core.report.figures import WIDTH, new_figure
 from streamscope.core.report.tables import Table
-from streamscope.core.text import without_middle
+from streamscope.core.text import short_name
 
 TITLES: dict[Tensor, str] = {"in": "FZ(I)", "block": "FZ(B)", "out": "FZ(O)"}
-NAME = 24
+NAME = 28
 """Characters of a block's name at most."""
 SIDE = WIDTH / 6.4
 """Inches of a picture."""
@@ -32,7 +32,7 @@ def contact_sheet(table: Table, images: Sequence[dict[Tensor, Pixels | None]]) -
         left = 3.3 * (number % 2)
         top = (number // 2) * (1 + TITLE + GAP) + TITLE
         m, scale = table.cell(number, "mix_ratio").text, table.cell(number, "scale_metric").text
-        name = f"{without_middle(str(table.value(number, 'block')), NAME)} {table.value(number, 'channel')}"
+        name = f"{short_name(str(table.value(number, 'block')), NAME)} {table.value(number, 'channel')}"
         ax.text(left, top - 0.05, f"{name}   M {m}   SM {scale}", fontsize=7)
         for place, tensor in enumerate(TENSORS):
             x, image = left + place * (1 + GAP), found[tensor]

@@ -23,7 +23,7 @@ from streamscope.core.store import Scan, Store
 from streamscope.core.store.scans.photographs import Photographs, stored_photographs
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.retries import shown_fz
-from streamscope.core.text import short_names
+from streamscope.core.text import short_name
 from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.channel_text import ChannelValues
@@ -31,6 +31,8 @@ from streamscope.tui.table.headings import DIM, UPDATE_STYLES, figure, number
 from streamscope.tui.table.plot import Line, margin_of, plot, sparkline, x_axis
 
 CURVE_STYLES = {"in": Style(color="cyan"), "block": Style(color="orange1"), "out": Style(color="green")}
+STEP_FIGURES = 34
+"""Cells of a step's figures beside its name."""
 LETTERS = {"in": "I", "block": "B", "out": "O"}
 SCALE_LABELS = ((-1.0, "½"), (0.0, "1"), (1.0, "2"))
 """log2 of the scale, and what stands there."""
@@ -128,25 +130,28 @@ def _own(curves: Curves | None, channel: int) -> OwnCurves | None:
 
 
 def steps_text(info: ModelInfo, rows: Sequence[ChannelValues], block: str, width: int) -> list[Text]:
-    """A line a step of a channel: M and update, scale metric, receptive field of `block`; the step shown is marked."""
-    cells = min(max(len(str(row["block"])) for row in rows), max(6, width - 36))
-    names = short_names([str(row["block"]) for row in rows], cells)
-    lines = [
-        Text.assemble(("steps of this channel", Style(bold=True))),
-        Text(f"  {'':<{cells}}{'M':>6} {'update':<10}{'SM':>6}{'field':>9}", style=DIM),
-    ]
+    """Of each step of a channel: M and update, scale metric, receptive field of `block`; the step shown is marked.
+
+    A line a step, or two where they would not fit.
+    """
+    cells = max(len(str(row["block"])) for row in rows)
+    wide = cells + STEP_FIGURES <= width
+    names = {str(row["block"]): short_name(str(row["block"]), cells if wide else width - 12) for row in rows}
+    lines = [Text("steps of this channel", style=Style(bold=True))]
+    if wide:
+        lines.append(Text(f"  {'':<{cells}}{'M':>6} {'update':<10}{'SM':>6}{'field':>9}", style=DIM))
     for row in rows:
         name, update = str(row["block"]), str(row.get("update") or "·")
         area = info.area(Target(name, "block"))
         size = f"{area.size} px" if area is not None else "·"
         m, scale = (_own_figure(row, column) for column in ("mix_ratio", "scale_metric"))
-        lines.append(
-            Text.assemble(
-                f"{'▸' if name == block else ' '} {names[name]:<{cells}}{m:>6} ",
-                (f"{update:<10}", UPDATE_STYLES.get(update, DIM)),
-                f"{scale:>6}{size:>9}",
-            )
-        )
+        lead, style = "▸" if name == block else " ", UPDATE_STYLES.get(update, DIM)
+        if wide:
+            figures = f"{scale:>6}{size:>9}"
+            lines.append(Text.assemble(f"{lead} {name:<{cells}}{m:>6} ", (f"{update:<10}", style), figures))
+        else:
+            lines.append(Text.assemble(f"{lead} {names[name]}  ", (update, style)))
+            lines.append(Text.assemble(("    M ", DIM), m, ("  SM ", DIM), scale, f"  {size}"))
     return lines
 
 

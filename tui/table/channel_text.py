@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from streamscope.core.table.columns import Value
-from streamscope.core.text import visible_lines, without_middle
+from streamscope.core.text import short_name, visible_lines
 from streamscope.tui.table.headings import (
     DIM,
     FAILED,
@@ -29,7 +29,7 @@ _ACTIVATIONS = (
     ("B", ("block_on_in", "block_on_block", "block_on_out")),
     ("O", ("out_on_in", "out_on_block", "out_on_out")),
 )
-NAME = 24
+NAME = 28
 """Cells of a block's name at most, so that verdicts stand in one line with it."""
 SHORT = 40
 """Cells below which a verdict is said as in the table's heading, so that it stands in one line with the mark."""
@@ -55,7 +55,7 @@ def _figure(row: ChannelValues, name: str, places: int = 2) -> str:
 
 
 def _title(row: ChannelValues, short: bool = False) -> Text:
-    text = Text(f"{without_middle(str(row['block']), NAME)} · {row['channel']}", style=Style(bold=True), no_wrap=True)
+    text = Text(f"{short_name(str(row['block']), NAME)} · {row['channel']}", style=Style(bold=True), no_wrap=True)
     update = row.get("update")
     if isinstance(update, str):
         text.append("  ").append(update, UPDATE_STYLES[update])

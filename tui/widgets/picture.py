@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from streamscope.core.text import without_middle
+from streamscope.core.text import short_name
 from streamscope.tui.data.pictures import Subject
 from streamscope.tui.terminal.drawing import Picture
 from streamscope.tui.terminal.encoding import fit
@@ -139,4 +139,4 @@ def shorten(caption: str, width: int) -> str:
     """As many of its words as fit: `FZ(B) 2.1.block` says less than `FZ(B) 2.1.block 108`, but nothing else."""
     words = caption.split(" ")
     fits = [n for n in range(1, len(words) + 1) if len(" ".join(words[:n])) <= width]
-    return " ".join(words[: fits[-1]]) if fits else without_middle(caption, max(0, width))
+    return " ".join(words[: fits[-1]]) if fits else short_name(caption, max(0, width))

@@ -13,7 +13,7 @@ from streamscope.core.report.channels import channels_table, meis_table, payload
 from streamscope.core.report.material import gather
 from streamscope.core.report.photographs import patch_curves_table
 from streamscope.core.report.pictures import Pictures
-from streamscope.core.text import short_names
+from streamscope.core.text import short_name, short_names
 from streamscope.tui.screens.detail import DetailScreen
 from streamscope.tui.widgets.picture import PictureBox
 from tests.support.app_driver import channels_screen, drawn, opened, options, screen_text, until
@@ -101,6 +101,27 @@ def test_what_differs_of_long_names_stays_and_short_ones_stay_as_they_are() -> N
     assert max(map(len, short.values())) <= 18
     assert short[LONG[23]] == "…11.mlp"
     assert short_names(("2.0", "2.1"), 5) == {"2.0": "2.0", "2.1": "2.1"}
+
+
+def test_a_name_alone_keeps_its_numbers_and_its_last_words() -> None:
+    assert "10.self_attention" in short_name(LONG[20], 28)
+    found = {short_name(name, 28) for name in LONG}
+    assert len(found) == 60
+    assert max(map(len, found)) <= 28
+    assert short_name("V4.t2", 28) == "V4.t2"
+    assert short_name("1234567890", 7) == "12…7890"
+
+
+async def test_on_a_small_terminal_every_figure_of_a_step_is_on_a_line_with_its_name_or_below(tmp_path: Path) -> None:
+    info = model(STEPS)
+    fill(open_store(tmp_path / "cache", info), info, STEPS)
+    async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DetailScreen) and "▸ V2.t0" in screen_text(app))
+        lines = screen_text(app).splitlines()
+        at = next(n for n, line in enumerate(lines) if "▸ V2.t0" in line)
+        assert "SM" in lines[at + 1]
+        assert "8 px" in lines[at + 1]
 
 
 def test_a_page_has_the_steps_of_each_channel(tmp_path: Path) -> None:
