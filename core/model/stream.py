@@ -8,7 +8,7 @@ value of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import fx, nn
@@ -51,6 +51,24 @@ MapWatch = Callable[[str, str, torch.Tensor], None]
 on to overwrite it."""
 
 
+def _split(additions: Sequence[Addition], geometry: Geometry) -> tuple[tuple[Addition, ...], dict[str, str]]:
+    """The additions of maps, each with the one before it among these; and why the others are none."""
+    previous = {addition.name: addition.previous for addition in additions}
+    maps: list[Addition] = []
+    elsewhere: dict[str, str] = {}
+    for addition in additions:
+        try:
+            geometry.of(addition.sum)
+        except UnreadableNetworkError as error:
+            elsewhere[addition.name] = str(error)
+            continue
+        before = addition.previous
+        while before in elsewhere:
+            before = None if addition.kind == "simple" else previous[before]
+        maps.append(replace(addition, previous=before))
+    return tuple(maps), elsewhere
+
+
 @dataclass(eq=False)
 class Stream:
     """Of a network that is shown images of one size."""
@@ -59,6 +77,8 @@ class Stream:
     additions: Mapping[str, Addition]
     """By block, in stream order; where a network adds nothing to a stream, its layers instead."""
     geometry: Geometry
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Additions of what is no map of channels (a class token alone), and why each is none."""
     _runners: dict[object, GraphRunner] = field(default_factory=dict)
 
     @classmethod
@@ -66,10 +86,11 @@ class Stream:
         """Of a network in eval mode. Raises UnreadableNetworkError for one whose operations cannot be told."""
         graph = network_graph(module, side)
         geometry = Geometry(graph)
-        found = find_additions(graph) or find_layers(graph, geometry)
+        maps, elsewhere = _split(find_additions(graph), geometry)
+        found = maps or find_layers(graph, geometry)
         if not found:
             raise UnreadableNetworkError("the network has no layer whose output is a map of channels")
-        return cls(graph, {addition.name: addition for addition in found}, geometry)
+        return cls(graph, {addition.name: addition for addition in found}, geometry, elsewhere)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -107,6 +128,8 @@ class Stream:
 
     def addition(self, block: str) -> Addition:
         """Raises UsageError for a block that the network does not have."""
+        if block in self.elsewhere:
+            raise UsageError(f"block {block!r} cannot be read: {self.elsewhere[block]}")
         if block not in self.additions:
             raise UsageError(f"unknown block {block!r}; this network has {', '.join(self.additions)}")
         return self.additions[block]

@@ -44,7 +44,9 @@ from streamscope.core.model.graph.operations import (
     border,
     convolution_padding,
     is_dependent,
+    of_one,
     operation,
+    options_on,
     pair,
     shape_of,
 )
@@ -157,7 +159,7 @@ class FoldedNetwork:
             assert isinstance(of, fx.Node)
             assert isinstance(axis, int)
             if shape_of(of)[axis] == -1:
-                return Count(node.name, (), None, 0, 0, ())
+                return Count(node.name, (), None, 0, 0, (), of_one(of)[axis])
         if name in BATCH_NORMS:
             convolution = self._folded_into(node)
             if convolution is not None:
@@ -401,7 +403,7 @@ class FoldedNetwork:
             tuple(windows),
             target=node.target,
             arguments=node.args,
-            options=node.kwargs,
+            options=options_on(self.device, node),
             slots=slots,
             constants=constants,
             covering=covering,

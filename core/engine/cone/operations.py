@@ -77,11 +77,14 @@ class Image(Operation):
     """The normalised image."""
 
 
+@dataclass(eq=False)
 class Count(Operation):
-    """How many images pass: networks say it to operations that change a layout."""
+    """How many images pass, or how many of something each has: networks say it to operations that change a layout."""
+
+    each: int
 
     def run(self, values: Sequence[Any], parts: Sequence[Part], out: Box | None, count: int) -> Any:
-        return count
+        return count * self.each
 
 
 @dataclass(eq=False)

@@ -26,6 +26,7 @@ ACTIVATIONS = names(
 )
 _SAME = ("clone", "contiguous", "to", "_to_copy", "view", "reshape", "_unsafe_view", "permute", "transpose", "flatten")
 """What changes no value: a stream passes it and stays itself."""
+_ENLARGING = ("upsample", "conv_transpose", "pixel_shuffle")
 _TORCHVISION = re.compile(r"layer(\d+)\.(\d+)")
 
 
@@ -70,10 +71,13 @@ def find_additions(graph: NetworkGraph) -> tuple[Addition, ...]:
         parting = dominators.immediate(node)
         costs = _costs(nodes, parting, node)
         stream, branch = sorted(sides, key=lambda side: costs[side])
+        is_passed_on = _itself(stream) is _itself(parting)
+        # Token mixers that only pool have no more weights than their norm.
+        mixes = is_passed_on and costs[branch][:2] > (0, 0)
         # A branch of one convolution beside a shortcut of one: nothing says which of them is the stream.
-        if not (costs[stream][0] <= 1 and costs[stream][0] < costs[branch][0]):
+        if costs[stream][0] > 1 or not (mixes or costs[stream][0] < costs[branch][0]):
             continue
-        if _itself(stream) is not _itself(parting) and not _ends_all(node, parting):
+        if not is_passed_on and (not _ends_all(node, parting) or _joins_sizes(stream, branch)):
             continue
         out = _activation(node)
         activation = "" if out is node else operation(out)
@@ -150,6 +154,15 @@ def _itself(node: fx.Node) -> fx.Node:
     return node
 
 
+def _joins_sizes(stream: fx.Node, branch: fx.Node) -> bool:
+    """Whether the branch alone comes back from a smaller map, as where a feature pyramid joins its levels."""
+    made = ((stream, branch), (branch, stream))
+    of_stream, of_branch = (
+        any(operation(node).startswith(_ENLARGING) for node in _made_of(operand, beside)) for operand, beside in made
+    )
+    return of_branch and not of_stream
+
+
 def _owner(node: fx.Node) -> str:
     module: str = node.meta["module"]
     return module
@@ -215,25 +228,27 @@ def _named(graph: NetworkGraph, additions: Sequence[Addition]) -> list[Addition]
 
 
 def _parts(addition: Addition) -> list[str]:
-    """The parts of the module that adds which the branch runs through, the one with most weighted operations first."""
+    """The parts of the module that adds which the branch runs through, the one with most weighted operations first; of
+    a branch without such, the one with most operations."""
     owner = _owner(addition.sum)
-    count: Counter[str] = Counter()
-    for node in _between(addition):
+    weighted: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for node in _made_of(addition.branch, addition.stream):
         module: str = node.meta["module"]
-        part = module.removeprefix(f"{owner}.") if owner else module
-        if (operation(node) in WEIGHTED and part and part != module) or (not owner and part):
-            count[part.split(".")[0]] += operation(node) in WEIGHTED
-    return [part for part, _ in sorted(count.items(), key=lambda item: -item[1])]
+        if module != owner and _is_within(node, owner):
+            part = module.removeprefix(f"{owner}.") if owner else module
+            (weighted if operation(node) in WEIGHTED else others)[part.split(".")[0]] += 1
+    return [part for part, _ in sorted((weighted or others).items(), key=lambda item: -item[1])]
 
 
-def _between(addition: Addition) -> Iterator[fx.Node]:
-    """The nodes of the branch: what it is made of, down to what the stream is made of too."""
-    bypassing = {addition.stream, *_ancestors(addition.stream)}
+def _made_of(operand: fx.Node, beside: fx.Node) -> Iterator[fx.Node]:
+    """The nodes that an operand of a sum is made of, down to what the one beside it is made of too."""
+    shared = {beside, *_ancestors(beside)}
     seen: set[fx.Node] = set()
-    waiting = [addition.branch]
+    waiting = [operand]
     while waiting:
         node = waiting.pop()
-        if node in seen or node in bypassing:
+        if node in seen or node in shared:
             continue
         seen.add(node)
         yield node

@@ -38,7 +38,7 @@ _WITHOUT_DATA = frozenset(
     ["sym_size", "size", "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like"]
 )
 """Whose results have the shape of what they are given, and nothing of its values."""
-_MAYBE_VIEWS = names("getitem dropout feature_dropout alpha_dropout type_as broadcast_tensors meshgrid")
+_MAYBE_VIEWS = names("getitem dropout feature_dropout alpha_dropout broadcast_tensors meshgrid")
 """Whose results may share memory with what they are given, though their schemas do not say so."""
 _NOTHING = names("dropout feature_dropout alpha_dropout alias lift_fresh_copy detach")
 """What changes no value, but for dropouts that are told to."""
@@ -162,6 +162,7 @@ def _graph_of(module: nn.Module, program: ExportedProgram, side: int) -> Network
     _refuse_state(graph, state)
     images = next(node for node in graph.nodes if node.op == "placeholder" and node.name == image)
     _undo_decompositions(graph)
+    _spell_sizes(graph)
     _annotate(graph, images)
     _refuse_batch_statistics(graph)
     _keep_outputs(graph, program)
@@ -257,6 +258,30 @@ def _undo_decompositions(graph: fx.Graph) -> None:
             graph.erase_node(user)
 
 
+def _spell_sizes(graph: fx.Graph) -> None:
+    """Replaces operations that are given a tensor for its shape or type alone by those that are given the shape or
+    type; what a device is asked for stays on its own."""
+    aten = torch.ops.aten
+    spelt: dict[str, Any] = {
+        "view_as": aten.view.default,
+        "reshape_as": aten.reshape.default,
+        "expand_as": aten.expand.default,
+    }
+    for node in list(graph.nodes):
+        if operation(node) in ("to", "type_as"):
+            node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
+        if operation(node) not in spelt:
+            continue
+        source, like = node.args
+        assert isinstance(like, fx.Node)
+        sizes: list[Any] = list(node.meta["val"].shape)
+        with graph.inserting_before(node):
+            for axis, grows in enumerate(_growing(node)):
+                if grows:
+                    sizes[axis] = graph.call_function(aten.sym_size.int, (like, axis))
+        node.target, node.args = spelt[operation(node)], (source, sizes)
+
+
 def _annotate(graph: fx.Graph, image: fx.Node) -> None:
     """Says of each node what depends on the image, its shape, and the module that it runs in."""
     for node in graph.nodes:
@@ -266,16 +291,12 @@ def _annotate(graph: fx.Graph, image: fx.Node) -> None:
             and name not in _WITHOUT_DATA
             and any(source.meta["depends"] for source in node.all_input_nodes)
         )
-        value, other = node.meta.get("val"), node.meta.get(OTHER_VALUE)
+        value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
-            grow = [not isinstance(size, int) for size in value.shape]
-            if other is not None:
-                grow = [size != second for size, second in zip(value.shape, other.shape, strict=True)]
-            node.meta["shape"] = tuple(-1 if grows else size for size, grows in zip(value.shape, grow, strict=True))
+            sizes = list(zip(value.shape, _growing(node), strict=True))
+            node.meta["shape"] = tuple(-1 if grows else size for size, grows in sizes)
             # Batches may be one with other axes: of 12 heads and n images.
-            node.meta["shape of one"] = tuple(
-                _hint(size) // COUNTS[0] if grows else size for size, grows in zip(value.shape, grow, strict=True)
-            )
+            node.meta["shape of one"] = tuple(_hint(size) // COUNTS[0] if grows else size for size, grows in sizes)
         stack = node.meta.get("nn_module_stack") or {}
         path, call = "", 0
         if stack:
@@ -283,6 +304,14 @@ def _annotate(graph: fx.Graph, image: fx.Node) -> None:
             repeated = re.search(r"@(\d+)$", key)
             call = int(repeated[1]) if repeated else 0
         node.meta["module"], node.meta["call"] = re.sub(r"@\d+", "", path), call
+
+
+def _growing(node: fx.Node) -> list[bool]:
+    """Of each axis of a tensor, whether its size grows with the number of images."""
+    value, other = node.meta["val"], node.meta.get(OTHER_VALUE)
+    if other is None:
+        return [not isinstance(size, int) for size in value.shape]
+    return [size != second for size, second in zip(value.shape, other.shape, strict=True)]
 
 
 def _hint(size: int | torch.SymInt) -> int:
@@ -394,12 +423,19 @@ def _does_nothing(node: fx.Node) -> bool:
     """Whether its value is that of its first input."""
     if operation(node) in _NOTHING:
         return isinstance(node.args[0], fx.Node) and arguments(node).get("train") is not True
-    neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1}.get(operation(node))
-    if neutral is None or len(node.args) != 2 or node.kwargs or not isinstance(node.args[0], fx.Node):
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or not _are_of_one_type(node, source):
         return False
-    value, source = node.meta.get("val"), node.args[0].meta.get("val")
-    are_alike = isinstance(value, torch.Tensor) and isinstance(source, torch.Tensor) and value.dtype == source.dtype
-    return are_alike and isinstance(node.args[1], int | float) and node.args[1] == neutral
+    if operation(node) == "to":
+        return True
+    neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1}.get(operation(node))
+    return len(node.args) == 2 and not node.kwargs and isinstance(node.args[1], int | float) and node.args[1] == neutral
+
+
+def _are_of_one_type(one: fx.Node, other: fx.Node) -> bool:
+    values = one.meta.get("val"), other.meta.get("val")
+    first, second = (value.dtype if isinstance(value, torch.Tensor) else None for value in values)
+    return first is not None and first == second
 
 
 def _functional(node: fx.Node) -> Any:

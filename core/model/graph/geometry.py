@@ -242,7 +242,9 @@ class Geometry:
         if name in POINTWISE:
             return _hull(known)
         if name in _LAYOUT and isinstance(first, Labels):
-            return self._laid_out(node, first)
+            others = [found for found in node.all_input_nodes if found is not node.args[0] and "shape" in found.meta]
+            is_fixed = all(found.name in self._graph.constants for found in others)
+            return self._laid_out(node, first) if is_fixed else None
         source = node.args[0]
         if isinstance(first, Labels) and isinstance(source, fx.Node) and shape_of(node) == shape_of(source):
             return first
@@ -448,6 +450,8 @@ def _padded(node: fx.Node, labels: Labels) -> Labels | None:
 def _windowed(node: fx.Node, labels: Labels) -> Labels | None:
     """Of a sliding window over the last two axes: outputs read from first to last, also where that is padding."""
     shape, out = shape_of(node.args[0]), shape_of(node)  # type: ignore[arg-type]
+    if -1 in (*shape[-2:], *out[-2:]):
+        return None
     if operation(node).startswith("adaptive") and (out[-1] == 1 or shape[-1] % out[-1] or shape[-2] % out[-2]):
         return None
     found = []

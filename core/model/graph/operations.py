@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import fx
 
 
@@ -64,6 +65,11 @@ def arguments(node: fx.Node) -> dict[str, Any]:
     target: Any = node.target
     names = [parameter.name for parameter in target._schema.arguments]
     return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def options_on(device: torch.device, node: fx.Node) -> dict[str, Any]:
+    """The named arguments of a call, for values on a device: a graph is captured on one and runs on any."""
+    return {name: device if name == "device" else value for name, value in node.kwargs.items()}
 
 
 def pair(value: Any, default: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from streamscope.core.model.graph.operations import arguments, is_dependent, operation, shape_of
+from streamscope.core.model.graph.operations import arguments, is_dependent, operation, options_on, shape_of
 from streamscope.core.model.graph.values import NetworkGraph
 
 See = Callable[[fx.Node, torch.Tensor], None]
@@ -96,7 +96,8 @@ class GraphRunner:
             else:
                 target: Any = node.target
                 value = target(
-                    *fx.map_arg(node.args, values.__getitem__), **fx.map_arg(node.kwargs, values.__getitem__)
+                    *fx.map_arg(node.args, values.__getitem__),
+                    **fx.map_arg(options_on(images.device, node), values.__getitem__),
                 )
             values[node] = value
             if node in self._wanted:
@@ -122,7 +123,7 @@ class GraphRunner:
                 if node.op == "call_function":
                     target: Any = node.target
                     get = values.__getitem__
-                    values[node] = target(*fx.map_arg(node.args, get), **fx.map_arg(node.kwargs, get))
+                    values[node] = target(*fx.map_arg(node.args, get), **fx.map_arg(options_on(device, node), get))
                 else:
                     constant = self._graph.constants[node.name]
                     values[node] = constant.to(device) if isinstance(constant, torch.Tensor) else constant

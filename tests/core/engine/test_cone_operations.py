@@ -245,6 +245,12 @@ OPERATIONS: dict[str, Callable[[], nn.Module]] = {
     "halves overwritten by way of views": lambda: Function(_in_place),
     "an overwritten view before norms and a pool": lambda: Function(_rows_and_norms),
     "a chain of overwriting operations": lambda: Function(_chain),
+    "channels of all images, and back": lambda: Function(
+        lambda x: (x.flatten(0, 1) * 2).view_as(x.flatten(0, 1).relu()).view_as(x)
+    ),
+    "zeros for each image": lambda: Function(
+        lambda x: torch.cat([torch.zeros(len(x), 1, x.shape[2], x.shape[3]), x], dim=1)[:, 1:]
+    ),
     "a PReLU": lambda: nn.PReLU(CHANNELS, init=0.1),
     "hard swish in place": lambda: nn.Hardswish(inplace=True),
     "values clamped by those of a neighbour": lambda: Function(lambda x: torch.maximum(x, F.pad(x, (1, -1, 1, -1)))),

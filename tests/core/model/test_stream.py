@@ -2,6 +2,8 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from streamscope.core.errors import UsageError
 from streamscope.core.model.stream import Stream
@@ -63,3 +65,49 @@ def test_the_centre_is_index_side_over_two() -> None:
 def test_an_unknown_block_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"unknown block '7\.1'"):
         Stream.of(untrained("resnet18")).read_block(torch.randn(1, 3, 64, 64), "7.1")
+
+
+class _WithClassToken(nn.Module):
+    """A block of patches, then one of the class token alone, as CaiT has, then one of patches again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.token = nn.Conv2d(3, 6, 4, stride=4), nn.Parameter(torch.ones(1, 1, 6))
+        self.first, self.alone, self.last = (nn.Linear(6, 6) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = x + self.first(x)
+        token = self.token.expand(len(x), -1, -1) * x.mean(1, keepdim=True)
+        token = token + self.alone(token)
+        return x + self.last(x), token
+
+
+def test_additions_of_what_is_no_map_are_no_blocks_and_say_why() -> None:
+    stream = Stream.of(_WithClassToken().eval(), 16)
+    assert [(block.name, block.channels, block.previous) for block in stream.blocks] == [
+        ("first", 6, None),
+        ("last", 6, "first"),
+    ]
+    with pytest.raises(UsageError, match=r"block 'alone' cannot be read: .* is no"):
+        stream.read_block(torch.randn(1, 3, 16, 16), "alone")
+
+
+class _RelativePositions(nn.Module):
+    """A block whose branch pads a matrix of all images' places, as relative positions are looked up in BoTNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        matrix = F.pad(self.conv(x).reshape(-1, x.shape[2] * x.shape[3]), [0, 3])[:, :-3]
+        y: torch.Tensor = x + matrix.view_as(x)
+        return y
+
+
+def test_a_matrix_of_all_images_that_is_padded_has_no_places() -> None:
+    stream = Stream.of(_RelativePositions().eval(), 8)
+    (block,) = stream.blocks
+    assert (block.channels, stream.map_geometry(block.name).side) == (6, 8)

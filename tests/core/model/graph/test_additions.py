@@ -171,6 +171,58 @@ def test_the_next_blocks_activation_is_not_lent() -> None:
     assert addition.out is addition.sum
 
 
+def test_a_mixer_that_only_pools_is_a_branch_by_its_norm() -> None:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.pool, self.mlp = nn.GroupNorm(1, C), nn.AvgPool2d(3, 1, 1), nn.Sequential(conv(1), conv(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(x)
+            x = x + (self.pool(y) - y)
+            z: Tensor = self.mlp(x)
+            return x + z
+
+    additions = found(Net(lambda p, x: p["a"](x), a=Mixer()))
+    assert _names(additions) == [("a.norm", "simple", None), ("a.mlp", "simple", "a.norm")]
+
+
+def test_levels_that_a_pyramid_joins_are_no_blocks() -> None:
+    def forward(p: dict[str, nn.Module], x: Tensor) -> Tensor:
+        small = p["down"](x)
+        y: Tensor = p["lateral"](x) + F.interpolate(p["top"](small), scale_factor=2)
+        return y
+
+    parts = {"down": nn.Sequential(conv(stride=2), nn.ReLU(), conv()), "lateral": conv(1), "top": conv(1)}
+    assert found(Net(forward, **parts)) == ()
+
+
+def test_a_sum_around_all_of_a_u_net_is_a_block() -> None:
+    def forward(p: dict[str, nn.Module], x: Tensor) -> Tensor:
+        y: Tensor = x + F.interpolate(p["down"](x), scale_factor=2)
+        return y
+
+    assert _names(found(Net(forward, down=nn.Sequential(conv(stride=2), nn.ReLU(), conv())))) == [
+        ("down", "simple", None)
+    ]
+
+
+def test_of_a_scaled_stream_in_is_the_scaled_one() -> None:
+    (addition,) = found(Net(lambda p, x: 0.5 * x + p["a"](x), a=nn.Sequential(conv(), nn.ReLU(), conv())))
+    assert (addition.name, addition.kind) == ("a", "downsample")
+    assert str(addition.stream.target) == "aten.mul.Tensor"
+
+
+def test_what_a_network_adds_in_no_module_of_its_own_has_a_name_too() -> None:
+    weights = torch.randn(C, C, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def forward(p: dict[str, nn.Module], x: Tensor) -> Tensor:
+        x = x + F.conv2d(x, weights, padding=1)
+        return x + F.conv2d(x, weights, padding=1)
+
+    assert _names(found(Net(forward))) == [("add.t0", "simple", None), ("add.t1", "simple", "add.t0")]
+
+
 @pytest.mark.parametrize(
     "build",
     [

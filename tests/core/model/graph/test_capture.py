@@ -167,6 +167,24 @@ def test_shapes_have_the_batch_as_minus_one() -> None:
     assert output.meta["shape of one"] == (2, CHANNELS // 2, SIDE, SIDE)
 
 
+def test_a_value_that_is_given_for_its_shape_or_type_is_no_operand() -> None:
+    def forward(net: Small, x: Tensor) -> tuple[Tensor, Tensor]:
+        y: Tensor = net.stem(x)
+        mask = net.norm.weight.double().view(CHANNELS, 1, 1).type_as(y).expand_as(y)
+        return y.flatten(1).view_as(y).reshape_as(y), mask
+
+    module = small(forward)
+    graph = capture(module, SIDE)
+    assert [operation(node) for node in graph.graph.nodes if is_dependent(node)] == [
+        "",
+        "conv2d",
+        "flatten",
+        "view",
+        "reshape",
+    ]
+    assert_same_outputs(module, graph)
+
+
 def test_operations_say_which_module_they_run_in() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:

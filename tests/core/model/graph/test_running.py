@@ -143,3 +143,18 @@ def test_what_does_not_depend_on_the_image_is_computed_once() -> None:
         (value,) = runner.read(IMAGES).values()
     assert convolutions.count == 1
     assert torch.equal(value, module(IMAGES))
+
+
+def test_it_runs_on_another_device_than_it_was_captured_on() -> None:
+    """No values are computed on `meta`, but whatever is on another device cannot be used together with it."""
+
+    def forward(net: Small, x: Tensor) -> Tensor:
+        zeros = torch.zeros(len(x), CHANNELS, SIDE, SIDE, device=x.device)
+        shift = torch.arange(len(x), device=x.device).view(-1, 1, 1, 1) + net.norm.bias.to(x.device).sum()
+        y: Tensor = net.stem(x.to(x.device, torch.float32))
+        return y + zeros + shift
+
+    graph = capture(small(forward), SIDE)
+    (value,) = GraphRunner(graph, graph.outputs).read(IMAGES.to("meta")).values()
+    assert value.device.type == "meta"
+    assert value.shape == (2, CHANNELS, SIDE, SIDE)
