@@ -12,6 +12,9 @@ from torch import fx
 from streamscope.core.model.graph.operations import arguments, operation
 from streamscope.core.model.graph.values import NetworkGraph
 
+_OF_THE_MACHINE = ("device", "pin_memory", "cudnn_enabled", "cudnn_enable")
+"""Arguments that say where a network was captured, not what it does."""
+
 
 def graph_text(graph: NetworkGraph) -> str:
     """The operations of a graph in their order, what each is given, and values that no state dict has, as a digest.
@@ -44,10 +47,9 @@ def _telling(node: fx.Node) -> Any:
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return list(node.args)
-    given = arguments(node)
     defaults = {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
     return {
         name: value
-        for name, value in given.items()
-        if name != "device" and (name not in defaults or value != defaults[name])
+        for name, value in arguments(node).items()
+        if name not in _OF_THE_MACHINE and (name not in defaults or value != defaults[name])
     }

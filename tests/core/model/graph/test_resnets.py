@@ -39,6 +39,8 @@ def _listing(graph: NetworkGraph) -> list[Any]:
             for name, value in arguments(node).items():
                 value = names[value] if isinstance(value, fx.Node) else value
                 said[name] = tuple(value) if isinstance(value, list) else value
+            # A switch of the machine's, not of the network.
+            said.pop("cudnn_enabled", None)
             names[node] = len(found)
             found.append((operation(node), node.meta["module"], node.meta["call"], node.meta["shape"], said))
     return found
