@@ -293,8 +293,7 @@ class Cone:
         # The operands of a sum are read at no further cost.
         read_nodes = [addition.stream, addition.branch, addition.sum] if read == "pre" else [nodes[read]]
         self._geometry = network.stream.map_geometry(block)
-        self._wanted = {node: network.operation(node) for node in read_nodes}
-        self._ends = [self._wanted[node] for node in read_nodes]
+        self._ends = [network.operation(node) for node in read_nodes]
         wanted = {operation: self._positions if operation.axes is not None else None for operation in self._ends}
         self._plan = _Plan(network, wanted, self.sizes)
         self.patch = self._plan.patch

@@ -59,7 +59,7 @@ _PERMUTING = ("permute", "transpose", "movedim", "swapaxes", "unsqueeze", "squee
 _ALONG_ONE = ("slice", "select", "split", "split_with_sizes", "chunk", "unbind", "narrow", "softmax", "log_softmax")
 """Along the axis `dim`: position by position where that has none."""
 _REDUCING = ("mean", "sum", "amax", "amin", "norm", "linalg_vector_norm", "var", "std")
-_COPYING = ("clone", "contiguous", "to", "_to_copy", "add", "sub", "mul", "batch_norm")
+_COPYING = ("clone", "_to_copy", "add", "sub", "mul", "batch_norm")
 """Whose results nothing else refers to, and whose gradients do not need them."""
 
 
@@ -124,7 +124,7 @@ class FoldedNetwork:
             return []
         folded = self._folded_into(node)
         if folded is not None:
-            return _of_calls(folded.args[0])
+            return [_argument(folded)]
         return [found for found in node.all_input_nodes if not self._is_constant(found)]
 
     def _folded_into(self, node: fx.Node) -> fx.Node | None:
@@ -511,7 +511,3 @@ def _argument(node: fx.Node) -> fx.Node:
     first = node.args[0]
     assert isinstance(first, fx.Node)
     return first
-
-
-def _of_calls(*nodes: Any) -> list[fx.Node]:
-    return [node for node in nodes if isinstance(node, fx.Node)]

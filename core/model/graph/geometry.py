@@ -95,12 +95,6 @@ class MapGeometry:
         """Where the centre neuron lies in the axes that are neither the batch's nor the channels'."""
         return tuple(self.places[self.side // 2, self.side // 2].tolist())
 
-    def read_centre(self, values: torch.Tensor) -> torch.Tensor:
-        """(n, channels) of the centre neurons in a map of this kind (n, …)."""
-        index: list[Any] = [slice(None), *self.centre]
-        index.insert(self.channel_axis, slice(None))
-        return values[tuple(index)]
-
     def as_map(self, values: torch.Tensor) -> torch.Tensor:
         """(n, channels, side, side) of a map of this kind (n, …)."""
         inner = values.movedim(self.channel_axis, 1)
@@ -140,6 +134,8 @@ class Geometry:
         rows, columns = pixels.view(1, 1, side, 1), pixels.view(1, 1, 1, side)
         image = Labels(AxisLabels(rows, rows, rows, 1.0), AxisLabels(columns, columns, columns, 1.0))
         self._labels: dict[fx.Node, Any] = {graph.image: image}
+        self._axes: dict[fx.Node, tuple[int, int] | None] = {}
+        self._maps: dict[tuple[fx.Node, fx.Node | None], MapGeometry] = {}
         for node in graph.graph.nodes:
             if node.op == "call_function" and is_dependent(node):
                 self._labels[node] = self._labels_of(node)
@@ -151,6 +147,11 @@ class Geometry:
 
     def axes(self, node: fx.Node) -> tuple[int, int] | None:
         """Which axes of a value are its rows and columns; None where these are not two axes of the image's places."""
+        if node not in self._axes:
+            self._axes[node] = self._axes_of(node)
+        return self._axes[node]
+
+    def _axes_of(self, node: fx.Node) -> tuple[int, int] | None:
         labels = self.labels(node)
         if labels is None:
             return None
@@ -171,6 +172,11 @@ class Geometry:
 
         Raises UnreadableNetworkError for what is no map of channels.
         """
+        if (node, instead) not in self._maps:
+            self._maps[node, instead] = self._map_of(node, instead)
+        return self._maps[node, instead]
+
+    def _map_of(self, node: fx.Node, instead: fx.Node | None) -> MapGeometry:
         shape = shape_of(node)
         labels = self.labels(node)
         if labels is None and instead is not None and shape_of(instead) == shape:

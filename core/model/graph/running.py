@@ -36,7 +36,7 @@ class GraphRunner:
 
     def __init__(self, graph: NetworkGraph, wanted: Collection[fx.Node], replaced: Collection[fx.Node] = ()) -> None:
         self._graph, self._wanted, self._replaced = graph, frozenset(wanted), frozenset(replaced)
-        self._constants: dict[torch.device, dict[fx.Node, Any]] = {}
+        self._constants: dict[torch.device, dict[fx.Node, torch.Tensor]] = {}
         needed: set[fx.Node] = set()
         waiting = list(self._wanted)
         while waiting:
@@ -48,30 +48,23 @@ class GraphRunner:
                 waiting += node.all_input_nodes
         order = [node for node in graph.graph.nodes if node in needed]
         last = {source: node for node in order if node not in self._replaced for source in node.all_input_nodes}
-        self._order = order
-        self._still = [node for node in order if self._is_still(node)]
+        self._still = [node for node in order if node.op == "placeholder" and node is not graph.image]
+        """The network's constants: what follows from these alone is one of them already."""
         still = set(self._still)
+        given = {graph.image, *still, *self._replaced}
+        self._given = [node for node in order if node in self._wanted and node in given]
+        """Wanted values that no step gives."""
         self._steps = [
             _Step(
                 node,
                 tuple(source for source in node.all_input_nodes if last[source] is node and source not in still),
-                self._overwrites(node, last),
+                self._overwrites(node),
             )
             for node in order
-            if node not in still and node not in self._replaced and node is not graph.image
+            if node not in given
         ]
 
-    def _is_still(self, node: fx.Node) -> bool:
-        """Whether its value is the same whatever passes."""
-        if node is self._graph.image or node in self._replaced or is_dependent(node):
-            return False
-        if node.op != "call_function":
-            return True
-        if "shape" not in node.meta:
-            return False
-        return all(self._is_still(source) for source in node.all_input_nodes)
-
-    def _overwrites(self, node: fx.Node, last: Mapping[fx.Node, fx.Node]) -> bool:
+    def _overwrites(self, node: fx.Node) -> bool:
         name, source = operation(node), node.args[0] if node.args else None
         if name not in ("relu", "add") or not isinstance(source, fx.Node) or not is_dependent(source):
             return False
@@ -85,10 +78,8 @@ class GraphRunner:
         values[self._graph.image] = images
         values |= replaced or {}
         free = not torch.is_grad_enabled()
-        run = {step.node for step in self._steps}
-        for node in self._order:
-            if node in self._wanted and node not in run:
-                see(node, values[node])
+        for node in self._given:
+            see(node, values[node])
         for step in self._steps:
             node = step.node
             if step.overwrites and free:
@@ -115,19 +106,10 @@ class GraphRunner:
         self(images, keep, replaced)
         return found
 
-    @torch.no_grad()
-    def _values(self, device: torch.device) -> dict[fx.Node, Any]:
+    def _values(self, device: torch.device) -> dict[fx.Node, torch.Tensor]:
+        """The constants, on a device."""
         if device not in self._constants:
-            values: dict[fx.Node, Any] = {}
-            for node in self._still:
-                if node.op == "call_function":
-                    target: Any = node.target
-                    get = values.__getitem__
-                    values[node] = target(*fx.map_arg(node.args, get), **fx.map_arg(options_on(device, node), get))
-                else:
-                    constant = self._graph.constants[node.name]
-                    values[node] = constant.to(device) if isinstance(constant, torch.Tensor) else constant
-            self._constants[device] = values
+            self._constants[device] = {node: self._graph.constants[node.name].to(device) for node in self._still}
         return self._constants[device]
 
 
