@@ -40,15 +40,15 @@ from streamscope.core.model.graph.operations import (
     BATCH_NORMS,
     POINTWISE,
     SAME_PLACE,
+    Sliding,
     arguments,
     border,
-    convolution_padding,
     is_dependent,
     of_one,
     operation,
     options_on,
-    pair,
     shape_of,
+    sliding,
 )
 from streamscope.core.model.preprocessing import IMAGENET_SIZE
 from streamscope.core.model.stream import Stream
@@ -219,12 +219,9 @@ class FoldedNetwork:
         bias = None if said.get("bias") is None else constants[said["bias"].name]
         if norm is not None:
             weight, bias = self._normed(weight, bias, norm)
-        strides, dilation = pair(said.get("stride"), 1), pair(said.get("dilation"), 1)
-        kernel = weight.shape[2], weight.shape[3]
-        padding = convolution_padding(convolution, kernel)
-        rows, columns = (
-            Window(dilation[axis] * (kernel[axis] - 1) + 1, strides[axis], *padding[axis]) for axis in (0, 1)
-        )
+        along = sliding(convolution)
+        rows, columns = windows = _windows(along)
+        dilation = along[0].dilation, along[1].dilation
         groups = int(said.get("groups", 1))
         # Channels-last is what the CPU and tensor-core convolutions are fastest in.
         weight = weight.detach().to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
@@ -243,7 +240,7 @@ class FoldedNetwork:
             (2, 3),
             side,
             len(weight),
-            ((rows, columns),),
+            (windows,),
             weight,
             bias,
             dilation,
@@ -275,20 +272,14 @@ class FoldedNetwork:
         assert isinstance(source, fx.Node)
         if said.get("ceil_mode", False):
             return None
-        kernel, dilation = pair(said["kernel_size"], 1), pair(said.get("dilation"), 1)
-        padding = pair(said.get("padding"), 0)
-        stride = said.get("stride")
-        strides = kernel if not stride else pair(stride, 1)
-        rows, columns = (
-            Window(dilation[axis] * (kernel[axis] - 1) + 1, strides[axis], padding[axis], padding[axis])
-            for axis in (0, 1)
-        )
+        rows, columns = along = sliding(node)
+        kernel, dilation = (rows.taps, columns.taps), (rows.dilation, columns.dilation)
         # The ReLU of the maximum is the maximum of the ReLUs, of a fraction of as many positions.
         folded = self._folded_into(node)
         before = self._operations[source if folded is None else _argument(folded)]
         side, channels = shape_of(node)[2], shape_of(node)[1]
         pool = MaxPool(
-            node.name, (before,), (2, 3), side, channels, ((rows, columns),), kernel, dilation, folded is not None
+            node.name, (before,), (2, 3), side, channels, (_windows(along),), kernel, dilation, folded is not None
         )
         if folded is None:
             return pool
@@ -297,28 +288,27 @@ class FoldedNetwork:
     def _average_pool(self, node: fx.Node) -> Operation | None:
         said, source = arguments(node), node.args[0]
         assert isinstance(source, fx.Node)
-        kernel, padding = pair(said["kernel_size"], 1), pair(said.get("padding"), 0)
-        stride = said.get("stride")
-        strides = kernel if not stride else pair(stride, 1)
+        along = sliding(node)
         shape, out = shape_of(source), shape_of(node)
         counted = bool(said.get("count_include_pad", True))
         divisor = said.get("divisor_override")
         counts = []
-        for axis in (0, 1):
-            side, pad = shape[2 + axis], padding[axis]
+        for axis, window in enumerate(along):
+            side, pad = shape[2 + axis], window.before
             first, last = (-pad, side + pad) if counted else (0, side)
-            starts = [i * strides[axis] - pad for i in range(out[2 + axis])]
-            counts.append(tuple(float(min(s + kernel[axis], last) - max(s, first)) for s in starts))
-        whole = divisor is not None or all(number == kernel[axis] for axis in (0, 1) for number in counts[axis])
-        rows, columns = (Window(kernel[axis], strides[axis], padding[axis], padding[axis]) for axis in (0, 1))
+            starts = [i * window.stride - pad for i in range(out[2 + axis])]
+            counts.append(tuple(float(min(s + window.taps, last) - max(s, first)) for s in starts))
+        whole = divisor is not None or all(
+            number == window.taps for window, numbers in zip(along, counts, strict=True) for number in numbers
+        )
         return AveragePool(
             node.name,
             (self._operations[source],),
             (2, 3),
             out[2],
             out[1],
-            ((rows, columns),),
-            kernel,
+            (_windows(along),),
+            (along[0].taps, along[1].taps),
             None if whole else (counts[0], counts[1]),
             divisor,
         )
@@ -484,6 +474,11 @@ def fold_network(module: nn.Module, device: torch.device | str = "cpu", side: in
     """
     of_side = partial(Stream.of, module)
     return FoldedNetwork(of_side(side), torch.device(device), torch.float32, of_side)
+
+
+def _windows(along: tuple[Sliding, Sliding]) -> Windows:
+    rows, columns = (Window(one.extent, one.stride, one.before, one.after) for one in along)
+    return rows, columns
 
 
 def _covers(value: Any, shape: tuple[int, ...], axes: Axes) -> bool:

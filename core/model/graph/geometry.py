@@ -25,12 +25,12 @@ from streamscope.core.model.graph.operations import (
     SAME_PLACE,
     arguments,
     border,
-    convolution_padding,
     is_dependent,
     of_one,
     operation,
     pair,
     shape_of,
+    sliding,
 )
 from streamscope.core.model.graph.values import NetworkGraph
 
@@ -501,19 +501,13 @@ def reach(node: fx.Node, image_axis: int, side: int, out: int) -> tuple[float, f
     def number(option: str, default: int) -> int:
         return pair(said.get(option), default)[image_axis]
 
-    if name == "conv2d":
-        rows, columns = shape_of(node.args[1])[2:]  # type: ignore[arg-type]
-        padding = convolution_padding(node, (rows, columns))[image_axis][0]
-        return -padding, number("dilation", 1) * ((rows, columns)[image_axis] - 1) - padding, number("stride", 1)
+    if name in ("conv2d", "max_pool2d", "avg_pool2d"):
+        along = sliding(node)[image_axis]
+        return -along.before, along.extent - 1 - along.before, along.stride
     if name == "conv_transpose2d":
         kernel, stride = shape_of(node.args[1])[2 + image_axis], number("stride", 1)  # type: ignore[arg-type]
         padding, dilation = number("padding", 0), number("dilation", 1)
         return (padding - dilation * (kernel - 1)) / stride, padding / stride, 1 / stride
-    if name in ("max_pool2d", "avg_pool2d"):
-        kernel = number("kernel_size", 1)
-        stride, padding = number("stride", kernel), number("padding", 0)
-        dilation = number("dilation", 1) if name == "max_pool2d" else 1
-        return -padding, dilation * (kernel - 1) - padding, stride
     if name in PADDINGS:
         amounts = border(node)
         first = 2 * (1 - image_axis)

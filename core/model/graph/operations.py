@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -82,17 +83,40 @@ def pair(value: Any, default: int) -> tuple[int, int]:
     return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
 
 
-def convolution_padding(node: fx.Node, kernel: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Zeros that a convolution adds: (before, after) of rows, then of columns. `kernel` in taps."""
+@dataclass(frozen=True)
+class Sliding:
+    """How a convolution or a pool slides along one axis, in positions of its input."""
+
+    taps: int
+    stride: int
+    before: int
+    """Padding before the first position."""
+    after: int
+    dilation: int
+
+    @property
+    def extent(self) -> int:
+        """From the first to the last position that it reads."""
+        return self.dilation * (self.taps - 1) + 1
+
+
+def sliding(node: fx.Node) -> tuple[Sliding, Sliding]:
+    """Along rows and along columns, of a conv2d, max_pool2d or avg_pool2d."""
     said = arguments(node)
-    padding, dilation = said.get("padding"), pair(said.get("dilation"), 1)
-    if padding == "valid":
-        return (0, 0), (0, 0)
-    if padding == "same":
-        totals = [dilation[axis] * (kernel[axis] - 1) for axis in (0, 1)]
-        return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
-    rows, columns = pair(padding, 0)
-    return (rows, rows), (columns, columns)
+    is_convolution = operation(node) == "conv2d"
+    kernel = shape_of(said["weight"])[2:] if is_convolution else pair(said["kernel_size"], 1)
+    # A pool's windows lie side by side where it is not told how far apart.
+    strides = pair(said.get("stride"), 1 if is_convolution else 0)
+    found = []
+    for axis in (0, 1):
+        dilation, padding = pair(said.get("dilation"), 1)[axis], said.get("padding")
+        if padding == "same":
+            total = dilation * (kernel[axis] - 1)
+            before, after = total // 2, total - total // 2
+        else:
+            before = after = 0 if padding == "valid" else pair(padding, 0)[axis]
+        found.append(Sliding(kernel[axis], strides[axis] or kernel[axis], before, after, dilation))
+    return found[0], found[1]
 
 
 def border(node: fx.Node) -> list[int]:
