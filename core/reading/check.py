@@ -109,15 +109,10 @@ def check_network(
         images=read,
         unreadable=tuple(unreadable),
         accuracy=None if classes is None else Proportion(right, read, *proportion_interval(right, read)),
-        classes=class_count(network),
+        classes=network.classes or 0,
         layers=layers,
         better=_better(network, layers[0], some) if layers and not first_fits(layers[0]) else "",
     )
-
-
-def class_count(network: Network) -> int:
-    """How many classes a network tells apart; 0 for one without a classifier."""
-    return network.classes or 0
 
 
 @torch.inference_mode()
