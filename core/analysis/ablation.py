@@ -30,9 +30,11 @@ def _matching(ablation: Ablation) -> str:
             f"{_sets(count)}, each control drawn from the {ablation.controls.nearest} nearest channels in mean "
             "activation by an earlier version, which neither matched variances nor drew random sets."
         )
+    signed = "the mean, which is negative in some channels, and of the variance's logarithm"
+    unit = signed if matching.signed else "their logarithms"
     text = (
-        f"{_sets(count)}, matched one to one on the mean and the variance over the images of the rectified activation "
-        f"within {matching.caliper:g} deviations of their logarithms"
+        f"{_sets(count)}, matched one to one on the mean and the variance of the stream's activation over the images "
+        f"within {matching.caliper:g} deviations of {unit}"
     )
     if matching.outside:
         outside = len(matching.outside)

@@ -1,10 +1,11 @@
 """Control sets for a set of chosen channels: matched one to one on activation within a caliper, and random ones.
 
 Two channels are as far apart as the larger of two differences, of the logarithms of the mean and of the variance over
-the images of their rectified activation, each in deviations of that logarithm. The caliper is 0.4
-deviations, which removes 95 % of the bias of a covariate (Cochran and Rubin, "Controlling bias in observational
-studies: a review", Sankhya A 35, 1973). With 0.2, which removes 98 %, ten sets for 16 of 128 channels of ResNet18's 2.1
-share 70 % of their channels; with 0.4 they share 15 %, as random sets do. No accuracy is looked at.
+the images of their activation in the stream, each in deviations of that logarithm. A stream without a ReLU has channels
+whose mean is negative; there the means themselves are compared. The caliper is 0.4 deviations, which removes 95 % of
+the bias of a covariate (Cochran and Rubin, "Controlling bias in observational studies: a review", Sankhya A 35, 1973).
+With 0.2, which removes 98 %, ten sets for 16 of 128 channels of ResNet18's 2.1 share 70 % of their channels; with 0.4
+they share 15 %, as random sets do. No accuracy is looked at.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ ChannelSets = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Balance:
-    """For each control set the standardised mean difference, chosen less controls, of the logarithms of mean and
-    variance: in deviations, pooled of the chosen channels and all others."""
+    """For each control set the standardised mean difference, chosen less controls, of what channels are matched on
+    (`Activity.points`): in deviations, pooled of the chosen channels and all others."""
 
     mean: tuple[float, ...]
     variance: tuple[float, ...]
@@ -59,6 +60,8 @@ class Matching:
     widest: float
     """Deviations up to which the caliper was widened for the farthest of them; the caliper itself where it kept."""
     balance: Balance
+    signed: bool = False
+    """Matched on the mean itself, not its logarithm: some channel's is negative."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,24 @@ class RandomSets:
 
 
 class Activity:
-    """What channels are matched on: `points` (C, 2), logarithms of means and variances in deviations."""
+    """What channels are matched on: `points` (C, 2), means and variances in deviations, as logarithms; the means as
+    they are where one of them is negative, `signed`."""
 
     def __init__(self, means: ArrayLike, variances: ArrayLike, chosen: Sequence[int]) -> None:
-        """`means` and `variances` (C,) are those of the rectified centre activation over the images."""
-        values = np.stack([np.asarray(means, dtype=np.float64), np.asarray(variances, dtype=np.float64)], axis=1)
-        floor = np.array([_floor(column) for column in values.T])
-        logs = np.log(np.maximum(values, floor))
+        """`means` and `variances` (C,) are those of the centre activation in the stream over the images."""
+        mean, variance = np.asarray(means, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+        self.signed = bool((mean < 0).any())
         self.chosen = np.array(sorted(set(chosen)))
-        self.others = np.setdiff1d(np.arange(len(logs)), self.chosen)
-        deviations = [
-            _pooled_deviation([column[group][alive[group]] for group in (self.chosen, self.others)])
-            for column, alive in zip(logs.T, (values > floor).T, strict=True)
-        ]
-        self.points: Float64Array = logs / np.array(deviations)
+        self.others = np.setdiff1d(np.arange(len(mean)), self.chosen)
+        first = self._in_deviations(mean, np.ones(len(mean), dtype=bool)) if self.signed else self._logarithms(mean)
+        self.points: Float64Array = np.stack([first, self._logarithms(variance)], axis=1)
+
+    def _logarithms(self, values: Float64Array) -> Float64Array:
+        floor = _floor(values)
+        return self._in_deviations(np.log(np.maximum(values, floor)), values > floor)
+
+    def _in_deviations(self, values: Float64Array, alive: NDArray[np.bool_]) -> Float64Array:
+        return values / _pooled_deviation([values[group][alive[group]] for group in (self.chosen, self.others)])
 
     @property
     def distance(self) -> Float64Array:
@@ -134,7 +141,8 @@ def matched_sets(activity: Activity, count: int, seed: int) -> tuple[ChannelSets
             break
     sets = tuple(tuple(activity.others[control].tolist()) for control in drawn)
     outside = tuple(activity.chosen[nearest > CALIPER].tolist())
-    return sets, Matching(CALIPER, outside, len(activity.others), float(width.max()), activity.balance(sets))
+    balance = activity.balance(sets)
+    return sets, Matching(CALIPER, outside, len(activity.others), float(width.max()), balance, activity.signed)
 
 
 def random_sets(activity: Activity, count: int, seed: int) -> RandomSets:

@@ -200,7 +200,7 @@ class _ZoomRecord:
     chosen_to_random: tuple[_Number, _Number, _Number] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _MatchingRecord(Matching):
     """With what follows from the sets, for whoever reads the document alone."""
 

@@ -33,6 +33,16 @@ def test_channels_differ_by_logarithms_in_pooled_deviations() -> None:
     assert balance.variance == (0, 0)
 
 
+def test_where_a_mean_is_negative_the_means_themselves_are_compared() -> None:
+    """Means -1 and 1 chosen (variance 2), 0, 1 and 2 others (variance 1): deviation sqrt(3 / 2); no logarithm."""
+    found = activity([-1.0, 1.0, 0.0, 1.0, 2.0], [0, 1], [1.0] * 5)
+    assert found.signed
+    assert found.distance == pytest.approx(np.array([[1, 2, 3], [1, 0, 1]]) / math.sqrt(1.5))
+    _, matching = matched_sets(found, 2, seed=0)
+    assert matching.signed
+    assert not activity([0.0, 1.0, 2.0], [0]).signed
+
+
 def test_the_larger_of_the_two_differences_counts() -> None:
     found = activity([1.0, 1.0, 1.0, math.e, math.e], [0], [1.0, 1.0, math.e, 1.0, math.e])
     far = found.distance.ravel()
