@@ -29,7 +29,10 @@ LARGEST_SECONDS = 0.4
 IDLE_SECONDS = 3.0
 """and after so long the best."""
 SLOW, QUICK = 400e3, 600e3
-"""Bytes a second below which a line is slow, and from which it is slow no more."""
+"""Bytes a second below which a line is slow, and from which it is slow no more: where pictures are drawn in pixels."""
+SLOW_TEXT, QUICK_TEXT = 200e3, 300e3
+"""The same where they are half blocks: all of a channel's take 60 KB at most, not 300. tmux alone makes 300 to 500 KB/s
+of them on a busy machine."""
 KEPT = 256
 """Drawings that the terminal keeps for us."""
 
@@ -41,7 +44,8 @@ class Wire:
     """Holds what is to be seen until the line is free for it. All but the link is used on the event loop only.
 
     `write` hands a sequence to the terminal, `later(seconds)` sees that `pump` is called then; `changed` hears when
-    `is_slow` or `holds_back` has changed. `status` is what asks the terminal for its status.
+    `is_slow` or `holds_back` has changed. `status` is what asks the terminal for its status. `bounds` are the bytes a
+    second below which the line is slow, and from which it is slow no more.
     """
 
     def __init__(
@@ -52,11 +56,13 @@ class Wire:
         changed: Callable[[], object],
         status: str,
         clock: Callable[[], float] = time.monotonic,
+        bounds: tuple[float, float] = (SLOW, QUICK),
     ) -> None:
         self.link = link
+        self._slow, self._quick = bounds
         self.synchronised = False
         """Whether the terminal shows what comes between two marks at once."""
-        self.is_slow = link.rate < SLOW
+        self.is_slow = link.rate < self._slow
         """Whether pictures come roughly at first; also while nothing is known of the line."""
         self.holds_back = False
         """Whether the line is known to be slow, and pictures are not as good as they will be."""
@@ -113,7 +119,7 @@ class Wire:
         if canvas is None or self._closed:
             return
         on_its_way = self.link.on_its_way(now)
-        slow = self.link.rate < (QUICK if self.is_slow else SLOW)
+        slow = self.link.rate < (self._quick if self.is_slow else self._slow)
         waits = self.link.waits_for(self._set, now)
         # Over a quick line only the next set waits for the answer to this one.
         text_on_its_way = on_its_way - (self._set_bytes if waits and not slow else 0)
