@@ -17,6 +17,10 @@ QUEUE_WORKER = "streamscope.core.jobs.queue_worker"
 COMMAND_LINE = "streamscope.tui.cli.entry"
 """Modules that run as processes of their own."""
 
+JOB = "STREAMSCOPE_JOB"
+"""Environment variable of a command that is run as a job: the job's name. What it draws bars of elsewhere it prints as
+events, and it ends when its input does."""
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of streamscope's by this Python."""

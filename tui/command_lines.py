@@ -26,14 +26,12 @@ DEFAULT_MODEL = "resnet18"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The model, the store and the set that commands are to be about; None and () for what they find by themselves."""
+    """The model and the store that commands are to be about; None for what they find by themselves."""
 
     model: str = DEFAULT_MODEL
     weights: Path | str | None = None
     """A file or folder, or the name of torchvision's."""
     cache: Path | None = None
-    of_set: tuple[str, ...] = ()
-    """Options that name the set, as `set_words` gives them."""
     changes: Changes = UNCHANGED
     """Of the model's preprocessing."""
     entry: str = ""
@@ -41,6 +39,10 @@ class CommandLine:
 
     def __call__(self, *words: object) -> str:
         """`streamscope --model demo scan DIR` for the words `scan`, `DIR`."""
+        return shlex.join(("streamscope", *self.words(*words)))
+
+    def words(self, *words: object) -> tuple[str, ...]:
+        """What follows the name of the program."""
         common: list[object] = []
         if self.model != DEFAULT_MODEL:
             common += ["--model", self.model]
@@ -51,15 +53,7 @@ class CommandLine:
         common += self.changes.words()
         if self.cache is not None:
             common += ["--cache", self.cache]
-        return shlex.join(str(word) for word in ("streamscope", *common, *words))
-
-    def on_set(self, *words: object) -> str:
-        """The same for a command that reads or makes one set."""
-        return self(*words, *self.of_set)
-
-
-HERE = CommandLine()
-"""Commands about the default model in the store that they find unasked."""
+        return tuple(str(word) for word in (*common, *words))
 
 
 def default_cache() -> Path:

@@ -17,7 +17,8 @@ from typing import IO
 
 from streamscope.core.errors import Fault, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request
-from streamscope.core.jobs.run import BEAT_SECONDS, WAIT_SECONDS, JobStoppedError, Run, Tell
+from streamscope.core.jobs.pulse import BEAT_SECONDS
+from streamscope.core.jobs.run import WAIT_SECONDS, JobStoppedError, Run, Tell
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.processes import WORKER, module_command
 from streamscope.core.store import Job, Store

@@ -24,7 +24,9 @@ class Tally:
     """Of all that was missing then."""
     spent: float = 0.0
     again: float = 0.0
-    """Cost of what was done again for undefined rows, which nobody can foresee: it took time, but brought no nearer."""
+    """Cost of what was done again for undefined rows, which nobody can foresee."""
+    due: float = 0.0
+    """Cost of all that was begun again, done or not."""
     done: int = 0
     steps: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -36,6 +38,11 @@ class Tally:
         total = sum(len(channels) for channels in wanted_fzs(info, request).values())
         cost = sum(len(channels) * steps * step_cost(info, target) for target, channels in absent.items())
         return cls(total, total - sum(len(channels) for channels in absent.values()), cost)
+
+    def began(self, task: Task, info: ModelInfo, steps: int) -> None:
+        """A batch is under way; that there is something to do again is known only now."""
+        if task.kind == "fz" and task.retry:
+            self.due += image_cost(task, info) * steps
 
     def finished(self, task: Task, info: ModelInfo, steps: int) -> None:
         """A batch of FZs is stored. What is done again for an undefined row was not requested, so it does not count."""
@@ -51,26 +58,27 @@ class Tally:
 
     def counts(self, inside: float = 0.0) -> Counts:
         """What one process has done; `inside` is the cost already spent within the batches that are under way."""
-        return Counts(self.spent, inside, self.again, self.done, self.steps)
+        return Counts(self.spent, inside, self.again, self.done, self.steps, self.due)
 
     def take(self, counts: Iterable[Counts]) -> None:
         """Sets what is done to what all processes at the job together have."""
         parts = list(counts)
         self.spent = sum(part.spent for part in parts)
         self.again = sum(part.again for part in parts)
+        self.due = sum(part.due for part in parts)
         self.done = int(sum(part.done for part in parts))
         self.steps = sum(part.steps for part in parts)
 
     def report(self, message: str, inside: float = 0.0, again: float = 0.0) -> Report:
         """`inside` and `again` are what is spent within the batches under way, first ones and those done again."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
-        spent = self.spent + inside
-        worked = spent + self.again + again
-        eta = (self.cost - spent) * elapsed / worked if worked > 0 else None
+        worked = self.spent + inside + self.again + again
+        whole = self.cost + self.due
+        eta = (whole - worked) * elapsed / worked if worked > 0 else None
         return Report(
             done=min(self.present + self.done, self.total),
             total=self.total,
-            share=min(1.0, spent / self.cost) if self.cost else 1.0,
+            share=min(1.0, worked / whole) if whole else 1.0,
             rate=self.steps / elapsed,
             unit="image-steps",
             eta=max(0.0, eta) if eta is not None else None,

@@ -11,6 +11,8 @@ from streamscope.core.store import Job
 from streamscope.core.store.jobs.events import Event as JobEvent
 from streamscope.core.store.jobs.events import JobProgressed, Report
 
+BEAT_SECONDS = 2.0
+"""How often a working job says how far it is."""
 PULSE_SECONDS = 5.0
 """Well within the time after which a silent job of another host counts as dead."""
 

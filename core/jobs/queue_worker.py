@@ -16,9 +16,11 @@ from pathlib import Path
 from threading import Event
 
 from streamscope.core.errors import Fault, StoreError, StreamscopeError
+from streamscope.core.jobs.command import run_command
 from streamscope.core.jobs.priority import give_way
 from streamscope.core.store import FINISHED, Job, Leases, Store, device_queue, job_state, kept, own_queue, waiting
 from streamscope.core.store.jobs.events import Report
+from streamscope.core.store.jobs.spec import NO_DEVICE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    if device_queue(given.device) == "cpu":
+    if device_queue(given.device) in ("cpu", NO_DEVICE):
         # Whoever queued it goes on working at this machine, often in the very app that shows how far it is.
         give_way()
     try:
@@ -72,13 +74,16 @@ def work_off(store: Store, device: str, run: Callable[[Store, Job], object], end
 
 def _run(store: Store, job: Job) -> None:
     """Does one job; what this process writes about what went wrong lands in the job's own folder from now on."""
-    job.heartbeat(Report(message="starting: importing torch"))
-    # It takes seconds: a process that finds the queue taken ends before that.
-    from streamscope.core.jobs.worker import run_job
-
     with job.open_errors() as errors:
         os.dup2(errors.fileno(), sys.stderr.fileno())
     try:
+        if job.spec.command:
+            run_command(store, job)
+            return
+        job.heartbeat(Report(message="starting: importing torch"))
+        # It takes seconds: a process that finds the queue taken ends before that.
+        from streamscope.core.jobs.worker import run_job
+
         run_job(store, job, lambda event: None)
     except KeyboardInterrupt:
         raise

@@ -17,6 +17,7 @@ from streamscope.core.analysis.pairs import keep_pairs
 from streamscope.core.errors import DamageError, DiskFullError, Fault, StreamscopeError
 from streamscope.core.jobs.plan import Plan, Request, Task, missing_fzs
 from streamscope.core.jobs.progress import Tally, image_cost
+from streamscope.core.jobs.pulse import BEAT_SECONDS
 from streamscope.core.jobs.tasks import commit_task
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import FZSet, Leases, Store, estimate_bytes, free_bytes, kept
@@ -32,8 +33,6 @@ from streamscope.core.store.jobs.events import (
     WaitStarted,
 )
 
-BEAT_SECONDS = 2.0
-"""How often a working job says how far it is."""
 WAIT_SECONDS = 1.0
 """How often a job looks again while others hold all that is left."""
 
@@ -166,6 +165,7 @@ class LeasedRun(Run):
                     # Between planning and claiming, another job may have done it.
                     if self._plan.is_missing(task):
                         self._awaited = None
+                        self.tally.began(task, self.info, self.request.key.recipe.steps)
                         return task, True
                     self.release(task)
             self._wait_for(awaited)
@@ -176,7 +176,9 @@ class LeasedRun(Run):
 
     @property
     def waiting_message(self) -> str:
-        """What is waited for, and for whom, while nothing can be claimed."""
+        """What is waited for, and for whom, while nothing can be claimed: nothing, while batches are under way here."""
+        if self._busy:
+            return self._message
         return "waiting for other batches" if self._awaited is None else str(self._awaited)
 
     def _wait_for(self, awaited: WaitStarted | None) -> None:
@@ -305,5 +307,5 @@ def check_space(store: Store, fzset: FZSet, request: Request) -> None:
 def describe(task: Task) -> str:
     first, last = task.channels[0], task.channels[-1]
     channels = f"channels {first}-{last}" if last > first else f"channel {first}"
-    again = f", again: M undefined (try {task.retry + 1})" if task.retry else ""
+    again = f", try {task.retry + 1} where M was undefined" if task.retry else ""
     return f"{task.block} {task.tensor}, {channels}{again}"

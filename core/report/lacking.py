@@ -75,7 +75,7 @@ def nulls_lacking(material: Material, blocks: Iterable[str]) -> list[str]:
             alike.setdefault(material.nulls[block].lacking, []).append(block)
     lines = []
     for nulls, names in alike.items():
-        what = f"nulls not stored of {', '.join(names)} ({', '.join(LACKING[null] for null in nulls)})"
+        what = f"no nulls stored for {', '.join(names)} ({', '.join(LACKING[null] for null in nulls)})"
         lines.append(_with_step(material, what, Step("nulls", tuple(names), nulls)))
     if unmeasured:
         what = f"no nulls of {', '.join(unmeasured)}, of which nothing is measured yet"
@@ -96,7 +96,7 @@ def evidence_lacking(material: Material, evidence: Evidence, channel: int | None
     tests: dict[str, Lacking] = {"pairs": "pairs", "shams": "sham"}
     nulls = tuple(null for test, null in tests.items() if np.isnan(evidence.tests[test][chosen]).all())
     if nulls:
-        what = f"nulls not stored of {_of(block, channel)} ({', '.join(LACKING[null] for null in nulls)})"
+        what = f"no nulls stored for {_of(block, channel)} ({', '.join(LACKING[null] for null in nulls)})"
         lines.append(_with_step(material, what, Step("nulls", here, nulls)))
     if material.scan is None:
         lines.append(f"{no_scan(material)}; photographs, MEIs and robust come from images")

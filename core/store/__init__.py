@@ -27,6 +27,7 @@ from streamscope.core.store.jobs.state import (
     job_state,
     job_states,
     last_words,
+    printed,
     remove_finished,
     request_stop,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "move",
     "open_job",
     "own_queue",
+    "printed",
     "prune",
     "queue_of",
     "read_log",

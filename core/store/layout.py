@@ -104,6 +104,11 @@ class JobFolder:
         return self.path / "stderr.txt"
 
     @property
+    def output(self) -> Path:
+        """What the command that it is printed."""
+        return self.path / "output.txt"
+
+    @property
     def place(self) -> Path:
         """Its place in its queue."""
         return self.path / "place"

@@ -106,6 +106,8 @@ class BlockSummary:
     scale_invariant: int
     histogram: tuple[int, ...]
     """Channels by M, 0 to 5 in bins of 0.25; M = 5 counts in the last."""
+    whole: int = 0
+    """Those of `computed` whose FZ(O) is measured too."""
     has_stream: bool = True
     """Not of a layer of a network that adds nothing to a stream: no measure of the stream is defined of that."""
 
@@ -168,6 +170,7 @@ def summarise(frame: Frame) -> dict[str, BlockSummary]:
         count(update == "overwrite"),
         count(frame.columns["scale_invariant"] == 1),
         map(tuple, histograms.tolist()),
+        count(~np.isnan(frame.columns["fz_seed"]) & ~np.isnan(frame.columns["out_on_out"])),
         (not layers for layers in count(frame.columns["kind"] == "layer")),
         strict=True,
     )

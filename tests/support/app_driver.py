@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +15,13 @@ from textual.pilot import Pilot
 
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import Store
+from streamscope.tui.app.actions import SCOPES
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.options import AppOptions
 from streamscope.tui.data.job_control import Workers
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.dialogs.base import Notice
+from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.terminal.detection import Graphics
 from streamscope.tui.widgets.picture import WAITING, PictureBox
 from streamscope.tui.widgets.status import JobLine, StatusBar
@@ -84,6 +87,19 @@ def channels_screen(app: StreamscopeApp) -> ChannelsScreen:
     return screen
 
 
+async def open_export(pilot: Pilot[None], app: StreamscopeApp, scope: str = "") -> ExportDialog:
+    """The export dialog, on these channels; "" leaves it at those that it opens with."""
+    await pilot.press("E")
+    await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+    dialog = app.screen
+    assert isinstance(dialog, ExportDialog)
+    for _ in SCOPES:
+        if not scope or dialog.scope == scope:
+            return dialog
+        await pilot.press("ctrl+g")
+    raise AssertionError(f"no channels are {scope}")
+
+
 def type_ahead(app: StreamscopeApp, text: str) -> None:
     """Keys that arrive at once, as when a person is quicker than the app."""
     names = {"/": "slash", " ": "space", "_": "underscore", "=": "equals_sign", "<": "less_than_sign", "\r": "enter"}
@@ -117,6 +133,11 @@ def screen_text(app: object) -> str:
     """What stands on the screen, line by line."""
     assert isinstance(app, StreamscopeApp)
     return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
+
+
+def said(app: object, pattern: str) -> bool:
+    """Whether some line of the screen has this."""
+    return re.search(pattern, screen_text(app)) is not None
 
 
 def boxes(app: StreamscopeApp) -> list[PictureBox]:

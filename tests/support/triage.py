@@ -186,8 +186,11 @@ async def _queue(app: StreamscopeApp, keys: Keys, key: str) -> None:
 async def _export(app: StreamscopeApp, outcome: Outcome) -> None:
     keys = outcome.keys
     keys.step = "export those kept"
-    await keys.press("E", *"ke", "enter")
+    await keys.press("E")
     await until(keys.pilot, lambda: isinstance(app.screen, ExportDialog))
+    while "keep:" not in screen_text(app):
+        await keys.press("ctrl+g")
+        await keys.pilot.pause()
     await keys.press("ctrl+u")
     await keys.write(NOTE)
     await until(keys.pilot, lambda: f"{Path(NOTE).stem}-pictures/" in screen_text(app))

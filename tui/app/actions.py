@@ -11,6 +11,7 @@ import numpy as np
 
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Judgement, Store, check_tag
+from streamscope.core.table.frame import Frame
 from streamscope.core.text import file_name
 from streamscope.tui.app.job_actions import keys_to_judge
 from streamscope.tui.app.window import Opener, Window
@@ -111,44 +112,52 @@ class Actions:
         self._window.push(Prompt(f"Tags of {label(keys)}", " ".join(sorted(common)), hint, check), answered)
 
     def _export(self, screen: ChannelsScreen, reading: Reading) -> None:
+        frame = screen.frame
+        if frame is None:
+            return
         chosen = screen.table.rows_chosen
         rows = {"chosen": chosen} if len(chosen) else {}
         rows |= {"filtered": screen.table.index, "marked": screen.rows_marked()}
         rows |= {mark: screen.rows_marked(mark) for mark in ("keep", "reject", "unsure")}
-
-        def answered(scope: str | None) -> None:
-            if scope is not None:
-                self._export_to(screen, reading, scope, np.asarray(rows[scope]))
-
-        options = [(scope, f"{len(rows[scope]):>6}  {scope:<9} {text}") for scope, text in SCOPES if scope in rows]
-        self._window.push(Choice("Export which channels?", options), answered)
-
-    def _export_to(self, screen: ChannelsScreen, reading: Reading, scope: str, rows: np.ndarray) -> None:
-        frame, arrangement = screen.frame, screen.arrangement
-        if frame is None:
-            return
-        expression = arrangement.filter.expression if arrangement.filter and scope in ("chosen", "filtered") else None
-        shown = [*(heading.name for heading in FIXED), *arrangement.shown]
-        export = Export(reading.info, reading.key, frame, rows, scope, expression, shown)
-
-        count = f"{len(rows)} channel{'s' * (len(rows) != 1)}"
+        scopes = [(scope, f"{len(rows[scope]):,}  {scope}: {text}") for scope, text in SCOPES if scope in rows]
+        last = self._last_export[0] if self._last_export is not None else ""
+        scope = last if last in rows and last != "filtered" and "chosen" not in rows else next(iter(rows))
+        exports = {name: self._export_of(screen, reading, frame, name, np.asarray(of)) for name, of in rows.items()}
 
         def answered(form: ExportForm | None) -> None:
             if form is None:
                 return
+            export = exports[form.channels]
 
             def write() -> None:
                 export.write(form, Store.open(self._cache).set(reading.info, reading.key))
 
             def written() -> None:
-                self._last_export = scope, export.path(form)
-                self._window.notify(f"{count} written to {export.path(form)}")
+                self._last_export = form.channels, export.path(form)
+                count = len(export.rows)
+                self._window.notify(f"{count:,} channel{'s' * (count != 1)} written to {export.path(form)}")
 
             self._window.run_in_thread("Export", write, written)
 
-        form = ExportForm(str(self._next_export(file_name(reading.info.name), scope)))
-        title = f"Export {count}: {scope}"
-        self._window.push(ExportDialog(title, form, export.preview, export.text), answered)
+        model = file_name(reading.info.name)
+        self._window.push(
+            ExportDialog(
+                scopes,
+                scope,
+                lambda name: str(self._next_export(model, name)),
+                lambda form: exports[form.channels].preview(form),
+                lambda form: exports[form.channels].text(form),
+            ),
+            answered,
+        )
+
+    def _export_of(
+        self, screen: ChannelsScreen, reading: Reading, frame: Frame, scope: str, rows: np.ndarray
+    ) -> Export:
+        arrangement = screen.arrangement
+        expression = arrangement.filter.expression if arrangement.filter and scope in ("chosen", "filtered") else None
+        shown = [*(heading.name for heading in FIXED), *arrangement.shown]
+        return Export(reading.info, reading.key, frame, rows, scope, expression, shown)
 
     def _next_export(self, model: str, scope: str) -> Path:
         """The same file for the same channels as before, as when a note is brought up to date; for others one like it,

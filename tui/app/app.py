@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from rich.color import ColorSystem
 from rich.console import RenderableType
+from rich.text import Text
 from textual import events, work
 from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App, SystemCommand
@@ -26,10 +27,12 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Store, stored_text
 from streamscope.core.table.frame import with_marks
+from streamscope.core.text import visible
 from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Actions
 from streamscope.tui.app.job_actions import JobActions
-from streamscope.tui.app.keymap import Action, actions, check_keys, sections_from
+from streamscope.tui.app.keymap import LEGEND, Action, actions, check_keys, key_of, sections_from
+from streamscope.tui.app.measure_actions import MeasureActions
 from streamscope.tui.app.memory import Memory, with_filter
 from streamscope.tui.app.messages import JobsPolled, JudgementsChanged, StoreRead
 from streamscope.tui.app.navigation import Navigation
@@ -37,11 +40,11 @@ from streamscope.tui.app.options import AppOptions
 from streamscope.tui.app.settings import Allowed, Settings, read_settings, settings_path
 from streamscope.tui.app.themes import ON_DARK, ON_LIGHT, THEMES
 from streamscope.tui.app.window import Answer
-from streamscope.tui.command_lines import command_line
 from streamscope.tui.data.job_control import Workers, room_left
 from streamscope.tui.data.marking import Judgements, JudgementsUpdate, Marking, MarkingThread, open_marks
 from streamscope.tui.data.pictures import PictureLibrary
 from streamscope.tui.data.store_reader import Reading, StoreReader
+from streamscope.tui.forms.command_jobs import CommandJobs
 from streamscope.tui.screens.channels import HEIGHTS, WIDTHS, ChannelsScreen
 from streamscope.tui.screens.dialogs.base import DIALOG_CSS, Notice
 from streamscope.tui.screens.dialogs.keys import KeysDialog
@@ -53,8 +56,10 @@ from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
 from streamscope.tui.terminal.driver import use_terminal
 from streamscope.tui.terminal.link import Link
-from streamscope.tui.terminal.wire import Wire
+from streamscope.tui.terminal.tmux import through_tmux
+from streamscope.tui.terminal.wire import QUICK, QUICK_TEXT, SLOW, SLOW_TEXT, Wire
 from streamscope.tui.widgets.filter import FilterBar
+from streamscope.tui.widgets.first_steps import card
 from streamscope.tui.widgets.painter import Painter
 
 POLL_SECONDS = 1.0
@@ -77,8 +82,9 @@ def run_app(options: AppOptions) -> int:
     use_terminal(app)
     app.run(mouse=options.settings.mouse)
     if app.jobs_running:
-        jobs = "1 job goes on" if app.jobs_running == 1 else f"{app.jobs_running} jobs go on"
-        print(f"streamscope: {jobs}; open the app again to see", file=sys.stderr)
+        several = app.jobs_running > 1
+        jobs = f"{app.jobs_running} jobs are still running" if several else "1 job is still running"
+        print(f"streamscope: {jobs}; open the app again to see {'them' if several else 'it'}", file=sys.stderr)
     return app.return_code or 0
 
 
@@ -92,6 +98,14 @@ class StreamscopeApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "show_keys", "Keys", id="keys"),
         Binding("q", "quit", "Quit", id="quit"),
+        Binding("m", "ask('make')", "Make: everything that can be computed or written", show=False, id="make"),
+        Binding("D", "ask('decide')", "Decide: more seeds where the verdict is undecided", show=False, id="decide"),
+        Binding("N", "ask('nulls')", "Compute nulls", show=False, id="nulls"),
+        Binding("T", "ask('curves')", "Compute tuning curves", show=False, id="curves"),
+        Binding("M", "ask('scan')", "Scan a folder of images, for MEIs", show=False, id="scan"),
+        Binding("P", "ask('photographs')", "Measure scale invariance in photographs", show=False, id="photographs"),
+        Binding("K", "ask('ablate')", "Ablate channels", show=False, id="ablate"),
+        Binding("R", "ask('report')", "Write a report", show=False, id="report"),
         Binding("ctrl+z", "suspend_process", "Suspend; fg in the shell continues", show=False, id="suspend"),
     ]
 
@@ -113,6 +127,7 @@ class StreamscopeApp(App[None]):
             self._pump_later,
             self._tell_line,
             graphics.status,
+            bounds=(SLOW, QUICK) if graphics.mode in ("sixel", "kitty") else (SLOW_TEXT, QUICK_TEXT),
         )
         self.painter = Painter(graphics, lambda: self.wire.is_slow, self.pump_from_thread)
         self._pump_timer: asyncio.TimerHandle | None = None
@@ -125,11 +140,12 @@ class StreamscopeApp(App[None]):
         self.marks_problems: tuple[str, ...] = ()
         self.job_workers = workers or Workers()
         self._job_actions = JobActions(self, store, options.spec, options.device, self.job_workers)
-        commands = command_line(options.spec, options.cache)
-        self._navigation = Navigation(self, options.cache, options.images, commands, self._job_actions)
+        self._navigation = Navigation(self, options.cache, options.images, self._job_actions)
+        made = CommandJobs(options.spec, options.device, options.images)
         self._openers = {
             **self._navigation.by_name(),
             **self._job_actions.by_name(),
+            **MeasureActions(self, store, made, self.job_workers).by_name(),
             **Actions(self, options.cache).by_name(),
         }
         self.marking: MarkingThread | None = None
@@ -327,16 +343,37 @@ class StreamscopeApp(App[None]):
         else:
             self.painter.refresh()
         screen.show_reading(event.reading, with_marks(event.reading.frame, self.judgements))
+        self._show_first_steps()
         self._navigation.follow()
 
+    def _show_first_steps(self) -> None:
+        reading = self.reading
+        if reading is not None and not reading.stored:
+            self._estimate(reading, any(state.state not in FINISHED for state in self.jobs.values()))
+
+    @work(thread=True, exclusive=True, group="first steps")
+    def _estimate(self, reading: Reading, is_computing: bool) -> None:
+        count, seconds = self._job_actions.estimate(reading)
+        text = card(reading, self.key_of, count, seconds, is_computing)
+        self.call_from_thread(self._first_steps_known, reading, text)
+
+    def _first_steps_known(self, reading: Reading, text: Text) -> None:
+        screen = self.channels
+        if screen is not None and self.reading is reading:
+            screen.show_first_steps(text)
+
     def on_jobs_polled(self, event: JobsPolled) -> None:
-        before, self.jobs = self.jobs, {state.job.id: state for state in event.jobs}
+        # What a command has others do is said by the job that the command is.
+        states = [state for state in event.jobs if not state.job.spec.part_of]
+        before, self.jobs = self.jobs, {state.job.id: state for state in states}
         screen = self.channels
         if screen is None:
             return
-        screen.show_jobs(event.jobs)
-        self._navigation.follow_jobs(event.jobs, event.free)
-        self._job_actions.report_ends(before, event.jobs, screen, self.reading)
+        screen.show_jobs(states)
+        if {name: state.state for name, state in before.items()} != {s.job.id: s.state for s in states}:
+            self._show_first_steps()
+        self._navigation.follow_jobs(states, event.free)
+        self._job_actions.report_ends(before, states, screen, self.reading)
 
     # -- judgements ----------------------------------------------------------------------------------------------------
 
@@ -382,6 +419,15 @@ class StreamscopeApp(App[None]):
         if not self._navigation.say(text) and self.channels is not None:
             self.channels.say(text)
 
+    def tell_end(self, message: str) -> None:
+        """A long job has ended: as the settings want it told, beside the line that says so."""
+        when_done = self.options.settings.when_done
+        if when_done == "bell":
+            self._write_to_terminal("\a")
+        elif when_done == "notify":
+            sequence = f"\x1b]9;streamscope: {visible(message)}\x1b\\"
+            self._write_to_terminal(through_tmux(sequence) if self.graphics.tmux else sequence)
+
     def run_in_thread(self, title: str, action: Callable[[], object], done: Callable[[], object]) -> None:
         """Run `action` in a thread, then `done` on the event loop. A StreamscopeError is shown under `title`."""
 
@@ -413,6 +459,10 @@ class StreamscopeApp(App[None]):
         quit = next(action for action in actions(self.options.settings.keys) if action.id == "quit")
         self.notify(f"{quit.shown} quits")
 
+    def key_of(self, name: str) -> str:
+        """The key of an action, as a person would name it."""
+        return key_of(name, self.options.settings.keys)
+
     def action_ask(self, name: str) -> None:
         screen, reading = self.channels, self.reading
         if screen is not None and reading is not None:
@@ -427,7 +477,7 @@ class StreamscopeApp(App[None]):
             target.post_message(events.Key(event.key, event.character))
 
     def action_show_keys(self) -> None:
-        self.push_screen(KeysDialog(sections_from(self.screen, self.options.settings.keys)))
+        self.push_screen(KeysDialog(sections_from(self.screen, self.options.settings.keys), LEGEND))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from (command for command in super().get_system_commands(screen) if command.title in TEXTUAL_COMMANDS)

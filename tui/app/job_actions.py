@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,14 +10,16 @@ from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from streamscope.core.errors import UsageError
+from streamscope.core.jobs.estimate import seconds_for
 from streamscope.core.jobs.plan import Request, missing_fzs, wanted_fzs
-from streamscope.core.model.blocks import ModelInfo
+from streamscope.core.model.blocks import TENSORS, ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.store import (
     ACTIVE,
     FINISHED,
     Job,
+    JobSpec,
     JobState,
     Store,
     hold,
@@ -37,8 +40,11 @@ from streamscope.tui.screens.dialogs.base import Choice, Notice
 from streamscope.tui.screens.dialogs.compute import ComputeDialog
 from streamscope.tui.screens.jobs import what
 from streamscope.tui.table.arrangement import Key, channels_by_block
+from streamscope.tui.widgets.status import duration
 
 KEEP, STOP = "keep", "stop"
+LONG_SECONDS = 30.0
+"""After which somebody may be looking elsewhere."""
 
 
 @runtime_checkable
@@ -63,6 +69,9 @@ class JobsWindow(Window, Protocol):
 
     def use_set(self, key: SetKey) -> None:
         """Show another set from now on, stored or still to be made."""
+
+    def tell_end(self, message: str) -> None:
+        """Tell of the end of a long job, as the settings want it told."""
 
     def exit(self) -> None:
         """Close the app."""
@@ -96,9 +105,11 @@ class JobActions:
             followed = was.state not in FINISHED if was is not None else state.job in self._workers
             if not followed or state.state not in FINISHED:
                 continue
+            if (state.updated or time.time()) - state.job.started >= LONG_SECONDS:
+                self._window.tell_end(f"{what_kind(state.job.spec)} {state.state}")
             if state.state in ("failed", "dead"):
                 reason = worded_fault(state.fault) or last_words(state) or "its worker is gone"
-                self._window.push(Notice(f"Job {state.job.id} {state.state}", reason, failed=True))
+                self._window.push(Notice(f"{what_kind(state.job.spec)} {state.state}", reason, failed=True))
             else:
                 screen.say(end_message(state, shown.key, shown.info, self.spec) if shown else f"job {state.state}")
 
@@ -118,6 +129,15 @@ class JobActions:
         alike = [key.seed for key in reading.sets if replace(key, seed=reading.key.seed) == reading.key]
         seed = next(n for n in range(len(alike) + 2) if n not in alike and n != reading.key.seed)
         self._ask_chosen(screen, reading, seed=str(seed))
+
+    def estimate(self, reading: Reading) -> tuple[int, float | None]:
+        """How many FZs of the blocks that are computed unasked are missing, and how many seconds they take, None where
+        that is not known. Looks at the disk."""
+        info, store = reading.info, Store(self._store.root)
+        request = Request.of(info, reading.key, info.default_blocks, TENSORS, 1)
+        absent = missing_fzs(info, store.set(info, request.key), request)
+        seconds = seconds_for(store, self.spec, info, request, absent, self._device)
+        return sum(map(len, absent.values())), seconds
 
     def _form(self, screen: ChannelsScreen, reading: Reading) -> ComputeForm:
         return ComputeForm(
@@ -153,10 +173,12 @@ class JobActions:
             request = ask(form)
             with one_at_a_time:
                 absent = missing_fzs(reading.info, store.set(reading.info, request.key), request)
+                seconds = seconds_for(store, self.spec, reading.info, request, absent, form.device.strip())
             missing, wanted = (sum(map(len, fzs.values())) for fzs in (absent, wanted_fzs(reading.info, request)))
             if not missing:
                 return f"nothing is missing: all {wanted} FZs are stored"
-            return f"{missing} of {wanted} FZs are missing{_new_set(request, reading)}"
+            takes = f"about {duration(seconds)}" if seconds is not None else "how long is known after the first batch"
+            return f"{missing} of {wanted} FZs are missing: {takes}{_new_set(request, reading)}"
 
         def answered(form: ComputeForm | None) -> None:
             if form is None:
@@ -207,7 +229,7 @@ class JobActions:
 
     def cancel(self, state: JobState) -> None:
         """For good; what it has stored stays."""
-        said = "stops after what is in flight" if state.state in ("running", "stopping") else "is cancelled"
+        said = "stops after the current batch" if state.state in ("running", "stopping") else "is cancelled"
         self._window.run_in_thread(
             "Stop", partial(request_stop, state.job), partial(self._say, f"job {state.job.id} {said}")
         )
@@ -226,7 +248,7 @@ class JobActions:
             self._workers.see_to(store, state.job)
 
         runs = any(other.state in ACTIVE and queue_of(other.job) == queue_of(state.job) for other in self._states())
-        said = "has its place in the queue again" + ("; what runs now is done first" if runs else "")
+        said = "is back in the queue" + ("; the running job goes first" if runs else "")
         self._window.run_in_thread("Resume", again, partial(self._say, f"job {state.job.id} {said}"))
 
     def move(self, state: JobState, by: int) -> None:
@@ -257,14 +279,16 @@ class JobActions:
         one = len(mine) == 1
         count = f"{len(mine)} job{'s' * (not one)}"
         options = [
-            (KEEP, f"keep   {count} {'goes' if one else 'go'} on; open the app again to see {'it' if one else 'them'}"),
-            (STOP, f"stop   {count} after what is in flight; what is stored stays"),
+            (KEEP, f"keep   leave {count} running; open the app again to see {'it' if one else 'them'}"),
+            (STOP, f"stop   {count} after the current batch; what is stored is kept"),
         ]
-        self._window.push(Choice("Quit: what about the jobs?", options, KEEP), answered)
+        self._window.push(Choice("Quit: keep the jobs running?", options, KEEP), answered)
 
 
 def end_message(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec) -> str:
     """What is said of a job that ended while the set `shown` is looked at."""
+    if state.job.spec.command:
+        return f"{what_kind(state.job.spec)} {state.state}{f': {state.message}' if state.message else ''}"
     said = f"job {state.state}" if state.state != "stopped" else "job stopped; what is missing can be computed later"
     if state.state != "done" or not state.job.spec.is_of(own):
         return said
@@ -273,6 +297,11 @@ def end_message(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec)
     except UsageError:
         return said
     return said if key == shown or key.objective != "neuron" else f"{said}; o opens its set, {set_name(key)}"
+
+
+def what_kind(spec: JobSpec) -> str:
+    """`nulls, 2.1: shams`, `job` of one that computes FZs."""
+    return f"{spec.kind}, {spec.title}" if spec.command else "job"
 
 
 def _new_set(request: Request, reading: Reading) -> str:

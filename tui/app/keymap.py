@@ -28,10 +28,41 @@ TOGETHER = (
     ("StreamscopeApp", "ChannelsScreen", "ChannelTable"),
     ("StreamscopeApp", "ChannelsScreen", "BlockList"),
     ("StreamscopeApp", "ChannelView", "CompareScreen"),
+    ("StreamscopeApp", "ChannelView", "WallScreen"),
     ("StreamscopeApp", "ChannelView", "CursorView", "DetailScreen"),
     ("StreamscopeApp", "ChannelView", "CursorView", "ZoomScreen"),
 )
 """Classes whose bindings hold at the same time; any other screen shares its keys with the app only."""
+DOING = {
+    "Judging": ("keep", "reject", "unsure", "clear", "advance", "note", "tags", "undo", "redo"),
+    "Finding channels": (
+        *("filter", "off", "quick", "invert", "sort", "reverse", "sort.right", "sort.left", "columns"),
+        *("block.next", "block.previous", "next_block", "previous_block", "blocks", "set", "problems"),
+    ),
+    "Selecting several": ("pick", "range", "all"),
+    "Looking closer": (
+        *("detail", "zoom", "wall", "compare", "spectrum", "look", "whole", "preview", "larger", "smaller"),
+        *("in", "block", "out", "drop", "step", "step_back"),
+    ),
+    "Computing": (
+        *("make", "compute", "more_steps", "steps", "seed", "decide", "nulls", "curves", "scan", "photographs"),
+        *("ablate", "jobs", "stop", "pause", "cancel", "earlier", "later"),
+    ),
+    "Taking away": ("export", "report"),
+    "Moving": (),
+    "The app": ("keys", "quit", "suspend", "leave"),
+}
+"""Actions by what a person is doing, by the ends of their names; what is in none moves about."""
+MOVING = "Moving"
+LEGEND = (
+    ("I, B, O", "the input that bypasses a block, what the block adds, and their sum"),
+    ("FZ(I)", "feature visualization: the image that excites a channel of I most"),
+    ("M", "mix ratio: below 1/1.5 the block overwrites, above 1.5 it skips, between it mixes"),
+    ("SM", "scale metric: how much both answer to the other's FZ at another size"),
+    ("SI", "scale invariant: criteria c2 (mixes), c3 (B, enlarged) and c4 (I, reduced) all hold"),
+    ("rob, rho", "SI by photographs too; correlation of B with I over photographs"),
+)
+"""The words of the table."""
 _MODIFIERS = frozenset({"ctrl", "shift", "alt", "super"})
 _NAMED = frozenset(key.value for key in Keys)
 _WORDS = frozenset(_character_to_key(chr(code)) for code in range(33, 127))
@@ -66,9 +97,20 @@ def sections(keys: Mapping[str, str]) -> list[tuple[str, list[Action]]]:
 
 
 def sections_from(screen: Screen[Any], keys: Mapping[str, str]) -> list[tuple[str, list[Action]]]:
-    """As `sections`; those that hold on this screen come first."""
-    here = {title(cls.__name__) for node in (screen, *screen.query("*")) for cls in type(node).__mro__}
-    return sorted(sections(keys), key=lambda part: part[0] not in here)
+    """Those that hold on this screen by what a person is doing, then as `sections` those of the others."""
+    here = {cls.__name__ for node in (screen, *screen.query("*")) for cls in type(node).__mro__} | {"StreamscopeApp"}
+    found: dict[str, list[Action]] = {name: [] for name in DOING}
+    for action in actions(keys):
+        if action.where in here:
+            found[doing(action)].append(action)
+    elsewhere = [(name, [a for a in part if a.where not in here]) for name, part in sections(keys)]
+    return [part for part in (*found.items(), *elsewhere) if part[1]]
+
+
+def doing(action: Action) -> str:
+    """What a person is doing who uses it: one of DOING."""
+    ends = action.id, action.id.rpartition(".")[2]
+    return next((name for end in ends for name, known in DOING.items() if end in known), MOVING)
 
 
 def title(where: str) -> str:
@@ -89,6 +131,12 @@ def actions(keys: Mapping[str, str]) -> list[Action]:
             bound = own or (*(known.keys if known else ()), binding.key)
             found[place] = Action(binding.id, binding.description, bound, owner.__name__, binding.action)
     return list(found.values())
+
+
+def key_of(name: str, keys: Mapping[str, str]) -> str:
+    """The first key of an action under these settings, as a person would name it."""
+    action = next(action for action in actions(keys) if action.id == name)
+    return format_key(action.keys[0])
 
 
 def split_keys(text: str) -> list[str]:

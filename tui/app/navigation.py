@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +10,6 @@ from textual.screen import Screen
 
 from streamscope.core.store import JobState
 from streamscope.tui.app.window import Opener, Window
-from streamscope.tui.command_lines import CommandLine, set_words
 from streamscope.tui.data.channel_facts import FactsReader
 from streamscope.tui.data.null_facts import NullsReader
 from streamscope.tui.data.store_reader import Reading
@@ -21,6 +19,7 @@ from streamscope.tui.screens.compare import CompareScreen
 from streamscope.tui.screens.detail import DetailScreen
 from streamscope.tui.screens.jobs import JobControls, JobsScreen
 from streamscope.tui.screens.spectrum import SpectrumScreen
+from streamscope.tui.screens.wall import WallScreen
 from streamscope.tui.table.arrangement import Key, key_at
 
 
@@ -33,18 +32,17 @@ class ScreensWindow(Window, Protocol):
     @property
     def jobs(self) -> Mapping[str, JobState]: ...
 
+    def key_of(self, name: str) -> str:
+        """The key of an action, as a person would name it."""
+
 
 class Navigation:
-    """`images` is the folder whose scan is shown, None for the last one; `commands` are about the model and the store,
-    for screens that name a command."""
+    """`images` is the folder whose scan is shown, None for the last one."""
 
-    def __init__(
-        self, window: ScreensWindow, cache: Path, images: Path | None, commands: CommandLine, controls: JobControls
-    ) -> None:
+    def __init__(self, window: ScreensWindow, cache: Path, images: Path | None, controls: JobControls) -> None:
         self._window = window
         self._cache = cache
         self._images = images
-        self._commands = commands
         self._controls = controls
         self._free: int | None = None
 
@@ -55,6 +53,7 @@ class Navigation:
             "detail": self._detail,
             "jobs": self._jobs,
             "spectrum": self._spectrum,
+            "wall": self._wall,
             "zoom": self._zoom,
         }
 
@@ -90,14 +89,10 @@ class Navigation:
         if screen.table.key is None:
             return
         facts = FactsReader(self._cache, reading.info, reading.key, self._images)
-        self._window.push(DetailScreen(screen, facts, self._nulls(reading), self._commands_on(reading)))
+        self._window.push(DetailScreen(screen, facts, self._nulls(reading), self._window.key_of))
 
     def _spectrum(self, screen: ChannelsScreen, reading: Reading) -> None:
-        self._window.push(SpectrumScreen(screen, self._nulls(reading), self._commands_on(reading)))
-
-    def _commands_on(self, reading: Reading) -> CommandLine:
-        """Command lines about the set that is shown."""
-        return replace(self._commands, of_set=set_words(reading.key, reading.info))
+        self._window.push(SpectrumScreen(screen, self._nulls(reading), self._window.key_of))
 
     def _nulls(self, reading: Reading) -> NullsReader:
         return NullsReader(self._cache, reading.info, reading.key)
@@ -105,6 +100,9 @@ class Navigation:
     def _zoom(self, screen: ChannelsScreen, reading: Reading) -> None:
         if screen.table.key is not None:
             self._window.push(ZoomScreen(screen))
+
+    def _wall(self, screen: ChannelsScreen, reading: Reading) -> None:
+        self._window.push(WallScreen(screen))
 
     def _jobs(self, screen: ChannelsScreen, reading: Reading) -> None:
         states = list(self._window.jobs.values())

@@ -24,10 +24,14 @@ theme = "dark"        # dark, light, or a theme of Textual such as "nord"
 graphics = "auto"     # auto, kitty, sixel, half or off; --graphics overrules it
 advance = false       # go on to the next channel after a mark
 mouse = true
+when_done = "line"    # a job of half a minute or more that ends: line says so, bell rings too, notify sends OSC 9
 # columns = ["mix_ratio", "update", "scale_metric"]   # shown at first, after mark, block and channel
 
 [keys]                # action = "key", or several: "j,down"
 """
+
+WHEN_DONE = ("line", "bell", "notify")
+"""How the end of a long job is told."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Settings:
     graphics: str = "auto"
     advance: bool = False
     mouse: bool = True
+    when_done: str = "line"
     columns: tuple[str, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,6 +106,7 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
         "graphics": str,
         "advance": bool,
         "mouse": bool,
+        "when_done": str,
         "columns": list,
         "keys": dict,
     }
@@ -113,6 +119,8 @@ def parse_settings(text: str, path: Path, allowed: Allowed) -> Settings:
         wrong("theme", f"unknown theme {data['theme']!r}; {_near(data['theme'], allowed.themes)}")
     if "graphics" in data and data["graphics"] not in allowed.graphics:
         wrong("graphics", f"unknown graphics mode {data['graphics']!r}; use {', '.join(allowed.graphics)}")
+    if data.get("when_done", "line") not in WHEN_DONE:
+        wrong("when_done", f"unknown way {data['when_done']!r} to tell of the end of a job; use {', '.join(WHEN_DONE)}")
     columns = data.get("columns", [])
     try:
         names = tuple(column(str(name)).name for name in columns)

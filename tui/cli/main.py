@@ -12,6 +12,7 @@ import click
 
 from streamscope import __version__
 from streamscope.core.errors import StreamscopeError
+from streamscope.tui.cli.as_job import end_with_input, job_name
 from streamscope.tui.cli.imports import without_collection
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.options import Given, set_options
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command line; returns the exit code: 0, 2 for a usage error, 1 for anything else."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    if job_name():
+        end_with_input()
     try:
         result: Any = cli.main(given, prog_name="streamscope", standalone_mode=False)
         # What is still held back fails here, where it can be said, or never.

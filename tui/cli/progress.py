@@ -1,4 +1,7 @@
-"""Progress on the terminal: bars with rate and ETA on stderr, nothing at all where no bar can be drawn."""
+"""Progress on the terminal: bars with rate and ETA on stderr, nothing at all where no bar can be drawn.
+
+A command that is run as a job prints its progress instead (`as_job`).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from streamscope.core.store.jobs.events import BatchLost, Event, JobProgressed, 
 from streamscope.core.text import visible
 from streamscope.core.watch import PhaseWatch, Watch
 from streamscope.tui.advice import worded_fault
+from streamscope.tui.cli.as_job import counting, each_event, job_name, phases_of
 from streamscope.tui.cli.lines import say
 
 NO_SCREENS = ("", "dumb", "unknown")
@@ -39,6 +43,9 @@ def _screen() -> Console | None:
 @contextmanager
 def download_progress(text: str) -> Iterator[Watch | None]:
     """A callback for bytes done and in all; the bar appears with the first of them."""
+    if job_name():
+        yield counting(text, "bytes")
+        return
     console = _screen()
     if console is None:
         yield None
@@ -58,6 +65,9 @@ def download_progress(text: str) -> Iterator[Watch | None]:
 @contextmanager
 def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
     """A callback for things done and in all, called `unit`; None where there is no terminal to draw on."""
+    if job_name():
+        yield counting(text, unit)
+        return
     console = _screen()
     if console is None:
         yield None
@@ -77,6 +87,9 @@ def count_progress(text: str, unit: str) -> Iterator[Watch | None]:
 @contextmanager
 def phase_progress() -> Iterator[PhaseWatch]:
     """A receiver for how many of how many are done, and of what: a bar that starts anew with every other thing."""
+    if job_name():
+        yield phases_of()
+        return
     console = _screen()
     if console is None:
         yield lambda done, total, what: None
@@ -109,6 +122,9 @@ def phase_progress() -> Iterator[PhaseWatch]:
 @contextmanager
 def job_progress() -> Iterator[Callable[[Event], None]]:
     """A receiver for a job's events that draws its bar."""
+    if job_name():
+        yield each_event(_tell_others)
+        return
     console = _screen()
     if console is None:
         yield _tell_others

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from streamscope.core.store import JobSpec, Store, create_job
 from streamscope.core.store.jobs.events import Event, JobEnded, ProblemOccurred, write_event
 from streamscope.tui.advice import worded_fault
+from streamscope.tui.cli.as_job import job_name
 from streamscope.tui.cli.lines import say
 from streamscope.tui.cli.progress import job_progress
 
@@ -28,7 +30,7 @@ def run_visibly(
     """
     from streamscope.core.jobs.worker import run_job
 
-    job = create_job(store, spec)
+    job = create_job(store, replace(spec, part_of=job_name()))
     # A polite kill ends like Ctrl-C: leases are given back and the job says that it was stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     problems: list[str] = []

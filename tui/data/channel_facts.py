@@ -24,7 +24,7 @@ from streamscope.core.store.scans.photographs import Photographs, stored_photogr
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.retries import shown_fz
 from streamscope.core.text import short_name
-from streamscope.tui.command_lines import HERE, CommandLine
+from streamscope.tui.data.hints import KeyOf
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM, UPDATE_STYLES, figure, number
@@ -170,7 +170,7 @@ def traces_text(facts: Facts, width: int) -> list[Text]:
     return lines
 
 
-def curves_text(facts: Facts, width: int, height: int, commands: CommandLine = HERE) -> list[Text]:
+def curves_text(facts: Facts, width: int, height: int, keys: KeyOf = str) -> list[Text]:
     """Tuning curves on the FZs and on the MEIs as plots, with each curve's invariance and half-width in octaves."""
     lines: list[Text] = []
     for name, curves in (("FZ", facts.by_fz), ("MEI", facts.by_mei)):
@@ -179,17 +179,16 @@ def curves_text(facts: Facts, width: int, height: int, commands: CommandLine = H
         for on in ("in", "block"):
             if (on, on) in curves.values:
                 lines += _one_plot(name, on, curves, width, height)
-    return lines or [Text(f"no tuning curves yet: run '{commands.on_set('curves')}'", style=DIM)]
+    return lines or [Text(f"no tuning curves yet; {keys('curves')} computes them", style=DIM)]
 
 
-def patches_text(facts: Facts, width: int, height: int, commands: CommandLine = HERE) -> list[Text]:
+def patches_text(facts: Facts, width: int, height: int, keys: KeyOf = str) -> list[Text]:
     """The same on the best patches of photographs."""
     if facts.unread_scan is not None:
         if facts.without_patches:
-            how = commands("scan", facts.unread_scan)
-            return [Text(f"the scan is of an earlier release and kept no patches: run '{how}' again", style=DIM)]
-        how = commands("photographs", "--block", facts.key[0])
-        return [Text(f"not read in photographs yet: run '{how}'", style=DIM)]
+            old = f"the scan of {facts.unread_scan} is of an earlier release and has no patches"
+            return [Text(f"{old}; {keys('scan')} scans it again", style=DIM)]
+        return [Text(f"not measured in photographs yet; {keys('photographs')} measures them", style=DIM)]
     lines: list[Text] = []
     for on, curves in facts.by_patch.items():
         lines += _one_plot("patches", on, curves, width, height, f"of {curves.images} photographs, ")

@@ -57,7 +57,8 @@ class Marking:
 
     def mark(self, keys: Sequence[Key], mark: str) -> str:
         """Mark channels; "" takes their mark away."""
-        self._change("the mark", {key: replace(self._of(key), mark=mark) for key in keys})
+        what = f"mark {mark}" if mark else "clearing the mark"
+        self._change(what, {key: replace(self._of(key), mark=mark) for key in keys})
         return f"{label(keys)}: {mark or 'mark cleared'}"
 
     def tag(self, keys: Sequence[Key], add: Sequence[str], remove: Sequence[str] = ()) -> str:
@@ -67,11 +68,12 @@ class Marking:
             judgement = self._of(key)
             tags = {*judgement.tags, *add} - set(remove)
             after[key] = replace(judgement, tags=tuple(sorted(tags)))
-        self._change("the tags", after)
-        return f"{label(keys)}: {' '.join([*add, *(f'-{tag}' for tag in remove)]) or 'the same tags'}"
+        words = " ".join([*add, *(f"-{tag}" for tag in remove)])
+        self._change(f"tags {words}", after)
+        return f"{label(keys)}: {words or 'the same tags'}"
 
     def note(self, keys: Sequence[Key], text: str) -> str:
-        self._change("the note", {key: replace(self._of(key), note=text) for key in keys})
+        self._change("note" if text else "clearing the note", {key: replace(self._of(key), note=text) for key in keys})
         return f"{label(keys)}: note {'kept' if text else 'cleared'}"
 
     def undo(self) -> str:

@@ -16,7 +16,7 @@ from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import Store
 from streamscope.core.table.columns import number_text
-from streamscope.tui.command_lines import HERE, CommandLine, null_words
+from streamscope.tui.data.hints import KeyOf
 from streamscope.tui.table.headings import DIM, PLAIN
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ CELL = 18
 """Of a share with its count and interval."""
 LEGEND = "shuffled: of two channels; last: p of the excess in (3)(4), Holm's over the nulls"
 SHORT_NAMES = {"shuffled pairs": "shuffled", "sham: quarter turn": "sham turn"}
+NAMES: dict[Lacking, str] = {
+    "pairs": "pairs",
+    "sham": "shams",
+    "untrained": "an untrained copy",
+    "seeds": "other seeds",
+    "images": "nulls by images",
+}
 ALL, BOTH = "scale_invariant", "meets_both"
 """The criteria shown: all three, and (3) with (4) alone."""
 
@@ -80,10 +87,10 @@ def null_lines(nulls: Nulls) -> list[Text]:
             lines.append(_said("shams", "not computed"))
     if "untrained" not in kinds and "untrained" in nulls.lacking:
         lines.append(_said("untrained", "not computed"))
-    return [*lines, *(_seed_lines(nulls.seeds) if nulls.seeds else [_said("seeds", "no other is computed")])]
+    return [*lines, *(_seed_lines(nulls.seeds) if nulls.seeds else [_said("seeds", "no other seed is computed")])]
 
 
-def against_nulls(nulls: Nulls, width: int, commands: CommandLine = HERE) -> list[Text]:
+def against_nulls(nulls: Nulls, width: int, keys: KeyOf = str) -> list[Text]:
     """A block's shares in few lines: the real ones, and what they are under each null; abreast where `width` allows, or
     below each other in 30 cells."""
     columns = [("real", nulls.real.get(ALL), nulls.real.get(BOTH))]
@@ -95,14 +102,14 @@ def against_nulls(nulls: Nulls, width: int, commands: CommandLine = HERE) -> lis
             style = BOLD if name == "real" else PLAIN
             lines.append(Text(f"{name:<{LABEL}}").append(f"{percent_text(of_all):>5}{percent_text(of_both):>8}", style))
     if (p := _p(nulls)) is not None:
-        lines.append(Text(f"p {p} that shuffled >= real", style=DIM))
+        lines.append(Text(f"p {p}: shuffled pairs do as well as the real ones", style=DIM))
     lacking = [null for null in nulls.lacking if null != "seeds"]
-    return [*lines, *([Text(lacking_text(lacking, commands, nulls.block), style=DIM)] if lacking else [])]
+    return [*lines, *([Text(lacking_text(lacking, keys), style=DIM)] if lacking else [])]
 
 
-def lacking_text(lacking: Sequence[Lacking], commands: CommandLine = HERE, block: str = "B") -> str:
-    """How to compute what is lacking of a block."""
-    return f"not computed: {commands.on_set('nulls', '--block', block, *null_words(lacking))}"
+def lacking_text(lacking: Sequence[Lacking], keys: KeyOf = str) -> str:
+    """What is lacking of a block, and the key that computes it."""
+    return f"not computed: {', '.join(NAMES[null] for null in lacking)}; {keys('nulls')} computes nulls"
 
 
 def share_text(share: Proportion | None) -> Text:

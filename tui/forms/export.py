@@ -33,6 +33,8 @@ class ExportForm:
 
     path: str
     columns: str = "all"
+    channels: str = "filtered"
+    """Which channels: one of the scopes that there are."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Export:
             raise UsageError("write the name of a file, such as tonight.csv")
         path = Path(form.path.strip()).expanduser()
         if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"the ending says the format: {', '.join(SUFFIXES)}, not {path.suffix or 'none'!r}")
+            raise UsageError(
+                f"the file's ending chooses the format: {', '.join(SUFFIXES)}, not {path.suffix or 'none'!r}"
+            )
         return path
 
     def columns(self, form: ExportForm) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from streamscope.core.model.blocks import TENSORS
 from streamscope.tui.data.pictures import PICTURE_KINDS, PictureKind, kind_after
 from streamscope.tui.screens.channels import AHEAD, ChannelsScreen
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.channel_text import ChannelValues, one_line
+from streamscope.tui.widgets.keys_footer import KeysFooter
 from streamscope.tui.widgets.picture import PictureBox
 from streamscope.tui.widgets.preview import DEBOUNCE, Preview, subjects
 from streamscope.tui.widgets.status import MessageLine
@@ -162,7 +163,7 @@ class ZoomScreen(CursorView):
             for tensor in TENSORS:
                 yield PictureBox(self.source.painter, id=f"zoom-{tensor}")
         yield MessageLine(id="message", classes="line")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     def show(self) -> None:
         row = self.row_at(self.source.table.key)

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.store import JobState
@@ -27,9 +27,12 @@ from streamscope.tui.screens.dialogs.columns import ColumnsDialog
 from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_block, judging_progress, marked_rows
 from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM
-from streamscope.tui.table.session import Session
+from streamscope.tui.table.session import PREVIEW_LEAST, PREVIEW_MOST, Session
+from streamscope.tui.widgets.block_figures import BlockFigures
 from streamscope.tui.widgets.blocks import BlockList, heading, name_cells
 from streamscope.tui.widgets.filter import FilterBar
+from streamscope.tui.widgets.first_steps import FirstSteps
+from streamscope.tui.widgets.keys_footer import KeysFooter
 from streamscope.tui.widgets.painter import Painter
 from streamscope.tui.widgets.preview import Preview
 from streamscope.tui.widgets.status import JobLine, StatusBar
@@ -39,8 +42,10 @@ AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
 """Columns from which the preview stands beside the table, not below."""
-BLOCKS_WIDTH = 30
+BLOCKS_WIDTH = 35
 """Cells of the list of blocks beside their names."""
+FRAME = 2
+"""Cells of a frame's two sides."""
 WIDTHS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
 HEIGHTS = [(0, "-low"), (30, "-tall"), (44, "-taller")]
 """Classes of the screen by the terminal's size, which the style sheet lays out by."""
@@ -63,7 +68,7 @@ class ChannelsScreen(Screen[None]):
         Binding("Z,ctrl+r", "app.ask('redo')", "Redo", show=False, id="redo"),
         Binding("slash", "filter", "Filter", id="filter"),
         Binding("escape", "clear_selection", "Clear selection, then the filter", show=False, id="filter.off"),
-        Binding("f", "quick_filter", "Filter by a likeness, a mark or a criterion", show=False, id="filter.quick"),
+        Binding("f", "quick_filter", "Filter by this channel, a mark or a criterion", show=False, id="filter.quick"),
         Binding("I", "invert_filter", "Show what the filter hides instead", show=False, id="filter.invert"),
         Binding("s", "sort", "Sort", id="sort"),
         Binding("r", "reverse", "Reverse the order", show=False, id="sort.reverse"),
@@ -74,11 +79,14 @@ class ChannelsScreen(Screen[None]):
         Binding("left_square_bracket", "block(-1)", "Previous block", show=False, id="block.previous"),
         Binding("b", "toggle_blocks", "Show or hide the blocks", show=False, id="blocks"),
         Binding("v", "toggle_preview", "Show or hide the preview", show=False, id="preview"),
+        Binding("right_curly_bracket", "widen(5)", "Larger preview", show=False, id="preview.larger"),
+        Binding("left_curly_bracket", "widen(-5)", "Smaller preview", show=False, id="preview.smaller"),
         Binding("x", "next_kind", "Other pictures: scaled, MEIs, channel FZs, seeds", show=False, id="look"),
         Binding("w", "toggle_whole", "Whole image, or what the neuron sees", show=False, id="whole"),
         Binding("enter", "app.ask('detail')", "Detail", id="detail"),
         Binding("p", "app.ask('zoom')", "Pictures on the whole screen", show=False, id="zoom"),
         Binding("equals_sign", "app.ask('compare')", "Compare those chosen, or unsure", show=False, id="compare"),
+        Binding("W", "app.ask('wall')", "Wall of pictures", id="wall"),
         Binding("H", "app.ask('spectrum')", "Spectrum: histograms and shares of all blocks", show=False, id="spectrum"),
         Binding("J", "app.ask('jobs')", "Jobs", id="jobs"),
         Binding("C", "app.ask('compute')", "Compute", id="compute"),
@@ -111,7 +119,9 @@ class ChannelsScreen(Screen[None]):
         self.arrangement = session.arrangement
         self.advance = session.advance
         self._cursor = session.cursor
-        """Where the cursor goes when the first table is there."""
+        """Where the cursor goes when the first table is there, and where a filter on marks hides it until those are
+        read, with them."""
+        self._share = session.preview
         self.marks_problems = 0
         self._line = ""
         """What the status bar says of the line to the terminal."""
@@ -122,17 +132,20 @@ class ChannelsScreen(Screen[None]):
         with Container(id="main"):
             with Container(id="upper"):
                 with Vertical(id="left") as left:
-                    left.styles.width = BLOCKS_WIDTH + self._name_cells
+                    left.border_title = "Blocks"
+                    left.styles.width = BLOCKS_WIDTH + self._name_cells + FRAME
                     yield Static(id="model")
                     yield Static(heading(self._name_cells), id="heading")
                     yield BlockList()
+                    yield BlockFigures()
                 with Vertical(id="middle"):
                     yield FilterBar()
+                    yield FirstSteps()
                     yield ChannelTable([block.name for block in self.info.blocks], self._name_cells)
             yield Preview(self.painter, id="preview")
         yield JobLine()
         yield StatusBar()
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     def on_mount(self) -> None:
         self.filter_bar.values = self._texts
@@ -149,7 +162,7 @@ class ChannelsScreen(Screen[None]):
     @property
     def session(self) -> Session:
         """What to open with the next time."""
-        return Session(self.arrangement, self.table.key or self._cursor, self.advance)
+        return Session(self.arrangement, self._cursor or self.table.key, self.advance, self._share)
 
     @property
     def filter_bar(self) -> FilterBar:
@@ -184,10 +197,13 @@ class ChannelsScreen(Screen[None]):
         unusual = f"{self.info.preprocessing}\n" if self.info.preprocessing else ""
         which = (f"  {self.info.fingerprint[:12]}\n{unusual}", DIM)
         about = Text.assemble(self.info.name, which, set_name(reading.key))
-        self.query_one("#model", Static).update(about if reading.stored else about.append("\nnothing stored yet", DIM))
+        self.query_one("#model", Static).update(about)
+        was_empty = self.has_class("nothing")
+        self.set_class(not reading.stored, "nothing")
+        if was_empty and reading.stored:
+            self.table.focus()
         self._arrange()
-        if self._cursor is not None:
-            self.table.move_to(self._cursor)
+        if self._cursor is not None and self.table.move_to(self._cursor):
             self._cursor = None
         self._show_channel()
 
@@ -201,7 +217,14 @@ class ChannelsScreen(Screen[None]):
         else:
             self.table.replace(frame)
             self._status()
+        if self._cursor is not None:
+            self.table.move_to(self._cursor)
+            self._cursor = None
         self._show_channel()
+
+    def show_first_steps(self, text: Text) -> None:
+        """What is to be read where there is no row to show."""
+        self.query_one(FirstSteps).update(text)
 
     def show_jobs(self, jobs: Sequence[JobState]) -> None:
         self.query_one(JobLine).show(jobs)
@@ -226,6 +249,7 @@ class ChannelsScreen(Screen[None]):
             return
         index = arrange(self.frame, self.arrangement, self.info.default_blocks)
         self.table.show(self.frame, index, self.arrangement.column, self.arrangement.descending, self.arrangement.shown)
+        self._show_titles()
         self._status()
 
     def go_to(self, key: Key) -> bool:
@@ -259,6 +283,15 @@ class ChannelsScreen(Screen[None]):
         self.arrangement = replace(self.arrangement, shown=shown)
         self._arrange()
 
+    def _show_titles(self) -> None:
+        """What the panes show, in their frames and in the figures of the block."""
+        block, column = self.arrangement.block, self.arrangement.column
+        order = f", by {column}{' (descending)' if self.arrangement.descending else ''}" if column else ""
+        self.query_one("#middle").border_title = f"Channels of {block or 'all blocks'}{order}"
+        if self.reading is not None:
+            names = [block] if block is not None else self.info.default_blocks
+            self.query_one(BlockFigures).show(block or "all blocks", [self.reading.summaries[name] for name in names])
+
     def _status(self) -> None:
         if self.reading is None:
             return
@@ -289,7 +322,9 @@ class ChannelsScreen(Screen[None]):
         self.query_one(StatusBar).tell(row, *self._status_parts)
 
     def _show_channel(self) -> None:
-        index, place = self.table.index, self.table.position
+        index, place, preview = self.table.index, self.table.position, self.query_one(Preview)
+        key = self.table.key
+        preview.border_title = f"{key[0]} · {key[1]}" if key is not None else ""
         if self.frame is None or not len(index):
             self.query_one(Preview).show_channel(None)
             return
@@ -304,6 +339,7 @@ class ChannelsScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")
+        self._share_out()
 
     def on_channel_table_channel_highlighted(self) -> None:
         self._show_status()
@@ -412,6 +448,26 @@ class ChannelsScreen(Screen[None]):
 
     def action_toggle_preview(self) -> None:
         self.toggle_class("preview-hidden")
+
+    def action_widen(self, by: int) -> None:
+        """Give the preview more of the screen, or less; it is remembered."""
+        preview = self.query_one(Preview)
+        if not preview.display:
+            return
+        wide = preview.has_class("stacked")
+        now = preview.outer_size.width / self.size.width if wide else preview.outer_size.height / self.size.height
+        before = self._share if self._share is not None else 5 * round(20 * now)
+        self._share = max(PREVIEW_LEAST, min(PREVIEW_MOST, before + by))
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Give the preview what it is to have, beside the table or below it."""
+        if self._share is None:
+            return
+        styles, wide = self.query_one(Preview).styles, self.size.width >= WIDE
+        styles.width = f"{self._share}%" if wide else "100%"
+        styles.min_width = 0
+        styles.height = "1fr" if wide else f"{self._share}%"
 
     def action_next_kind(self) -> None:
         self.say(self.query_one(Preview).next_kind())

@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from streamscope.core.model.blocks import TENSORS
 from streamscope.core.table.columns import BY_NAME
@@ -20,6 +20,7 @@ from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM, HEADINGS, MARK_GLYPHS, MARK_STYLES, PLAIN, Heading, cell
 from streamscope.tui.terminal.encoding import fit
+from streamscope.tui.widgets.keys_footer import KeysFooter
 from streamscope.tui.widgets.picture import GAP, PictureBox
 from streamscope.tui.widgets.preview import DEBOUNCE, subjects
 from streamscope.tui.widgets.status import MessageLine
@@ -102,7 +103,7 @@ class CompareScreen(ChannelView):
         with VerticalScroll(id="figures", can_focus=False):
             yield Static(id="text")
         yield MessageLine(id="message", classes="line")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     @property
     def key(self) -> Key | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.style import Style
@@ -11,22 +12,23 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from streamscope.core.errors import StoreError
 from streamscope.core.model.blocks import TENSORS, steps_of
 from streamscope.core.table.retries import retry_of
 from streamscope.tui.advice import worded
-from streamscope.tui.command_lines import HERE, CommandLine
 from streamscope.tui.data.channel_facts import Facts, FactsReader, curves_text, patches_text, steps_text, traces_text
+from streamscope.tui.data.hints import KeyOf
 from streamscope.tui.data.null_facts import NullsReader, against_nulls
-from streamscope.tui.data.pictures import PictureKind, kind_after
+from streamscope.tui.data.pictures import PICTURE_KINDS, PictureKind, kind_after
 from streamscope.tui.screens.channel_view import CursorView
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.channel_text import ChannelValues, describe, one_line
 from streamscope.tui.table.headings import DIM, FAILED, PASSED, figure
 from streamscope.tui.terminal.encoding import fit
+from streamscope.tui.widgets.keys_footer import KeysFooter
 from streamscope.tui.widgets.picture import GAP, PictureBox
 from streamscope.tui.widgets.preview import DEBOUNCE, subjects
 from streamscope.tui.widgets.status import MessageLine
@@ -42,6 +44,8 @@ MOST_STEPS = 4
 PLOT_ROWS = 7
 WIDEST = 72
 """Cells of the figures at most: further apart they would not be read as one table."""
+FIGURES = 76
+"""Cells that the figures have beside the pictures on a wide terminal."""
 WITHOUT_NAMES = 56
 """From this width on `describe` leaves the FZs' names out."""
 WAIT = 0.08
@@ -84,10 +88,10 @@ class DetailScreen(CursorView):
             self.nulls = nulls
 
     def __init__(
-        self, source: ChannelsScreen, reader: FactsReader, nulls_reader: NullsReader, commands: CommandLine = HERE
+        self, source: ChannelsScreen, reader: FactsReader, nulls_reader: NullsReader, keys: KeyOf = str
     ) -> None:
         super().__init__(source)
-        self._commands = commands
+        self._keys = keys
         self._reader = reader
         self._nulls_reader = nulls_reader
         self._row: ChannelValues | None = None
@@ -112,7 +116,7 @@ class DetailScreen(CursorView):
             with VerticalScroll(id="facts", can_focus=False):
                 yield Static(id="text")
         yield MessageLine(id="message", classes="line")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     def on_resize(self) -> None:
         self._arrange()
@@ -122,9 +126,10 @@ class DetailScreen(CursorView):
         """Rows of three pictures each, as many as fit at the width that pictures may take."""
         cell = self.source.painter.graphics.cell
         height = max(2, self.size.height - 3)
-        most = max(6, int(self.size.width * PICTURES_SHARE) // 3 - GAP)
+        share = max(int(self.size.width * PICTURES_SHARE), self.size.width - FIGURES)
+        most = max(6, share // 3 - GAP)
         rows = fit((most, height - 1), cell)[1]
-        self._kind_count = max(1, min(MOST_KINDS, height // (rows + 1)))
+        self._kind_count = max(1, min(MOST_KINDS, height // (rows + 1), self._kinds_there()))
         columns = fit((most, height // self._kind_count - 1), cell)[0]
         self.query_one("#pictures").styles.width = 3 * (columns + GAP)
         self._display()
@@ -165,8 +170,25 @@ class DetailScreen(CursorView):
         self.show()
 
     def shown_kinds(self) -> list[PictureKind]:
-        """The kinds of pictures shown, from the one chosen on."""
-        return [kind_after(self.kind, place) for place in range(self._kind_count)]
+        """The kinds of pictures shown: the one chosen, then those after it of which there can be any."""
+        after = [kind_after(self.kind, by) for by in range(1, len(PICTURE_KINDS))]
+        return [self.kind, *(kind for kind in after if self._can_be(kind))][: self._kind_count]
+
+    def _kinds_there(self) -> int:
+        """How many rows of pictures there are to show, with that of the steps."""
+        after = [kind_after(self.kind, by) for by in range(1, len(PICTURE_KINDS))]
+        return 1 + sum(map(self._can_be, after)) + (len(self._steps) > 1)
+
+    def _can_be(self, kind: PictureKind) -> bool:
+        reading = self.source.reading
+        if reading is None:
+            return False
+        if kind in ("meis", "patches"):
+            return reading.scan is not None
+        if kind == "seeds":
+            others = [key for key in reading.sets if key != reading.key]
+            return any(replace(key, seed=reading.key.seed) == reading.key for key in others)
+        return kind != "channel"
 
     def show(self) -> None:
         if not hasattr(self, "_kind_count"):
@@ -178,8 +200,12 @@ class DetailScreen(CursorView):
         if steps != self._steps:
             self._steps = steps
             self.refresh_bindings()
-        self._display()
-        for place, kind in enumerate(self.shown_kinds()):
+        self._arrange()
+        kinds = self.shown_kinds()
+        for place in range(len(kinds), MOST_KINDS):
+            for tensor in TENSORS:
+                self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(None)
+        for place, kind in enumerate(kinds):
             for tensor, subject in zip(TENSORS, subjects(self._row, kind, self.whole), strict=True):
                 self.query_one(f"#detail-{place}-{tensor}", PictureBox).want(subject, DEBOUNCE)
         near = self._step_rows()[self._first_step() :][:MOST_STEPS] if len(self._steps) > 1 else []
@@ -234,19 +260,19 @@ class DetailScreen(CursorView):
         lines = [
             *measures_text(self._row, min(width, WIDEST)),
             *self._stream_text(width),
-            *images_text(self._row, self._commands),
+            *images_text(self._row, self._keys),
             *photographs_text(self._row, width),
             *seeds_text(self._row),
         ]
         if self._nulls is not None and self._nulls.block == self._row["block"]:
-            lines += [Text(), *against_nulls(self._nulls, width, self._commands)]
+            lines += [Text(), *against_nulls(self._nulls, width, self._keys)]
         if self._facts is not None:
             lines += [
                 Text(),
                 *traces_text(self._facts, width),
                 Text(),
-                *patches_text(self._facts, width, PLOT_ROWS, self._commands),
-                *curves_text(self._facts, width, PLOT_ROWS, self._commands),
+                *patches_text(self._facts, width, PLOT_ROWS, self._keys),
+                *curves_text(self._facts, width, PLOT_ROWS, self._keys),
             ]
         self.query_one("#text", Static).update(Text("\n").join(lines))
 
@@ -275,10 +301,10 @@ def measures_text(row: ChannelValues, width: int) -> list[Text]:
     return [title, Text(names, style=DIM), *rest]
 
 
-def images_text(row: ChannelValues, commands: CommandLine = HERE) -> list[Text]:
+def images_text(row: ChannelValues, keys: KeyOf = str) -> list[Text]:
     """What follows from the MEIs and from rho, each with how many images it comes from."""
     if row.get("images") is None:
-        return [Text(f"\nno scan of images: run '{commands('scan', 'DIR')}'", style=DIM)]
+        return [Text(f"\nno images scanned yet; {keys('scan')} scans a folder of them", style=DIM)]
     ticks = [
         Text.assemble(_tick(row.get(name)), (f" {label}", DIM))
         for name, label in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
@@ -12,17 +13,20 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from streamscope.core.model.blocks import format_channels
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import ACTIVE, FINISHED, JobSpec, JobState, in_turn, last_words
+from streamscope.core.store import ACTIVE, FINISHED, JobSpec, JobState, in_turn, last_words, printed
+from streamscope.core.store.jobs.spec import NO_DEVICE
 from streamscope.core.text import visible_lines
 from streamscope.tui.table.headings import DIM
-from streamscope.tui.widgets.status import MessageLine, duration
+from streamscope.tui.widgets.keys_footer import KeysFooter
+from streamscope.tui.widgets.status import MessageLine, bar, duration
 
-BAR = 16
+BAR = 10
+KIND = Style(bold=True)
 STATE_STYLES = {
     "running": Style(color="green", bold=True),
     "stopping": Style(color="yellow"),
@@ -68,8 +72,8 @@ class JobsScreen(Screen[None]):
         Binding("k", "cursor(-1)", "Previous job", show=False, id="jobs.up"),
         Binding("space,p", "pause", "Pause, resume", id="jobs.pause"),
         Binding("X,delete", "cancel", "Cancel", id="jobs.cancel"),
-        Binding("K", "move(-1)", "Earlier", id="jobs.earlier"),
-        Binding("J", "move(1)", "Later", id="jobs.later"),
+        Binding("less_than_sign", "move(-1)", "Earlier", id="jobs.earlier"),
+        Binding("greater_than_sign", "move(1)", "Later", id="jobs.later"),
         Binding("C", "app.ask('compute')", "Compute", id="jobs.compute"),
         Binding("escape,q", "leave", "Back", id="jobs.leave"),
     ]
@@ -87,7 +91,7 @@ class JobsScreen(Screen[None]):
         with VerticalScroll(id="detail", can_focus=False):
             yield Static(id="text")
         yield MessageLine(id="message")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     def on_mount(self) -> None:
         self.show_jobs(self._states, self._free)
@@ -188,9 +192,8 @@ def line(state: JobState, width: int, own: ModelSpec) -> Text:
     """One job in a line: its state, how far, the rate, how long still, and what of; `own` is the model of the app."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{state.state:<9}", STATE_STYLES.get(state.state, DIM))
-    share = state.done / state.total if state.total else 0.0
-    full = int(share * BAR)
-    text.append("━" * full, Style(color="green")).append("━" * (BAR - full), DIM)
+    text.append(f"{state.job.spec.kind:<12}", KIND)
+    text.append_text(bar(state, BAR))
     text.append(f" {f'{state.done}/{state.total}' if state.total else '':>11}")
     if state.state in ACTIVE:
         text.append(f" {rate(state):>14} {f'{duration(state.eta)} left' if state.eta is not None else '':>15}")
@@ -220,19 +223,26 @@ def what(state: JobState, own: ModelSpec) -> str:
     """The blocks, channels, steps and seed of a job, and its model where it is not `own`."""
     spec = state.job.spec
     model = "" if spec.is_of(own) else f"{model_name(spec)}  "
+    if spec.command:
+        return f"{model}{spec.title}  {place_of(state)}{_whose(state)}"
     blocks = " ".join(spec.blocks) or "all blocks"
     some = sum(map(len, spec.channels.values()))
     picked = f", {some} channel{'s' * (some != 1)}" if some else ""
     recipe = f"  {spec.steps} steps" if spec.steps else ""
     seed = f" seed {spec.seed}" if spec.seed else ""
-    whose = "" if state.job.is_own else f", {state.job.user}'s"
-    return f"{model}{blocks}{picked}{recipe}{seed}  {place_of(state)}{whose}"
+    return f"{model}{blocks}{picked}{recipe}{seed}  {place_of(state)}{_whose(state)}"
+
+
+def _whose(state: JobState) -> str:
+    return "" if state.job.is_own else f", {state.job.user}'s"
 
 
 def place_of(state: JobState) -> str:
     """What a job computes on, and where that is."""
     cluster = state.job.spec.scheduler
-    return f"cluster of {cluster}" if cluster else f"{state.device} on {state.job.host}"
+    if cluster:
+        return f"cluster of {cluster}"
+    return state.job.host if state.device == NO_DEVICE else f"{state.device} on {state.job.host}"
 
 
 def model_name(spec: JobSpec) -> str:
@@ -262,17 +272,34 @@ def detail(state: JobState) -> Text:
         rows.append(("user", whose))
     if state.state in ACTIVE and (used := memory(state)):
         rows.append(("memory", used))
-    rows.append(("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet"))
     rows.append(("model", model_name(spec)))
+    rows += _command_rows(state) if spec.command else _fz_rows(state)
+    rows.append(("asked", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.job.started))))
+    if state.updated is not None:
+        rows.append(("updated", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.updated))))
+    text = Text()
+    for label, value in rows:
+        text.append(f"{label:<9}", DIM).append(f"{visible_lines(value)}\n")
+    if output := printed(state):
+        text.append("\n").append(visible_lines(output))
+    return text
+
+
+def _fz_rows(state: JobState) -> list[tuple[str, str]]:
+    spec = state.job.spec
+    rows = [("FZs", f"{state.done} of {state.total}" if state.total else "not counted yet")]
     rows.append(("tensors", " ".join(spec.tensors) or "all"))
     for block in spec.blocks:
         channels = spec.channels.get(block)
         rows.append((f"  {block}", format_channels(channels) if channels else "all channels"))
     rows.append(("recipe", f"{spec.steps or ''} steps, seed {spec.seed}, {spec.capture}"))
-    rows.append(("asked", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.job.started))))
-    if state.updated is not None:
-        rows.append(("heard of", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.updated))))
-    text = Text()
-    for label, value in rows:
-        text.append(f"{label:<9}", DIM).append(f"{visible_lines(value)}\n")
-    return text
+    return rows
+
+
+def _command_rows(state: JobState) -> list[tuple[str, str]]:
+    spec = state.job.spec
+    rows = [(spec.kind, spec.title)]
+    if state.total:
+        rows.append(("done", f"{state.done} of {state.total}{f' {state.unit}' if state.unit else ''}"))
+    rows.append(("command", shlex.join(("streamscope", *spec.command))))
+    return rows

@@ -14,19 +14,20 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
 from streamscope.core.errors import StoreError
 from streamscope.core.measures.criteria import MIX_MAX
 from streamscope.core.table.frame import Frame
 from streamscope.tui.advice import worded
-from streamscope.tui.command_lines import HERE, CommandLine
+from streamscope.tui.data.hints import KeyOf
 from streamscope.tui.data.null_facts import CELL, LABEL, LEGEND, NullsReader, lacking_text, null_lines, share_text
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.headings import DIM, UPDATE_STYLES
 from streamscope.tui.table.plot import bars
+from streamscope.tui.widgets.keys_footer import KeysFooter
 
 if TYPE_CHECKING:
     from streamscope.core.analysis.nulls import Nulls
@@ -75,9 +76,9 @@ class SpectrumScreen(Screen[None]):
             self.block = block
             self.nulls = nulls
 
-    def __init__(self, source: ChannelsScreen, reader: NullsReader, commands: CommandLine = HERE) -> None:
+    def __init__(self, source: ChannelsScreen, reader: NullsReader, keys: KeyOf = str) -> None:
         super().__init__()
-        self._commands = commands
+        self._keys = keys
         self.source = source
         self._reader = reader
         self._blocks: Sequence[BlockSpectrum] = ()
@@ -89,7 +90,7 @@ class SpectrumScreen(Screen[None]):
         with VerticalScroll(id="blocks", can_focus=False):
             yield Static("…", id="text")
         yield Static(LEGEND, id="message", classes="line")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFooter()
 
     def on_mount(self) -> None:
         self.show()
@@ -137,9 +138,7 @@ class SpectrumScreen(Screen[None]):
             self.query_one("#text", Static).update(text)
             found = [nulls.lacking for nulls in self._nulls.values() if nulls is not None]
             lacking = sorted({null for several in found for null in several})
-            self.query_one("#message", Static).update(
-                Text(lacking_text(lacking, self._commands)) if lacking else LEGEND
-            )
+            self.query_one("#message", Static).update(Text(lacking_text(lacking, self._keys)) if lacking else LEGEND)
 
     def action_scroll_by(self, by: int) -> None:
         self.query_one("#blocks", VerticalScroll).scroll_relative(y=by, animate=False)

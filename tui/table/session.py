@@ -14,6 +14,9 @@ from streamscope.core.table.filter import compile_filter
 from streamscope.tui.table.arrangement import Arrangement, Key
 from streamscope.tui.table.headings import CHOOSABLE, DEFAULT_SHOWN
 
+PREVIEW_LEAST, PREVIEW_MOST = 20, 80
+"""Percent of the screen that the preview may take."""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -22,6 +25,8 @@ class Session:
     arrangement: Arrangement = field(default_factory=Arrangement)
     cursor: Key | None = None
     advance: bool = False
+    preview: int | None = None
+    """Percent of the screen that the preview takes; None for as much as it takes by itself."""
 
     def to_json(self) -> dict[str, Any]:
         a = self.arrangement
@@ -33,6 +38,7 @@ class Session:
             "shown": list(a.shown),
             "cursor": list(self.cursor) if self.cursor else None,
             "advance": self.advance,
+            "preview": self.preview,
         }
 
 
@@ -47,6 +53,7 @@ class _Record:
     shown: tuple[str, ...]
     cursor: tuple[str, int] | None
     advance: bool
+    preview: int | None = None
 
 
 def session_from_json(data: dict[str, Any], info: ModelInfo) -> Session:
@@ -69,6 +76,7 @@ def session_from_json(data: dict[str, Any], info: ModelInfo) -> Session:
         ),
         kept.cursor,
         kept.advance,
+        kept.preview if kept.preview is not None and PREVIEW_LEAST <= kept.preview <= PREVIEW_MOST else None,
     )
 
 

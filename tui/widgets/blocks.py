@@ -35,7 +35,7 @@ def name_cells(names: Sequence[str]) -> int:
 
 def heading(cells: int) -> str:
     """What stands over the list."""
-    return f" {'block':<{cells}}{'ch':>5}{'done':>6}{'SI':>5} M 0       5"
+    return f" {'block':<{cells}}{'ch':>5}{'I B':>6}{'O':>5}{'SI':>5} M 0       5"
 
 
 class BlockList(OptionList):
@@ -95,12 +95,13 @@ class BlockList(OptionList):
 
 def _line(name: str, summaries: Sequence[BlockSummary], dim: bool = False) -> Text:
     channels = sum(s.channels for s in summaries)
-    computed = sum(s.computed for s in summaries)
+    computed, whole = sum(s.computed for s in summaries), sum(s.whole for s in summaries)
     text = Text(f"{name}{channels:>5}", style=DIM if dim and not computed else Style.null(), no_wrap=True)
     if not computed:
-        return text.append(f"{'–':>6}{'–':>5}", DIM)
+        return text.append(f"{'–':>6}{'–':>5}{'–':>5}", DIM)
     invariant = sum(s.scale_invariant for s in summaries)
-    text.append(f"{percent(computed, channels):>6}{percent(invariant, computed):>5} ")
+    shares = f"{percent(computed, channels):>6}{percent(whole, channels) if whole else '–':>5}"
+    text.append(f"{shares}{percent(invariant, computed):>5} ")
     counts = [sum(column) for column in zip(*(s.histogram for s in summaries), strict=True)]
     kinds = [sum(getattr(s, update) for s in summaries) for update in UPDATES]
     text.append_text(histogram(by_update(counts, kinds)))

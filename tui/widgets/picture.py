@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -28,6 +30,8 @@ class PictureBox(Widget, can_focus=False):
     PictureBox { width: 1fr; height: 1fr; background: $surface; }
     """
     ALLOW_SELECT = False
+    CAPTION_LINES: ClassVar[int] = 1
+    """Lines above the picture."""
 
     class PictureDrawn(Message):
         """What was requested has been drawn, in another thread."""
@@ -76,9 +80,9 @@ class PictureBox(Widget, can_focus=False):
     def request_for(self, subject: Subject) -> PictureRequest | None:
         """The subject as this box would show it; None while it has no room."""
         width, height = self.size
-        if width <= GAP or height < 2:
+        if width <= GAP or height <= self.CAPTION_LINES:
             return None
-        return PictureRequest(subject, fit((width - GAP, height - 1), self._painter.graphics.cell))
+        return PictureRequest(subject, fit((width - GAP, height - self.CAPTION_LINES), self._painter.graphics.cell))
 
     def _fitting_request(self) -> PictureRequest | None:
         return self.request_for(self.subject) if self.subject is not None else None
@@ -109,7 +113,8 @@ class PictureBox(Widget, can_focus=False):
         if not width or not height:
             return []
         caption = Strip([Segment(shorten(self.caption, width - GAP).center(width), style + Style(dim=True))], width)
-        lines = [caption, *self._body(width, height - 1, style)][:height]
+        captions = [caption] * self.CAPTION_LINES
+        lines = [*captions, *self._body(width, height - self.CAPTION_LINES, style)][:height]
         if crop != self.size.region:
             lines = [line.crop(crop.x, crop.right) for line in lines[crop.y : crop.bottom]]
         return lines
@@ -123,7 +128,7 @@ class PictureBox(Widget, can_focus=False):
             lines = [blank] * height
             if picture is None and self.message and height:
                 lines[height // 2] = Strip(
-                    [Segment(self.message[:width].center(width), style + Style(dim=True))], width
+                    [Segment(shorten(self.message, width - GAP).center(width), style + Style(dim=True))], width
                 )
             return lines
         left = (width - picture.width) // 2

@@ -100,15 +100,14 @@ def progress(running: Sequence[JobState], width: int) -> Text:
     """One line for the jobs under way: the first in full, the number of the others."""
     job = running[0]
     text = Text(no_wrap=True, overflow="ellipsis")
-    share = job.done / job.total if job.total else 0.0
-    cells = 12 if width < 100 else 24
-    full = int(share * cells)
-    text.append("━" * full, Style(color="green")).append("━" * (cells - full), DIM)
+    text.append_text(bar(job, 12 if width < 100 else 24))
     text.append(f" {job.done}/{job.total}" if job.total else f" {job.state}")
     if job.rate:
         text.append(f"  {job.rate:,.0f} {job.unit}/s" if job.rate >= 10 else f"  {job.rate:.2g} {job.unit}/s")
     if job.eta is not None:
         text.append(f"  {duration(job.eta)} left")
+    if job.job.spec.command:
+        text.append(f"  {job.job.spec.kind} {job.job.spec.title}")
     if job.state == "stopping":
         text.append("  stopping")
     if job.message:
@@ -116,6 +115,20 @@ def progress(running: Sequence[JobState], width: int) -> Text:
     if len(running) > 1:
         text.append(f"  (and {len(running) - 1} more)", DIM)
     return text
+
+
+def share_done(job: JobState) -> float:
+    """Of a job's work, 0 to 1: within batches too, where its worker says so."""
+    return job.share if job.share is not None else job.done / job.total if job.total else 0.0
+
+
+def bar(job: JobState, cells: int) -> Text:
+    """A bar, and the share in percent: all only for all."""
+    share = share_done(job)
+    full = int(share * cells)
+    text = Text().append("━" * full, Style(color="green")).append("━" * (cells - full), DIM)
+    known = job.total or job.share is not None
+    return text.append(f" {f'{int(100 * share)}%' if known else '':>4}")
 
 
 def duration(seconds: float) -> str:

@@ -26,7 +26,7 @@ GAP = 1
 GUTTER = 1
 """Cells before the first column: a bar stands there for a chosen channel, colours or not."""
 CHOSEN = "▌"
-NOTHING = " no channel passes the filter"
+NOTHING = " no channel passes the filter; Esc clears it"
 
 
 class ChannelTable(ScrollView, can_focus=True):

@@ -16,8 +16,8 @@ from streamscope.core.errors import StoreError, StreamscopeError
 from streamscope.core.jobs.cluster.connection import Cluster, reason
 from streamscope.core.jobs.cluster.parcel import Order, ParcelError, Reply
 from streamscope.core.jobs.plan import Request, Task
+from streamscope.core.jobs.pulse import BEAT_SECONDS
 from streamscope.core.jobs.run import (
-    BEAT_SECONDS,
     WAIT_SECONDS,
     JobStoppedError,
     LeasedRun,

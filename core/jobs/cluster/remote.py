@@ -20,7 +20,8 @@ from streamscope.core.engine.network import Network, rebuild_network
 from streamscope.core.jobs.allocator import keep_freed_memory
 from streamscope.core.jobs.cluster.parcel import NetworkParcel, Order, Reply, WorkerKind
 from streamscope.core.jobs.plan import Task
-from streamscope.core.jobs.run import BEAT_SECONDS, JobStoppedError
+from streamscope.core.jobs.pulse import BEAT_SECONDS
+from streamscope.core.jobs.run import JobStoppedError
 from streamscope.core.jobs.tasks import commit_task, compute_task, default_batch
 from streamscope.core.model.sources.own import code_here
 from streamscope.core.store import Store

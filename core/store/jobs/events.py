@@ -60,6 +60,8 @@ class Counts:
     """FZs."""
     steps: float = 0.0
     """Image-steps."""
+    due: float = 0.0
+    """Of all FZs of undefined rows that were begun once more."""
 
     def to_json(self) -> dict[str, float]:
         return dict(vars(self))

@@ -15,6 +15,11 @@ from streamscope.core.model.spec import ModelSpec, canonical_path
 from streamscope.core.schema import MalformedError, build_known, whole_number
 from streamscope.core.store.files.documents import stored_path
 
+COMMAND = "command"
+"""The objective of a job that is a command. Earlier versions have none of that name and refuse the job."""
+NO_DEVICE = "none"
+"""The device of commands that only read: they do not wait for what computes."""
+
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -57,6 +62,12 @@ class JobSpec:
     """By block, where not all of its channels are meant."""
     batch: int | None = None
     """Width of the fixed channel ranges."""
+    command: tuple[str, ...] = ()
+    """The words of the streamscope command that the job is, its name first; () for a job that optimises FZs."""
+    title: str = ""
+    """What such a command is for, for people: `shams and pairs of 2.1`."""
+    part_of: str = ""
+    """The job whose command had this one done; "" for one of its own."""
 
     def __post_init__(self) -> None:
         if self.weights is not None:
@@ -102,6 +113,32 @@ class JobSpec:
             batch=batch,
         )
 
+    @classmethod
+    def of_command(
+        cls, model: ModelSpec, command: Iterable[str], title: str, device: str, blocks: Iterable[str] = ()
+    ) -> JobSpec:
+        """A job that is a command about a model. `device` says in whose queue it waits: NO_DEVICE in that of commands
+        that only read."""
+        return cls(
+            model=model.name,
+            weights=model.weights,
+            preprocessing=model.changes,
+            entry=model.entry,
+            release=model.release,
+            code=model.code,
+            code_sha256=model.code_sha256,
+            device=device,
+            objective=COMMAND,
+            blocks=tuple(blocks),
+            command=tuple(command),
+            title=title,
+        )
+
+    @property
+    def kind(self) -> str:
+        """What is made: `FZs`, or the name of the command."""
+        return self.command[0] if self.command else "FZs"
+
     @property
     def model_spec(self) -> ModelSpec:
         """Raises UsageError for a model that there is none of."""
@@ -139,6 +176,8 @@ class JobSpec:
             "tensors": list(self.tensors),
             "batch": self.batch,
             "channels": {block: list(numbers) for block, numbers in self.channels.items()},
+            **({"command": list(self.command), "title": self.title} if self.command else {}),
+            **({"part_of": self.part_of} if self.part_of else {}),
         }
 
     @classmethod
@@ -177,6 +216,9 @@ class _Record:
     tensors: tuple[str, ...] = ()
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     batch: int | None = None
+    command: tuple[str, ...] = ()
+    title: str = ""
+    part_of: str = ""
 
     def __post_init__(self) -> None:
         for channels in self.channels.values():

@@ -42,6 +42,8 @@ class JobState:
     rate: float | None = None
     unit: str = ""
     eta: float | None = None
+    share: float | None = None
+    """Of the work, 0 to 1: it grows within a batch, and with what is done again."""
     message: str = ""
     fault: Fault = NO_FAULT
     """The message with the kind of error that it is of, where it ended with one."""
@@ -127,6 +129,7 @@ def job_state(store: Store, job: Job) -> JobState:
         rate=report.rate,
         unit=report.unit,
         eta=report.eta,
+        share=report.share,
         message=report.message,
         fault=beat.fault,
         updated=beat.time,
@@ -158,6 +161,14 @@ def last_words(state: JobState) -> str:
     except OSError:
         lines = []
     return lines[-1] if lines else state.message
+
+
+def printed(state: JobState) -> str:
+    """The end of what the command that a job is has printed; "" where it is none, or has printed nothing."""
+    try:
+        return read_end(state.job.files.output, WORDS_LIMIT).decode(errors="replace").rstrip()
+    except OSError:
+        return ""
 
 
 def remove_finished(store: Store, dry_run: bool = False) -> list[JobState]:

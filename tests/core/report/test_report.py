@@ -129,8 +129,8 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Pat
     assert {f"seeds:{number}:{name}" for number in agreements for name in ("share", "k", "n")} <= cited
     command = f"(q against pairs, sham transforms, untrained copy): run 'streamscope --cache {made.cache} nulls --block"
     options = "--protocol paper --pairs --shams --untrained'."
-    assert f"nulls not stored of 2.0 {command} 2.0 {options}" in found["block-2.0.html"].text
-    assert f"nulls not stored of 1.1, 2.0 {command} 1.1 --block 2.0 {options}" in found["index.html"].text
+    assert f"no nulls stored for 2.0 {command} 2.0 {options}" in found["block-2.0.html"].text
+    assert f"no nulls stored for 1.1, 2.0 {command} 1.1 --block 2.0 {options}" in found["index.html"].text
 
 
 @pytest.mark.parametrize("block", ["1.1", "2.0"])

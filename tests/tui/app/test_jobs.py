@@ -26,6 +26,7 @@ from tests.support.app_driver import (
     job_line,
     opened,
     options,
+    said,
     screen_text,
     small_store,
     status_left,
@@ -197,7 +198,7 @@ async def test_a_model_never_seen_is_read_and_a_job_started_in_the_app_fills_its
         screen = channels_screen(app)
         assert "dropped the prefix module." in status_left(app)
         await pilot.press("C", *"1.1", "tab", *"in,block", "tab", *"1-2", "tab", *"2")
-        await until(pilot, lambda: "4 of 4 FZs are missing; a new set: centred 2 seed 0" in screen_text(app))
+        await until(pilot, lambda: said(app, r"4 of 4 FZs are missing: about \d+ s; a new set: centred 2 seed 0"))
         await pilot.press("enter")
 
         def computed() -> list[int]:

@@ -12,10 +12,10 @@ from textual.widgets import Input
 from streamscope.core.store import Judgement
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.screens.detail import DetailScreen
-from streamscope.tui.screens.dialogs.export import ExportDialog
 from tests.support.app_driver import (
     channels_screen,
     idle_workers,
+    open_export,
     opened,
     options,
     screen_text,
@@ -49,14 +49,13 @@ async def test_the_whole_triage_by_keys_two_a_channel_or_one_with_auto_advance(
 async def test_a_second_export_of_the_same_goes_to_the_same_file_and_another_beside_it(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await pilot.press("y", "E", *"keep", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await pilot.press("y")
+        await open_export(pilot, app, "keep")
         app.screen.query_one("#path", Input).value = str(tmp_path / "tonight.md")
         await pilot.press("enter")
         await until(pilot, lambda: "written to" in status_left(app))
         for scope, path in (("keep", "tonight.md"), ("filtered", "resnet18-filtered.md")):
-            await pilot.press("E", *scope, "enter")
-            await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+            await open_export(pilot, app, scope)
             assert app.screen.query_one("#path", Input).value == str(tmp_path / path)
             await pilot.press("escape")
 
@@ -140,8 +139,7 @@ async def test_columns_are_chosen_ordered_and_exported_as_shown(tmp_path: Path) 
         await until(pilot, lambda: channels_screen(app).arrangement.shown[:2] == ("scale_metric", "update"))
         header = channels_screen(app).table.render_line(0).text.split()
         assert header[:4] == ["block", "ch", "SM", "update"]
-        await pilot.press("E", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await open_export(pilot, app)
         app.screen.query_one("#path", Input).value = str(file)
         app.screen.query_one("#columns", Input).value = "channel,mix_rati"
         await until(pilot, lambda: "did you mean mix_ratio" in screen_text(app))
@@ -154,8 +152,8 @@ async def test_columns_are_chosen_ordered_and_exported_as_shown(tmp_path: Path) 
 async def test_the_format_key_turns_an_export_into_a_contact_sheet_of_those_chosen(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await pilot.press("space", "j", "space", "E", *"chosen", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await pilot.press("space", "j", "space")
+        assert (await open_export(pilot, app)).scope == "chosen"
         app.screen.query_one("#path", Input).value = str(tmp_path / "two.csv")
         await pilot.press("ctrl+t", "ctrl+t", "ctrl+t")
         await until(pilot, lambda: "two.png" in screen_text(app) and "pixels" in screen_text(app))
@@ -167,7 +165,7 @@ async def test_the_format_key_turns_an_export_into_a_contact_sheet_of_those_chos
 async def test_copying_asks_the_terminal_and_says_that_a_file_is_surer(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await pilot.press("slash", *"channel == 1", "enter", "E", "enter", "ctrl+y")
+        await pilot.press("slash", *"channel == 1", "enter", "E", "ctrl+y")
         await until(pilot, lambda: "write the file too" in screen_text(app))
         assert copied(app).splitlines()[0].startswith("model,fingerprint,block")
         assert len(copied(app).splitlines()) == 4

@@ -144,7 +144,7 @@ def test_what_is_not_stored_is_said_with_how_to_make_it(run: Run, store: Store, 
     for said in (
         "only one FZ seed is stored: run 'streamscope",
         "compute --decide --block 2.0",
-        "nulls not stored of 2.0 (q against pairs, sham transforms): run 'streamscope",
+        "no nulls stored for 2.0 (q against pairs, sham transforms): run 'streamscope",
         "nulls --block 2.0",
         "--pairs --shams'",
         "no images have been scanned",

@@ -21,8 +21,7 @@ from tests.support.command_line import run_without_torch
 
 def test_a_command_names_what_is_not_found_unasked() -> None:
     assert CommandLine()("scan", "DIR") == "streamscope scan DIR"
-    assert CommandLine(of_set=("--seed", "3"))("scan", "DIR") == "streamscope scan DIR"
-    assert CommandLine(of_set=("--seed", "3")).on_set("curves") == "streamscope curves --seed 3"
+    assert CommandLine("demo").words("scan", "DIR") == ("--model", "demo", "scan", "DIR")
     line = CommandLine("demo", Path("my weights.pth"), Path("/store"))("compute", *block_words(["1.0", "2.1"]))
     assert shlex.split(line) == [
         *("streamscope", "--model", "demo", "--weights", "my weights.pth", "--cache", "/store"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.store import Store
 from streamscope.tui.app.app import run_app
 from streamscope.tui.screens.channels import ChannelsScreen
-from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.table.headings import UPDATE_STYLES, cell, number
 from streamscope.tui.widgets.blocks import histogram, percent
 from streamscope.tui.widgets.status import duration
@@ -23,6 +23,7 @@ from streamscope.tui.widgets.table import ChannelTable
 from tests.support.app_driver import (
     channels_screen,
     dialog_text,
+    open_export,
     opened,
     options,
     screen_text,
@@ -41,10 +42,8 @@ async def test_export_writes_exactly_the_channels_shown_in_the_order_shown(tmp_p
         await pilot.press("slash", *"channel < 2", "enter")
         await pilot.press("s", *"mix_ratio", "enter")
         await until(pilot, lambda: status_left(app) == "mix_ratio, descending")
-        await pilot.press("E")
+        await open_export(pilot, app)
         await until(pilot, lambda: "6  filtered" in screen_text(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
         app.screen.query_one("#path", Input).value = str(file)
         await pilot.press("enter")
         await until(pilot, lambda: status_left(app).startswith("6 channels written to"))
@@ -60,8 +59,8 @@ async def test_export_of_marked_channels_ignores_the_filter(tmp_path: Path) -> N
     async with opened(options(tmp_path)) as (app, pilot):
         await pilot.press("y", "j", "n")
         await until(pilot, lambda: len(app.judgements) == 2)
-        await pilot.press("slash", *"channel > 3", "enter", "E", *"keep", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await pilot.press("slash", *"channel > 3", "enter")
+        await open_export(pilot, app, "keep")
         app.screen.query_one("#path", Input).value = str(file)
         await pilot.press("enter")
         await until(pilot, lambda: status_left(app).startswith("1 channel written"))
@@ -73,8 +72,7 @@ async def test_export_of_marked_channels_ignores_the_filter(tmp_path: Path) -> N
 async def test_an_export_that_fails_is_one_line_in_a_dialog(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await pilot.press("E", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await open_export(pilot, app)
         app.screen.query_one("#path", Input).value = str(tmp_path / "no" / "such.csv")
         await pilot.press("enter")
         await until(pilot, lambda: "there is no folder" in screen_text(app))
@@ -92,11 +90,14 @@ async def test_another_set_is_opened_by_name(tmp_path: Path) -> None:
         assert set(frame["status"][frame["block"] == "1.1"]) == {"ok"}
 
 
-async def test_an_empty_store_opens_on_a_table_without_figures(tmp_path: Path) -> None:
+async def test_an_empty_store_opens_on_what_to_do_first(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ())
-    async with opened(options(tmp_path)) as (app, pilot):
+    async with opened(options(tmp_path, device="cpu")) as (app, pilot):
         assert len(shown(app)) == 22
-        assert "nothing stored yet" in screen_text(app)
+        await until(pilot, lambda: "nothing is computed yet" in screen_text(app))
+        # Of 1.1, 2.0 and 2.1: 6, 8 and 8 channels.
+        assert re.search(r"C +Compute 66 feature visualizations, about \d+ (s|min) on this machine", screen_text(app))
+        assert "Scan a folder of images" in screen_text(app)
         for key in ("s", "enter", "E", "escape", "C", "escape", "o", "S", "G", "y", "w", "v", "b", "z"):
             await pilot.press(key)
         assert channels_screen(app).table.key == ("2.1", 7)

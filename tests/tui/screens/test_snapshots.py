@@ -19,9 +19,8 @@ from streamscope.core.store import JobSpec, create_job
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.app import StreamscopeApp
-from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.terminal.detection import Graphics
-from tests.support.app_driver import drawn, opened, options, screen_text, small_store, until
+from tests.support.app_driver import drawn, open_export, opened, options, screen_text, small_store, until
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SIZES = [((80, 24), Graphics("off")), ((120, 40), Graphics("half"))]
@@ -107,8 +106,8 @@ async def test_the_screens_look_as_they_did(
         await look("jobs", lambda: "1 running, 1 waiting" in screen_text(app))
         await pilot.press("q", "L")
         await look("columns", lambda: "mix_ratio" in screen_text(app))
-        await pilot.press("escape", "E", *"keep", "enter")
-        await until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await pilot.press("escape")
+        await open_export(pilot, app, "keep")
         app.screen.query_one("#path", Input).value = "tonight.md"
         await look("export", lambda: "tonight-pictures/" in screen_text(app))
         await pilot.press("escape", "question_mark")

@@ -40,6 +40,7 @@ from tests.support.app_driver import (
     drawn,
     opened,
     options,
+    said,
     screen_text,
     small_store,
     status_left,
@@ -255,7 +256,7 @@ async def test_more_steps_are_asked_for_all_that_are_compared(tmp_path: Path) ->
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
         await show(pilot, app, *["space"] * 3, "equals_sign", "d")
         await pilot.press("plus")
-        await until(pilot, lambda: "6 of 6 FZs are missing; a new set: paper 5120 seed 0" in screen_text(app))
+        await until(pilot, lambda: said(app, r"6 of 6 FZs are missing: .*; a new set: paper 5120 seed 0"))
 
 
 # -- detail ------------------------------------------------------------------------------------------------------------

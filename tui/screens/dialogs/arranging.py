@@ -22,4 +22,4 @@ def quick_filter_choice(channel: ChannelValues, arrangement: Arrangement) -> Cho
     filters = quick_filters(channel, arrangement)
     width = max(len(label) for _, label in filters)
     options = [(expression, f"{label:<{width}}  {expression}") for expression, label in filters]
-    return Choice("Show only (with the filter there is)", options)
+    return Choice("Add to the filter", options)

@@ -1,8 +1,8 @@
-"""The export dialog: where to, which columns, and what will be written, shown before it is."""
+"""The export dialog: which channels, where to, which columns, and what will be written, shown before it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +10,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.widgets import Input, Label, Static
 
 from streamscope.core.errors import UsageError
@@ -21,19 +20,21 @@ from streamscope.tui.screens.dialogs.base import InputDialog
 
 
 class ExportDialog(InputDialog[ExportForm | None]):
-    """Returns what was written once it makes sense. `preview` says what would be written, or raises UsageError; `text`
-    gives what can be copied, "" for what is no text."""
+    """Returns what was written once it makes sense. `scopes` are the channels there are to choose from, with what each
+    is; `begin` gives the file to begin with for each. `preview` says what would be written, or raises UsageError;
+    `copied` gives what can be copied, "" for what is no text."""
 
     DEFAULT_CSS = """
     ExportDialog > .box { width: 100; }
     ExportDialog .row { height: 1; }
     ExportDialog .row Label { width: 9; color: $text-muted; }
-    ExportDialog .row Input { width: 1fr; }
+    ExportDialog .row Input, ExportDialog #scope { width: 1fr; }
     ExportDialog #preview { margin: 1 0 0 0; height: auto; max-height: 16; text-wrap: nowrap; text-overflow: ellipsis; }
     ExportDialog #preview.wrong { text-wrap: wrap; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Leave", show=False),
+        Binding("ctrl+g", "next_scope", "Other channels", show=False),
         Binding("ctrl+t", "next_format", "Next format", show=False),
         Binding("ctrl+y", "copy", "Copy", show=False),
         Binding("down,ctrl+n", "app.focus_next", "Next field", show=False),
@@ -41,18 +42,28 @@ class ExportDialog(InputDialog[ExportForm | None]):
     ]
 
     def __init__(
-        self, title: str, form: ExportForm, preview: Callable[[ExportForm], Text], copied: Callable[[ExportForm], str]
+        self,
+        scopes: Sequence[tuple[str, str]],
+        scope: str,
+        begin: Callable[[str], str],
+        preview: Callable[[ExportForm], Text],
+        copied: Callable[[ExportForm], str],
     ) -> None:
         super().__init__()
-        self._title = title
-        self._form = form
+        self._scopes = dict(scopes)
+        self.scope = scope
+        self._begin = begin
+        self._form = ExportForm(begin(scope), channels=scope)
         self._preview = preview
         self._copied = copied
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = Content(self._title)
-            box.border_subtitle = "Enter writes, Ctrl+T format, Ctrl+Y copies, Esc leaves"
+            box.border_title = "Export"
+            box.border_subtitle = "Enter writes, Ctrl+G channels, Ctrl+T format, Ctrl+Y copies, Esc leaves"
+            with Horizontal(classes="row"):
+                yield Label("Channels")
+                yield Static(id="scope")
             for name, value in (("path", self._form.path), ("columns", self._form.columns)):
                 with Horizontal(classes="row"):
                     yield Label(name.capitalize())
@@ -72,6 +83,15 @@ class ExportDialog(InputDialog[ExportForm | None]):
         event.stop()
         if self._show():
             self.dismiss(self._read())
+
+    def action_next_scope(self) -> None:
+        """Other channels; the file's name follows where it is still the one that was offered."""
+        names, line = list(self._scopes), self.query_one("#path", Input)
+        was_offered = line.value == self._begin(self.scope)
+        self.scope = names[(names.index(self.scope) + 1) % len(names)]
+        if was_offered:
+            line.value = self._begin(self.scope)
+        self._show()
 
     def action_next_format(self) -> None:
         """The next ending, and so the next format."""
@@ -95,9 +115,11 @@ class ExportDialog(InputDialog[ExportForm | None]):
         self.dismiss(None)
 
     def _read(self) -> ExportForm:
-        return ExportForm(self.query_one("#path", Input).value, self.query_one("#columns", Input).value)
+        path, columns = (self.query_one(name, Input).value for name in ("#path", "#columns"))
+        return ExportForm(path, columns, self.scope)
 
     def _show(self) -> bool:
+        self.query_one("#scope", Static).update(Text(self._scopes[self.scope], no_wrap=True, overflow="ellipsis"))
         preview = self.query_one("#preview", Static)
         try:
             text = self._preview(self._read())

@@ -51,9 +51,13 @@ class KeysDialog(InputDialog[None]):
         Binding("pageup,ctrl+u", "scroll_by(-15)", "Page up", show=False),
     ]
 
-    def __init__(self, sections: Sequence[tuple[str, Sequence[KeyAction]]]) -> None:
+    def __init__(
+        self, sections: Sequence[tuple[str, Sequence[KeyAction]]], legend: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """`legend` are words of the screens, each with what it means."""
         super().__init__()
         self._sections = sections
+        self._legend = legend
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
@@ -61,11 +65,11 @@ class KeysDialog(InputDialog[None]):
             box.border_subtitle = "type to find, arrows scroll, Esc closes"
             yield Input(placeholder="find", compact=True)
             with VerticalScroll(can_focus=False):
-                yield Static(key_help(self._sections, ""), classes="body")
+                yield Static(key_help(self._sections, "", self._legend), classes="body")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self.query_one(".body", Static).update(key_help(self._sections, event.value))
+        self.query_one(".body", Static).update(key_help(self._sections, event.value, self._legend))
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
     def action_scroll_by(self, lines: int) -> None:
@@ -75,9 +79,11 @@ class KeysDialog(InputDialog[None]):
         self.dismiss(None)
 
 
-def key_help(sections: Sequence[tuple[str, Sequence[KeyAction]]], typed: str) -> Text:
+def key_help(
+    sections: Sequence[tuple[str, Sequence[KeyAction]]], typed: str, legend: Sequence[tuple[str, str]] = ()
+) -> Text:
     """One action a line: its keys, what it does, what the settings call it; those that hold every word typed, or that
-    one of whose keys it is."""
+    one of whose keys it is. The legend after them."""
     words = typed.casefold().split()
     text = Text()
     for title, actions in sections:
@@ -93,6 +99,12 @@ def key_help(sections: Sequence[tuple[str, Sequence[KeyAction]]], typed: str) ->
         for action in found:
             text.append(f"  {action.shown:<{KEYS_WIDTH}}", KEY).append(f"{action.description:<{WHAT_WIDTH}}  ")
             text.append(f"{action.id}\n", DIM)
+        text.append("\n")
+    meant = [(word, what) for word, what in legend if all(w in f"{word} {what}".casefold() for w in words)]
+    if meant:
+        text.append("Words of the table\n", Style(bold=True))
+        for word, what in meant:
+            text.append(f"  {word:<{KEYS_WIDTH}}", KEY).append(f"{what}\n")
         text.append("\n")
     if not text:
         return Text("no key does that; the command palette (Ctrl+P) has more", DIM)
