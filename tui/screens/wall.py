@@ -18,7 +18,7 @@ from streamscope.tui.screens.channel_view import ChannelView
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.table.arrangement import Key
 from streamscope.tui.table.channel_text import ChannelValues
-from streamscope.tui.table.headings import DIM, FIXED, HEADINGS, MARK_GLYPHS, cell
+from streamscope.tui.table.headings import DIM, EMPTY, FIXED, HEADINGS, MARK_GLYPHS, cell
 from streamscope.tui.terminal.encoding import fit
 from streamscope.tui.widgets.keys_footer import KeysFooter
 from streamscope.tui.widgets.painter import Painter
@@ -37,7 +37,16 @@ NARROWEST = 6
 """Cells of a tile's picture at least, for the channel's number above it."""
 
 
-class WallTile(PictureBox):
+class _Picture(PictureBox):
+    """Named by the frame around it."""
+
+    CAPTION_LINES = 0
+
+    def _said(self, width: int) -> str:
+        return self.message if len(self.message) <= width else EMPTY
+
+
+class WallTile(Container):
     """One channel: its picture in a frame that has the colour of its mark, its number above it."""
 
     DEFAULT_CSS = """
@@ -51,7 +60,6 @@ class WallTile(PictureBox):
     WallTile.cursor.reject { border: thick $error; }
     WallTile.cursor.unsure { border: thick $warning; }
     """
-    CAPTION_LINES = 0
 
     class Clicked(Message):
         def __init__(self, place: int) -> None:
@@ -59,12 +67,16 @@ class WallTile(PictureBox):
             self.place = place
 
     def __init__(self, painter: Painter, place: int) -> None:
-        super().__init__(painter)
+        super().__init__()
+        self._painter = painter
         self._place = place
         self._label = ""
 
+    def compose(self) -> ComposeResult:
+        yield _Picture(self._painter)
+
     def show_channel(self, subject: Subject | None, label: str, mark: str, chosen: bool, here: bool) -> None:
-        self.want(subject, DEBOUNCE)
+        self.query_one(_Picture).want(subject, DEBOUNCE)
         if label != self._label:
             self._label = label
             self.border_title = label
@@ -146,11 +158,12 @@ class WallScreen(ChannelView):
         """As many tiles as there is room for, all of one size."""
         cell_size = self.source.painter.graphics.cell
         height = max(FRAME + 1, self.size.height - 3)
-        rows = min(HEIGHTS[self._level], height - FRAME)
+        self._down = max(1, height // (HEIGHTS[self._level] + FRAME))
+        # What is left of the height makes all of them a little larger.
+        rows = max(1, height // self._down - FRAME)
         columns = max(NARROWEST, fit((10**3, rows), cell_size)[0]) + GAP
         wall = self.query_one("#wall", Container)
         self._across = max(1, self.size.width // (columns + FRAME))
-        self._down = max(1, height // (rows + FRAME))
         while self._across * self._down > MOST:
             self._down -= 1
         wall.styles.grid_size_columns = self._across
@@ -187,7 +200,8 @@ class WallScreen(ChannelView):
             tile.show_channel(self._subject(row), self._label(row), str(row["marked"] or ""), key in chosen, here)
         self._tell(count)
         beyond = table.index[self._first + count : self._first + 2 * count]
-        ahead = [tiles[0].request_for(self._subject(row)) for row in (frame.rows(beyond) if len(beyond) else [])]
+        box = tiles[0].query_one(_Picture)
+        ahead = [box.request_for(self._subject(row)) for row in (frame.rows(beyond) if len(beyond) else [])]
         self.source.painter.prepare([request for request in ahead if request is not None])
 
     def _subject(self, row: ChannelValues) -> Subject:

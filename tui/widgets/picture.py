@@ -119,6 +119,10 @@ class PictureBox(Widget, can_focus=False):
             lines = [line.crop(crop.x, crop.right) for line in lines[crop.y : crop.bottom]]
         return lines
 
+    def _said(self, width: int) -> str:
+        """Why there is no picture, in at most so many cells."""
+        return shorten(self.message, width)
+
     def _body(self, width: int, height: int, style: Style) -> list[Strip]:
         blank = Strip.blank(width, style)
         picture = self.picture
@@ -128,7 +132,7 @@ class PictureBox(Widget, can_focus=False):
             lines = [blank] * height
             if picture is None and self.message and height:
                 lines[height // 2] = Strip(
-                    [Segment(shorten(self.message, width - GAP).center(width), style + Style(dim=True))], width
+                    [Segment(self._said(width - GAP).center(width), style + Style(dim=True))], width
                 )
             return lines
         left = (width - picture.width) // 2
