@@ -86,7 +86,7 @@ class MeasureActions:
                 self._window.action_ask(name)
 
         options = [(name, f"{self._window.key_of(name):<3} {called:<12} {what}") for name, called, what in MENU]
-        self._window.push(Choice("What is to be made?", options), answered)
+        self._window.push(Choice("Compute or write what?", options), answered)
 
     def _nulls(self, screen: ChannelsScreen, reading: Reading) -> None:
         block = self._block(screen, reading)

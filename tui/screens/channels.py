@@ -42,6 +42,8 @@ AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
 """Columns from which the preview stands beside the table, not below."""
+HUGE, HALF = 190, 50
+"""From so many columns on the preview takes by itself so many percent of them."""
 BLOCKS_WIDTH = 35
 """Cells of the list of blocks beside their names."""
 FRAME = 2
@@ -462,12 +464,15 @@ class ChannelsScreen(Screen[None]):
 
     def _share_out(self) -> None:
         """Give the preview what it is to have, beside the table or below it."""
-        if self._share is None:
-            return
         styles, wide = self.query_one(Preview).styles, self.size.width >= WIDE
-        styles.width = f"{self._share}%" if wide else "100%"
+        share = HALF if self._share is None and self.size.width >= HUGE else self._share
+        if share is None:
+            for rule in ("width", "min_width", "height"):
+                styles.clear_rule(rule)
+            return
+        styles.width = f"{share}%" if wide else "100%"
         styles.min_width = 0
-        styles.height = "1fr" if wide else f"{self._share}%"
+        styles.height = "1fr" if wide else f"{share}%"
 
     def action_next_kind(self) -> None:
         self.say(self.query_one(Preview).next_kind())

@@ -126,7 +126,7 @@ class WallScreen(ChannelView):
         super().__init__(source)
         self._tensor: Tensor = "block"
         self._level = BEGINS[source.painter.graphics.mode]
-        self._across = self._down = 1
+        self.across = self._down = 1
         self._first = 0
         """The row of the table that the first tile shows."""
 
@@ -139,7 +139,7 @@ class WallScreen(ChannelView):
     @property
     def tiles(self) -> list[WallTile]:
         """Those in view."""
-        return list(self.query(WallTile).results())[: self._across * self._down]
+        return list(self.query(WallTile).results())[: self.across * self._down]
 
     def marked_keys(self) -> list[Key]:
         return self.source.table.targets
@@ -163,17 +163,17 @@ class WallScreen(ChannelView):
         rows = max(1, height // self._down - FRAME)
         columns = max(NARROWEST, fit((10**3, rows), cell_size)[0]) + GAP
         wall = self.query_one("#wall", Container)
-        self._across = max(1, self.size.width // (columns + FRAME))
-        while self._across * self._down > MOST:
+        self.across = max(1, self.size.width // (columns + FRAME))
+        while self.across * self._down > MOST:
             self._down -= 1
-        wall.styles.grid_size_columns = self._across
-        missing = self._across * self._down - len(wall.children)
+        wall.styles.grid_size_columns = self.across
+        missing = self.across * self._down - len(wall.children)
         if missing > 0:
             first = len(wall.children)
             await wall.mount_all(WallTile(self.source.painter, first + place) for place in range(missing))
         for place, tile in enumerate(self.query(WallTile).results()):
             tile.styles.width, tile.styles.height = columns + FRAME, rows + FRAME
-            tile.display = place < self._across * self._down
+            tile.display = place < self.across * self._down
         wall.styles.grid_columns = str(columns + FRAME)
         wall.styles.grid_rows = str(rows + FRAME)
         self.call_after_refresh(self.show)
@@ -249,13 +249,13 @@ class WallScreen(ChannelView):
 
     def action_row(self, by: int) -> None:
         table = self.source.table
-        if 0 <= table.position + by * self._across < len(table.index):
-            self.action_move(by * self._across)
-        elif by > 0 and table.position // self._across < (len(table.index) - 1) // self._across:
+        if 0 <= table.position + by * self.across < len(table.index):
+            self.action_move(by * self.across)
+        elif by > 0 and table.position // self.across < (len(table.index) - 1) // self.across:
             self.action_edge(1)
 
     def action_page(self, by: int) -> None:
-        self.action_move(by * self._across * self._down)
+        self.action_move(by * self.across * self._down)
 
     def action_edge(self, towards: int) -> None:
         self.source.table.action_edge(towards)
