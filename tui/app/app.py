@@ -51,7 +51,7 @@ from streamscope.tui.screens.dialogs.keys import KeysDialog
 from streamscope.tui.screens.loading import LoadingScreen
 from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.session import Session, initial_session
+from streamscope.tui.table.session import Session, initial_session, pictured_only
 from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
 from streamscope.tui.terminal.driver import use_terminal
@@ -178,7 +178,10 @@ class StreamscopeApp(App[None]):
         # Whoever started the app may have put off collecting until something is painted.
         self.call_after_refresh(gc.enable)
         self.app_resume_signal.subscribe(self, self._repaint)
-        self.push_screen(LoadingScreen(self.options.cache, self.options.spec, self.spec_text, self.options.set_choice))
+        options = self.options
+        self.push_screen(
+            LoadingScreen(options.cache, options.cache_label, options.spec, self.spec_text, options.set_choice)
+        )
 
     def _repaint(self, _: App[object]) -> None:
         """After a shell had the terminal nothing of what was drawn is there any more."""
@@ -258,8 +261,13 @@ class StreamscopeApp(App[None]):
     async def on_loading_screen_model_found(self, event: LoadingScreen.ModelFound) -> None:
         self._reader, self._failure, options = event.reader, event.failure, self.options
         info = self.info = event.reader.info
-        self.marking = MarkingThread(partial(open_marks, options.marks, info), self._update_judgements)
-        session = initial_session(self.memory.session(info), options.settings.columns, options.settings.advance)
+        self.marking = MarkingThread(
+            partial(open_marks, options.marks, info, self.store.given_marks), self._update_judgements
+        )
+        remembered = self.memory.session(info)
+        session = initial_session(remembered, options.settings.columns, options.settings.advance)
+        if options.bundle is not None and remembered is None:
+            session = pictured_only(session, info)
         self._remembered = session
         self.memory.keep_model(options.spec)
         screen = ChannelsScreen(info, self.painter, options.cache_label, options.device, session)
@@ -465,8 +473,12 @@ class StreamscopeApp(App[None]):
 
     def action_ask(self, name: str) -> None:
         screen, reading = self.channels, self.reading
-        if screen is not None and reading is not None:
-            self._openers[name](screen, reading)
+        if screen is None or reading is None:
+            return
+        if self.options.bundle is not None and name in self._job_actions.by_name():
+            self.notify("a bundle is read only: nothing is computed in it")
+            return
+        self._openers[name](screen, reading)
 
     def on_key(self, event: events.Key) -> None:
         """Keys typed before a dialog or the filter line had opened come back from where the focus was: on a slow line

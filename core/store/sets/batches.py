@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -165,6 +165,26 @@ def read_fzs(folder: Path, place: Place, seed: int) -> StoredFZs:
     return StoredFZs(folder, created, records)
 
 
+def some_fzs(folder: Path, place: Place, channels: Collection[int]) -> tuple[list[int], dict[str, bytes]]:
+    """Which of `channels` a batch has, and the files of a batch of these alone.
+
+    Raises as `read_fzs` does.
+    """
+    stored = [record.channel for record in read_fzs(folder, place, 0).records]
+    rows = [row for row, channel in enumerate(stored) if channel in channels]
+    sums = read_sums(folder)
+    kept = [stored[row] for row in rows]
+    if not kept:
+        return [], {}
+    files = {image_name(channel): read_checked(folder, image_name(channel), sums) for channel in kept}
+    with _damage_of(folder):
+        record = parse_object(read_checked(folder, RECORD, sums, RECORD_LIMIT))
+        traces = np.load(io.BytesIO(read_checked(folder, TRACE, sums)), allow_pickle=False)
+        record["fzs"] = [{**record["fzs"][row], "trace_row": number} for number, row in enumerate(rows)]
+        files[TRACE] = _npy(traces[rows])
+    return kept, {**files, RECORD: encode(record)}
+
+
 def read_channels(folder: Path, place: Place) -> tuple[int, ...]:
     """Whose FZs a batch has, from the names of its files: its record is checked and compared but not parsed.
 
@@ -291,7 +311,10 @@ def _activations(rows: Sequence[Sequence[Any]]) -> Float32Array:
 
 def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
     """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
-    content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
+    sums = read_sums(batch.path)
+    if ACTIVATIONS not in sums:
+        raise StoreError(f"{batch.path} has what each FZ's own channel says only, as bundles do")
+    content = read_checked(batch.path, ACTIVATIONS, sums)
     with _damage_of(batch.path / ACTIVATIONS):
         arrays = safetensors.numpy.load(content)
         if not np.array_equal(arrays["channels"], batch.channels):

@@ -95,6 +95,7 @@ def _compute(
     if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
+    given.check_writable()
     from streamscope.core.reading.tuning import compute_curves, compute_mei_curves
 
     network = load(given.spec, given.device)

@@ -101,6 +101,7 @@ def _compute(given: Given, store: Store, scan: Scan, blocks: list[str]) -> None:
     if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
+    given.check_writable()
     given.spec.check_computable()
     from streamscope.core.reading.photographs import compute_photographs
 
