@@ -65,9 +65,8 @@ def write_bundle(
     be a bundle, StoreError for what is damaged, DiskFullError.
     """
     rows = [int(row) for row in index]
-    keys = [
-        (str(block), int(channel)) for block, channel in zip(frame["block"][rows], frame["channel"][rows], strict=True)
-    ]
+    blocks, numbers = frame["block"][rows].tolist(), frame["channel"][rows].astype(int).tolist()
+    keys: list[tuple[str, int]] = list(zip(blocks, numbers, strict=True))
     if not keys:
         raise UsageError("no channel is selected; a bundle needs one")
     channels: dict[str, list[int]] = {}
@@ -88,10 +87,8 @@ def write_bundle(
         yield README, _readme(record, len(keys), total, len(judged)).encode()
         yield TABLE, to_csv(frame, rows, [column.name for column in COLUMNS]).encode("utf-8", "backslashreplace")
         described = {"file": TABLE, **meta, "format": "csv", "rows": len(rows)}
-        yield (
-            meta_path(Path(TABLE)).name,
-            json_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode(),
-        )
+        text = json_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+        yield meta_path(Path(TABLE)).name, text.encode("utf-8", "backslashreplace")
         yield from _store_files(record)
         if marks is not None:
             yield MARKS_TABLE, csv_bytes(fzset.info.name, fzset.info.identity, judged)

@@ -199,12 +199,9 @@ class Given:
         options += ["--objective", objective] if objective != "neuron" else []
         others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
         stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
-        # Nobody can compute more of the former demo.
-        how = (
-            ""
-            if self.model == FORMER_DEMO or self.bundle
-            else f"; run '{self.commands('compute', *words, *options)}' first"
-        )
+        # Nobody can compute more of the former demo, or into a bundle.
+        final = self.model == FORMER_DEMO or self.bundle is not None
+        how = "" if final else f"; run '{self.commands('compute', *words, *options)}' first"
         return StoreError(
             f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
             f"{self.place}{how}{f'. Stored: {stored}' if stored else ''}"
