@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from struct import error as StructError
 
-from streamscope.core.errors import BundleError, DiskFullError, StoreError, UsageError
+from streamscope.core.errors import BundleError, DiskFullError, NewerError, StoreError, UsageError
 from streamscope.core.files import open_regular
 from streamscope.core.store.bundles.record import BUNDLE, check_format, read_bundle
 from streamscope.core.store.files.atomic import discard, free_bytes, sync_folder
@@ -130,7 +130,8 @@ def _check_unpacked(path: Path, folder: Path) -> None:
     except OSError as error:
         raise read_error(folder, error) from error
     except StoreError as error:
-        raise type(error)(str(error).replace(f"{folder}/", f"{path}: ")) from error
+        kind = NewerError if isinstance(error, NewerError) else BundleError
+        raise kind(str(error).replace(f"{folder}/", f"{path}: ").replace(str(folder), str(path))) from error
     if record is None or model is None:
         raise BundleError(f"{path} is damaged: it lacks the model that it says it is of")
 
