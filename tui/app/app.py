@@ -270,7 +270,8 @@ class StreamscopeApp(App[None]):
             session = pictured_only(session, info)
         self._remembered = session
         self.memory.keep_model(options.spec)
-        screen = ChannelsScreen(info, self.painter, options.cache_label, options.device, session)
+        device = options.device if options.bundle is None else "read only"
+        screen = ChannelsScreen(info, self.painter, options.cache_label, device, session)
         # Until its widgets are there it can show nothing of what the first poll finds.
         with self.batch_update():
             await self.switch_screen(screen)

@@ -45,7 +45,6 @@ class AppOptions:
         """The cache's path, or the bundle's, with the home folder as ~."""
         path = self.bundle or self.cache
         try:
-            label = f"~/{path.absolute().relative_to(Path.home())}"
+            return f"~/{path.absolute().relative_to(Path.home())}"
         except (ValueError, RuntimeError):
-            label = str(path)
-        return label if self.bundle is None else f"{label} (read only)"
+            return str(path)

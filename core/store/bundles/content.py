@@ -37,8 +37,6 @@ from streamscope.core.store.sets.batches import read_measures, some_fzs
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.store import Store
 
-RESPONSES: tuple[ResponseKind, ...] = (CURVES, SHAMS)
-
 
 @dataclass(frozen=True)
 class File:
@@ -134,10 +132,10 @@ class Chosen:
 
     def _responses(self) -> Iterator[File]:
         for retry in self.fzset.folder.stored_retries():
-            yield from self._responses_in(retry.path)
+            yield from self._responses_in(retry.path, (CURVES, SHAMS))
 
-    def _responses_in(self, base: Path) -> Iterator[File]:
-        for kind in RESPONSES:
+    def _responses_in(self, base: Path, kinds: Sequence[ResponseKind]) -> Iterator[File]:
+        for kind in kinds:
             for block in self.blocks:
                 for folder in inside(base / kind / block):
                     for batch in inside(folder):
@@ -164,7 +162,8 @@ class Chosen:
                 kept, files = some_photographs(batch, place, self.channels[block])
                 if kept:
                     yield from _folder(batch.parent / batch_name(kept), files)
-        yield from self._responses_in(scan.path)
+        # Shams stand beside activations of the images as they are, which are left out.
+        yield from self._responses_in(scan.path, (CURVES,))
 
 
 def _file(path: Path) -> File:

@@ -49,7 +49,7 @@ async def test_the_channels_that_came_with_it_are_shown_with_pictures_and_marks(
             await until(pilot, lambda: len(app.judgements) == 2)
             assert shown(app) == CHOSEN
             assert app.judgement(CHOSEN[0]) == Judgement("keep")
-            assert "tonight.zip (read only)" in screen_text(app)
+            assert "resnet18 │ read only" in screen_text(app)
             await until(pilot, drawn(app))
             assert all(box.picture is not None for box in boxes(app))
             # The filter is one as any other: without it the rest of the block has its figures too.

@@ -24,8 +24,13 @@ HEADER = "model,fingerprint,block,channel,marked,tags,note\n"
 FINGERPRINT = make_info().fingerprint
 NO_TORCH = """
 import sys
-for name in ("torch", "torchvision", "timm"):
-    sys.modules[name] = None
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "timm"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
 from streamscope.tui.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
