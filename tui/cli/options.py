@@ -441,6 +441,9 @@ def _of_bundle(given: Given, context: click.Context) -> Given:
     if named is None or given.bundle is not None:
         return given
     path = Path(named)
+    if path.suffix.lower() == ".zip" and not path.exists():
+        # A cache that is not there is an empty one; a bundle that is not there is another's name.
+        raise StoreError(f"no such file: {path}")
     folder = unpacked_for(context, path) if is_bundle_file(path) else path
     try:
         record = Store(folder).bundle

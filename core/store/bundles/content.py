@@ -3,10 +3,12 @@
 | of | what |
 |---|---|
 | the set | FZs of the chosen channels; of every channel of their blocks what its own FZs excite in it |
-| sets by other seeds | of those blocks the same, without FZs: what verdicts over seeds follow from |
-| the scan | the lists of images, MEIs and correlations; no activations of all images, and no images |
+| sets by other seeds | of those blocks the same and shams, without FZs: what verdicts over seeds follow from |
+| the scan | the list of images, MEIs, correlations, what photographs say; no image, and not what each of them excites |
 
 So every column of these blocks has the value that it had, also those that depend on the other channels of a block.
+What grows with the square of a block's channels is there where it is no more than `SQUARES` of a block: pairs of
+channels in every set or in none, and photographs' readings of all channels or of the chosen ones alone.
 """
 
 from __future__ import annotations
@@ -33,9 +35,14 @@ from streamscope.core.store.records import RECORD
 from streamscope.core.store.scans.patches import patches_name
 from streamscope.core.store.scans.photographs import photographs_place, some_photographs
 from streamscope.core.store.scans.scan import IMAGES, Scan, extremes_name, rho_name
-from streamscope.core.store.sets.batches import read_measures, some_fzs
+from streamscope.core.store.sets.batches import ACTIVATIONS, pair_measures, read_measures, some_fzs
 from streamscope.core.store.sets.fz_set import FZSet
 from streamscope.core.store.store import Store
+
+SQUARES = 32 * 2**20
+"""Bytes: three seeds of 512 channels have 13 million, a set of 2,048 channels 67 million."""
+PAIR_BYTES = 16
+"""Of a pair of channels: two tensors, as they are and scaled."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,13 @@ class Chosen:
                 yield from self._described(fzset)
                 yield from self._fzs(fzset)
             yield from self._measures(self.fzset)
-            yield from self._responses()
+            yield from self._responses(self.fzset, (CURVES, SHAMS))
             for block in self.blocks:
                 yield from _files_there(self.fzset.folder.pairs(block))
             for sibling in self.fzset.siblings():
                 yield from self._described(sibling)
                 yield from self._measures(sibling)
+                yield from self._responses(sibling, (SHAMS,))
             if self.scan is not None:
                 yield from self._scan_files(self.scan)
         except OSError as error:
@@ -121,18 +129,26 @@ class Chosen:
                         yield from _folder(batch.parent / batch_name(kept), files)
 
     def _measures(self, fzset: FZSet) -> Iterator[File]:
-        """The records alone: each FZ's activations of its own channel are in them."""
+        """The records, which have each FZ's activations of its own channel, and what pairs are made of."""
         for retry in fzset.folder.stored_retries():
             for block in self.blocks if retry.number >= 0 else ():
+                paired = self._is_paired(block)
                 for tensor in TENSORS:
                     place = fzset.measures_place(block, tensor, retry.number)
                     for batch in inside(retry.measures(block, tensor)):
-                        read_measures(batch, place)
-                        yield from _some_of(batch, {RECORD})
+                        if paired and tensor != "out" and ACTIVATIONS in read_sums(batch):
+                            yield from _folder(batch, pair_measures(batch, place))
+                        else:
+                            read_measures(batch, place)
+                            yield from _some_of(batch, {RECORD})
 
-    def _responses(self) -> Iterator[File]:
-        for retry in self.fzset.folder.stored_retries():
-            yield from self._responses_in(retry.path, (CURVES, SHAMS))
+    def _is_paired(self, block: str) -> bool:
+        sets = 1 + len(self.fzset.siblings())
+        return sets * PAIR_BYTES * self.fzset.info.block(block).channels ** 2 <= SQUARES
+
+    def _responses(self, fzset: FZSet, kinds: Sequence[ResponseKind]) -> Iterator[File]:
+        for retry in fzset.folder.stored_retries():
+            yield from self._responses_in(retry.path, kinds)
 
     def _responses_in(self, base: Path, kinds: Sequence[ResponseKind]) -> Iterator[File]:
         for kind in kinds:
@@ -158,8 +174,10 @@ class Chosen:
             yield from _some_of(folder.patches, set(map(patches_name, targets)))
         for block in self.blocks:
             place = photographs_place(scan, block)
+            every = range(info.block(block).channels)
+            wanted = every if PAIR_BYTES * len(every) ** 2 <= SQUARES else self.channels[block]
             for batch in inside(folder.photographs / block):
-                kept, files = some_photographs(batch, place, self.channels[block])
+                kept, files = some_photographs(batch, place, wanted)
                 if kept:
                     yield from _folder(batch.parent / batch_name(kept), files)
         # Shams stand beside activations of the images as they are, which are left out.

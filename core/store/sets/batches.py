@@ -99,6 +99,10 @@ class MeasuredBatch:
     own_further: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
+class LeftOutError(StoreError):
+    """A batch in a bundle is without what takes most room in it, and whole otherwise."""
+
+
 def image_name(channel: int) -> str:
     return f"{channel:04d}.png"
 
@@ -310,10 +314,10 @@ def _activations(rows: Sequence[Sequence[Any]]) -> Float32Array:
 
 
 def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
-    """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
+    """Plain and scaled (n, 3, C). Raises OSError, LeftOutError, StoreError."""
     sums = read_sums(batch.path)
     if ACTIVATIONS not in sums:
-        raise StoreError(f"{batch.path} has what each FZ's own channel says only, as bundles do")
+        raise LeftOutError(f"{batch.path} has each FZ's activations of its own channel alone, as bundles do")
     content = read_checked(batch.path, ACTIVATIONS, sums)
     with _damage_of(batch.path / ACTIVATIONS):
         arrays = safetensors.numpy.load(content)
@@ -322,6 +326,24 @@ def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array |
         for name in arrays.keys() - {"channels"}:
             _expect(name, arrays[name].shape, (len(batch.channels), len(READ), batch.width))
         return arrays["plain"], arrays.get("scaled")
+
+
+def pair_measures(folder: Path, place: Place) -> dict[str, bytes]:
+    """The files of a batch of measures on FZ(I) or FZ(B) with what pairs of channels are made of: what all channels of
+    the other tensor say. What they say otherwise is NaN, which a zip has no need of room for.
+
+    Raises as `read_fzs` does.
+    """
+    batch = read_measures(folder, place)
+    sums = read_sums(folder)
+    plain, scaled = read_activations(batch)
+    kept = {PLAIN: plain, **({} if scaled is None else {SCALED: scaled})}
+    other = READ.index("block" if place.header["on"] == "in" else "in")
+    arrays = {name: np.full_like(values, np.nan) for name, values in kept.items()}
+    for name, values in kept.items():
+        arrays[name][:, other] = values[:, other]
+    content = safetensors.numpy.save({"channels": batch.channels, **arrays})
+    return {RECORD: read_checked(folder, RECORD, sums, RECORD_LIMIT), ACTIVATIONS: content}
 
 
 @contextmanager

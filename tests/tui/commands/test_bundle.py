@@ -230,6 +230,13 @@ def test_what_is_no_bundle_is_refused_in_one_line(run: Run, tmp_path: Path, cont
     assert sorted(p.name for p in tmp_path.iterdir()) == ["some.zip", "unpacked"]
 
 
+def test_a_bundle_that_is_not_there_is_no_empty_cache(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "none.zip"
+    for words in (("table",), ("compute",), ()):
+        assert run(*words, "--cache", path) == (1, "", f"streamscope: no such file: {path}\n")
+    assert not path.exists()
+
+
 def test_a_name_that_is_no_zip_and_a_file_that_is_no_bundle_are_left_alone(run: Run, cache: Path) -> None:
     assert run("bundle", cache.parent / "out", "--marked", "--cache", cache)[0] == 2
     mine = cache.parent / "mine.zip"
