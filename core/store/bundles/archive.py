@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from struct import error as StructError
 
 from streamscope.core.errors import BundleError, DiskFullError, NewerError, StoreError, UsageError
@@ -114,6 +114,8 @@ def unpacked(path: Path) -> Iterator[Path]:
                 raise DiskFullError(f"no space left to unpack {path} ({total / 1e6:,.0f} MB) in {place}", place)
             with writing(folder):
                 folder.mkdir(mode=0o700)
+                for parent in sorted({entry.filename.rpartition("/")[0] for entry in entries} - {""}):
+                    os.makedirs(f"{folder}/{parent}", exist_ok=True)
                 for entry in entries:
                     _unpack(path, archive, entry, folder)
         _check_unpacked(path, folder)
@@ -198,9 +200,7 @@ def _unfit(entry: zipfile.ZipInfo) -> str:
 
 def _unpack(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     """Raises OSError, BundleError."""
-    target = folder.joinpath(*PurePosixPath(entry.filename).parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target, "xb") as file, _sound(path), archive.open(entry) as source:
+    with open(f"{folder}/{entry.filename}", "xb") as file, _sound(path), archive.open(entry) as source:
         # Of a file that has more than it says zipfile gives no more, and compares its checksum at the end.
         shutil.copyfileobj(source, file, _PIECE)
 
