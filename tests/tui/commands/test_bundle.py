@@ -113,6 +113,14 @@ def test_marked_channels_are_bundled_and_opened_elsewhere(
     assert len(list((tmp_path / "pictures").iterdir())) == 9
 
 
+def test_on_a_terminal_it_is_said_while_a_bundle_is_unpacked(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bundle(run, cache)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert run("table", "--cache", path)[2] == "\r\x1b[Kstreamscope: unpacking out.zip …\r\x1b[K"
+
+
 @pytest.mark.parametrize(
     "words",
     [
