@@ -142,10 +142,15 @@ class StreamscopeApp(App[None]):
         self._job_actions = JobActions(self, store, options.spec, options.device, self.job_workers)
         self._navigation = Navigation(self, options.cache, options.images, self._job_actions)
         made = CommandJobs(options.spec, options.device, options.images)
-        self._openers = {
-            **self._navigation.by_name(),
+        starting = {
             **self._job_actions.by_name(),
             **MeasureActions(self, store, made, self.job_workers).by_name(),
+        }
+        self._refused = starting.keys() - {"make"} if options.bundle is not None else frozenset()
+        """What would start jobs where there can be none."""
+        self._openers = {
+            **self._navigation.by_name(),
+            **starting,
             **Actions(self, options.cache).by_name(),
         }
         self.marking: MarkingThread | None = None
@@ -476,8 +481,8 @@ class StreamscopeApp(App[None]):
         screen, reading = self.channels, self.reading
         if screen is None or reading is None:
             return
-        if self.options.bundle is not None and name in self._job_actions.by_name():
-            self.notify("a bundle is read only: nothing is computed in it")
+        if name in self._refused:
+            self.notify("a bundle is read only: no job can be started in it")
             return
         self._openers[name](screen, reading)
 

@@ -55,9 +55,10 @@ async def test_the_channels_that_came_with_it_are_shown_with_pictures_and_marks(
             # The filter is one as any other: without it the rest of the block has its figures too.
             await pilot.press("escape", "escape")
             await until(pilot, lambda: ("2.1", 1) in shown(app))
-            for key in ("C", "plus", "asterisk"):
+            for key in ("C", "plus", "asterisk", "N", "T", "P", "D", "R"):
+                channels_screen(app).say("")
                 await pilot.press(key)
-                await until(pilot, lambda: "read only: nothing is computed in it" in status_left(app))
+                await until(pilot, lambda: "read only: no job can be started in it" in status_left(app))
                 assert app.screen is channels_screen(app)
         assert sorted(folder.rglob("*")) == before
 
