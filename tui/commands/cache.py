@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
@@ -28,8 +29,9 @@ def command() -> None:
 @command.command("info")
 @common_options
 def info_command(given: Given) -> None:
-    """Say where the store is and how much room each set and each scan takes."""
+    """Say where the store is and how much room each set and each scan takes; of a bundle also who made it."""
     store = given.store()
+    bundle = store.bundle
     used, scans = usage(store), scan_usage(store)
     free = free_bytes(store.root)
     if given.as_json:
@@ -62,11 +64,16 @@ def info_command(given: Given) -> None:
             }
             for s in scans
         ]
-        click.echo(json.dumps({"root": str(given.place), "free_bytes": free, "sets": sets, "scans": scanned}, indent=2))
+        held_in = {"root": str(given.place), "free_bytes": free, "sets": sets, "scans": scanned}
+        click.echo(json.dumps({**held_in, **({"bundle": asdict(bundle)} if bundle else {})}, indent=2))
     else:
         size = sum(u.bytes for u in used) + sum(s.bytes for s in scans)
         held = counted(len(used), "set") + (f" and {counted(len(scans), 'scan')}" if scans else "")
         say(f"{given.place}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
+        if bundle is not None:
+            channels = "; ".join(f"{block} {ranges}" for block, ranges in bundle.channels.items())
+            marks = "with" if bundle.marks else "without"
+            say(f"bundled {_when(bundle.created)} by {bundle.sender}, {marks} marks; FZs of {channels}")
         if used:
             rows = [
                 (*_model(u.info), u.path.name, str(u.fzs), str(u.retries), f"{u.bytes / 1e6:,.1f}", _when(u.completed))

@@ -12,7 +12,7 @@ from streamscope.core.files import read_regular
 from streamscope.core.schema import build, parse_object
 from streamscope.core.store.files.checksums import RECORD_LIMIT
 from streamscope.core.store.files.documents import malformed, read_document
-from streamscope.core.store.records import FormatRecord
+from streamscope.core.store.records import FormatRecord, checked_time
 
 BUNDLE = "bundle.json"
 BUNDLE_FORMAT = 1
@@ -57,7 +57,9 @@ def read_bundle(root: Path) -> BundleRecord | None:
     check_format(path, content)
     data = read_document(path, limit=RECORD_LIMIT)
     with malformed(path):
-        return build(BundleRecord, data)
+        record = build(BundleRecord, data)
+    checked_time(path, record.created)
+    return record
 
 
 def check_format(path: Path, content: bytes) -> None:

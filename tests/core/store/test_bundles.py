@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import struct
 import tempfile
@@ -154,6 +155,15 @@ def test_one_whose_record_was_changed_is_refused(bundle: Path, place: Path) -> N
         files[BUNDLE] = files[BUNDLE].replace(b"2.1", b"2.0")
 
     assert "is damaged" in refusal(edited(bundle, change), place)
+
+
+def test_one_of_no_time_is_refused(bundle: Path, place: Path) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        record = {**json.loads(files[BUNDLE]), "created": 1e300}
+        del record["sha256"]
+        files[BUNDLE] = document_bytes(record)
+
+    assert "is no time" in refusal(edited(bundle, change), place)
 
 
 def test_one_without_its_model_is_refused(bundle: Path, place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,30 @@ def test_channels_are_chosen_as_everywhere(run: Run, cache: Path, words: tuple[s
 def channels_in(text: str) -> int:
     first, _, last = text.partition("-")
     return int(last or first) - int(first) + 1
+
+
+def test_who_made_it_is_said(run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bundle(run, cache)
+    code, out, err = run("cache", "info", "--cache", path)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{path}: ")
+    (line,) = [line for line in out.splitlines() if line.startswith("bundled 20")]
+    assert line.endswith(f" on {socket.gethostname()}, with marks; FZs of 2.1 0,3,5")
+    code, out, _ = run("cache", "info", "--json", "--cache", path)
+    assert json.loads(out)["bundle"]["channels"] == {"2.1": "0,3,5"}
+
+
+def test_a_store_of_0_2_0_is_bundled_as_any_other(run: Run, tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parents[2] / "data" / "store-0.2.0.zip") as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("cache/")])
+    words = ("--block", "1.1", "--channels", "0,2", "--format", "csv")
+    there = run("table", "--model", "demo", "--cache", tmp_path / "cache", *words)
+    made = run("bundle", tmp_path / "out.zip", "--model", "demo", "--cache", tmp_path / "cache", *words[:4])
+    here = run("table", "--cache", tmp_path / "out.zip", *words)
+    assert (there[0], made[0]) == (0, 0)
+    assert here == there
+    assert len(here[1].splitlines()) == 3
+    assert run("cache", "verify", "--cache", tmp_path / "out.zip")[:2] == (0, "everything is intact\n")
 
 
 def test_a_blind_bundle_tells_nothing_of_what_was_judged(
