@@ -121,6 +121,16 @@ class CacheError(StoreError):
     kind = "cache"
 
 
+class BundleError(StoreError):
+    """A file that should be a bundle is none, is damaged, or is more than a bundle may be."""
+
+
+class ReadOnlyError(StoreError):
+    """Something was to be written into a bundle."""
+
+    kind = "read only"
+
+
 class DiskFullError(StoreError):
     """No space is left for what is to be written at `place`."""
 

@@ -15,6 +15,7 @@ from streamscope.core.errors import (
     Fault,
     HomeError,
     MisfitError,
+    ReadOnlyError,
     SchedulerError,
     StreamscopeError,
 )
@@ -31,6 +32,7 @@ BY_KIND = {
     ChoiceError.kind: "choose one with --weights-entry NAME",
     ClassNamesError.kind: "or pass their names with --classes FILE",
     CacheError.kind: "use --cache DIR with another one",
+    ReadOnlyError.kind: "name a cache of your own with --cache DIR",
     DamageError.kind: "run 'streamscope cache verify'",
     HomeError.kind: "set HOME, or {place}",
     DownloadError.kind: "download {place} elsewhere, pass it with --weights, or try --model demo",

@@ -1,12 +1,16 @@
-"""How far two verdicts on the same channels agree: before a change and after it."""
+"""How far two verdicts on the same channels agree: before a change and after it, or of two people."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from streamscope.core.measures.statistics import CONFIDENCE
+from streamscope.core.model.arrays import Float64Array
 
 
 @dataclass(frozen=True)
@@ -69,3 +73,46 @@ def kappa(table: ArrayLike) -> float:
     observed = float(np.trace(counts) / total)
     expected = float((counts.sum(axis=0) * counts.sum(axis=1)).sum() / total**2)
     return (observed - expected) / (1 - expected) if expected < 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two judges agree on n things, beyond chance."""
+
+    n: int
+    share: float
+    """Of the things on which both say the same; NaN where there are none."""
+    kappa: float
+    low: float
+    high: float
+    """Ends of kappa's 95 % interval; NaN where `reason` says why."""
+    reason: str = ""
+
+
+def agreement(table: ArrayLike) -> Agreement:
+    """`kappa` of a square table of counts, with its 95 % interval by the large-sample standard error of Fleiss, Cohen
+    and Everitt, "Large sample standard errors of kappa and weighted kappa" (1969), equation 13.
+
+    Where both judges say the same of everything that error is 0, and where each says one thing only it is not defined:
+    there is no interval then, rather than one without a width.
+    """
+    counts = np.asarray(table, dtype=np.float64)
+    n, value = int(counts.sum()), kappa(counts)
+    share = float(np.trace(counts)) / n if n else math.nan
+    if math.isnan(value) or share == 1:
+        reason = "nothing is judged by both" if not n else "both say the same throughout"
+        return Agreement(n, share, value, math.nan, math.nan, reason)
+    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(_kappa_variance(counts / n, value) / n)
+    return Agreement(n, share, value, max(value - half, -1.0), min(value + half, 1.0))
+
+
+def _kappa_variance(p: Float64Array, value: float) -> float:
+    """n times the variance of kappa, of a table of shares."""
+    rows, columns = p.sum(axis=1), p.sum(axis=0)
+    expected = float(rows @ columns)
+    agreeing = np.diagonal(p) * (1 - (rows + columns) * (1 - value)) ** 2
+    # Cell i, j meets the column's share of i and the row's share of j.
+    apart = p * (columns[:, None] + rows[None, :]) ** 2 * (1 - value) ** 2
+    differing = apart.sum() - np.trace(apart)
+    spread = agreeing.sum() + differing - (value - expected * (1 - value)) ** 2
+    return max(float(spread), 0.0) / (1 - expected) ** 2

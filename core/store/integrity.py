@@ -20,7 +20,7 @@ from streamscope.core.model.blocks import TENSORS, ModelInfo, Tensor
 from streamscope.core.model.recipe import PROTOCOLS
 from streamscope.core.store.ablations import read_ablation
 from streamscope.core.store.files.atomic import remove_folder
-from streamscope.core.store.files.checksums import ARRAY_LIMIT, DIFFERS, EXTRA, MISSING, folder_damage, read_sums
+from streamscope.core.store.files.checksums import ARRAY_LIMIT, DIFFERS, EXTRA, MISSING, SUMS, folder_damage, read_sums
 from streamscope.core.store.files.disk_errors import is_unreadable, reason, writing
 from streamscope.core.store.files.documents import read_document, read_record
 from streamscope.core.store.layout import (
@@ -75,8 +75,11 @@ class Problem:
 
 def verify(store: Store) -> Iterator[Problem]:
     """Everything in the store that is not as it was written: a flipped byte, a missing, extra or truncated file, and
-    what is of another place; and what cannot be read."""
+    what is of another place; and what cannot be read. Of a bundle, which lacks much on purpose: of what it has."""
     yield from _verify_format(store.root)
+    if store.bundle is not None:
+        yield from _verify_bundle(store.root / "models")
+        return
     for model in inside(store.root / "models"):
         yield from _entry(model) or _verify_model(ModelFolder(model))
     for alias in inside(store.root / "aliases"):
@@ -120,6 +123,21 @@ def _verify_format(root: Path) -> Iterator[Problem]:
         return
     except (OSError, StoreError) as error:
         yield _problem(path, error)
+
+
+def _verify_bundle(models: Path) -> Iterator[Problem]:
+    """Whether the files of its folders are those that their checksums are of. Nothing of it is ever removed."""
+    for folder, _, names in os.walk(models):
+        path = Path(folder)
+        if SUMS in names:
+            for where, what, _ in folder_damage(path):
+                yield Problem(where, what, None)
+            continue
+        for name in names:
+            try:
+                read_document(path / name)
+            except (OSError, StoreError) as error:
+                yield replace(_problem(path / name, error), removes=None)
 
 
 def _verify_model(model: ModelFolder) -> Iterator[Problem]:

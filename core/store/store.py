@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streamscope import __version__
-from streamscope.core.errors import CacheError, DamageError, MisplacedError, NewerError, StoreError, StreamscopeError
+from streamscope.core.errors import (
+    CacheError,
+    DamageError,
+    MisplacedError,
+    NewerError,
+    ReadOnlyError,
+    StoreError,
+    StreamscopeError,
+)
 from streamscope.core.files import read_regular
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.descriptions import bundled_description
 from streamscope.core.model.recipe import Capture, Objective, Protocol, SetKey
 from streamscope.core.schema import build, parse_object
+from streamscope.core.store.bundles.record import BUNDLE, MARKS, BundleRecord, read_bundle
 from streamscope.core.store.files.atomic import make_folder, write_file
 from streamscope.core.store.files.checksums import RECORD_LIMIT, sha256
 from streamscope.core.store.files.clock import FolderClock
@@ -54,6 +63,7 @@ class Store:
         self._sets: dict[Path, FZSet] = {}
         self._scans: dict[Path, tuple[tuple[int, int], Scan]] = {}
         self.clock = FolderClock(root)
+        self._bundle: tuple[BundleRecord | None] | None = None
         self.job_problems = Problems()
         """What is wrong with the records of jobs: not among `problems`, since no job's numbers depend on another's."""
 
@@ -85,7 +95,35 @@ class Store:
                     f"{root} was written by another version (format {found}; this one reads {FORMAT}), "
                     "which can go on with it"
                 )
-        return cls(root)
+        store = cls(root)
+        if create:
+            store.check_writable()
+        return store
+
+    @property
+    def bundle(self) -> BundleRecord | None:
+        """What it says of itself if it is a bundle, which is only read. Raises StoreError."""
+        if self._bundle is None:
+            try:
+                self._bundle = (read_bundle(self.root),)
+            except OSError as error:
+                raise read_error(self.root / BUNDLE, error) from error
+        return self._bundle[0]
+
+    @property
+    def bundled(self) -> ModelInfo | None:
+        """The model of a bundle; None of any other store. Raises StoreError."""
+        return self.model(self.bundle.fingerprint) if self.bundle is not None else None
+
+    def check_writable(self) -> None:
+        """Raises ReadOnlyError for a bundle."""
+        if self.bundle is not None:
+            raise ReadOnlyError("a bundle is read only")
+
+    @property
+    def given_marks(self) -> Path | None:
+        """The folder of the marks that came with a bundle; None of any other store."""
+        return self.root / MARKS if self.bundle is not None else None
 
     @property
     def problems(self) -> list[StreamscopeError]:
@@ -96,6 +134,7 @@ class Store:
         """Keeps a model's description, so that its weights are not loaded to show what is stored. Raises StoreError."""
         folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         if self._read_info(folder) != info:
+            self.check_writable()
             write_described_folder(folder, ModelFolder(folder).document.name, info.to_json())
 
     def models(self) -> list[ModelInfo]:
@@ -121,6 +160,7 @@ class Store:
                 return
         except (OSError, StoreError):
             pass
+        self.check_writable()
         make_folder(path.parent)
         # Records are older than layouts.
         more = {name: v for name, v in (("layout", layout), ("warnings", list(warnings))) if v}
@@ -169,6 +209,7 @@ class Store:
     def set(self, info: ModelInfo, key: SetKey, create: bool = False) -> FZSet:
         """The set of `key`, which need not be on disk; with `create` it is after. Raises StoreError."""
         if create:
+            self.check_writable()
             self.register(info)
         folder = self._folder(info.identity) or self.root / "models" / model_folder_name(info)
         path = ModelFolder(folder).sets / key.folder
@@ -207,10 +248,14 @@ class Store:
         ]
 
     def choose_set(self, info: ModelInfo, **given: Any) -> FZSet | None:
-        """The stored set that fits what was given (of `fitting_sets`): the only one, else the last completed, else the
-        newest, or None."""
+        """The stored set that fits what was given (of `fitting_sets`): the only one, else that whose FZs a bundle has,
+        else the last completed, else the newest, or None."""
+
+        def rank(fzset: FZSet) -> tuple[bool, float]:
+            return self.bundle is not None and fzset.path.name == self.bundle.set, fzset.completed_at() or 0.0
+
         # They are oldest first, and max keeps the first of equals.
-        return max(reversed(self.fitting_sets(info, **given)), key=lambda s: s.completed_at() or 0.0, default=None)
+        return max(reversed(self.fitting_sets(info, **given)), key=rank, default=None)
 
     def scans(self, info: ModelInfo) -> list[Scan]:
         """The finished scans, oldest first; unreadable ones are skipped and go to `problems`."""

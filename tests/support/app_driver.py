@@ -14,7 +14,7 @@ from textual import events
 from textual.pilot import Pilot
 
 from streamscope.core.model.spec import ModelSpec
-from streamscope.core.store import Store
+from streamscope.core.store import Store, stored_text
 from streamscope.tui.app.actions import SCOPES
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.options import AppOptions
@@ -54,7 +54,8 @@ async def opened(
     """The app on its main screen, with the store read, which is the default one: commands shown do not name it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STREAMSCOPE_CACHE", str(given.cache))
-        app = StreamscopeApp(given, Store.open(given.cache), graphics or Graphics("half"), given.spec.text, workers)
+        store = Store.open(given.cache)
+        app = StreamscopeApp(given, store, graphics or Graphics("half"), stored_text(store, given.spec), workers)
         async with _on_main_screen(app, size) as pilot:
             yield app, pilot
 

@@ -51,7 +51,7 @@ from streamscope.tui.screens.dialogs.keys import KeysDialog
 from streamscope.tui.screens.loading import LoadingScreen
 from streamscope.tui.screens.messages import WorkFailed
 from streamscope.tui.table.arrangement import Key
-from streamscope.tui.table.session import Session, initial_session
+from streamscope.tui.table.session import Session, initial_session, pictured_only
 from streamscope.tui.terminal.controls import VisibleControls
 from streamscope.tui.terminal.detection import CHOICES, Graphics, detect
 from streamscope.tui.terminal.driver import use_terminal
@@ -142,10 +142,15 @@ class StreamscopeApp(App[None]):
         self._job_actions = JobActions(self, store, options.spec, options.device, self.job_workers)
         self._navigation = Navigation(self, options.cache, options.images, self._job_actions)
         made = CommandJobs(options.spec, options.device, options.images)
-        self._openers = {
-            **self._navigation.by_name(),
+        starting = {
             **self._job_actions.by_name(),
             **MeasureActions(self, store, made, self.job_workers).by_name(),
+        }
+        self._refused = starting.keys() - {"make"} if options.bundle is not None else frozenset()
+        """What would start jobs where there can be none."""
+        self._openers = {
+            **self._navigation.by_name(),
+            **starting,
             **Actions(self, options.cache).by_name(),
         }
         self.marking: MarkingThread | None = None
@@ -178,7 +183,10 @@ class StreamscopeApp(App[None]):
         # Whoever started the app may have put off collecting until something is painted.
         self.call_after_refresh(gc.enable)
         self.app_resume_signal.subscribe(self, self._repaint)
-        self.push_screen(LoadingScreen(self.options.cache, self.options.spec, self.spec_text, self.options.set_choice))
+        options = self.options
+        self.push_screen(
+            LoadingScreen(options.cache, options.cache_label, options.spec, self.spec_text, options.set_choice)
+        )
 
     def _repaint(self, _: App[object]) -> None:
         """After a shell had the terminal nothing of what was drawn is there any more."""
@@ -258,11 +266,17 @@ class StreamscopeApp(App[None]):
     async def on_loading_screen_model_found(self, event: LoadingScreen.ModelFound) -> None:
         self._reader, self._failure, options = event.reader, event.failure, self.options
         info = self.info = event.reader.info
-        self.marking = MarkingThread(partial(open_marks, options.marks, info), self._update_judgements)
-        session = initial_session(self.memory.session(info), options.settings.columns, options.settings.advance)
+        self.marking = MarkingThread(
+            partial(open_marks, options.marks, info, self.store.given_marks), self._update_judgements
+        )
+        remembered = self.memory.session(info)
+        session = initial_session(remembered, options.settings.columns, options.settings.advance)
+        if options.bundle is not None and remembered is None:
+            session = pictured_only(session, info)
         self._remembered = session
         self.memory.keep_model(options.spec)
-        screen = ChannelsScreen(info, self.painter, options.cache_label, options.device, session)
+        device = options.device if options.bundle is None else "read only"
+        screen = ChannelsScreen(info, self.painter, options.cache_label, device, session)
         # Until its widgets are there it can show nothing of what the first poll finds.
         with self.batch_update():
             await self.switch_screen(screen)
@@ -465,8 +479,12 @@ class StreamscopeApp(App[None]):
 
     def action_ask(self, name: str) -> None:
         screen, reading = self.channels, self.reading
-        if screen is not None and reading is not None:
-            self._openers[name](screen, reading)
+        if screen is None or reading is None:
+            return
+        if name in self._refused:
+            self.notify("a bundle is read only: no job can be started in it")
+            return
+        self._openers[name](screen, reading)
 
     def on_key(self, event: events.Key) -> None:
         """Keys typed before a dialog or the filter line had opened come back from where the focus was: on a slow line

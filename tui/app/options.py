@@ -19,6 +19,8 @@ class AppOptions:
     cache: Path
     marks: Path | None
     """Where marks are kept; None where no place is known: then none are."""
+    bundle: Path | None = None
+    """The bundle that the cache was unpacked from, which is only read."""
     graphics: str = "auto"
     device: str = "auto"
     steps: int | None = None
@@ -40,8 +42,9 @@ class AppOptions:
 
     @property
     def cache_label(self) -> str:
-        """The cache's path with the home folder as ~."""
+        """The cache's path, or the bundle's, with the home folder as ~."""
+        path = self.bundle or self.cache
         try:
-            return f"~/{self.cache.absolute().relative_to(Path.home())}"
+            return f"~/{path.absolute().relative_to(Path.home())}"
         except (ValueError, RuntimeError):
-            return str(self.cache)
+            return str(path)

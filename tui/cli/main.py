@@ -32,6 +32,7 @@ COMMANDS = {
     "photographs": "streamscope.tui.commands.measure.photographs",
     "nulls": "streamscope.tui.commands.measure.nulls",
     "marks": "streamscope.tui.commands.marks",
+    "bundle": "streamscope.tui.commands.bundle",
     "cache": "streamscope.tui.commands.cache",
     "report": "streamscope.tui.commands.report",
     "demo-images": "streamscope.tui.commands.demo_images",

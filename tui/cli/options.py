@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from streamscope.core.errors import HomeError, StoreError, UsageError
+from streamscope.core.errors import HomeError, ReadOnlyError, StoreError, UsageError
 from streamscope.core.measures.extremes import MEIS
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.device_names import check_device
@@ -29,6 +30,7 @@ from streamscope.core.model.sources.addresses import is_file, remembered_code, s
 from streamscope.core.model.spec import FORMER_DEMO, MODELS, RELEASES, ModelSpec, architecture_of
 from streamscope.core.store import FZSet, Marks, Scan, Store, marks_folder, recall, stored_spec
 from streamscope.tui.advice import worded
+from streamscope.tui.cli.bundles import is_bundle_file, unpacked_for
 from streamscope.tui.cli.lines import say
 from streamscope.tui.command_lines import DEFAULT_MODEL, CommandLine, command_line, default_cache
 
@@ -58,6 +60,8 @@ class Given:
     interpolation: Interpolation | None = None
     mean: Colour | None = None
     std: Colour | None = None
+    bundle: Path | None = None
+    """The bundle that the cache is, as it was named: `cache` is then the folder that it is unpacked into."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -70,9 +74,19 @@ class Given:
         return self.cache or default_cache()
 
     @property
+    def place(self) -> Path:
+        """The cache as people know it: of a bundle its file."""
+        return self.bundle or self.root
+
+    @property
     def commands(self) -> CommandLine:
         """Commands about what was given, for errors and reports to name."""
-        return command_line(self.spec, self.root)
+        return command_line(self.spec, self.place)
+
+    def check_writable(self) -> None:
+        """Raises ReadOnlyError where the cache is a bundle."""
+        if self.bundle is not None:
+            raise ReadOnlyError(f"{self.bundle} is a bundle, which is read only")
 
     def store(self) -> Store:
         """The store for reading. Raises StoreError when another version wrote it or it is no folder."""
@@ -92,7 +106,7 @@ class Given:
         """As `Store.recall`, shown photographs as was said or as its weights want."""
         spec = self.spec
         known = recall(store, spec)
-        if known is not None and spec.missing:
+        if known is not None and spec.missing and self.bundle is None:
             _say_once(f"{spec.missing}: what is stored of {spec.name} is read, and nothing more of it can be computed")
         return known
 
@@ -151,7 +165,7 @@ class Given:
         scan = store.choose_scan(info, self.images)
         if scan is None and self.images is not None:
             raise StoreError(
-                f"{self.images} has no finished scan by {info.name} in {store.root}; "
+                f"{self.images} has no finished scan by {info.name} in {self.place}; "
                 f"run '{self.commands('scan', self.images)}' first"
             )
         if scan is not None:
@@ -185,18 +199,19 @@ class Given:
         options += ["--objective", objective] if objective != "neuron" else []
         others = [other for other in store.models() if store.sets(other) and (info is None or other != info)]
         stored = "; ".join(f"{other.name} ({_asked_by(store, other)})" for other in others)
-        # Nobody can compute more of the former demo.
-        how = "" if self.model == FORMER_DEMO else f"; run '{self.commands('compute', *words, *options)}' first"
+        # Nobody can compute more of the former demo, or into a bundle.
+        final = self.model == FORMER_DEMO or self.bundle is not None
+        how = "" if final else f"; run '{self.commands('compute', *words, *options)}' first"
         return StoreError(
             f"{what} is stored of {info.name if info else self.spec.name}{f' with {which}' if which else ''} in "
-            f"{store.root}{how}{f'. Stored: {stored}' if stored else ''}"
+            f"{self.place}{how}{f'. Stored: {stored}' if stored else ''}"
         )
 
     def marks(self, info: ModelInfo) -> Marks | None:
         """The user's marks, for a command that only reads them: where they have no place it goes on without, and says
         so on stderr, as what of them cannot be read."""
         try:
-            marks = Marks(marks_folder(), info.identity, info.name)
+            marks = Marks(marks_folder(), info.identity, info.name, self.store().given_marks)
         except HomeError as error:
             say(f"streamscope: marks are not read: {worded(error)}", err=True)
             return None
@@ -323,7 +338,7 @@ _COMMON = (
         "--cache",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="Store of FZs and measures.  "
+        help="Store of FZs and measures, or a bundle (OUT.zip), which is read only.  "
         "[default: $STREAMSCOPE_CACHE, else cache/ in a checkout, else the user's cache folder]",
     ),
     click.option("--json", "as_json", is_flag=True, default=None, help="Machine-readable output on stdout."),
@@ -377,7 +392,7 @@ _SETS = (
 PREPROCESSING_NAMES = ("input_size", "resize", "interpolation", "mean", "std")
 """Of options that, as `model` and `weights` do, say which model is meant."""
 SET_NAMES = frozenset({"steps", "seed", "capture", "protocol", "recipe", "until_converged", "images"})
-_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - SET_NAMES
+_COMMON_NAMES = frozenset(Given.__dataclass_fields__) - SET_NAMES - {"bundle"}
 
 
 objective_option = click.option(
@@ -410,6 +425,36 @@ def set_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(command, _COMMON + _DEVICE + _SETS, _COMMON_NAMES | SET_NAMES)
 
 
+def model_named() -> bool:
+    """Whether a model was named on the command line, here or before the command."""
+    context: click.Context | None = click.get_current_context()
+    while context is not None:
+        if any(context.params.get(name) is not None for name in ("model", "weights", *PREPROCESSING_NAMES)):
+            return True
+        context = context.parent
+    return False
+
+
+def _of_bundle(given: Given, context: click.Context) -> Given:
+    """As given, where the cache is a bundle: unpacked, and about its model unless another was named."""
+    named = given.cache or os.environ.get("STREAMSCOPE_CACHE")
+    if named is None or given.bundle is not None:
+        return given
+    path = Path(named)
+    if path.suffix.lower() == ".zip" and not path.exists():
+        # A cache that is not there is an empty one; a bundle that is not there is another's name.
+        raise StoreError(f"no such file: {path}")
+    folder = unpacked_for(context, path) if is_bundle_file(path) else path
+    try:
+        record = Store(folder).bundle
+    except StoreError:
+        # Said by whatever opens it.
+        record = None
+    if record is None:
+        return given
+    return replace(given, bundle=path, cache=folder, model=given.model if model_named() else record.model)
+
+
 def _with(
     command: Callable[..., Any], options: tuple[Callable[..., Any], ...], names: frozenset[str]
 ) -> Callable[..., Any]:
@@ -419,9 +464,10 @@ def _with(
         own = {name: values.pop(name) for name in names}
         # What was given before the command's name holds unless the command says otherwise.
         above = context.find_object(Given) or Given()
-        given = Given(**{**above.__dict__, **{n: v for n, v in own.items() if v is not None}})
+        told = {n: v for n, v in own.items() if v is not None}
+        given = Given(**{**above.__dict__, **({"bundle": None} if "cache" in told else {}), **told})
         check_device(given.device)
-        return command(given, **values)
+        return command(_of_bundle(given, context), **values)
 
     for option in reversed(options):
         run = option(run)

@@ -12,7 +12,7 @@ import click
 from streamscope.core.errors import HomeError, StreamscopeError, UsageError
 from streamscope.core.store import Store, marks_folder, recall, stored_spec
 from streamscope.tui.app.memory import Memory, state_folder
-from streamscope.tui.cli.options import PREPROCESSING_NAMES, Given, set_options
+from streamscope.tui.cli.options import Given, model_named, set_options
 
 
 @click.command("tui")
@@ -45,7 +45,7 @@ def open_app(given: Given, graphics: str | None) -> None:
     if graphics is not None and graphics not in CHOICES:
         raise UsageError(f"unknown graphics mode {graphics!r}; use {', '.join(CHOICES)}")
     memory = Memory(state_folder())
-    spec = given.spec if _model_told() else memory.model() or given.spec
+    spec = given.spec if model_named() or given.bundle is not None else memory.model() or given.spec
     if not spec.missing:
         _ = spec.text
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -53,7 +53,7 @@ def open_app(given: Given, graphics: str | None) -> None:
     if (term := os.environ.get("TERM", "")) in ("", "dumb"):
         what = "is dumb: this terminal cannot draw the app" if term else "is not set: nothing is known of this terminal"
         raise StreamscopeError(f"TERM {what}; set TERM, for example to xterm-256color")
-    store = Store.open(given.root, create=True)
+    store = Store.open(given.root, create=given.bundle is None)
     spec = stored_spec(store, spec)
     if recall(store, spec) is None:
         spec.check_computable()
@@ -67,6 +67,7 @@ def open_app(given: Given, graphics: str | None) -> None:
         AppOptions(
             spec=spec,
             cache=given.root,
+            bundle=given.bundle,
             marks=_marks_place(),
             graphics=graphics or settings.graphics,
             device=given.device,
@@ -79,7 +80,7 @@ def open_app(given: Given, graphics: str | None) -> None:
             images=given.images,
             debug=given.debug,
             settings=settings,
-            state=state_folder(),
+            state=_state_place(given),
         )
     )
     if code:
@@ -93,11 +94,7 @@ def _marks_place() -> Path | None:
         return None
 
 
-def _model_told() -> bool:
-    """Whether the command line says which model."""
-    context: click.Context | None = click.get_current_context()
-    while context is not None:
-        if any(context.params.get(name) for name in ("model", "weights", *PREPROCESSING_NAMES)):
-            return True
-        context = context.parent
-    return False
+def _state_place(given: Given) -> Path | None:
+    """Of bundles apart: the next start without one is about the model before, where one was in it."""
+    folder = state_folder()
+    return folder / "bundles" if folder is not None and given.bundle is not None else folder

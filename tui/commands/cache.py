@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
@@ -28,8 +29,9 @@ def command() -> None:
 @command.command("info")
 @common_options
 def info_command(given: Given) -> None:
-    """Say where the store is and how much room each set and each scan takes."""
+    """Say where the store is and how much room each set and each scan takes; of a bundle also who made it."""
     store = given.store()
+    bundle = store.bundle
     used, scans = usage(store), scan_usage(store)
     free = free_bytes(store.root)
     if given.as_json:
@@ -62,11 +64,16 @@ def info_command(given: Given) -> None:
             }
             for s in scans
         ]
-        click.echo(json.dumps({"root": str(store.root), "free_bytes": free, "sets": sets, "scans": scanned}, indent=2))
+        held_in = {"root": str(given.place), "free_bytes": free, "sets": sets, "scans": scanned}
+        click.echo(json.dumps({**held_in, **({"bundle": asdict(bundle)} if bundle else {})}, indent=2))
     else:
         size = sum(u.bytes for u in used) + sum(s.bytes for s in scans)
         held = counted(len(used), "set") + (f" and {counted(len(scans), 'scan')}" if scans else "")
-        say(f"{store.root}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
+        say(f"{given.place}: {size / 1e6:,.1f} MB in {held}, {free / 1e9:,.1f} GB free")
+        if bundle is not None:
+            channels = "; ".join(f"{block} {ranges}" for block, ranges in bundle.channels.items())
+            marks = "with" if bundle.marks else "without"
+            say(f"bundled {_when(bundle.created)} by {bundle.sender}, {marks} marks; FZs of {channels}")
         if used:
             rows = [
                 (*_model(u.info), u.path.name, str(u.fzs), str(u.retries), f"{u.bytes / 1e6:,.1f}", _when(u.completed))
@@ -99,6 +106,8 @@ def verify_command(given: Given, dropping: bool) -> int:
     """Read every byte of the store, compare it with its checksums and with where it lies; exit code 1 when something is
     damaged or cannot be read. What cannot be read is never removed: it may be somebody else's, and intact. Nor is a
     model's folder that was renamed: it is said what to call it."""
+    if dropping:
+        given.check_writable()
     store = given.store()
     found = list(verify(store))
     damaged = [problem for problem in found if problem.removes is not None]
@@ -137,6 +146,7 @@ def prune_command(given: Given, all_sets: bool, dry_run: bool, yes: bool, object
     """Remove leftovers of killed processes and finished jobs; with --steps, --seed, --capture or --objective channel
     also the one set that they name, with --images the model's scans of that folder, with --all-sets all sets and scans
     of the model."""
+    given.check_writable()
     store = given.store()
     given = given.as_stored(store)
     model: ModelInfo | None = None

@@ -57,6 +57,9 @@ class Marking:
 
     def mark(self, keys: Sequence[Key], mark: str) -> str:
         """Mark channels; "" takes their mark away."""
+        # Agreeing with a mark that came with a bundle is a judgement too: it must not look like having said nothing.
+        agreed = {key for key in keys if mark == self._of(key).mark and self._marks.is_given_mark(*key)}
+        self._marks.mark_each(agreed, mark)
         what = f"mark {mark}" if mark else "clearing the mark"
         self._change(what, {key: replace(self._of(key), mark=mark) for key in keys})
         return f"{label(keys)}: {mark or 'mark cleared'}"
@@ -137,9 +140,10 @@ def label(keys: Sequence[Key]) -> str:
     return f"{keys[0][0]} · {keys[0][1]}" if len(keys) == 1 else f"{len(keys)} channels"
 
 
-def open_marks(folder: Path | None, info: ModelInfo) -> Marks:
-    """The marks of a model in a folder, None standing for the user's own. Raises HomeError where that is not known."""
-    return Marks(marks_folder() if folder is None else folder, info.identity, info.name)
+def open_marks(folder: Path | None, info: ModelInfo, given: Path | None = None) -> Marks:
+    """The marks of a model in a folder, None standing for the user's own, over those that came with a bundle. Raises
+    HomeError where that is not known."""
+    return Marks(marks_folder() if folder is None else folder, info.identity, info.name, given)
 
 
 class MarkingThread:

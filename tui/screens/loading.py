@@ -26,7 +26,8 @@ from streamscope.tui.data.store_reader import Reading, SetChoice, StoreReader
 
 
 class LoadingScreen(Screen[None]):
-    """One line in the middle. `spec_text` is what the store knows the model by, `choice` the set to open."""
+    """One line in the middle. `label` names the cache to people, `spec_text` is what the store knows the model by,
+    `choice` the set to open."""
 
     CSS = """
     LoadingScreen Middle { width: 1fr; }
@@ -50,9 +51,9 @@ class LoadingScreen(Screen[None]):
             self.reading = reading
             self.failure = failure
 
-    def __init__(self, cache: Path, spec: ModelSpec, spec_text: str, choice: SetChoice) -> None:
+    def __init__(self, cache: Path, label: str, spec: ModelSpec, spec_text: str, choice: SetChoice) -> None:
         super().__init__()
-        self.text = f"opening {cache} …"
+        self.text = f"opening {label} …"
         self._cache = cache
         self._spec = spec
         self._spec_text = spec_text
@@ -78,6 +79,9 @@ class LoadingScreen(Screen[None]):
         info = store.recall(self._spec_text)
         if info is None:
             self.app.call_from_thread(self._describe)
+            return
+        if store.bundle is not None:
+            self._read(info)
             return
         try:
             # A bundled description is kept as if the weights had been read; of a stored one nothing is written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamscope.core.errors import FilterError
@@ -86,3 +86,12 @@ def initial_session(session: Session | None, columns: tuple[str, ...], advance: 
         return session
     shown = tuple(name for name in columns if name in CHOOSABLE) or DEFAULT_SHOWN
     return Session(Arrangement(shown=shown), None, advance)
+
+
+def pictured_only(session: Session, info: ModelInfo) -> Session:
+    """The same with a filter for channels whose FZs are there, as a bundle has them; of layers nothing is told by
+    it."""
+    if all(block.kind == "layer" for block in info.blocks):
+        return session
+    arrangement = replace(session.arrangement, filter=compile_filter("not missing(late_rise)"))
+    return replace(session, arrangement=arrangement)

@@ -53,10 +53,15 @@ def encode(data: Mapping[str, Any]) -> bytes:
 
 def write_document(path: Path, data: Mapping[str, Any]) -> None:
     """Writes a JSON object that carries its own checksum as `sha256`. Raises ValueError for an empty one."""
+    write_file(path, document_bytes(data))
+
+
+def document_bytes(data: Mapping[str, Any]) -> bytes:
+    """What `write_document` writes. Raises ValueError for an empty object."""
     if not data:
         raise ValueError("a document must say something")
     body = encode(data)
-    write_file(path, body.removesuffix(_END) + _seal(sha256(body)))
+    return body.removesuffix(_END) + _seal(sha256(body))
 
 
 def write_described_folder(folder: Path, name: str, data: Mapping[str, Any]) -> None:

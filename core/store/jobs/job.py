@@ -152,6 +152,7 @@ def create_job(store: Store, spec: JobSpec, queued: bool = False) -> Job:
 
     Raises StoreError, DiskFullError.
     """
+    store.check_writable()
     me = this_process()
     started = time.time()
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(started))}-{secrets.token_hex(3)}"

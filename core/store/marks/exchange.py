@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from streamscope.core.errors import StoreError, UsageError
 from streamscope.core.files import read_regular
@@ -26,6 +26,9 @@ from streamscope.core.store.files.atomic import write_file
 from streamscope.core.store.files.disk_errors import reason
 from streamscope.core.store.marks.judgements import Judgement, check_mark, check_tag
 from streamscope.core.text import csv_cell, from_csv_cell
+
+Side = Literal["mine", "theirs"]
+"""Whose word stands where both judged."""
 
 COLUMNS = ("model", "fingerprint", "block", "channel", "marked", "tags", "note")
 DELIMITERS = ",;\t"
@@ -70,14 +73,57 @@ class ImportRow:
 
 def write_csv(model: str, fingerprint: str, judgements: Mapping[tuple[str, int], Judgement], path: Path) -> int:
     """Writes judgements of a model by (block, channel), and returns how many. Raises StoreError, DiskFullError."""
+    write_file(path, csv_bytes(model, fingerprint, judgements))
+    return len(judgements)
+
+
+def csv_bytes(model: str, fingerprint: str, judgements: Mapping[tuple[str, int], Judgement]) -> bytes:
+    """What `write_csv` writes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for (block, channel), judgement in judgements.items():
         texts = [csv_cell(part) for part in (judgement.mark, " ".join(judgement.tags), judgement.note)]
         writer.writerow([csv_cell(model), fingerprint, csv_cell(block), channel, *texts])
-    write_file(path, text.getvalue().encode())
-    return len(judgements)
+    return text.getvalue().encode()
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A mark or a note that is there, and another that a file has for the same channel."""
+
+    key: tuple[str, str, int]
+    part: Literal["mark", "note"]
+    mine: str
+    theirs: str
+
+
+def disagreements(rows: Iterable[ImportRow], mine: Mapping[tuple[str, int], Judgement]) -> list[Disagreement]:
+    """Where rows of one model say otherwise than `mine`, those judgements that differ most first: keep and reject.
+
+    Of two rows of one channel the last counts.
+    """
+    said: dict[tuple[tuple[str, str, int], Literal["mark", "note"]], str] = {}
+    for row in rows:
+        said |= {(row.key, "mark"): row.mark} if row.mark else {}
+        said |= {(row.key, "note"): row.note} if row.note else {}
+    found = []
+    for (key, part), theirs in said.items():
+        judgement = mine.get(key[1:], Judgement())
+        own = judgement.mark if part == "mark" else judgement.note
+        if own not in ("", theirs):
+            found.append(Disagreement(key, part, own, theirs))
+    return sorted(found, key=lambda one: (one.part, {one.mine, one.theirs} != {"keep", "reject"}, one.key))
+
+
+def change_of(row: ImportRow, mine: Judgement, keep: Side) -> dict[str, Any]:
+    """What of a row is to be said beside `mine`: all of it, or with `keep="mine"` what contradicts nothing there."""
+    change = row.change
+    if keep == "mine":
+        for part, own in (("mark", mine.mark), ("note", mine.note)):
+            if own:
+                change.pop(part, None)
+    return change
 
 
 def read_csv(path: Path, models: Iterable[ModelInfo] = ()) -> list[ImportRow]:

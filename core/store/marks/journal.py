@@ -3,6 +3,9 @@
 A folder per model holds one append-only journal per writer (appending to a file that others append to is not safe on
 NFS). Reading merges them: of two judgements of the same thing the later one wins, and tags are added and removed one by
 one, so that two people at once lose nothing.
+
+A bundle brings the sender's judgements with it, as one more journal. It is read as the others are, and never written;
+what is said over it goes into the user's own journals, and only that is exported.
 """
 
 from __future__ import annotations
@@ -29,13 +32,16 @@ from streamscope.core.store.files.listing import Problems
 from streamscope.core.store.files.owner import this_process
 from streamscope.core.store.files.users import expanded, user_folder
 from streamscope.core.store.jobs.job import append
-from streamscope.core.store.marks.exchange import ImportRow, write_csv
+from streamscope.core.store.marks.exchange import ImportRow, Side, change_of, write_csv
 from streamscope.core.store.marks.judgements import Judgement, Mark, check_mark, check_tag
 
 SHORT = 16
 """Hex digits of a fingerprint in a folder's name."""
 LATEST = 2**53
 """Later times than this (year 2255) are damage, and would make every later judgement lose."""
+
+GIVEN = ""
+"""Stands for the writer of journals that came with a bundle: earlier in order than any other of the same time."""
 
 Key = tuple[str, int]
 Stamp = tuple[int, str, int]
@@ -70,6 +76,20 @@ class _Said:
         tags = tuple(sorted(tag for tag, (_, present) in self.tags.items() if present))
         return Judgement(self.mark[1] if self.mark else "", tags, self.note[1] if self.note else "")
 
+    def own(self) -> _Said:
+        """What of it did not come with a bundle."""
+        tags = {tag: said for tag, said in self.tags.items() if said[0][1] != GIVEN}
+        mark, note = (said if said and said[0][1] != GIVEN else None for said in (self.mark, self.note))
+        return _Said(mark, note, tags)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What a journal says that says only this."""
+        found: list[dict[str, Any]] = []
+        found += [{"time": self.mark[0][0], "mark": self.mark[1]}] if self.mark else []
+        found += [{"time": self.note[0][0], "note": self.note[1]}] if self.note else []
+        found += [{"time": at[0], "add" if present else "remove": [tag]} for tag, (at, present) in self.tags.items()]
+        return found
+
 
 @dataclass
 class _Journal:
@@ -84,9 +104,13 @@ class _Journal:
 
 
 class Marks:
-    """Reads and adds judgements of one model. What is given is kept as soon as a method returns."""
+    """Reads and adds judgements of one model. What is given is kept as soon as a method returns.
 
-    def __init__(self, folder: Path, fingerprint: str, model: str = "") -> None:
+    `given` is the folder of the marks that came with a bundle (`Store.given_marks`).
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, model: str = "", given: Path | None = None) -> None:
+        self._given = None if given is None else given / fingerprint[:SHORT]
         self.fingerprint = fingerprint
         self.model = model
         self.path = folder / fingerprint[:SHORT]
@@ -100,6 +124,7 @@ class Marks:
         self._journals: dict[str, _Journal] = {}
         self._time = 0
         self._news = False
+        self._hear_given()
         self._catch_up()
 
     @property
@@ -109,8 +134,12 @@ class Marks:
 
     def mark(self, block: str, channels: Iterable[int], mark: str) -> None:
         """Marks channels keep, reject or unsure; "" takes the mark away. Raises UsageError, StoreError."""
+        self.mark_each([(block, channel) for channel in channels], mark)
+
+    def mark_each(self, keys: Iterable[Key], mark: str) -> None:
+        """As `mark`, for channels of any blocks."""
         check_mark(mark)
-        self.say([(block, channel, {"mark": mark}) for channel in channels])
+        self.say([(*key, {"mark": mark}) for key in keys])
 
     def tag(self, block: str, channels: Iterable[int], add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Adds tags to channels and removes others. Raises UsageError for a tag that is not one word, StoreError."""
@@ -127,6 +156,11 @@ class Marks:
     def get(self, block: str, channel: int) -> Judgement:
         said = self._said.get((block, channel))
         return said.judgement() if said else Judgement()
+
+    def is_given_mark(self, block: str, channel: int) -> bool:
+        """Whether the mark of a channel came with a bundle, and nobody has given it one here."""
+        said = self._said.get((block, channel))
+        return said is not None and said.mark is not None and said.mark[0][1] == GIVEN
 
     def all(self) -> dict[Key, Judgement]:
         """Every channel of which anything is said, in order of block and channel."""
@@ -173,19 +207,33 @@ class Marks:
         return news
 
     def export_csv(self, path: Path) -> int:
-        """Writes every judgement as CSV and returns how many. Raises StoreError."""
+        """Writes every judgement as CSV but those that came with a bundle, and returns how many. Raises StoreError."""
         self._news |= self._catch_up()
-        return write_csv(self.model, self.fingerprint, self.all(), path)
+        return write_csv(self.model, self.fingerprint, self.own(), path)
 
-    def take_over(self, rows: Iterable[ImportRow]) -> int:
+    def own(self) -> dict[Key, Judgement]:
+        """As `all`, without what came with a bundle."""
+        found = {key: said.own().judgement() for key, said in sorted(self._said.items())}
+        return {key: judgement for key, judgement in found.items() if judgement != Judgement()}
+
+    def journal_of(self, keys: Iterable[Key]) -> bytes:
+        """A journal that says of these channels what is last said of them, with its times."""
+        said = [(*key, line) for key in keys if key in self._said for line in self._said[key].lines()]
+        return b"".join(
+            _line({"time": line["time"], "block": block, "channel": channel, **line}) for block, channel, line in said
+        )
+
+    def take_over(self, rows: Iterable[ImportRow], keep: Side = "theirs") -> int:
         """Says what rows of a file (`exchange.read_csv`) say, and returns of how many channels.
 
-        Raises UsageError, with nothing said, for a row of another model, StoreError.
+        With `keep="mine"` a mark or a note that is there stays where a row says otherwise. Raises UsageError, with
+        nothing said, for a row of another model, StoreError.
         """
         taken = list(rows)
         if any(row.fingerprint != self.fingerprint for row in taken):
             raise UsageError(f"these marks are of {self.model} {self.fingerprint[:SHORT]}")
-        self.say((row.block, row.channel, row.change) for row in taken)
+        changes = [(row.block, row.channel, change_of(row, self.get(row.block, row.channel), keep)) for row in taken]
+        self.say((block, channel, change) for block, channel, change in changes if change)
         return len({row.key for row in taken})
 
     def _catch_up(self) -> bool:
@@ -194,11 +242,26 @@ class Marks:
             # A journal was cut or replaced (a backup put back, say): start over.
             self._said, self._journals, self._problems = {}, {}, Problems()
             self._judged, self._unread = {}, set()
+            self._hear_given()
             for name in sizes:
                 self._read(name)
             return True
         grown = [name for name, size in sizes.items() if size > self._journals.get(name, _Journal()).offset]
         return sum(self._read(name) for name in grown) > 0
+
+    def _hear_given(self) -> None:
+        """Judgements that came with a bundle: it does not change while it is open."""
+        if self._given is None or not self._given.is_dir():
+            return
+        for path in sorted(path for path in self._given.iterdir() if _is_journal(path.name)):
+            try:
+                lines = [_parse(raw) if raw is not None else None for raw, _ in read_lines(path, 0)]
+            except OSError as error:
+                self._report(path, error)
+                continue
+            for number, line in enumerate(lines):
+                if line is not None:
+                    self._hear(GIVEN, number, line)
 
     def _sizes(self) -> dict[str, int]:
         sizes = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from streamscope.core.measures.extremes import MEIS, NONE
 from streamscope.core.measures.photographs import LARGER, SCALES, PatchReadings, photo_measures
 from streamscope.core.model.arrays import Float64Array
 from streamscope.core.model.blocks import READ, TENSORS, VERDICT_TENSORS, ModelInfo, Target
-from streamscope.core.schema import MalformedError
+from streamscope.core.schema import MalformedError, parse_object
 from streamscope.core.store.files.atomic import write_folder
 from streamscope.core.store.files.checksums import RECORD_LIMIT, read_checked, read_sums
 from streamscope.core.store.files.disk_errors import read_error
@@ -191,6 +191,24 @@ def read_photographs(path: Path, place: Place) -> tuple[ReadPatches, PatchReadin
     patches = ReadPatches(arrays["rows"], arrays["centres"])
     own = {field.name: arrays[field.name] for field in fields(PatchReadings) if field.name != "channels"}
     return patches, PatchReadings(np.array(channels, dtype=np.int64), **own)
+
+
+def some_photographs(path: Path, place: Place, channels: Collection[int]) -> tuple[list[int], dict[str, bytes]]:
+    """Which of `channels` a batch has, and the files of a batch of these alone.
+
+    Raises as `read_photographs` does.
+    """
+    patches, readings = read_photographs(path, place)
+    rows = [row for row, channel in enumerate(readings.channels.tolist()) if channel in channels]
+    kept: list[int] = readings.channels[rows].tolist()
+    if not kept:
+        return [], {}
+    record = parse_object(read_checked(path, RECORD, read_sums(path), RECORD_LIMIT))
+    record["channels"] = kept
+    arrays = {**vars(patches), **vars(readings)}
+    del arrays["channels"]
+    content = safetensors.numpy.save({name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()})
+    return kept, {RECORD: encode(record), READINGS: content}
 
 
 def _arrays(count: int, channels: int) -> dict[str, tuple[tuple[int, ...], type]]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamscope.core.errors import DamageError, ImageError, MisplacedError, UsageError
+from streamscope.core.errors import DamageError, ImageError, MisplacedError, StoreError, UsageError
 from streamscope.core.images.folder import Preparation, contents_digest, read_image
 from streamscope.core.images.pixels import Interpretation
 from streamscope.core.measures.extremes import MEIS, NONE
@@ -178,6 +178,8 @@ class Scan:
         try:
             # Its own first: images.json says whose result this is.
             rows = len(self.images)
+            if name not in self._whole and not path.exists() and name not in read_sums(folder):
+                raise StoreError(f"{folder} is without the activations of its images, as scans in bundles are")
             if name not in self._whole and file_sha256(path) != read_sums(folder).get(name):
                 raise DamageError(f"{path} is damaged (its checksum differs)")
             self._whole.add(name)

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -99,6 +99,10 @@ class MeasuredBatch:
     own_further: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
+class LeftOutError(StoreError):
+    """A batch in a bundle is without what takes most room in it, and whole otherwise."""
+
+
 def image_name(channel: int) -> str:
     return f"{channel:04d}.png"
 
@@ -163,6 +167,26 @@ def read_fzs(folder: Path, place: Place, seed: int) -> StoredFZs:
         # In another order, or not the files that belong to the record.
         _check_images(folder, channels, sums)
     return StoredFZs(folder, created, records)
+
+
+def some_fzs(folder: Path, place: Place, channels: Collection[int]) -> tuple[list[int], dict[str, bytes]]:
+    """Which of `channels` a batch has, and the files of a batch of these alone.
+
+    Raises as `read_fzs` does.
+    """
+    stored = [record.channel for record in read_fzs(folder, place, 0).records]
+    rows = [row for row, channel in enumerate(stored) if channel in channels]
+    sums = read_sums(folder)
+    kept = [stored[row] for row in rows]
+    if not kept:
+        return [], {}
+    files = {image_name(channel): read_checked(folder, image_name(channel), sums) for channel in kept}
+    with _damage_of(folder):
+        record = parse_object(read_checked(folder, RECORD, sums, RECORD_LIMIT))
+        traces = np.load(io.BytesIO(read_checked(folder, TRACE, sums)), allow_pickle=False)
+        record["fzs"] = [{**record["fzs"][row], "trace_row": number} for number, row in enumerate(rows)]
+        files[TRACE] = _npy(traces[rows])
+    return kept, {**files, RECORD: encode(record)}
 
 
 def read_channels(folder: Path, place: Place) -> tuple[int, ...]:
@@ -290,8 +314,11 @@ def _activations(rows: Sequence[Sequence[Any]]) -> Float32Array:
 
 
 def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array | None]:
-    """Plain and scaled (n, 3, C). Raises OSError, StoreError."""
-    content = read_checked(batch.path, ACTIVATIONS, read_sums(batch.path))
+    """Plain and scaled (n, 3, C). Raises OSError, LeftOutError, StoreError."""
+    sums = read_sums(batch.path)
+    if ACTIVATIONS not in sums:
+        raise LeftOutError(f"{batch.path} has each FZ's activations of its own channel alone, as bundles do")
+    content = read_checked(batch.path, ACTIVATIONS, sums)
     with _damage_of(batch.path / ACTIVATIONS):
         arrays = safetensors.numpy.load(content)
         if not np.array_equal(arrays["channels"], batch.channels):
@@ -299,6 +326,24 @@ def read_activations(batch: MeasuredBatch) -> tuple[Float32Array, Float32Array |
         for name in arrays.keys() - {"channels"}:
             _expect(name, arrays[name].shape, (len(batch.channels), len(READ), batch.width))
         return arrays["plain"], arrays.get("scaled")
+
+
+def pair_measures(folder: Path, place: Place) -> dict[str, bytes]:
+    """The files of a batch of measures on FZ(I) or FZ(B) with what pairs of channels are made of: what all channels of
+    the other tensor say. What they say otherwise is NaN, which a zip has no need of room for.
+
+    Raises as `read_fzs` does.
+    """
+    batch = read_measures(folder, place)
+    sums = read_sums(folder)
+    plain, scaled = read_activations(batch)
+    kept = {PLAIN: plain, **({} if scaled is None else {SCALED: scaled})}
+    other = READ.index("block" if place.header["on"] == "in" else "in")
+    arrays = {name: np.full_like(values, np.nan) for name, values in kept.items()}
+    for name, values in kept.items():
+        arrays[name][:, other] = values[:, other]
+    content = safetensors.numpy.save({"channels": batch.channels, **arrays})
+    return {RECORD: read_checked(folder, RECORD, sums, RECORD_LIMIT), ACTIVATIONS: content}
 
 
 @contextmanager

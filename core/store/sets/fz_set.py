@@ -27,6 +27,7 @@ from streamscope.core.store.layout import ResponseKind, RetryFolder, SetFolder, 
 from streamscope.core.store.records import Place, SetRecord
 from streamscope.core.store.sets.batches import (
     FZRecord,
+    LeftOutError,
     StoredFZs,
     encode_fzs,
     encode_measures,
@@ -169,6 +170,8 @@ class FZSet:
                 try:
                     plain, scaled = self._kept.read(batch)
                     self.problems.clear(batch.path / "activations")
+                except LeftOutError:
+                    continue
                 except (OSError, StoreError) as error:
                     self._reader.report(batch.path / "activations", error, batch.path)
                     continue

@@ -57,7 +57,7 @@ def test_rows_go_to_the_marks_of_their_weights_and_unknown_ones_are_counted_apar
     assert marks_of(tmp_path, UNSEEN) == {("9.9", 9): Judgement("keep", (), "later")}
     code, out, _ = run("marks", "import", file, "--json")
     counts = {"channels": 3, "unknown_models": 1, "other_models": 0, "repeated": 0}
-    assert (code, json.loads(out)) == (0, {"file": str(file), **counts})
+    assert (code, json.loads(out)) == (0, {"file": str(file), **counts, "disagreements": [], "imported": True})
 
 
 @pytest.mark.parametrize("place", ["2.0", "02. Jan"])

@@ -90,6 +90,7 @@ def command(
     if not selection.blocks:
         raise UsageError("name a block to ablate channels of, such as --block 2.1")
     wanted = _parse_zooms(zooms)
+    given.check_writable()
     found = list_images(folder)
     store = given.store()
     # Channels that are told need nothing stored.

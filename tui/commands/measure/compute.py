@@ -115,6 +115,7 @@ def command(
     streamscope compute --devices 0,1
     streamscope compute --scheduler tcp://gpu-cluster:8786
     """
+    given.check_writable()
     spec = given.spec
     if batch is not None and batch < 1:
         raise UsageError(f"batch must be 1 or more, not {batch}")

@@ -95,6 +95,10 @@ def _compute(
     if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
+    if given.bundle is not None and any(curves_of(fzset, block, antialias) for block in blocks):
+        # What came with it is shown, and no more can be read.
+        return
+    given.check_writable()
     from streamscope.core.reading.tuning import compute_curves, compute_mei_curves
 
     network = load(given.spec, given.device)

@@ -113,6 +113,8 @@ def command(
     """
     spec = given.spec
     more = _parse_seeds(seeds)
+    if any((pairs, shams, untrained, more, by_images, every)):
+        given.check_writable()
     if untrained and spec.untrained_seed is not None:
         raise UsageError(f"{spec.name} is an untrained copy itself; use --model {spec.architecture}")
     store = given.store()

@@ -101,6 +101,10 @@ def _compute(given: Given, store: Store, scan: Scan, blocks: list[str]) -> None:
     if not lacking:
         # Nothing to read: torch takes seconds to import.
         return
+    if given.bundle is not None and all(stored_photographs(scan, block) for block in blocks):
+        # What came with it is shown, and no more can be read.
+        return
+    given.check_writable()
     given.spec.check_computable()
     from streamscope.core.reading.photographs import compute_photographs
 

@@ -47,6 +47,7 @@ def command(given: Given, folder: Path, workers: int | None, interpretation: Int
     streamscope scan ~/imagenet/val
     streamscope demo-images shapes && streamscope scan shapes --model demo
     """
+    given.check_writable()
     found = list_images(folder)
     spec = given.spec
     store = given.store()
