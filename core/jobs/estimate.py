@@ -68,7 +68,7 @@ def _work(job: Job, info: ModelInfo) -> tuple[float, float]:
                 else:
                     return cost, max(0.0, last - began)
             case BatchDone(kind="fz", block=block, tensor=tensor, count=count, mean_steps=mean) if block in names:
-                target = info.source(block, tensor)  # type: ignore[arg-type]  # checked by whoever wrote it
+                target = info.source(block, tensor)
                 cost += count * (mean or steps) * step_cost(info, target)
                 last = logged.time
     return cost, max(0.0, last - began)

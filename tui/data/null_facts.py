@@ -102,7 +102,7 @@ def against_nulls(nulls: Nulls, width: int, keys: KeyOf = str) -> list[Text]:
             style = BOLD if name == "real" else PLAIN
             lines.append(Text(f"{name:<{LABEL}}").append(f"{percent_text(of_all):>5}{percent_text(of_both):>8}", style))
     if (p := _p(nulls)) is not None:
-        lines.append(Text(f"p {p}: shuffled pairs do as well as the real ones", style=DIM))
+        lines.append(Text(f"p {p} against shuffled pairs", style=DIM))
     lacking = [null for null in nulls.lacking if null != "seeds"]
     return [*lines, *([Text(lacking_text(lacking, keys), style=DIM)] if lacking else [])]
 

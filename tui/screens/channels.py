@@ -28,6 +28,7 @@ from streamscope.tui.table.arrangement import JUDGED, Key, arrange, channels_by_
 from streamscope.tui.table.channel_text import ChannelValues
 from streamscope.tui.table.headings import DIM
 from streamscope.tui.table.session import PREVIEW_LEAST, PREVIEW_MOST, Session
+from streamscope.tui.widgets.block_figures import LINES as FIGURE_LINES
 from streamscope.tui.widgets.block_figures import BlockFigures
 from streamscope.tui.widgets.blocks import BlockList, heading, name_cells
 from streamscope.tui.widgets.filter import FilterBar
@@ -46,6 +47,8 @@ HUGE, HALF = 190, 50
 """From so many columns on the preview takes by itself so many percent of them."""
 BLOCKS_WIDTH = 35
 """Cells of the list of blocks beside their names."""
+BESIDE_LINES = 11
+"""Lines beside the blocks and their figures: frames, names, bars at the bottom."""
 FRAME = 2
 """Cells of a frame's two sides."""
 WIDTHS = [(0, "-narrow"), (100, "-medium"), (WIDE, "-wide")]
@@ -292,6 +295,7 @@ class ChannelsScreen(Screen[None]):
         self.query_one("#middle").border_title = f"Channels of {block or 'all blocks'}{order}"
         if self.reading is not None:
             names = [block] if block is not None else self.info.default_blocks
+            self.set_class(self.size.height >= len(self.info.blocks) + FIGURE_LINES + BESIDE_LINES, "roomy")
             self.query_one(BlockFigures).show(block or "all blocks", [self.reading.summaries[name] for name in names])
 
     def _status(self) -> None:
@@ -342,6 +346,7 @@ class ChannelsScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         self.query_one(Preview).set_class(event.size.width >= WIDE, "stacked")
         self._share_out()
+        self.call_after_refresh(self._show_titles)
 
     def on_channel_table_channel_highlighted(self) -> None:
         self._show_status()

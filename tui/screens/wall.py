@@ -147,9 +147,6 @@ class WallScreen(ChannelView):
     async def on_resize(self) -> None:
         await self._arrange()
 
-    async def on_mount(self) -> None:
-        await self._arrange()
-
     def on_screen_resume(self) -> None:
         """A dialog may have sorted or filtered, or a screen on top moved the cursor."""
         self.show()

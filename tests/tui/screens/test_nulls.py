@@ -26,7 +26,8 @@ from tests.support.app_store import commit_measures, make_info
 
 INFO = make_info()
 KEY = SetKey(Recipe(steps=2560))
-NOT_COMPUTED = "not computed: streamscope nulls --block"
+NOT_COMPUTED = "not computed: "
+KEYS = {"nulls": "N"}.__getitem__
 
 
 def store_with_nulls(folder: Path) -> Store:
@@ -103,32 +104,16 @@ async def test_every_null_stands_beside_the_real_shares_of_its_block(tmp_path: P
         assert f"new {100 * found.seeds.appears.share:.0f}%" in text
 
 
-async def test_what_is_not_computed_is_said_with_the_command_that_does(tmp_path: Path) -> None:
+async def test_what_is_not_computed_is_said_with_the_key_that_does(tmp_path: Path) -> None:
     small_store(tmp_path / "cache", ("2.1",))
     async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
         await pilot.press("H")
-        await until(pilot, lambda: f"{NOT_COMPUTED} B --all" in screen_text(app))
+        await until(pilot, lambda: f"{NOT_COMPUTED}pairs, other seeds, shams, an untrained copy" in screen_text(app))
+        assert "N computes nulls" in screen_text(app)
         lines = rows(screen_text(app))
         assert lines["shams"].endswith("not computed")
         assert lines["untrained"].endswith("not computed")
-        assert lines["seeds"].endswith("no other is computed")
-
-
-async def test_the_commands_that_are_named_are_about_the_set_that_is_shown(tmp_path: Path) -> None:
-    store = small_store(tmp_path / "cache", ("2.1",))
-    commit_measures(store.set(INFO, dataclasses.replace(KEY, seed=4), create=True), "2.0", range(8), [1] * 8)
-    async with opened(options(tmp_path, seed=4), size=(200, 60)) as (app, pilot):
-        await pilot.press("H")
-        await until(pilot, lambda: "streamscope nulls --block B" in screen_text(app))
-        assert "--all --protocol paper --seed 4" in screen_text(app)
-        await pilot.press("escape")
-        channels_screen(app).table.move_to(("2.0", 7))
-        await pilot.press("enter")
-        await until(pilot, lambda: "streamscope curves --protocol paper --seed 4" in screen_text(app))
-        # What follows is on the next line, beside a picture.
-        named = "nulls --block 2.0 --pairs --shams --untrained --protocol"
-        await until(pilot, lambda: named in screen_text(app))
-        assert "scan DIR --seed" not in screen_text(app)
+        assert lines["seeds"].endswith("no other seed is computed")
 
 
 async def test_shares_are_shown_and_keys_answered_while_nulls_are_read(tmp_path: Path) -> None:
@@ -148,7 +133,7 @@ async def test_shares_are_shown_and_keys_answered_while_nulls_are_read(tmp_path:
 
 async def test_the_detail_screen_has_the_shares_of_the_channels_block_beside_its_verdict(tmp_path: Path) -> None:
     store = store_with_nulls(tmp_path)
-    wanted = {block: [line.plain for line in against_nulls(read(store, block), 80)] for block in ("2.0", "2.1")}
+    wanted = {block: [line.plain for line in against_nulls(read(store, block), 80, KEYS)] for block in ("2.0", "2.1")}
     assert wanted["2.0"] != wanted["2.1"]
     async with opened(options(tmp_path, seed=0), size=(200, 60)) as (app, pilot):
         channels_screen(app).table.move_to(("2.0", 7))
@@ -175,7 +160,7 @@ def test_the_shares_of_a_block_stand_abreast_or_below_each_other(tmp_path: Path)
         [f"{100 * s[c].share:.0f}%" if c in s else "–" for s in shares] for c in ("scale_invariant", "meets_both")
     ]
     assert (invariant[2:], both[4:]) == tuple(percents)
-    assert last == ["p", p, "that", "shuffled", ">=", "real"]
+    assert last == ["p", p, "against", "shuffled", "pairs"]
     narrow = [line.plain for line in against_nulls(found, 30)]
     assert [tuple(line.split()[-2:]) for line in narrow[1:-1]] == list(zip(*percents, strict=True))
     assert all(len(line) <= 30 for line in narrow)

@@ -95,8 +95,8 @@ async def test_an_empty_store_opens_on_what_to_do_first(tmp_path: Path) -> None:
     async with opened(options(tmp_path, device="cpu")) as (app, pilot):
         assert len(shown(app)) == 22
         await until(pilot, lambda: "nothing is computed yet" in screen_text(app))
-        # Of 1.1, 2.0 and 2.1: 6, 8 and 8 channels.
-        assert re.search(r"C +Compute 66 feature visualizations, about \d+ (s|min) on this machine", screen_text(app))
+        # Of 1.1, 2.0 and 2.1: three FZs of each of 22 channels, less the 4, 6 and so on that are another's.
+        assert re.search(r"C +Compute 58 feature visualizations, about \d+ (s|min) on this machine", screen_text(app))
         assert "Scan a folder of images" in screen_text(app)
         for key in ("s", "enter", "E", "escape", "C", "escape", "o", "S", "G", "y", "w", "v", "b", "z"):
             await pilot.press(key)
@@ -165,7 +165,7 @@ async def test_the_table_the_pictures_and_the_status_are_on_the_screen(tmp_path:
         for wanted in ("mix", "of 22 judged", "half", "1.1 · 0"):
             assert wanted in text
         assert all(len(line) <= size[0] for line in text.split("\n"))
-        assert ("block   ch  done" in text) == (size[0] >= 100)
+        assert ("block   ch   I B    O" in text) == (size[0] >= 100)
 
 
 async def test_what_textual_says_goes_to_the_status_bar_and_no_toast_covers_the_pictures(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ async def test_hidden_panes_come_back(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=(80, 24)) as (app, pilot):
         await pilot.press("b")
-        await until(pilot, lambda: "block   ch  done" in screen_text(app))
+        await until(pilot, lambda: "block   ch   I B    O" in screen_text(app))
         await pilot.press("b", "v")
         await until(pilot, lambda: "FZ(I)" not in screen_text(app) and "done" not in screen_text(app))
         await pilot.press("v")

@@ -275,7 +275,7 @@ async def test_the_detail_screen_shows_pictures_figures_and_how_the_fzs_grew(tmp
         row = frame.rows([frame.row_of("2.1", 4) or 0])[0]
         for name in ("in_on_in", "in_on_block", "in_on_out", "block_on_in", "out_on_out", "mix_ratio", "bn_weight"):
             assert f"{row[name]:.2f}" in text
-        for said in ("FZ(I) 2.0.out 4", "S(FZ(I)) 4", "MEIs(I) 4", "no scan of images", "FZ(B) ▁", "one seed stored"):
+        for said in ("FZ(I) 2.0.out 4", "S(FZ(I)) 4", "no images scanned yet; M scans", "FZ(B) ▁", "one seed stored"):
             assert said in text
         await show(pilot, app, "j")
         await until(pilot, lambda: "FZ(I) 2.0.out 5" in screen_text(app))
@@ -314,7 +314,7 @@ async def test_the_detail_screen_shows_what_photographs_say_beside_its_nulls(tmp
         channels_screen(app).table.move_to(("2.0", 1))
         assert isinstance(app.screen, DetailScreen)
         app.screen.show()
-        await until(pilot, lambda: "not read in photographs yet: run 'streamscope " in screen_text(app))
+        await until(pilot, lambda: "not measured in photographs yet; P measures" in screen_text(app))
         assert "in photographs  " not in screen_text(app)
 
 
@@ -335,7 +335,7 @@ def test_curves_on_patches_are_means_and_those_of_too_few_images_are_left_out(tm
     shutil.rmtree(scan.path / "photographs")
     shutil.rmtree(scan.path / "patches")
     lines = patches_text(reader.read(("2.1", 4), 0), 60, 6)
-    assert lines[0].plain.startswith("the scan is of an earlier release and kept no patches: run 'streamscope scan ")
+    assert lines[0].plain.endswith("is of an earlier release and has no patches; scan scans it again")
 
 
 def test_tuning_curves_are_plotted_with_their_figures() -> None:
