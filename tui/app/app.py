@@ -106,6 +106,7 @@ class StreamscopeApp(App[None]):
         Binding("P", "ask('photographs')", "Measure scale invariance in photographs", show=False, id="photographs"),
         Binding("K", "ask('ablate')", "Ablate channels", show=False, id="ablate"),
         Binding("R", "ask('report')", "Write a report", show=False, id="report"),
+        Binding("B", "ask('bundle')", "Bundle channels in one file, to hand them on", show=False, id="bundle"),
         Binding("ctrl+z", "suspend_process", "Suspend; fg in the shell continues", show=False, id="suspend"),
     ]
 

@@ -48,7 +48,7 @@ DOING = {
         *("make", "compute", "more_steps", "steps", "seed", "decide", "nulls", "curves", "scan", "photographs"),
         *("ablate", "jobs", "stop", "pause", "cancel", "earlier", "later"),
     ),
-    "Taking away": ("export", "report"),
+    "Taking away": ("export", "report", "bundle"),
     "Moving": (),
     "The app": ("keys", "quit", "suspend", "leave"),
 }

@@ -4,10 +4,13 @@ report. Each is a job like `compute`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from streamscope.core.errors import UsageError
 from streamscope.core.images.folder import list_images
+from streamscope.core.model.blocks import format_channels
 from streamscope.core.report.folder import check_place
 from streamscope.core.store import JobSpec, JobState, Store
 from streamscope.core.text import file_name
@@ -17,7 +20,7 @@ from streamscope.tui.data.job_control import Workers
 from streamscope.tui.data.store_reader import Reading
 from streamscope.tui.forms.command_jobs import NULLS, CommandJobs
 from streamscope.tui.screens.channels import ChannelsScreen
-from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.dialogs.base import Choice, Prompt
 from streamscope.tui.screens.dialogs.folder import FolderDialog
 
 EVERY = "all"
@@ -31,8 +34,18 @@ MENU = (
     ("ablate", "ablation", "accuracy with channels held at their means"),
     ("report", "report", "a site of figures, tables and pictures, from what is stored"),
     ("export", "export", "the channels as CSV, JSON, a note or a contact sheet"),
+    ("bundle", "bundle", "channels with pictures and marks in one file, to be handed on"),
 )
 """What can be made: the action, its name, and what it gives."""
+
+
+SCOPE_WORDS = {
+    "chosen": "the channels selected in the table",
+    "filtered": "the channels shown",
+    "marked": "every channel with a mark",
+    "keep": "channels marked keep",
+}
+"""What can be handed on."""
 
 
 @runtime_checkable
@@ -54,6 +67,31 @@ class MeasureWindow(Window, Protocol):
 
     def key_of(self, name: str) -> str:
         """The key of an action, as a person would name it."""
+
+
+def bundle_scopes(screen: ChannelsScreen) -> dict[str, list[str]]:
+    """The options of a command that choose what each word stands for, of the words that fit."""
+    chosen, arrangement = by_block(screen.table.chosen), screen.arrangement
+    blocks = ["--block", arrangement.block] if arrangement.block is not None else []
+    found: dict[str, list[str]] = {}
+    if len(chosen) == 1:
+        [(block, channels)] = chosen.items()
+        found["chosen"] = ["--block", block, "--channels", format_channels(sorted(channels))]
+    expression = ["--filter", arrangement.filter.expression] if arrangement.filter is not None else []
+    return found | {
+        "filtered": [*blocks, *expression],
+        "marked": ["--marked"],
+        "keep": ["--filter", 'marked == "keep"'],
+    }
+
+
+def check_zip(written: str) -> None:
+    """Raises UsageError for a name that is none of a bundle."""
+    path = Path(written.strip())
+    if path.suffix.lower() != ".zip":
+        raise UsageError("a bundle is a zip: let its name end in .zip")
+    if not path.expanduser().parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}")
 
 
 class MeasureActions:
@@ -78,6 +116,7 @@ class MeasureActions:
             "photographs": self._photographs,
             "ablate": self._ablate,
             "report": self._report,
+            "bundle": self._bundle,
         }
 
     def _menu(self, screen: ChannelsScreen, reading: Reading) -> None:
@@ -158,6 +197,24 @@ class MeasureActions:
         start = Path.cwd() / f"report-{file_name(reading.info.name)}"
         hint = "figures, tables and a site that opens from disk"
         self._window.push(FolderDialog("Write the report where?", start, hint, describe), answered)
+
+    def _bundle(self, screen: ChannelsScreen, reading: Reading) -> None:
+        if self._lacks_set(reading):
+            return
+        scopes = bundle_scopes(screen)
+
+        def named(scope: str, written: str | None) -> None:
+            if written is not None:
+                self._start(self._jobs.bundle(reading, Path(written.strip()), scopes[scope], f"channels {scope}"))
+
+        def answered(scope: str | None) -> None:
+            if scope is not None:
+                path = str(Path.cwd() / f"{file_name(reading.info.name)}-{scope}.zip")
+                prompt = Prompt("Bundle in which file?", path, "it opens with --cache FILE.zip, read only", check_zip)
+                self._window.push(prompt, partial(named, scope))
+
+        options = [(scope, f"{scope:<9} {SCOPE_WORDS[scope]}") for scope in scopes]
+        self._window.push(Choice("Hand on which channels?", options), answered)
 
     # -- asking --------------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,11 @@ class CommandJobs:
         words = ["report", "--out", _absolute(folder), *self._set_words(shown)]
         return self._job(words, _absolute(folder), NO_DEVICE, ())
 
+    def bundle(self, shown: ShownSet, file: Path, selection: Sequence[str], title: str) -> JobSpec:
+        """`selection` are the options that choose channels. Reads only, as the report."""
+        words = ["bundle", _absolute(file), *selection, *self._set_words(shown)]
+        return self._job(words, f"{title} in {_absolute(file)}", NO_DEVICE, ())
+
     def _on_set(self, shown: ShownSet, words: Sequence[str], title: str, blocks: Iterable[str]) -> JobSpec:
         return self._computing(shown, [*words, *self._set_words(shown)], title, blocks)
 

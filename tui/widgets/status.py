@@ -119,6 +119,8 @@ def progress(running: Sequence[JobState], width: int) -> Text:
 
 def share_done(job: JobState) -> float:
     """Of a job's work, 0 to 1: within batches too, where its worker says so."""
+    if job.state == "done":
+        return 1.0
     return job.share if job.share is not None else job.done / job.total if job.total else 0.0
 
 
@@ -127,7 +129,7 @@ def bar(job: JobState, cells: int) -> Text:
     share = share_done(job)
     full = int(share * cells)
     text = Text().append("━" * full, Style(color="green")).append("━" * (cells - full), DIM)
-    known = job.total or job.share is not None
+    known = job.total or job.share is not None or job.state == "done"
     return text.append(f" {f'{int(100 * share)}%' if known else '':>4}")
 
 

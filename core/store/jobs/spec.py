@@ -136,8 +136,10 @@ class JobSpec:
 
     @property
     def kind(self) -> str:
-        """What is made: `FZs`, or the name of the command."""
-        return self.command[0] if self.command else "FZs"
+        """What is made: `FZs`, `decide`, or the name of the command."""
+        if not self.command:
+            return "FZs"
+        return "decide" if "--decide" in self.command else self.command[0]
 
     @property
     def model_spec(self) -> ModelSpec:

@@ -15,9 +15,9 @@ from streamscope.core.store import JobSpec, Store, create_job, job_states
 from streamscope.core.store.jobs.events import Report
 from streamscope.core.store.jobs.spec import NO_DEVICE
 from streamscope.tui.app.app import StreamscopeApp
-from streamscope.tui.app.measure_actions import MENU
+from streamscope.tui.app.measure_actions import MENU, bundle_scopes
 from streamscope.tui.screens.detail import DetailScreen
-from streamscope.tui.screens.dialogs.base import Choice
+from streamscope.tui.screens.dialogs.base import Choice, Prompt
 from streamscope.tui.screens.dialogs.export import ExportDialog
 from streamscope.tui.screens.dialogs.folder import FolderDialog
 from streamscope.tui.screens.jobs import JobsScreen
@@ -214,3 +214,29 @@ async def test_what_a_command_has_done_by_other_jobs_is_not_listed(tmp_path: Pat
         await until(pilot, lambda: len(app.jobs) == 1 and above.id in app.jobs)
         await pilot.pause(1.2)
         assert list(app.jobs) == [above.id]
+
+
+async def test_marked_channels_are_bundled_in_a_file(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
+        await pilot.press("B", *"marked", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Prompt))
+        app.screen.query_one(Input).value = str(tmp_path / "tonight")
+        await pilot.press("enter")
+        await until(pilot, lambda: "let its name end in .zip" in screen_text(app))
+        app.screen.query_one(Input).value = str(tmp_path / "tonight.zip")
+        await pilot.press("enter")
+        job = await the_job(pilot, store)
+        assert job.command[:3] == ("bundle", str(tmp_path / "tonight.zip"), "--marked")
+        assert job.device == NO_DEVICE
+
+
+async def test_what_is_handed_on_is_what_is_shown_or_selected(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
+        screen = channels_screen(app)
+        assert bundle_scopes(screen)["filtered"] == []
+        await pilot.press("slash", *"channel < 3", "enter", "space", "space")
+        scopes = bundle_scopes(screen)
+        assert scopes["filtered"] == ["--filter", "channel < 3"]
+        assert scopes["chosen"] == ["--block", "1.1", "--channels", "0-1"]
