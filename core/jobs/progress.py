@@ -27,6 +27,8 @@ class Tally:
     """Cost of what was done again for undefined rows, which nobody can foresee."""
     due: float = 0.0
     """Cost of all that was begun again, done or not."""
+    said: float = 0.0
+    """The share that was reported last."""
     done: int = 0
     steps: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -56,6 +58,11 @@ class Tally:
         """All that was requested is stored, whoever made it."""
         self.done, self.spent = self.total - self.present, self.cost
 
+    def _share(self, share: float) -> float:
+        """Never less than was said before: work that turns up on the way makes it stand still for a moment."""
+        self.said = max(self.said, min(1.0, share))
+        return self.said
+
     def counts(self, inside: float = 0.0) -> Counts:
         """What one process has done; `inside` is the cost already spent within the batches that are under way."""
         return Counts(self.spent, inside, self.again, self.done, self.steps, self.due)
@@ -73,12 +80,12 @@ class Tally:
         """`inside` and `again` are what is spent within the batches under way, first ones and those done again."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         worked = self.spent + inside + self.again + again
-        whole = self.cost + self.due
+        whole = self.cost + max(self.due, self.again + again)
         eta = (whole - worked) * elapsed / worked if worked > 0 else None
         return Report(
             done=min(self.present + self.done, self.total),
             total=self.total,
-            share=min(1.0, worked / whole) if whole else 1.0,
+            share=self._share(worked / whole if whole else 1.0),
             rate=self.steps / elapsed,
             unit="image-steps",
             eta=max(0.0, eta) if eta is not None else None,

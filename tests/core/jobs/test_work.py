@@ -207,20 +207,22 @@ def test_progress_counts_what_was_there_and_ends_at_the_total(network: Network, 
     assert shares == sorted(shares)
 
 
-def test_work_done_again_for_undefined_rows_makes_the_rest_take_no_longer(network: Network) -> None:
+def test_work_done_again_for_undefined_rows_counts_and_makes_the_rest_take_no_longer(network: Network) -> None:
     tally = Tally(total=8, present=0, cost=8 * 10 * step_cost(network.info, network.info.source("1.1", "in")))
     first, again = (Task("fz", "1.1", "in", (0, 1, 2, 3), 0, retry) for retry in (0, 1))
     tally.finished(first, network.info, 10)
     tally.started = time.monotonic() - 100
     assert tally.report("").eta == pytest.approx(100, rel=0.01)
     tally.started -= 100
+    tally.began(again, network.info, 10)
+    assert tally.report("").share == 0.5
     assert tally.report("", again=image_cost(again, network.info) * 10).eta == pytest.approx(100, rel=0.01)
     tally.finished(again, network.info, 10)
     report = tally.report("")
-    assert (report.done, report.share) == (4, 0.5)
+    assert (report.done, report.share) == (4, pytest.approx(80 / 120))
     assert report.eta == pytest.approx(100, rel=0.01)
-    assert "again" in describe(again)
-    assert "again" not in describe(first)
+    assert describe(again) == "1.1 in, channels 0-3, try 2 where M was undefined"
+    assert describe(first) == "1.1 in, channels 0-3"
 
 
 def test_an_unknown_model_in_a_job_is_its_last_word(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 
 from streamscope.core.model.preprocessing import Changes
 from streamscope.core.model.spec import ModelSpec
+from streamscope.core.store import JobSpec, create_job
 from streamscope.core.store.files.documents import read_document, write_document
+from streamscope.core.store.jobs.events import Report
 from streamscope.tui.app.memory import Memory
 from streamscope.tui.app.settings import Settings
 from streamscope.tui.screens.dialogs.keys import KeysDialog
 from streamscope.tui.table.session import Session
+from streamscope.tui.widgets.preview import Preview
 from tests.support.app_driver import (
     channels_screen,
     opened,
@@ -49,6 +53,55 @@ async def test_the_app_opens_where_one_was(tmp_path: Path) -> None:
         assert screen.advance
         await pilot.press("slash", "escape", "slash", "up")
         assert screen.filter_bar.text == "channel > 2"
+
+
+async def test_the_cursor_is_where_it_was_under_a_filter_on_marks(tmp_path: Path) -> None:
+    """Marks are read after the table: until then the filter hides every channel."""
+    small_store(tmp_path / "cache")
+    given = options(tmp_path, state=tmp_path / "state")
+    async with opened(given) as (app, pilot):
+        await pilot.press("V", "G", "y", "slash", *"marked and channel > 2", "enter", "j", "j")
+        await until(pilot, lambda: bool(app.judgements) and len(shown(app)) == 13)
+        key = channels_screen(app).table.key
+        assert key is not None
+        assert key != shown(app)[0]
+        await pilot.press("q")
+    async with opened(given) as (app, pilot):
+        await until(pilot, lambda: len(shown(app)) == 13)
+        assert channels_screen(app).table.key == key
+
+
+async def test_a_preview_that_was_made_larger_is_so_again(tmp_path: Path) -> None:
+    small_store(tmp_path / "cache")
+    given = options(tmp_path, state=tmp_path / "state")
+    async with opened(given, size=(160, 48)) as (app, pilot):
+        before = channels_screen(app).query_one(Preview).outer_size.width
+        await pilot.press("right_curly_bracket", "right_curly_bracket")
+        await until(pilot, lambda: channels_screen(app).query_one(Preview).outer_size.width > before)
+        after = channels_screen(app).query_one(Preview).outer_size.width
+        await pilot.press("q")
+    async with opened(given, size=(160, 48)) as (app, pilot):
+        await until(pilot, lambda: channels_screen(app).query_one(Preview).outer_size.width == after)
+    async with opened(given, size=(90, 40)) as (app, pilot):
+        preview = channels_screen(app).query_one(Preview)
+        await until(pilot, lambda: abs(preview.outer_size.height / 40 - after / 160) < 0.1)
+
+
+async def test_the_end_of_a_long_job_rings_or_notifies_where_that_is_wanted(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "cache")
+    for when_done, sequence in (("line", ""), ("bell", "\a"), ("notify", "\x1b]9;streamscope: job done\x1b\\")):
+        given = options(tmp_path, settings=Settings(when_done=when_done))
+        async with opened(given) as (app, pilot):
+            written: list[str] = []
+            app._write_to_terminal = written.append  # type: ignore[method-assign]
+            job = create_job(store, JobSpec("resnet18", blocks=("2.1",)))
+            job.heartbeat(Report(1, 2))
+            await until(pilot, lambda job=job: job.id in app.jobs)  # type: ignore[misc]
+            record = json.loads(job.files.record.read_text())
+            job.files.record.write_text(json.dumps({**record, "started": record["started"] - 60}))
+            job.finish("done")
+            await until(pilot, lambda: status_left(app).startswith("job done"))
+            assert "".join(written) == sequence
 
 
 async def test_a_place_is_kept_while_the_app_runs_so_that_a_dropped_line_loses_nothing(tmp_path: Path) -> None:
