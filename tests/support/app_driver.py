@@ -18,6 +18,7 @@ from streamscope.core.store import Store, stored_text
 from streamscope.tui.app.actions import SCOPES
 from streamscope.tui.app.app import StreamscopeApp
 from streamscope.tui.app.options import AppOptions
+from streamscope.tui.app.settings import Settings
 from streamscope.tui.data.job_control import Workers
 from streamscope.tui.screens.channels import ChannelsScreen
 from streamscope.tui.screens.dialogs.base import Notice
@@ -40,7 +41,9 @@ def small_store(root: Path, blocks: tuple[str, ...] = ("1.1", "2.0", "2.1")) -> 
 
 
 def options(folder: Path, **changes: Any) -> AppOptions:
+    """What the app is opened with; its cursor stays after a mark and after space."""
     given: dict[str, Any] = {"spec": ModelSpec("resnet18"), "cache": folder / "cache", "marks": folder / "marks"}
+    given["settings"] = Settings(advance=False)
     return AppOptions(**{**given, **changes})
 
 

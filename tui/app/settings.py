@@ -22,7 +22,7 @@ EXAMPLE = """\
 # Settings of streamscope's app. Every line may be left out; what stands here is what holds without it.
 theme = "dark"        # dark, light, or a theme of Textual such as "nord"
 graphics = "auto"     # auto, kitty, sixel, half or off; --graphics overrules it
-advance = false       # go on to the next channel after a mark
+advance = true        # go on to the next channel after a mark, and after space
 mouse = true
 when_done = "line"    # a job of half a minute or more that ends: line says so, bell rings too, notify sends OSC 9
 # columns = ["mix_ratio", "update", "scale_metric"]   # shown at first, after mark, block and channel
@@ -40,7 +40,7 @@ class Settings:
 
     theme: str = "dark"
     graphics: str = "auto"
-    advance: bool = False
+    advance: bool = True
     mouse: bool = True
     when_done: str = "line"
     columns: tuple[str, ...] = ()

@@ -66,7 +66,13 @@ class ChannelsScreen(Screen[None]):
         Binding("n", "mark('reject')", "Reject", id="mark.reject"),
         Binding("u", "mark('unsure')", "Unsure", id="mark.unsure"),
         Binding("c", "mark('')", "Clear the mark", show=False, id="mark.clear"),
-        Binding("a", "toggle_advance", "Go to the next channel after a mark, or stay", show=False, id="mark.advance"),
+        Binding(
+            "a",
+            "toggle_advance",
+            "After a mark or space: go on, or stay",
+            show=False,
+            id="mark.advance",
+        ),
         Binding("e", "app.ask('note')", "Write a note", show=False, id="note"),
         Binding("t", "app.ask('tags')", "Set tags", show=False, id="tags"),
         Binding("z", "app.ask('undo')", "Undo", id="undo"),
@@ -153,6 +159,7 @@ class ChannelsScreen(Screen[None]):
         yield KeysFooter()
 
     def on_mount(self) -> None:
+        self.table.advances = self.advance
         self.filter_bar.values = self._texts
         self.filter_bar.stand_above(self.table)
         if self.arrangement.filter is not None:
@@ -385,12 +392,12 @@ class ChannelsScreen(Screen[None]):
             self.table.action_move(1)
 
     def action_toggle_advance(self) -> None:
-        self.advance = not self.advance
+        self.advance = self.table.advances = not self.advance
         self.say(self.advance_text)
 
     @property
     def advance_text(self) -> str:
-        return f"after a mark: {'the next channel' if self.advance else 'stay'}"
+        return f"after a mark or space: {'the next channel' if self.advance else 'stay'}"
 
     def action_filter(self) -> None:
         self.filter_bar.open()

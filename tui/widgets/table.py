@@ -90,6 +90,8 @@ class ChannelTable(ScrollView, can_focus=True):
         self._highlighted: Key | None = None
         self._selection = Selection()
         self._shown: tuple[str, ...] = DEFAULT_SHOWN
+        self.advances = True
+        """Whether the cursor goes on after a channel was selected, as after a mark."""
         self._first_column = 0
         self._sorted: tuple[str | None, bool] = (None, False)
 
@@ -164,7 +166,8 @@ class ChannelTable(ScrollView, can_focus=True):
         if len(self.index):
             self._selection.toggle(self.position, self.position)
             self._chose()
-            self.action_move(1)
+            if self.advances:
+                self.action_move(1)
 
     def action_span(self) -> None:
         """Begin a range at the cursor, or keep the one that was begun."""

@@ -61,7 +61,7 @@ def test_other_devices_models_and_commands_say_nothing(tmp_path: Path, clock: li
 
 def test_where_nothing_was_computed_a_servers_core_is_supposed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path, INFO)
-    monkeypatch.setattr(estimate.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr("streamscope.core.jobs.estimate.os.sched_getaffinity", lambda pid: {0, 1, 2, 3})
     request = Request.of(INFO, KEY, ["2.1"], ["block"], 8)
     missing = missing_fzs(INFO, store.set(INFO, KEY), request)
     cost = 8 * KEY.recipe.steps * step_cost(INFO, Target("2.1", "block"))

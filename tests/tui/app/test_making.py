@@ -123,7 +123,7 @@ async def test_ablation_of_the_channels_chosen(tmp_path: Path, photographs: Path
     store = small_store(tmp_path / "cache")
     async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
         channels_screen(app).go_to(("2.0", 1))
-        await pilot.press("space", "space", "K")
+        await pilot.press("space", "j", "space", "K")
         assert isinstance(app.screen, FolderDialog)
         app.screen.query_one(Input).value = str(photographs)
         await pilot.press("enter")
@@ -236,7 +236,7 @@ async def test_what_is_handed_on_is_what_is_shown_or_selected(tmp_path: Path) ->
     async with opened(options(tmp_path), workers=idle_workers()) as (app, pilot):
         screen = channels_screen(app)
         assert bundle_scopes(screen)["filtered"] == []
-        await pilot.press("slash", *"channel < 3", "enter", "space", "space")
+        await pilot.press("slash", *"channel < 3", "enter", "space", "j", "space")
         scopes = bundle_scopes(screen)
         assert scopes["filtered"] == ["--filter", "channel < 3"]
         assert scopes["chosen"] == ["--block", "1.1", "--channels", "0-1"]

@@ -173,7 +173,7 @@ async def test_a_job_that_failed_says_why_and_can_be_taken_up_again(tmp_path: Pa
 async def test_more_steps_and_another_seed_are_asked_for_the_channels_chosen(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
-        await pilot.press("space", "space", "plus")
+        await pilot.press("space", "j", "space", "plus")
         assert isinstance(app.screen, ComputeDialog)
         await until(pilot, lambda: said(app, r"6 of 6 FZs are missing: .*; a new set: paper 5120 seed 0"))
         await pilot.press("escape", "asterisk")

@@ -87,13 +87,15 @@ async def test_a_preview_that_was_made_larger_is_so_again(tmp_path: Path) -> Non
         await until(pilot, lambda: abs(preview.outer_size.height / 40 - after / 160) < 0.1)
 
 
-async def test_the_end_of_a_long_job_rings_or_notifies_where_that_is_wanted(tmp_path: Path) -> None:
+async def test_the_end_of_a_long_job_rings_or_notifies_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = small_store(tmp_path / "cache")
     for when_done, sequence in (("line", ""), ("bell", "\a"), ("notify", "\x1b]9;streamscope: job done\x1b\\")):
         given = options(tmp_path, settings=Settings(when_done=when_done))
         async with opened(given) as (app, pilot):
             written: list[str] = []
-            app._write_to_terminal = written.append  # type: ignore[method-assign]
+            monkeypatch.setattr(app, "_write_to_terminal", written.append)
             job = create_job(store, JobSpec("resnet18", blocks=("2.1",)))
             job.heartbeat(Report(1, 2))
             await until(pilot, lambda job=job: job.id in app.jobs)  # type: ignore[misc]
@@ -216,7 +218,7 @@ async def test_keys_of_the_settings_hold_and_the_help_shows_them(tmp_path: Path)
 @pytest.mark.parametrize("theme", ["dark", "light"])
 async def test_a_selection_and_a_mark_can_be_told_without_colour(tmp_path: Path, theme: str) -> None:
     small_store(tmp_path / "cache")
-    async with opened(options(tmp_path, settings=Settings(theme=theme)), size=(80, 24)) as (app, pilot):
+    async with opened(options(tmp_path, settings=Settings(theme=theme, advance=False)), size=(80, 24)) as (app, pilot):
         await pilot.press("y", "j", "space")
         await until(pilot, lambda: len(app.judgements) == 1)
         lines = screen_text(app).split("\n")

@@ -99,7 +99,7 @@ async def test_all_that_a_filter_keeps_get_a_tag_and_a_note(tmp_path: Path) -> N
 async def test_escape_clears_the_selection_before_the_filter(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await pilot.press("slash", *"channel < 2", "enter", "space", "space", "escape")
+        await pilot.press("slash", *"channel < 2", "enter", "space", "j", "space", "escape")
         assert channels_screen(app).table.chosen == []
         assert len(shown(app)) == 6
         await pilot.press("escape")

@@ -213,7 +213,7 @@ async def test_zoom_shows_the_pictures_as_large_as_the_terminal_and_follows_the_
 # -- judging in every view --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("opens", [["enter"], ["p"], ["space", "space", "equals_sign"]])
+@pytest.mark.parametrize("opens", [["enter"], ["p"], ["space", "j", "space", "equals_sign"]])
 async def test_every_view_judges_with_the_keys_of_the_table(tmp_path: Path, opens: list[str]) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
@@ -245,7 +245,7 @@ async def test_auto_advance_is_turned_on_in_a_view_and_holds_in_the_table_too(tm
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
         await show(pilot, app, "p", "a")
-        await until(pilot, lambda: "after a mark: the next channel" in screen_text(app))
+        await until(pilot, lambda: "after a mark or space: the next channel" in screen_text(app))
         await pilot.press("y", "n", "escape", "u")
         await until(pilot, lambda: len(app.judgements) == 3)
         assert channels_screen(app).table.key == ("1.1", 3)
@@ -254,7 +254,7 @@ async def test_auto_advance_is_turned_on_in_a_view_and_holds_in_the_table_too(tm
 async def test_more_steps_are_asked_for_all_that_are_compared(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=(120, 40)) as (app, pilot):
-        await show(pilot, app, *["space"] * 3, "equals_sign", "d")
+        await show(pilot, app, *["space", "j"] * 3, "equals_sign", "d")
         await pilot.press("plus")
         await until(pilot, lambda: said(app, r"6 of 6 FZs are missing: .*; a new set: paper 5120 seed 0"))
 
@@ -357,7 +357,7 @@ def test_tuning_curves_are_plotted_with_their_figures() -> None:
 async def test_chosen_channels_stand_side_by_side_and_take_marks(tmp_path: Path) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path)) as (app, pilot):
-        await show(pilot, app, "space", "space", "space", "equals_sign")
+        await show(pilot, app, "space", "j", "space", "j", "space", "j", "equals_sign")
         assert isinstance(app.screen, CompareScreen)
         assert app.screen.keys == [("1.1", 0), ("1.1", 1), ("1.1", 2)]
         frame = channels_screen(app).frame
@@ -394,7 +394,7 @@ async def test_the_unsure_ones_are_compared_when_none_is_chosen_and_more_than_si
 async def test_two_to_six_channels_fit_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
     small_store(tmp_path / "cache")
     async with opened(options(tmp_path), size=size) as (app, pilot):
-        await pilot.press(*["space"] * 6)
+        await pilot.press(*["space", "j"] * 6)
         await show(pilot, app, "equals_sign")
         assert all(box.picture is not None for box in boxes(app))
         text = screen_text(app)
@@ -449,7 +449,7 @@ async def test_pictures_below_an_open_view_are_not_drawn(tmp_path: Path) -> None
         assert replace(present(below.subject), key=("1.1", 0)) == below.subject
 
 
-@pytest.mark.parametrize("opens", [[], ["p"], ["enter"], ["space", "space", "equals_sign"]])
+@pytest.mark.parametrize("opens", [[], ["p"], ["enter"], ["space", "j", "space", "equals_sign"]])
 async def test_no_picture_is_sent_again_when_a_job_moves_on_or_something_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opens: list[str]
 ) -> None:

@@ -66,7 +66,7 @@ async def test_marks_are_frames_and_go_to_those_selected(tmp_path: Path) -> None
         screen = await wall_of(app, pilot)
         await pilot.press("y")
         await until(pilot, lambda: screen.tiles[0].has_class("keep") and "✓" in labels(app)[0])
-        await pilot.press("l", "space", "space", "n")
+        await pilot.press("l", "space", "l", "space", "n")
         await until(pilot, lambda: [t.has_class("reject") for t in screen.tiles[:4]] == [False, True, True, False])
         assert app.judgement(("1.1", 2)).mark == "reject"
         assert not channels_screen(app).table.chosen
