@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from streamscope.core.engine.fourier import random_parameters
-from streamscope.core.engine.optimiser import Optimiser, channel_generator, has_gradient, split
+from streamscope.core.engine.optimiser import Optimiser, Peek, channel_generator, has_gradient, split
 from streamscope.core.engine.transforms.draws import Draws
 from streamscope.core.model.fz import SAMPLES, FZBatch
 from streamscope.core.watch import Watch
@@ -42,7 +42,8 @@ class ConvergingOptimiser(Optimiser):
     Every image has the draws that it has in a whole run, so that it is the same image until it stops.
     """
 
-    def run(self, watch: Watch | None) -> FZBatch:
+    def run(self, watch: Watch | None, peek: Peek | None = None) -> FZBatch:
+        """Images come and go one by one here, so `peek` is offered none."""
         count, steps = len(self.channels), self.recipe.steps
         waiting = deque(enumerate(self.channels))
         places = -(-count // TURNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -78,7 +78,8 @@ class Optimiser:
             return len(self.channels)
         return max(1, self.largest_map // self.transform.cone.map_bytes)
 
-    def run(self, watch: Watch | None) -> FZBatch:
+    def run(self, watch: Watch | None, peek: Peek | None = None) -> FZBatch:
+        """`peek` is offered the images after every step, to be made where somebody wants to see them."""
         steps = self.recipe.steps
         parts = [self._part(part) for part in split(self.channels, self.at_once)]
         adam = self.adam([part.parameters for part in parts])
@@ -98,6 +99,8 @@ class Optimiser:
             adam.step()
             if watch is not None:
                 watch(step, steps)
+            if peek is not None and step < steps:
+                peek(self.channels, lambda: np.concatenate([self.images(part.parameters) for part in parts]))
         samples[steps] = torch.cat([self.activation(part.parameters, part.own) for part in parts])
         trace = torch.stack([samples[step] for step in self.sampled], dim=1).cpu().numpy()
         images = np.concatenate([self.images(part.parameters) for part in parts])
@@ -158,6 +161,10 @@ class Optimiser:
         activation = np.concatenate(found)
         flags = tuple(_flag(*row) for row in zip(moved, activation, trace, strict=True))
         return FZBatch(self.target, self.channels, images, activation, trace, flags, steps)
+
+
+Peek = Callable[[tuple[int, ...], Callable[[], np.ndarray]], object]
+"""Called with channels and what gives their images so far, (n, side, side, 3) uint8: that takes time, so seldom."""
 
 
 @dataclass(frozen=True)

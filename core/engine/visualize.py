@@ -9,7 +9,7 @@ import torch
 
 from streamscope.core.engine.converging import ConvergingOptimiser
 from streamscope.core.engine.network import Network
-from streamscope.core.engine.optimiser import Optimiser
+from streamscope.core.engine.optimiser import Optimiser, Peek
 from streamscope.core.model.blocks import Target
 from streamscope.core.model.fz import FZBatch
 from streamscope.core.model.recipe import UNSAID_PROTOCOL, Capture, Objective, Protocol, Recipe
@@ -28,17 +28,20 @@ def visualize(
     watch: Watch | None = None,
     of: Objective = "neuron",
     protocol: Protocol = UNSAID_PROTOCOL,
+    peek: Peek | None = None,
 ) -> FZBatch:
     """Optimises one FZ a channel by `recipe`, under a protocol's transforms, and reads back its centre activation.
 
     A recipe that has a `plateau` stops each image when it has converged. `of` channel optimises the channel's mean over
     space instead, and that is what every activation then is.
 
+    `peek` is offered the images on the way, as `Optimiser.run` does.
+
     When the device runs out of memory the batch is halved and begun again; a single FZ that does not fit raises.
     """
     try:
         kind = Optimiser if recipe.plateau is None else ConvergingOptimiser
-        return kind(network, target, channels, recipe, seed, capture, of, protocol).run(watch)
+        return kind(network, target, channels, recipe, seed, capture, of, protocol).run(watch, peek)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(channels) == 1:
             raise
@@ -46,7 +49,7 @@ def visualize(
         torch.cuda.empty_cache()
     middle = len(channels) // 2
     halves = [
-        visualize(network, target, part, recipe, seed, capture, watch, of, protocol)
+        visualize(network, target, part, recipe, seed, capture, watch, of, protocol, peek)
         for part in (channels[:middle], channels[middle:])
     ]
     return FZBatch(

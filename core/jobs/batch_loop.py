@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from streamscope.core.engine.network import Network
@@ -14,9 +16,14 @@ from streamscope.core.errors import StreamscopeError
 from streamscope.core.jobs.plan import Request, Task
 from streamscope.core.jobs.run import WAIT_SECONDS, JobStoppedError, LeasedRun, LeaseLostError, Record, Tell, describe
 from streamscope.core.jobs.tasks import Computed, compute_task
+from streamscope.core.model.blocks import Target
 from streamscope.core.store import Store
 from streamscope.core.store.jobs.events import DeviceMemory
+from streamscope.core.store.jobs.growing import remove_growing, write_growing
+from streamscope.core.store.layout import JobFolder, jobs_folder
 
+LOOK_SECONDS = 3.0
+"""How often FZs under way are shown, at most: making their images takes about as long as a step."""
 MOST_LANES = 4
 """Batches under way at once on a CPU."""
 
@@ -130,8 +137,12 @@ class LocalRun(LeasedRun):
             self.check_lease(task)
             self._go_on(describe(task))
 
+        looks = _Looks(
+            JobFolder(jobs_folder(self.store.root) / self.job.id), self.fzset.target(task.block, task.tensor)
+        )
         try:
-            return compute_task(self.network, self.fzset, task, watch=watch, device_free=device_free)
+            peek = looks.show if not task.retry else None
+            return compute_task(self.network, self.fzset, task, watch=watch, device_free=device_free, peek=peek)
         except LeaseLostError as lost:
             self.lost(lost)
             return None
@@ -141,8 +152,30 @@ class LocalRun(LeasedRun):
         except BaseException:
             self.release(task)
             raise
+        finally:
+            looks.close()
 
     def _go_on(self, message: str) -> None:
         if self._halted is not None:
             raise JobStoppedError
         self.say_or_stop(message)
+
+
+class _Looks:
+    """Shows a batch from time to time as it looks so far."""
+
+    def __init__(self, job: JobFolder, target: Target) -> None:
+        self._job, self._target = job, target
+        self._last = time.monotonic()
+        self._shown: set[tuple[int, ...]] = set()
+
+    def show(self, channels: tuple[int, ...], images: Callable[[], np.ndarray]) -> None:
+        now = time.monotonic()
+        if now - self._last >= LOOK_SECONDS:
+            write_growing(self._job, self._target, channels, images())
+            self._shown.add(channels)
+            self._last = time.monotonic()
+
+    def close(self) -> None:
+        for channels in self._shown:
+            remove_growing(self._job, self._target, channels)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamscope.core.engine.network import Network, provenance
-from streamscope.core.engine.optimiser import Optimiser
+from streamscope.core.engine.optimiser import Optimiser, Peek
 from streamscope.core.engine.visualize import visualize
 from streamscope.core.jobs.plan import Request, Task, wanted_fzs
 from streamscope.core.model.blocks import ModelInfo
@@ -53,11 +53,12 @@ def compute_task(
     images: NDArray[np.uint8] | None = None,
     watch: Watch | None = None,
     device_free: Callable[[], None] = lambda: None,
+    peek: Peek | None = None,
 ) -> Computed:
     """Optimises or measures; nothing is written.
 
     `images` (n, H, W, 3) are the FZs to measure, of a measuring task whose set is not at hand here. `device_free`
-    is called when the device has done its part, before the results are encoded.
+    is called when the device has done its part, before the results are encoded. `peek` is offered FZs on the way.
     """
     started = time.monotonic()
     target = fzset.target(task.block, task.tensor)
@@ -67,7 +68,7 @@ def compute_task(
     if task.kind == "fz":
         seed = key.seed + task.retry
         batch = visualize(
-            network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective, key.protocol
+            network, target, task.channels, key.recipe, seed, key.capture, watch, key.objective, key.protocol, peek
         )
         device_free()
         flagged = {flag: batch.flags.count(flag) for flag in set(batch.flags) if flag}

@@ -104,6 +104,11 @@ class JobFolder:
         return self.path / "stderr.txt"
 
     @property
+    def growing(self) -> Path:
+        """FZs that are being optimised, as they look so far."""
+        return self.path / "growing"
+
+    @property
     def output(self) -> Path:
         """What the command that it is printed."""
         return self.path / "output.txt"

@@ -26,11 +26,13 @@ from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import ModelInfo
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FINISHED, JobState, JobWatch, Judgement, Store, stored_text
+from streamscope.core.store.jobs.growing import growing_stamp
+from streamscope.core.store.layout import JobFolder
 from streamscope.core.table.frame import with_marks
 from streamscope.core.text import visible
 from streamscope.tui.advice import worded
 from streamscope.tui.app.actions import Actions
-from streamscope.tui.app.job_actions import JobActions
+from streamscope.tui.app.job_actions import JobActions, is_at
 from streamscope.tui.app.keymap import LEGEND, Action, actions, check_keys, key_of, sections_from
 from streamscope.tui.app.measure_actions import MeasureActions
 from streamscope.tui.app.memory import Memory, with_filter
@@ -159,6 +161,9 @@ class StreamscopeApp(App[None]):
         self._watch = JobWatch(store)
         self._polling = False
         self._failure = ""
+        self._library: PictureLibrary | None = None
+        self._growing: tuple[object, ...] = ()
+        """The jobs whose FZs are seen growing, and the stamp of what they showed last."""
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         return [*super().get_line_filters(), self._visible_controls]
@@ -354,6 +359,8 @@ class StreamscopeApp(App[None]):
             return
         if before is None or before.key != event.reading.key:
             library = PictureLibrary(self.options.cache, event.reading.info, event.reading.key, self.options.images)
+            self._library = library
+            self._growing = ()
             self.painter.use(library)
         else:
             self.painter.refresh()
@@ -384,11 +391,24 @@ class StreamscopeApp(App[None]):
         screen = self.channels
         if screen is None:
             return
+        self._follow_growing(states)
         screen.show_jobs(states)
         if {name: state.state for name, state in before.items()} != {s.job.id: s.state for s in states}:
             self._show_first_steps()
         self._navigation.follow_jobs(states, event.free)
         self._job_actions.report_ends(before, states, screen, self.reading)
+
+    def _follow_growing(self, states: Sequence[JobState]) -> None:
+        """Show FZs as far as the jobs at the set that is shown have come."""
+        reading, library = self.reading, self._library
+        if reading is None or library is None:
+            return
+        jobs = [JobFolder(state.job.folder) for state in states if is_at(state, reading.info, reading.key)]
+        now = (*jobs, growing_stamp(jobs)) if jobs else ()
+        if now != self._growing:
+            self._growing = now
+            library.follow(jobs)
+            self.painter.refresh()
 
     # -- judgements ----------------------------------------------------------------------------------------------------
 

@@ -299,6 +299,17 @@ def end_message(state: JobState, shown: SetKey, info: ModelInfo, own: ModelSpec)
     return said if key == shown or key.objective != "neuron" else f"{said}; o opens its set, {set_name(key)}"
 
 
+def is_at(state: JobState, info: ModelInfo, key: SetKey) -> bool:
+    """Whether a job under way optimises FZs of this set."""
+    spec = state.job.spec
+    if state.state not in ACTIVE or spec.command or spec.model != info.name:
+        return False
+    try:
+        return Request.of_job(info, spec, 1).key == key
+    except UsageError:
+        return False
+
+
 def what_kind(spec: JobSpec) -> str:
     """`nulls, 2.1: shams`, `job` of one that computes FZs."""
     return f"{spec.kind}, {spec.title}" if spec.command else "job"

@@ -5,7 +5,7 @@ loop."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,8 @@ from streamscope.core.images.scaling import SIZES, patch_at_sizes, scaled_pictur
 from streamscope.core.model.blocks import TENSORS, Field, ModelInfo, Target, Tensor
 from streamscope.core.model.recipe import SetKey
 from streamscope.core.store import FZSet, Store
+from streamscope.core.store.jobs.growing import find_growing
+from streamscope.core.store.layout import JobFolder
 from streamscope.core.store.scans.photographs import patches_to_read
 from streamscope.core.table.retries import shown_fz
 from streamscope.tui.table.arrangement import Key
@@ -81,6 +83,11 @@ class PictureLibrary:
         self._info = info
         self._key = key
         self._images = images
+        self._jobs: tuple[JobFolder, ...] = ()
+
+    def follow(self, jobs: Iterable[JobFolder]) -> None:
+        """The jobs under way that optimise FZs of this set: what they have so far is shown where nothing is stored."""
+        self._jobs = tuple(jobs)
 
     def find(self, subject: Subject) -> ImageEntry:
         """Does not read pixels yet."""
@@ -107,10 +114,15 @@ class PictureLibrary:
         caption = f"FZ({LETTERS[subject.tensor]}) {target} {channel}"
         fzset = self._set()
         shown = shown_fz(fzset, subject.key[0], subject.tensor, channel, subject.retry)
-        if shown is None:
-            return ImageEntry(caption)
-        retry, record = shown
         field = self._field(subject, target)
+        if shown is None:
+            growing = find_growing(self._jobs, target, channel)
+            if growing is None:
+                return ImageEntry(caption)
+            return ImageEntry(
+                f"{caption} so far", (growing.path, growing.stamp, field), lambda: crop(growing.image, field)
+            )
+        retry, record = shown
         return ImageEntry(caption, (record.path, field), lambda: crop(fzset.fz_image(target, channel, retry), field))
 
     def _scaled(self, subject: Subject) -> ImageEntry:
