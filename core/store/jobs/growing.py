@@ -90,7 +90,7 @@ def _read(path: Path, channel: int) -> NDArray[np.uint8] | None:
             channels, images = arrays["channels"], arrays["images"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    rows = np.flatnonzero(channels == channel) if channels.ndim == 1 else []
+    rows = np.flatnonzero(channels == channel) if channels.ndim == 1 else np.zeros(0, dtype=np.int64)
     fits = images.ndim == 4 and images.dtype == np.uint8 and images.shape[3] == 3 and images.shape[1] <= MAX_SIDE
     if not len(rows) or not fits or rows[0] >= len(images):
         return None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import pytest
 import torch
 
 from streamscope.core.engine.network import Network, load_network
+from streamscope.core.engine.visualize import visualize
 from streamscope.core.errors import DiskFullError
 from streamscope.core.jobs.batch_loop import LocalRun, cuda_memory, lane_count
 from streamscope.core.jobs.plan import Request, Task, step_cost
 from streamscope.core.jobs.progress import Tally, image_cost
 from streamscope.core.jobs.run import Tell, check_space, describe
 from streamscope.core.jobs.worker import run_job
+from streamscope.core.model.blocks import Target
 from streamscope.core.model.recipe import Recipe, SetKey
 from streamscope.core.model.spec import ModelSpec
 from streamscope.core.processes import COMMAND_LINE, WORKER, module_command
@@ -35,7 +37,9 @@ from streamscope.core.store.jobs.events import (
     ProblemOccurred,
     Report,
 )
+from streamscope.core.store.jobs.growing import find_growing, write_growing
 from streamscope.core.store.jobs.job import Job
+from streamscope.core.store.layout import JobFolder
 from streamscope.core.table.columns import Value
 from streamscope.core.table.frame import build_frame
 from tests.support.optional import present
@@ -285,3 +289,37 @@ def test_the_memory_in_use_of_a_cuda_device_is_in_the_heartbeat(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (60_000, 80_000))
     OnCuda(store, job, network, request, lambda event: None).say_or_stop("on CUDA", force=True)
     assert job_state(store, job).device_memory == {"cuda:1": (20_000.0, 80_000.0)}
+
+
+def test_fzs_offered_on_the_way_are_those_under_way_and_change_nothing(network: Network) -> None:
+    target, recipe = Target("1.1", "block"), Recipe(steps=6)
+    plain = visualize(network, target, range(3), recipe, protocol="centred")
+    looks: list[np.ndarray] = []
+    watched = visualize(
+        network, target, range(3), recipe, protocol="centred", peek=lambda channels, images: looks.append(images())
+    )
+    assert np.array_equal(plain.images, watched.images)
+    assert np.array_equal(plain.trace, watched.trace)
+    # After every step but the last, whose images are stored.
+    assert len(looks) == 5
+    assert looks[-1].shape == plain.images.shape
+    away = [np.abs(look.astype(int) - plain.images).mean() for look in looks]
+    assert away[0] > away[-1] > 0
+
+
+def test_a_job_shows_its_fzs_on_the_way_and_leaves_none_of_them(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamscope.core.jobs.batch_loop.LOOK_SECONDS", 0.0)
+    written: list[tuple[Target, tuple[int, ...]]] = []
+
+    def note(job: JobFolder, target: Target, channels: Sequence[int], images: np.ndarray) -> None:
+        write_growing(job, target, channels, images)
+        written.append((target, tuple(channels)))
+        assert find_growing([job], target, channels[0]) is not None
+
+    monkeypatch.setattr("streamscope.core.jobs.batch_loop.write_growing", note)
+    code, _, job = _run(tmp_path / "cache", network, tensors=("in",))
+    assert code == 0
+    assert {channels for _, channels in written} >= {(0, 1, 2, 3), (12, 13, 14, 15)}
+    assert not list(job.files.growing.iterdir())
