@@ -38,6 +38,8 @@ DOING = {
     "Finding channels": (
         *("filter", "off", "quick", "invert", "sort", "reverse", "sort.right", "sort.left", "columns"),
         *("block.next", "block.previous", "next_block", "previous_block", "blocks", "set", "problems"),
+        *("filter.clear", "filter.complete", "filter.next_name", "filter.previous_name", "filter.earlier"),
+        *("filter.later", "filter.leave"),
     ),
     "Selecting several": ("pick", "range", "all"),
     "Looking closer": (
