@@ -15,7 +15,7 @@ from streamscope.tui.terminal.detection import Graphics
 from streamscope.tui.terminal.drawing import Picture
 from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode
 
-REMEMBERED = 600
+REMEMBERED = 1200
 """Answers kept for the event loop, which may not look at the disk."""
 
 

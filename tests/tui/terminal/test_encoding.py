@@ -14,7 +14,7 @@ from PIL import Image
 from streamscope.tui.bench.wire import picture as bench_picture
 from streamscope.tui.terminal.detection import Graphics, Mode
 from streamscope.tui.terminal.drawing import Drawing, picture_of
-from streamscope.tui.terminal.encoding import PictureCache, adopt_cell_size, encode, fit
+from streamscope.tui.terminal.encoding import MOST_REPEATED, PictureCache, adopt_cell_size, encode, fit
 from tests.support.app_store import made_up_image
 from tests.support.optional import present
 
@@ -92,6 +92,20 @@ def test_sixels_show_the_image_in_terminals_that_select_a_colour_when_it_is_defi
     assert np.percentile(difference, 99.9) < 80
 
 
+@pytest.mark.parametrize("mode", ["sixel", "kitty"])
+def test_pixels_of_an_enlarged_picture_are_sharp_squares(mode: Mode) -> None:
+    """4 x 4 pixels, black and white by turns, in 12 x 6 cells of 96 x 96 pixels."""
+    board = np.indices((4, 4)).sum(axis=0) % 2 * 255
+    (drawing,) = encode(
+        np.repeat(board[:, :, None], 3, axis=2).astype(np.uint8), (12, 6), Graphics(mode, CELL)
+    ).drawings
+    shown = decode_sixels(drawing.rows[0], False) if mode == "sixel" else np.asarray(sent(drawing).convert("RGB"))
+    times = len(shown) // 4
+    assert times == (24 if mode == "sixel" else MOST_REPEATED)
+    expected = np.repeat(np.repeat(board, times, axis=0), times, axis=1)
+    assert np.abs(np.asarray(shown, dtype=int)[:, :, 0] - expected).max() <= 3
+
+
 def sent(drawing: Drawing) -> Image.Image:
     """The image that kitty gets."""
     messages = re.findall(r"\x1b_G(.*?)\x1b\\", drawing.setup, re.DOTALL)
@@ -161,7 +175,7 @@ def test_a_picture_fits_its_room_and_stays_square(
 
 
 def test_the_cache_keeps_what_was_looked_at_last() -> None:
-    cache = PictureCache(limit=2)
+    cache = PictureCache(limit=4)
     pictures = [encode(IMAGE, (2, 1), Graphics("half", CELL)) for _ in range(3)]
     cache.put("a", pictures[0])
     cache.put("b", pictures[1])
