@@ -204,8 +204,8 @@ def _kitty_messages(image: Image.Image, identity: int, columns: int, rows: int) 
 
 
 class PictureCache:
-    """The last pictures made, by what they show: as many as have `limit` cells together. 120 large ones have 40,000, and
-    so have the pictures of three walls."""
+    """The last pictures made, by what they show: as many as have `limit` cells together. 120 large ones have
+    40,000, and so have the pictures of three walls."""
 
     def __init__(self, limit: int = 50_000) -> None:
         self._limit = limit
