@@ -97,7 +97,7 @@ class ChannelsScreen(Screen[None]):
         Binding("enter", "app.ask('detail')", "Detail", id="detail"),
         Binding("p", "app.ask('zoom')", "Pictures on the whole screen", show=False, id="zoom"),
         Binding("equals_sign", "app.ask('compare')", "Compare those chosen, or unsure", show=False, id="compare"),
-        Binding("W", "app.ask('wall')", "Wall of pictures", id="wall"),
+        Binding("W", "app.ask('wall')", "Wall", id="wall"),
         Binding("H", "app.ask('spectrum')", "Spectrum: histograms and shares of all blocks", show=False, id="spectrum"),
         Binding("J", "app.ask('jobs')", "Jobs", id="jobs"),
         Binding("C", "app.ask('compute')", "Compute", id="compute"),

@@ -43,7 +43,7 @@ def is_open(outside: Outside) -> bool:
     """Whether the table is on the screen. While the status bar says something at its left, there may be no room in it
     for how many are judged."""
     lines = outside.reader.lines()
-    return "row 1 of 22" in lines and "q Quit" in lines
+    return "row 1 of 22" in lines and "? Keys" in lines
 
 
 @pytest.mark.parametrize("delay", [2.0, 4.0, None])
@@ -72,7 +72,7 @@ def test_the_screen_is_whole_after_any_number_of_resizes_while_a_job_runs(tmp_pa
     with on_terminal(command(tmp_path, "--graphics", "half")) as outside:
         outside.resize(*large)
         outside.until(
-            lambda: "q Quit" in outside.reader.lines() and "0/100" in outside.reader.lines(), "it did not open"
+            lambda: "? Keys" in outside.reader.lines() and "0/100" in outside.reader.lines(), "it did not open"
         )
         for place in range(40):
             outside.resize(*(large if place % 2 else tiny))

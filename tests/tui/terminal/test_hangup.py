@@ -33,7 +33,7 @@ def on_terminal(program: list[str]) -> Iterator[Outside]:
 def is_open(outside: Outside) -> bool:
     """Whether the table is on the screen."""
     lines = outside.reader.lines()
-    return "22 judged" in lines and "q Quit" in lines
+    return "22 judged" in lines and "? Keys" in lines
 
 
 def test_the_app_saves_and_ends_when_its_terminal_vanishes_without_a_word(tmp_path: Path) -> None:
