@@ -385,6 +385,21 @@ def steps_of(info: ModelInfo, block: str) -> tuple[str, ...]:
     return tuple(steps[n] for n in range(len(steps))) if set(steps) == set(range(len(steps))) else (block,)
 
 
+def blocks_of_stream(info: ModelInfo, block: str) -> tuple[str, ...]:
+    """The blocks that carry the same stream as a block, in order: those that identity shortcuts join, with the one that
+    begins it. A channel is the same channel in all of them. Raises UsageError for an unknown block.
+    """
+    first = info.block(block)
+    while first.kind == "simple" and first.previous is not None:
+        first = info.block(first.previous)
+    names = [first.name]
+    for other in info.blocks:
+        # A block is described after the one before it.
+        if other.kind == "simple" and other.previous in names:
+            names.append(other.name)
+    return tuple(names)
+
+
 def ranked_tensor(target: Target) -> str:
     """What the MEIs of a target are ranked by: its tensor, `out` before the activation."""
     return "pre" if target.tensor == "out" else target.tensor

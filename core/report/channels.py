@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from streamscope.core.images.scaling import SIZES
 from streamscope.core.measures.tuning import half_width_octaves, invariance
-from streamscope.core.model.blocks import TENSORS, Block, Target, steps_of
+from streamscope.core.model.blocks import TENSORS, Block, Target, blocks_of_stream, steps_of
 from streamscope.core.model.recipe import Protocol
 from streamscope.core.report.lacking import no_curves, no_scan
 from streamscope.core.report.material import Material
@@ -19,15 +21,18 @@ from streamscope.core.store import FZSet, Scan
 from streamscope.core.store.sets.curves import Curves, curves_of
 from streamscope.core.table.columns import COLUMNS
 
+AT_ONCE = 512
+"""Channels whose curves, MEIs and patches are read together: a page that had those of all opened a second later."""
 ON = ("in", "block")
 READ = ("in", "block", "out")
 """What the curves are shown of; `pre` is in no table, since `out` of a curve is its rectification."""
 
 
 def channels_table(material: Material, block: Block) -> Table:
-    """Every column of every channel of a block: the channel table itself."""
+    """Every column of every channel of a block that pages show: the channel table itself."""
     rows = material.rows[block.name]
-    return frame_table(f"channels-{block.name}", f"Channels of {block.name}", rows, np.arange(len(rows)))
+    chosen = np.flatnonzero(np.isin(rows["channel"], material.channels(block.name)))
+    return frame_table(f"channels-{block.name}", f"Channels of {block.name}", rows, chosen)
 
 
 def tuning_table(material: Material, block: Block) -> Table:
@@ -108,32 +113,74 @@ def meis_table(material: Material, block: Block) -> Table:
     return make_table(f"meis-{block.name}", f"MEIs of {block.name}", fields, rows, no_scan(material))
 
 
-def payload(material: Material, block: Block, tables: dict[str, Table], pictures: Pictures) -> dict[str, Any]:
-    """Everything the scripts of a block's page show, as JSON; numbers are the tables' own.
+def page_name(block: str) -> str:
+    """Of a block's page, for its file and for addresses."""
+    return f"block-{block}"
 
-    `tables` has channels, tuning, meis and patches. Writes the pictures.
+
+def list_data(material: Material, block: Block, channels: Table, pictures: Pictures) -> dict[str, Any]:
+    """What the scripts of a block's page need for its table, as JSON; numbers are those of `channels`.
+
+    Writes the pictures.
     """
-    found = pictures.of_block(block)
-    meis = tables["meis"]
-    shown = pictures.of_images(meis.whole_numbers("row")) if len(meis) else {}
     fields = {t: material.info.fields.get(str(material.info.source(block.name, t))) for t in TENSORS}
     return {
         "block": block.name,
+        "page": page_name(block.name),
         "unrectified": block.unrectified,
-        "steps": _steps(material, block, pictures),
         "side": material.info.input_size,
         "crop": {t: [area.start, area.stop] if area else None for t, area in fields.items()},
         "describe": {c.name: {"kind": c.kind, "help": c.help, "whole": c.whole} for c in COLUMNS},
-        "channels": _json(tables["channels"]),
-        "tuning": _json(tables["tuning"]),
-        "meis": _json(meis, without=("image", "label")),
-        "patches": _json(tables["patches"]),
+        "channels": _json(channels),
+        "fz": pictures.of_block(block).fz,
+        "scaled": pictures.of_block(block).scaled,
         "patch_pictures": pictures.of_patches(block),
         "sizes": SIZES,
-        "fz": found.fz,
-        "scaled": found.scaled,
-        "images": _images(material, meis, shown),
+        "steps": _steps(material, block, pictures),
+        "stream": _stream(material, block),
+        "at_once": AT_ONCE,
     }
+
+
+def details_data(
+    material: Material, block: Block, tables: Mapping[str, Table], pictures: Pictures
+) -> dict[str, dict[str, Any]]:
+    """What they need besides once a channel is opened, `AT_ONCE` channels a part: curves, MEIs and patches, of the
+    tables tuning, meis and patches. Writes the pictures.
+    """
+    meis = tables["meis"]
+    shown = pictures.of_images(meis.whole_numbers("row")) if len(meis) else {}
+    parts = {}
+    for first in range(0, block.channels, AT_ONCE):
+        channels = range(first, first + AT_ONCE)
+        parts[f"details-{page_name(block.name)}-{first // AT_ONCE}"] = {
+            "tuning": _part(tables["tuning"], channels),
+            "meis": _part(meis, channels, without=("image", "label")),
+            "patches": _part(tables["patches"], channels),
+            "images": _images(material, meis.of_channels(channels), shown),
+        }
+    return parts
+
+
+def _part(table: Table, channels: range, without: Sequence[str] = ()) -> dict[str, Any]:
+    """The rows of some channels, and which the first of them is; rows are sorted by channel."""
+    every = table.whole_numbers("channel")
+    first, end = (bisect_left(every, channel) for channel in (channels.start, channels.stop))
+    return {**_json(replace(table, rows=table.rows[first:end]), without), "first": first}
+
+
+def _stream(material: Material, block: Block) -> list[dict[str, Any]]:
+    """The blocks that carry the same channels, this one among them: what each does to them, where the report has it."""
+    found: list[dict[str, Any]] = []
+    for name in blocks_of_stream(material.info, block.name):
+        if name not in material.rows:
+            found.append({"block": name, "page": None})
+            continue
+        rows = channels_table(material, material.info.block(name))
+        columns = ("channel", "mix_ratio", "update")
+        fields = [[rows.value(row, column) for column in columns] for row in range(len(rows))]
+        found.append({"block": name, "page": page_name(name), "table": rows.name, "rows": fields})
+    return found
 
 
 def _steps(material: Material, block: Block, pictures: Pictures) -> list[dict[str, Any]]:
@@ -150,7 +197,7 @@ def _steps(material: Material, block: Block, pictures: Pictures) -> list[dict[st
             {
                 "block": name,
                 "table": rows.name,
-                "page": f"block-{name}.html",
+                "page": page_name(name),
                 "field": area.size if area else None,
                 "crop": [area.start, area.stop] if area else None,
                 "fz": pictures.of_block(step).fz["block"],

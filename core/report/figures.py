@@ -43,6 +43,13 @@ class Drawn:
     caption: str
     plot: bool = True
     block: str = ""
+    lines: tuple[str, ...] = ()
+    """Its numbers in words, part by part, where the caption has not all of them."""
+
+    @property
+    def alt(self) -> str:
+        """All that it shows, for those who cannot see it."""
+        return " ".join([self.caption, *(f"{line}." for line in self.lines)])
 
     @property
     def png(self) -> str:

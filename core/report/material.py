@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -55,6 +55,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Some channels of a report's blocks: those that are shown one by one, while analyses are of all."""
+
+    channels: Mapping[str, tuple[int, ...]]
+    """By block; a block of which none is chosen may be left out."""
+    by: str
+    """What they were chosen by, for people."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.channels.values()))
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything a report reads, gathered once; what is large (pictures, curves) is read block by block."""
 
@@ -66,6 +79,19 @@ class Material:
     scan: Scan | None
     wording: Wording | None = None
     """Says how to make what is not stored; None leaves that out."""
+    chosen: Chosen | None = None
+    """The channels that pages show; None for all."""
+
+    def channels(self, block: str) -> Sequence[int]:
+        """Those of a block that pages show."""
+        if self.chosen is not None:
+            return self.chosen.channels.get(block, ())
+        return range(self.info.block(block).channels)
+
+    @property
+    def shown(self) -> int:
+        """How many channels pages show."""
+        return sum(len(self.channels(block.name)) for block in self.blocks)
 
     @property
     def data_set(self) -> str:
@@ -88,7 +114,8 @@ class Material:
         """For the `.meta.json` of every table. Its time is that of what was read, so that it is the same every time."""
         images = self.scan.described if self.scan is not None else None
         blocks = [block.name for block in self.blocks]
-        return table_meta(self.info, self.fzset.key, time=self.time, images=images, blocks=blocks)
+        more = {} if self.chosen is None else {"chosen": self.chosen.by}
+        return table_meta(self.info, self.fzset.key, time=self.time, images=images, blocks=blocks, **more)
 
     @property
     def time(self) -> str | None:
@@ -145,11 +172,13 @@ def gather(
     marks: Journal | Judgements | None = None,
     scan: Scan | None = None,
     wording: Wording | None = None,
+    choose: Callable[[Frame], Chosen | None] = lambda frame: None,
 ) -> Material:
-    """The material of `blocks` (the default set when none is named); `wording` says how to make what is not stored.
+    """The material of `blocks` (the default set when none is named); `wording` says how to make what is not stored,
+    `choose` which channels of the table pages show.
 
     Raises UsageError, StoreError.
     """
     chosen = tuple(pick_blocks(info, blocks))
     frame = build_frame(info, fzset, [block.name for block in chosen], marks, scan)
-    return Material(store, info, fzset, chosen, frame, scan, wording)
+    return Material(store, info, fzset, chosen, frame, scan, wording, choose(frame))

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from streamscope.core.errors import StreamscopeError
+from streamscope.core.errors import StreamscopeError, UsageError
 from streamscope.core.images.scaling import SIZES, patch_at_sizes, scaled_picture
 from streamscope.core.model.arrays import Pixels
 from streamscope.core.model.blocks import TENSORS, Block, Field, Target, Tensor
 from streamscope.core.report.material import Material
-from streamscope.core.store import Scan
+from streamscope.core.store import FZSet, Scan
 from streamscope.core.store.files.disk_errors import writing
 from streamscope.core.store.scans.photographs import patches_to_read
 from streamscope.core.table.retries import retry_of, shown_fz
@@ -26,6 +26,10 @@ from streamscope.core.table.retries import retry_of, shown_fz
 QUALITY = 92
 """JPEG with full colour resolution: an FZ of 224 px takes 17 kB instead of 70 as PNG, which is how the store has it
 exactly; a grey level differs by 1.4 on average."""
+SMALL = 75
+"""The same for a report in one file, with half the colour resolution."""
+MOST = 200_000_000
+"""Bytes of all pictures of a report in one file; browsers are slow to open more."""
 SCALED: dict[Tensor, str] = {"in": "up", "block": "down"}
 """Which way an FZ is scaled for the scale criteria."""
 AT_ONCE = 64
@@ -53,13 +57,16 @@ class Pictures:
     material: Material
     report: Path
     advance: Callable[[int], None] = lambda count: None
+    small: bool = False
+    """Whether they are to take little room rather than to be looked at closely."""
     problems: list[StreamscopeError] = field(default_factory=list)
+    _size: int = 0
     _written: dict[str, bool] = field(default_factory=dict)
     _blocks: dict[str, BlockPictures] = field(default_factory=dict)
     _retried: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def of_block(self, block: Block) -> BlockPictures:
-        """Writes the FZs and scaled FZs of every channel of a block, those that its table row is read from."""
+        """Writes FZs and scaled FZs of a block's channels that pages show, those that their rows are read from."""
         if block.name in self._blocks:
             return self._blocks[block.name]
         found = BlockPictures(
@@ -70,7 +77,7 @@ class Pictures:
             for channel, file in enumerate(files):
                 if file is not None and not self._written[file]:
                     files[channel] = None
-        self.advance(block.channels)
+        self.advance(len(self.material.channels(block.name)))
         self._blocks[block.name] = found
         return found
 
@@ -80,17 +87,18 @@ class Pictures:
         scan, areas = self.material.scan, [self.material.info.area(Target(block.name, tensor)) for tensor in TENSORS]
         if scan is None or any(area is None or area.middle is None for area in areas):
             return found
-        patches = patches_to_read(scan, block.name, range(block.channels))
+        channels = list(self.material.channels(block.name))
+        patches = patches_to_read(scan, block.name, channels)
         if patches is None:
             return found
         area = self.material.info.field_of(Target(block.name, "block"))
         photograph = lru_cache(PHOTOGRAPHS)(scan.image)
         jobs = []
         for place, tensor in enumerate(TENSORS):
-            for channel in range(block.channels):
-                some = patches.rows[channel, place] >= 0
-                rows = patches.rows[channel, place][some][:PATCHES].tolist()
-                centres = patches.centres[channel, place][some][:PATCHES].tolist()
+            for number, channel in enumerate(channels):
+                some = patches.rows[number, place] >= 0
+                rows = patches.rows[number, place][some][:PATCHES].tolist()
+                centres = patches.centres[number, place][some][:PATCHES].tolist()
                 if rows:
                     file = f"pictures/patches/{block.name}.{tensor}/{channel:04d}.jpg"
                     found[tensor][channel] = file
@@ -110,12 +118,20 @@ class Pictures:
         self._write(_Job((file,), partial(_one_image, scan, row)) for row, file in files.items())
         return {row: file for row, file in files.items() if self._written[file]}
 
+    @property
+    def files(self) -> list[str]:
+        """All that were written."""
+        return [file for file, written in self._written.items() if written]
+
     def file(self, block: str, tensor: Tensor, channel: int) -> str | None:
-        """Where the picture of an FZ was written; None where there is none."""
+        """Writes the picture of one FZ; None where there is none."""
         target = self.material.fzset.target(block, tensor)
         retry = self._retry(block, tensor, channel)
-        name = None if retry is None else _fz_file(target, channel, retry)
-        return name if name is not None and self._written.get(name) else None
+        if retry is None:
+            return None
+        name = _fz_file(target, channel, retry)
+        self._write(iter([_Job((name,), partial(_one_fz, self.material.fzset, target, channel, retry))]))
+        return name if self._written[name] else None
 
     def fz(self, block: str, tensor: Tensor, channel: int) -> Pixels | None:
         """One FZ, cropped to what the centre neuron sees; None when it is not stored or damaged."""
@@ -137,7 +153,7 @@ class Pictures:
             scaled: list[Callable[[Pixels], Pixels]] = []
             if tensor in SCALED:
                 scaled = [scaled_picture(fzset.info, block.name, tensor, fzset.key.protocol)]
-            for channel in range(block.channels):
+            for channel in self.material.channels(block.name):
                 retry = self._retry(block.name, tensor, channel)
                 if retry is None:
                     continue
@@ -176,7 +192,12 @@ class Pictures:
         waiting = iter(jobs)
         with ThreadPoolExecutor(max_workers=max(1, min(8, os.cpu_count() or 1))) as pool:
             while several := list(islice(waiting, AT_ONCE)):
-                list(pool.map(self._one, self._ready(several)))
+                self._size += sum(pool.map(self._one, self._ready(several)))
+                if self.small and self._size > MOST:
+                    raise UsageError(
+                        f"the pictures of {self.material.shown:,} channels are more than one file can hold "
+                        f"({MOST / 1e6:.0f} MB): choose fewer channels"
+                    )
 
     def _ready(self, jobs: Sequence[_Job]) -> Iterator[tuple[str, Pixels]]:
         for job in jobs:
@@ -194,12 +215,15 @@ class Pictures:
                     self._written[file] = True
                     yield file, image
 
-    def _one(self, ready: tuple[str, Pixels]) -> None:
+    def _one(self, ready: tuple[str, Pixels]) -> int:
+        """Writes one; returns its size in bytes."""
         file, image = ready
         path = self.report / file
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path, "JPEG", quality=QUALITY, subsampling=0)
+            quality, subsampling = (SMALL, "4:2:0") if self.small else (QUALITY, "4:4:4")
+            Image.fromarray(image).save(path, "JPEG", quality=quality, subsampling=subsampling)
+            return path.stat().st_size
 
 
 @dataclass(frozen=True)
@@ -208,6 +232,10 @@ class _Job:
 
     files: tuple[str, ...]
     read: Callable[[], tuple[Pixels, ...]]
+
+
+def _one_fz(fzset: FZSet, target: Target, channel: int, retry: int) -> tuple[Pixels, ...]:
+    return (fzset.fz_image(target, channel, retry),)
 
 
 def _one_image(scan: Scan, row: int) -> tuple[Pixels, ...]:

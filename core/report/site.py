@@ -1,102 +1,132 @@
-"""The report itself: a folder of figures, tables and pages, from what a store has."""
+"""The report itself: figures, tables and pages from what a store has, as a folder or as one file."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import numpy as np
+from jinja2 import Environment
 from markupsafe import Markup
 
 from streamscope import __version__
 from streamscope.core.analysis.ablation import controls_text
-from streamscope.core.analysis.evidence import read_evidence
 from streamscope.core.analysis.null_shares import BY_IMAGES, CRITERIA
 from streamscope.core.errors import StreamscopeError
 from streamscope.core.model.blocks import TENSORS, Block, format_channels
-from streamscope.core.report import analyses, figures, lacking
-from streamscope.core.report.channels import channels_table, meis_table, payload, tuning_table
-from streamscope.core.report.evidence_figure import evidence_caption, evidence_figure
-from streamscope.core.report.folder import report_folder
+from streamscope.core.report import analyses, lacking
+from streamscope.core.report.channels import (
+    channels_table,
+    details_data,
+    list_data,
+    meis_table,
+    page_name,
+    tuning_table,
+)
+from streamscope.core.report.descriptions import describe_fz
+from streamscope.core.report.drawings import Drawings
 from streamscope.core.report.material import Material
 from streamscope.core.report.photographs import BY_FZS, patch_curves_table, photographs_table
 from streamscope.core.report.pictures import Pictures
-from streamscope.core.report.sheets import TITLES, contact_sheet
-from streamscope.core.report.tables import Table
+from streamscope.core.report.tables import Table, frame_table
+from streamscope.core.report.templating import page_json, templates, verbatim
 from streamscope.core.store.files.atomic import write_file
-from streamscope.core.text import visible_lines
 
 TOP = 12
 """Channels in the lists of top mixes and top scale metrics."""
-SCRIPTS = ("format.js", "filter.js", "list.js", "channel.js")
+EVERY_PAGE = ("sort.js", "print.js")
+BLOCK_PAGE = ("format.js", "filter.js", "list.js", "sections.js", "channel.js")
 BY = ("FZ", "MEI", "both")
-_TEMPLATES = Path(__file__).parent / "templates"
 
 Progress = Callable[[int, int], None]
 
 
-def _shown(value: object) -> object:
-    """What a page shows of a value: control characters in texts are pictures. Jinja escapes the rest."""
-    return visible_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+@dataclass(frozen=True)
+class Page:
+    name: str
+    title: str
 
-
-def _page_json(data: object, **options: Any) -> str:
-    """The same of every text in what the scripts get."""
-
-    def shown(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {shown(key): shown(value) for key, value in part.items()}
-        return [shown(value) for value in part] if isinstance(part, list | tuple) else _shown(part)
-
-    return json.dumps(shown(data), **options)
+    @property
+    def file(self) -> str:
+        return f"{self.name}.html"
 
 
 @dataclass(frozen=True)
-class Page:
-    file: str
+class View:
+    """A page of a report in one file: what it shows, and of a block's what its scripts need."""
+
+    page: Page
     title: str
+    content: Markup
+    list_data: Mapping[str, Any] | None
+    details: Mapping[str, Mapping[str, Any]] | None
 
 
 @dataclass
 class Site:
-    """A report being written to `folder`; what it made so far is in `tables` and `drawn`."""
+    """A report being written to `folder`; what it made so far is in `tables` and in `drawings`.
+
+    `single`: its pages are not written there but kept in `views`, for `one_file`.
+    """
 
     material: Material
     folder: Path
     top: int = TOP
     progress: Progress | None = None
+    single: bool = False
     tables: list[Table] = field(default_factory=list)
-    drawn: list[figures.Drawn] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
     _done: int = 0
 
     def write(self) -> list[StreamscopeError]:
         """Writes everything; what could not be read on the way is returned. Raises StreamscopeError."""
         self._advance(0)
         found = self._analyses()
-        blocks = {}
+        blocks, curves = {}, {}
         for block in self.material.blocks:
+            channels = self.material.channels(block.name)
+            curves[block.name] = tuning_table(self.material, block)
             blocks[block.name] = {
                 "channels": self._table(channels_table(self.material, block)),
-                "tuning": self._table(tuning_table(self.material, block)),
-                "meis": self._table(meis_table(self.material, block)),
-                "patches": self._table(patch_curves_table(self.material, block)),
+                "tuning": self._table(curves[block.name].of_channels(channels)),
+                "meis": self._table(meis_table(self.material, block).of_channels(channels)),
+                "patches": self._table(patch_curves_table(self.material, block).of_channels(channels)),
             }
-        tuning = {name: tables["tuning"] for name, tables in blocks.items()}
-        found["tuning"] = self._table(analyses.tuning_summary(self.material, tuning))
+        found["tuning"] = self._table(analyses.tuning_summary(self.material, curves))
         for number, block in enumerate(self.material.blocks):
-            self._block_page(block, number, blocks[block.name], found)
+            self._block_page(block, number, blocks[block.name], curves[block.name], found)
         if self.material.pairs:
             self._comparison_page(found)
         self._overview(found)
         return _distinct(self.pictures.problems)
 
+    def one_file(self) -> bytes:
+        """All of its pages as one, with everything in it that they show."""
+        files = {table.file: (self.folder / table.file).read_text(encoding="utf-8") for table in self.tables}
+        files |= {f"{file}.meta.json": (self.folder / f"{file}.meta.json").read_text() for file in list(files)}
+        order = {page.name: place for place, page in enumerate(self.pages)}
+        text = self._environment.get_template("single.html.j2").render(
+            site=self._site,
+            title=self.name,
+            views=sorted(self.views, key=lambda view: order[view.page.name]),
+            scripts=verbatim(*BLOCK_PAGE, *EVERY_PAGE, "single.js"),
+            pictures={file: self._inlined(file) for file in sorted(self.pictures.files)},
+            files=files,
+        )
+        return text.encode()
+
     @cached_property
     def pictures(self) -> Pictures:
-        return Pictures(self.material, self.folder, self._advance)
+        return Pictures(self.material, self.folder, self._advance, small=self.single)
+
+    @cached_property
+    def drawings(self) -> Drawings:
+        return Drawings(self.material, self.folder)
 
     @cached_property
     def name(self) -> str:
@@ -104,23 +134,59 @@ class Site:
 
     @cached_property
     def pages(self) -> list[Page]:
-        blocks = [Page(f"block-{block.name}.html", block.name) for block in self.material.blocks]
-        others = [Page("comparison.html", "other sets")] if self.material.pairs else []
-        return [Page("index.html", "overview"), *blocks, *others]
+        blocks = [Page(page_name(block.name), block.name) for block in self.material.blocks]
+        others = [Page("comparison", "other sets")] if self.material.pairs else []
+        return [Page("index", "overview"), *blocks, *others]
+
+    @property
+    def _site(self) -> dict[str, Any]:
+        """What every page says of the report."""
+        m = self.material
+        return {
+            "name": self.name,
+            "pages": self.pages,
+            "model": m.info.name,
+            "fingerprint": m.info.fingerprint,
+            "recipe": str(m.fzset.key),
+            "data_set": m.data_set,
+            "provenance": m.provenance,
+            "version": __version__,
+            "time": m.time,
+            "tables": self.tables,
+            "figures": self.drawings.drawn,
+            "single": self.single,
+            "css": verbatim("report.css"),
+        }
 
     @cached_property
     def _environment(self) -> Environment:
-        found = Environment(
-            loader=PackageLoader("streamscope.core.report"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=_shown,
+        return templates(
+            address=self._address, source=self._source, download=self._download, has_channel=self._has_channel
         )
-        found.policies["json.dumps_function"] = _page_json
-        found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-        return found
+
+    def _address(self, page: str, channel: int | None = None) -> str:
+        """Of a page, or of a channel in it; as `addressOf` in format.js."""
+        if self.single:
+            return f"#{page}" if channel is None else f"#{page}/{channel}"
+        return f"{page}.html" if channel is None else f"{page}.html#{channel}"
+
+    def _source(self, file: str) -> str:
+        """Of a picture: its file, or all of it."""
+        return self._inlined(file) if self.single else file
+
+    def _inlined(self, file: str) -> str:
+        kind = {".png": "png", ".jpg": "jpeg"}[Path(file).suffix]
+        return f"data:image/{kind};base64,{base64.b64encode((self.folder / file).read_bytes()).decode()}"
+
+    def _download(self, file: str) -> Markup:
+        """The attributes of a link to a table's file; in one file a script saves it from there."""
+        if self.single:
+            return Markup('href="#index" data-file="{}"').format(file)
+        return Markup('href="{}"').format(file)
+
+    def _has_channel(self, block: str, channel: int) -> bool:
+        """Whether a page shows a channel."""
+        return channel in self.material.channels(block)
 
     def _analyses(self) -> dict[str, Table]:
         m = self.material
@@ -145,56 +211,39 @@ class Site:
         self.tables.append(table)
         return table
 
-    def _draw(self, drawn: figures.Drawn, draw: Callable[[], Any], provenance: str = "") -> figures.Drawn:
-        self.drawn.append(figures.save(self.folder, drawn, provenance or self.material.provenance, draw))
-        return drawn
-
-    def _render(self, template: str, page: Page, title: str, **values: Any) -> None:
-        m = self.material
-        site = {
-            "name": self.name,
-            "pages": self.pages,
-            "model": m.info.name,
-            "fingerprint": m.info.fingerprint,
-            "recipe": str(m.fzset.key),
-            "data_set": m.data_set,
-            "provenance": m.provenance,
-            "version": __version__,
-            "time": m.time,
-            "tables": self.tables,
-            "figures": self.drawn,
-        }
-        css = Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    def _render(
+        self,
+        template: str,
+        page: Page,
+        title: str,
+        list_data: Mapping[str, Any] | None = None,
+        details: Mapping[str, Mapping[str, Any]] | None = None,
+        **values: Any,
+    ) -> None:
         text = self._environment.get_template(template).render(
-            site=site, file=page.file, title=title, css=css, **values
+            site=self._site,
+            page=page,
+            title=title,
+            base="view.html.j2" if self.single else "base.html.j2",
+            every_page=verbatim(*EVERY_PAGE),
+            list_data=list_data,
+            details=details,
+            chosen=self.material.chosen,
+            **values,
         )
+        if self.single:
+            self.views.append(View(page, title, Markup(text), list_data, details))
+            return
         write_file(self.folder / page.file, text.encode(), durable=False)
+        for name, part in (details or {}).items():
+            # A page opened from disk may run a script beside it, but not read a file.
+            called = f"keepDetails({json.dumps(name)}, {json.dumps(page_json(part))});\n"
+            (self.folder / "details").mkdir(exist_ok=True)
+            write_file(self.folder / "details" / f"{name}.js", called.encode(), durable=False)
 
-    def _block_page(self, block: Block, number: int, own: Mapping[str, Table], found: Mapping[str, Table]) -> None:
-        rows, provenance = self.material.rows[block.name], f"block {block.name}"
-        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
-            ("spectrum", "evidence", "skip_weights", "inhibition", "tuning")
-        )
-        if found["blocks"].value(number, "computed"):
-            drawn |= {
-                "spectrum": self._draw(
-                    figures.Drawn(f"spectrum-{block.name}", f"Histogram of M, {provenance}.", block=block.name),
-                    lambda: figures.spectrum_figure(rows),
-                ),
-                "skip_weights": self._block_figure("skip_weights", block.name, found["skip_weights"]),
-                "inhibition": self._block_figure("inhibition", block.name, found["inhibition"]),
-            }
-            evidence = read_evidence(self.material.fzset, block, rows, self.material.scan)
-            drawn["evidence"] = self._draw(
-                figures.Drawn(f"evidence-{block.name}", evidence_caption(evidence), block=block.name),
-                partial(evidence_figure, evidence),
-            )
-        if len(own["tuning"]):
-            caption = f"Scale tuning in {block.name}: mean of the channels' curves, each over its maximum."
-            drawn["tuning"] = self._draw(
-                figures.Drawn(f"tuning-{block.name}", caption, block=block.name),
-                lambda: figures.tuning_figure(block.name, rows, own["tuning"]),
-            )
+    def _block_page(
+        self, block: Block, number: int, own: Mapping[str, Table], curves: Table, found: Mapping[str, Table]
+    ) -> None:
         shares = [(by, [found["shares"].find(block=block.name, by=by, mix=mix) for mix in (True, False)]) for by in BY]
         nulls = []
         names = list(dict.fromkeys(str(row[1]) for row in found["nulls"].rows if row[0] == block.name))
@@ -202,16 +251,16 @@ class Site:
             criteria = ("scale_invariant", "meets_both")
             nulls.append((name, [found["nulls"].find(block=block.name, null=name, criterion=c) for c in criteria]))
         by_images, image_nulls = _image_nulls(found["nulls"], block.name, names)
-        data = payload(self.material, block, dict(own), self.pictures)
-        scripts = Markup("\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS))
         self._render(
             "block.html.j2",
             self.pages[1 + number],
             f"Block {block.name}",
+            list_data=list_data(self.material, block, own["channels"], self.pictures),
+            details=details_data(self.material, block, own, self.pictures),
             block=block,
             row=number,
             tables={**found, **own},
-            figures=drawn,
+            figures=self.drawings.block(block, curves, found),
             shares=shares,
             nulls=nulls,
             by_images=by_images,
@@ -221,29 +270,16 @@ class Site:
             no_photographs=own["patches"].missing,
             seeds={of: found["seeds"].find(block=block.name, of=of) for of in analyses.AGREEMENTS},
             notices=lacking.channels_lacking(self.material, block),
-            payload=data,
-            scripts=scripts,
+            shown_channels=len(self.material.channels(block.name)),
+            scripts=verbatim(*BLOCK_PAGE, "start.js"),
         )
-
-    def _block_figure(self, name: str, block: str, table: Table) -> figures.Drawn | None:
-        if table.find(block=block) is None:
-            return None
-        rows = self.material.rows[block]
-        draw = {"skip_weights": figures.skip_weights_figure, "inhibition": figures.inhibition_figure}[name]
-        caption = {
-            "skip_weights": f"Skip weights of {block} against M.",
-            "inhibition": f"Overwrite inhibition in {block}; black lines are the means of M < 1 and M ≥ 1.",
-        }[name]
-        drawn = figures.Drawn(f"{name}-{block}", caption, block=block)
-        return self._draw(drawn, lambda: draw(block, rows, table))
 
     def _comparison_page(self, found: Mapping[str, Table]) -> None:
         pairs = []
         for pair in self.material.pairs:
-            if not figures.has_panels(pair):
-                continue
-            drawn = figures.Drawn(f"comparison-{pair.name}", f"M of every channel, {pair.title}.")
-            pairs.append({"title": pair.title, "figure": self._draw(drawn, partial(figures.comparison_figure, pair))})
+            figure = self.drawings.comparison(pair, found["comparison"])
+            if figure is not None:
+                pairs.append({"title": pair.title, "figure": figure})
         self._render("comparison.html.j2", self.pages[-1], "Other sets", tables=found, pairs=pairs)
 
     def _overview(self, found: Mapping[str, Table]) -> None:
@@ -259,10 +295,11 @@ class Site:
                     if row[0] == block.name and row[2] == criterion
                 ]
                 parts.append({"rows": rows, "nulls": nulls})
-            shares.append({"block": block.name, "parts": parts})
-        drawn: dict[str, Any] = self._overview_figures(found)
+            shares.append({"block": block.name, "page": page_name(block.name), "parts": parts})
+        # One file has the galleries, not the same pictures again as contact sheets.
+        drawn: dict[str, Any] = {**self.drawings.overview(found, self.pictures, sheets=not self.single)}
         for name in ("skip_weights", "inhibition", "tuning"):
-            drawn[name] = [f for f in self.drawn if f.name.startswith(f"{name}-")]
+            drawn[name] = self.drawings.of(name)
         ablations = self._ablations()
         self._render(
             "overview.html.j2",
@@ -280,43 +317,16 @@ class Site:
             ablations_lacking=lacking.ablations_lacking(m),
             curves_lacking=lacking.curves_lacking(m, {str(row[0]) for row in found["tuning"].rows}),
             compared="; ".join(pair.title for pair in m.pairs),
+            shown_channels=m.shown,
         )
-
-    def _overview_figures(self, found: Mapping[str, Table]) -> dict[str, figures.Drawn | None]:
-        m = self.material
-        drawn: dict[str, figures.Drawn | None] = dict.fromkeys(
-            ("updates", "spectrum", "shares", "top_mixes", "top_scale")
-        )
-        if not m.nulls or not len(m.measured):
-            return drawn
-        drawn["updates"] = self._draw(
-            figures.Drawn("updates", "Kinds of update in each block."), lambda: figures.updates_figure(found["blocks"])
-        )
-        drawn["spectrum"] = self._draw(
-            figures.Drawn("spectrum", "Histogram of M of each block, bins of 0.25; bands: overwrite, mix, skip."),
-            lambda: figures.spectrum_figure(m.measured),
-        )
-        drawn["shares"] = self._draw(
-            figures.Drawn("shares", "Shares of scale-invariant channels with 95 % intervals; black lines are nulls."),
-            lambda: figures.shares_figure(found["shares"], found["nulls"]),
-        )
-        for name in ("top_mixes", "top_scale"):
-            table = found[name]
-            if len(table):
-                blocks = (str(table.value(row, "block")) for row in range(len(table)))
-                keys = zip(blocks, table.whole_numbers("channel"), strict=True)
-                sheet = [{t: self.pictures.fz(block, t, channel) for t in TENSORS} for block, channel in keys]
-                drawn[name] = self._draw(
-                    figures.Drawn(name, f"{table.title}: FZ(I), FZ(B), FZ(O).", plot=False),
-                    partial(contact_sheet, table, sheet),
-                )
-        return drawn
 
     def _gallery(self, table: Table) -> list[list[dict[str, Any]]]:
         """Of each row of a table the three pictures that a page shows, as the block's page wrote them."""
         found = []
         for row in range(len(table)):
             block, channel = str(table.value(row, "block")), int(table.value(row, "channel") or 0)
+            rows = self.material.rows[block]
+            known = frame_table(table.name, table.title, rows, np.flatnonzero(rows["channel"] == channel))
             three = []
             for tensor in TENSORS:
                 area = self.material.info.fields.get(str(self.material.info.source(block, tensor)))
@@ -324,7 +334,7 @@ class Site:
                 three.append(
                     {
                         "file": self.pictures.file(block, tensor, channel),
-                        "alt": f"{TITLES[tensor]} of {block} {channel}",
+                        "alt": describe_fz(known, block, channel, tensor),
                         "start": area.start if area else 0,
                         "shown": area.stop - area.start if area else side,
                         "side": side,
@@ -336,25 +346,14 @@ class Site:
     def _ablations(self) -> list[dict[str, Any]]:
         found = []
         for number, ablation in enumerate(self.material.ablations):
-            name = f"ablation-{ablation.block}-{number + 1}"
-            caption = f"Accuracy over zooms with channels of {ablation.block} ablated."
+            table = self._table(analyses.ablation_table(f"ablation-{ablation.block}-{number + 1}", ablation))
             text = (
                 f"Channels {format_channels(ablation.channels)} of {ablation.block}'s sum set, at every position, to "
                 f"the mean activation of their centre neuron. {ablation.images:,} images of "
                 f"{ablation.classes} classes in {Path(ablation.folder).name}. Control seed {ablation.seed}: "
                 f"{' '.join(controls_text(ablation))}"
             )
-            found.append(
-                {
-                    "table": self._table(analyses.ablation_table(name, ablation)),
-                    "figure": self._draw(
-                        figures.Drawn(name, caption, block=ablation.block),
-                        partial(figures.ablation_figure, ablation),
-                        self.material.provenance_of(f"{ablation.images:,} images in {Path(ablation.folder).name}"),
-                    ),
-                    "text": text,
-                }
-            )
+            found.append({"table": table, "figure": self.drawings.ablation(ablation, table), "text": text})
         return found
 
     def _notices(self) -> list[str]:
@@ -376,7 +375,7 @@ class Site:
     def _advance(self, channels: int) -> None:
         self._done += channels
         if self.progress is not None:
-            self.progress(self._done, sum(block.channels for block in self.material.blocks))
+            self.progress(self._done, self.material.shown)
 
 
 def _distinct(problems: Sequence[StreamscopeError]) -> list[StreamscopeError]:
@@ -397,22 +396,3 @@ def _image_nulls(
     by_null = zip(names, zip(*(found[criterion] for criterion, _ in known), strict=True), strict=False)
     rows = [(name, list(of)) for name, of in by_null if any(row is not None for row in of)]
     return [(CRITERIA[criterion], row) for criterion, row in known], rows
-
-
-def write_report(
-    material: Material, out: Path, top: int = TOP, progress: Progress | None = None
-) -> list[StreamscopeError]:
-    """Writes a report to the folder `out`, whole or not at all; returns what could not be read.
-
-    Raises UsageError where `out` is something else than a report, StreamscopeError when the disk refuses.
-    """
-    described = {
-        "model": material.info.name,
-        "fingerprint": material.info.fingerprint,
-        "set": material.fzset.key.folder,
-        "blocks": [block.name for block in material.blocks],
-        "images": material.data_set,
-        "time": material.time,
-    }
-    with report_folder(out, described) as folder:
-        return Site(material, folder, top, progress).write()

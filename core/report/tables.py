@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +118,11 @@ class Table:
             if all(row[place] == value for place, value in places.items()):
                 return number
         return None
+
+    def of_channels(self, channels: Collection[int]) -> Table:
+        """The rows of these channels, of a table that has a column of them."""
+        place, wanted = self._place("channel"), set(channels)
+        return replace(self, rows=tuple(row for row in self.rows if row[place] in wanted))
 
     def csv(self) -> str:
         return csv_text(self.columns, self.rows)

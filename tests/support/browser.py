@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
@@ -45,6 +46,13 @@ def chromium(width: int = 1280) -> Iterator[webdriver.Chrome]:
 def set_width(browser: webdriver.Chrome, width: int) -> None:
     shape = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", shape)
+
+
+def visit(browser: webdriver.Chrome, folder: Path, page: str) -> None:
+    """Opens a page from disk."""
+    # From a blank page, since a change of the part after # alone loads nothing.
+    browser.get("about:blank")
+    browser.get(f"file://{folder}/{page}")
 
 
 def requested(browser: webdriver.Chrome) -> list[str]:

@@ -1,6 +1,8 @@
 """A store with something of everything that a report shows, all made up: for its tests, and for looking at one.
 
-python -m tests.support.report_store CACHE [--large]     then: streamscope report --cache CACHE --out DIR
+python -m tests.support.report_store CACHE [--large | CHANNELS]     then: streamscope report --cache CACHE --out DIR
+
+CHANNELS: one block (1.1) of so many.
 """
 
 from __future__ import annotations
@@ -182,8 +184,12 @@ def make_report(root: Path) -> Made:
 
 
 def main() -> None:
-    root = Path(sys.argv[1])
-    info = make_info(RESNET18, 224) if "--large" in sys.argv else make_info()
+    root, *how = Path(sys.argv[1]), *sys.argv[2:]
+    if how and how[0].isdigit():
+        count = int(how[0])
+        fill_everything(root, make_info((("1.0", count), ("1.1", count))), root.parent / "images", ("1.1",))
+        return
+    info = make_info(RESNET18, 224) if "--large" in how else make_info()
     fill_everything(root, info, root.parent / "images")
 
 

@@ -49,6 +49,19 @@ class Selection:
         """Whether it depends on what is stored or marked."""
         return self.expression is not None or self.marked
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it picks among the channels of its blocks."""
+        return self.channels is not None or self.needs_table
+
+    @property
+    def words(self) -> str:
+        """What it picks channels by, for people; "" where it takes all."""
+        said = ["those that are marked"] if self.marked else []
+        said += [f"channels {self.channels}"] if self.channels is not None else []
+        said += [f"those with {self.expression}"] if self.expression is not None else []
+        return ", ".join(said)
+
     def to_json(self, info: ModelInfo) -> dict[str, Any]:
         """For a `.meta.json`: the blocks, the channels as numbers however they were given (null for all), and whether
         only marked ones were taken. Raises UsageError."""

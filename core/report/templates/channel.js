@@ -1,257 +1,91 @@
-// One channel: everything that the report knows of it. Opened by the page's address, block-2.1.html#108.
-const TENSORS = { in: "FZ(I)", block: "FZ(B)", out: "FZ(O)" };
-const READS = { in: "I", block: "B", out: "O" };
+// The page of a block with one of its channels open, or its table; and the keys of both.
 
-function numberOf(row, name) {
-  return cited(field(row, name), table.name, row, name, isWhole(name));
-}
-
-function section(title, ...children) {
-  return make("section", {}, make("h3", {}, title), ...children);
-}
-
-function captioned(image, ...caption) {
-  return make("figure", {}, image, make("figcaption", {}, ...caption));
-}
-
-function picturesSection(row, channel) {
-  const crop = (tensor) => (state.whole ? null : data.crop[tensor]);
-  const fzs = Object.entries(TENSORS).map(([tensor, name]) =>
-    captioned(picture(data.fz[tensor][channel], crop(tensor), data.side, `${name} of channel ${channel}`),
-      make("b", {}, name), make("span", {}, `${READS[tensor]}: `, numberOf(row, `${tensor}_on_${tensor}`))));
-  const scaled = [["in", "S(FZ(I))", "B: ", "block_on_in_up"], ["block", "S⁻(FZ(B))", "I: ", "in_on_block_down"]].map(([tensor, name, read, column]) =>
-    captioned(picture(data.scaled[tensor][channel], crop(tensor), data.side, `${name} of channel ${channel}`),
-      make("b", {}, name), make("span", {}, read, numberOf(row, column))));
-  const toggle = make("button", { type: "button", id: "whole", "aria-pressed": String(state.whole), onclick: toggleWhole }, "whole images (w)");
-  const size = data.crop.out ? `${data.crop.out[1] - data.crop.out[0]} of ${data.side} px` : "the whole image";
-  return section("Feature visualizations",
-    make("p", { class: "hint" }, state.whole ? "The whole images." : `What the centre neuron of out sees: ${size}.`, " ", toggle),
-    make("div", { class: "pictures three" }, ...fzs), make("h4", {}, "Scaled, as the scale criteria ask"), make("div", { class: "pictures three" }, ...scaled));
-}
-
-function toggleWhole() {
-  state.whole = !state.whole;
-  show();
-  byId("whole").focus();
-}
-
-function verdictSection(row) {
-  const tick = (name) => {
-    const value = field(row, name);
-    const mark = value === null ? "–" : value ? "✓" : "✗";
-    return make("td", { class: `tick ${value === true ? "yes" : value === false ? "no" : ""}` }, make("data", { value: exact(value), "data-cell": `${table.name}:${row}:${name}`, "aria-label": shown(value) }, mark));
+// Where to go from a channel: through the table's order, by number, and along the stream.
+function neighbours(row, channel) {
+  const link = (text, target, id) => (target === null ? make("span", { class: "off" }, text) : make("a", { href: addressOf(data.page, target), id }, text));
+  const at = state.order.indexOf(row);
+  const ordered = (by) => (at < 0 || state.order[at + by] === undefined ? null : field(state.order[at + by], "channel"));
+  const numbered = (by) => (table.rows[row + by] === undefined ? null : field(row + by, "channel"));
+  const number = (by, before, after) => {
+    const target = numbered(by);
+    return link(target === null ? (by < 0 ? "first channel" : "last channel") : `${before}channel ${target}${after}`, target, by < 0 ? "lower" : "higher");
   };
-  const number = (name) => numberOf(row, name);
-  const line = (text, fz, mei, ...numbers) => make("tr", {}, make("th", { scope: "row" }, text), tick(fz), tick(mei), make("td", {}, ...numbers));
-  const rows = [
-    line("(2) mixes: 1/1.5 < M < 1.5", "meets_mix", "mei_meets_mix", "M ", number("mix_ratio"), " · by MEI ", number("mei_mix_ratio")),
-    line("(3) B(S(FZ(I))) > relu(B(FZ(I)))", "meets_block", "mei_meets_block", number("block_on_in_up"), " against ", number("block_on_in"), " · gain ", number("block_gain")),
-    line("(4) I(S⁻(FZ(B))) > relu(I(FZ(B)))", "meets_input", "mei_meets_input", number("in_on_block_down"), " against ", number("in_on_block"), " · gain ", number("input_gain")),
-    line("scale invariant: all three", "scale_invariant", "mei_scale_invariant", "scale metric ", number("scale_metric")),
-    make("tr", {}, make("th", { scope: "row" }, "robust: by FZ and by MEI"), make("td", {}), tick("robust"), make("td", {}, number("mei_images"), " exciting MEIs of ", number("images"), " images")),
+  const position = at < 0 ? "not in the filtered table" : `${at + 1} of ${state.order.length}`;
+  const order = `in order of ${state.sort}${state.descending ? ", largest first" : ""}`;
+  const lines = [
+    [make("a", { href: addressOf(data.page), id: "back" }, `← all channels of ${data.block} (Esc)`)],
+    [make("span", {}, order), link("previous (k)", ordered(-1), "previous"), make("span", {}, position), link("next (j)", ordered(1), "next")],
+    [make("span", {}, "by number"), number(-1, "← ", ""), number(1, "", " →")],
   ];
-  const head = make("tr", {}, ...["criterion", "FZ", "MEI", "numbers"].map((text) => make("th", { scope: "col" }, text)));
-  const tableElement = make("table", { class: "verdict" }, make("thead", {}, head), make("tbody", {}, ...rows));
-  const stable = ["stable_update", "stable_scale_invariant"].filter((name) => field(row, name) !== null);
-  const over = stable.length
-    ? make("p", { class: "hint" }, "Over ", numberOf(row, "seeds"), " FZ seeds: share that says the same update ", numberOf(row, "stable_update"), ", share that says scale invariant ", numberOf(row, "stable_scale_invariant"), ".")
-    : make("p", { class: "hint" }, "How stable this is over FZ seeds is not known: fewer than two are stored.");
-  const undefinedHere = field(row, "not_applicable");
-  const notes = undefinedHere ? [make("p", { class: "hint" }, `${undefinedHere}.`)] : [];
-  return section("Verdict", ...notes, make("div", { class: "scroll" }, tableElement), over);
+  if (data.stream.length > 1) lines.push([make("span", {}, "same channel of the stream"), ...data.stream.map((block) => streamLink(block, channel))]);
+  return make("nav", { "aria-label": "channels" }, ...lines.map((parts) => make("div", { class: "steps" }, ...parts)));
 }
 
-function matrixSection(row) {
-  const names = Object.keys(TENSORS);
-  const values = names.flatMap((read) => names.map((on) => field(row, `${read}_on_${on}`)));
-  const largest = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-12);
-  const body = names.map((read) => make("tr", {}, make("th", { scope: "row" }, READS[read]), ...names.map((on) => {
-    const value = field(row, `${read}_on_${on}`);
-    const strength = Math.round((100 * Math.abs(value ?? 0)) / largest * 0.55);
-    const colour = value < 0 ? "var(--overwrite)" : "var(--skip)";
-    return make("td", { class: "number", style: `background:color-mix(in srgb, ${colour} ${strength}%, transparent)` }, numberOf(row, `${read}_on_${on}`));
-  })));
-  const head = make("tr", {}, make("th", { scope: "col" }, ""), ...names.map((on) => make("th", { scope: "col" }, TENSORS[on])));
-  return section("Activation matrix", make("p", { class: "hint" }, "The channel's centre activation in each tensor (rows) for each FZ (columns); O before any activation: I + B."), make("div", { class: "scroll" }, make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...body))));
-}
-
-function tuningSection(channel) {
-  const tuning = data.tuning;
-  if (!tuning.rows.length) return section("Scale tuning", make("p", { class: "missing" }, tuning.missing));
-  const place = new Map(tuning.columns.map((name, index) => [name, index]));
-  const own = tuning.rows.map((values, row) => ({ values, row })).filter((item) => item.values[0] === channel);
-  if (!own.length) return section("Scale tuning", make("p", { class: "missing" }, "No curves of this channel are stored."));
-  const first = tuning.columns.findIndex((name) => /^x[\d.]/.test(name));
-  const scales = tuning.columns.slice(first).map((name) => Number(name.slice(1)));
-  const plots = [];
-  for (const source of ["FZ", "MEI"]) for (const on of ["in", "block"]) {
-    const lines = own.filter(({ values }) => values[place.get("source")] === source && values[place.get("on")] === on);
-    if (!lines.length) continue;
-    const name = source === "FZ" ? TENSORS[on] : `MEIs of ${READS[on]}`;
-    const legend = lines.map(({ values, row }) => make("li", { class: `line-${values[place.get("read")]}` }, `${READS[values[place.get("read")]]}: invariance `, cited(values[place.get("invariance")], tuning.name, row, "invariance"), ", half-width ", cited(values[place.get("half_width")], tuning.name, row, "half_width")));
-    plots.push(make("figure", { class: "curve" }, curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `Activation over scale, on ${name}`), make("figcaption", {}, make("b", {}, `on ${name}`), make("ul", {}, ...legend))));
-  }
-  return section("Scale tuning", make("p", { class: "hint" }, `Centre activation while the image is shown smaller and larger, resized ${own[0].values[place.get("antialias")] ? "with" : "without"} antialiasing. Half-widths are in octaves.`), make("div", { class: "curves" }, ...plots));
-}
-
-function curves(scales, lines, label) {
-  const [width, height, left, right, top, bottom] = [320, 180, 40, 8, 8, 26];
-  const svg = (tag, attributes, ...children) => {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
-  const values = lines.flatMap((line) => line.values).filter((value) => value !== null);
-  const [low, high] = [Math.min(0, ...values), Math.max(1e-6, ...values)];
-  const x = (scale) => left + ((Math.log2(scale) - Math.log2(scales[0])) / (Math.log2(scales.at(-1)) - Math.log2(scales[0]))) * (width - left - right);
-  const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
-  const parts = [];
-  for (const scale of [0.5, 0.71, 1, 1.41, 2]) {
-    parts.push(svg("line", { class: "grid", x1: x(scale), x2: x(scale), y1: top, y2: height - bottom }));
-    parts.push(svg("text", { x: x(scale), y: height - bottom + 14, "text-anchor": "middle" }, `${scale}`));
-  }
-  for (const value of high + low > 0 && -low < (high - low) / 8 ? [0, high] : [low, 0, high]) {
-    parts.push(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
-    parts.push(svg("text", { x: left - 4, y: y(value) + 4, "text-anchor": "end" }, Math.abs(value) >= 10 ? value.toFixed(0) : value.toFixed(1)));
-  }
-  for (const line of lines) {
-    const points = line.values.map((value, index) => (value === null ? null : `${x(scales[index]).toFixed(1)},${y(value).toFixed(1)}`)).filter(Boolean);
-    parts.push(svg("polyline", { class: `line-${line.read}`, points: points.join(" ") }));
-  }
-  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, ...parts);
-}
-
-function meisSection(channel) {
-  const meis = data.meis;
-  if (!meis.rows.length) return section("Images that excite it (MEIs)", make("p", { class: "missing" }, meis.missing));
-  const place = new Map(meis.columns.map((name, index) => [name, index]));
-  const own = meis.rows.map((values, row) => ({ values, row })).filter((item) => item.values[0] === channel);
-  const grids = Object.keys(TENSORS).map((tensor) => ["top", "bottom"].map((end) => {
-    const found = own.filter(({ values }) => values[place.get("tensor")] === tensor && values[place.get("end")] === end);
-    const pictures = found.map(({ values, row }) => {
-      const [path, label, file] = data.images[values[place.get("row")]];
-      const image = picture(file, state.whole ? null : data.crop[tensor], data.side, `${path}${label ? `, ${label}` : ""}`);
-      image.title = `${path}\nactivation ${exact(values[place.get("activation")])}`;
-      return captioned(image, cited(values[place.get("activation")], meis.name, row, "activation"));
-    });
-    const most = end === "top" ? "most" : "least";
-    const grid = make("div", { class: "nine" }, ...pictures);
-    return end === "top" ? [make("h4", {}, `${READS[tensor]}, ${most}`), grid] : [make("details", {}, make("summary", {}, `${READS[tensor]}, ${most}`), grid)];
-  }).flat()).map((children) => make("div", {}, ...children));
-  return section("Images that excite it (MEIs)", make("div", { class: "meis" }, ...grids));
-}
-
-function patchesSection(row, channel) {
-  const patches = data.patches;
-  const title = "Best patches of photographs";
-  const place = new Map(patches.columns.map((name, index) => [name, index]));
-  const first = patches.columns.findIndex((name) => /^x[\d.]/.test(name));
-  const scales = patches.columns.slice(first).map((name) => Number(name.slice(1)));
-  const own = patches.rows.map((values, number) => ({ values, number })).filter((item) => item.values[0] === channel);
-  const shownSizes = data.sizes.map((size) => size.toFixed(2).replace(/\.?0+$/, ""));
-  const columns = Object.keys(TENSORS).map((on) => {
-    const file = data.patch_pictures[on][channel];
-    const lines = own.filter(({ values }) => values[place.get("on")] === on);
-    const alt = `Best patches of ${READS[on]} of channel ${channel}, a row each, at ${shownSizes.join(", ")} times their size`;
-    const strip = file ? make("img", { class: "patches", src: file, alt, loading: "lazy" }) : make("p", { class: "missing" }, `No photograph excites ${READS[on]}.`);
-    const images = lines.length ? [", n ", cited(lines[0].values[place.get("images")], patches.name, lines[0].number, "images", true), " images"] : [];
-    const curve = lines.length ? curves(scales, lines.map(({ values }) => ({ read: values[place.get("read")], values: values.slice(first) })), `I, B and O over scale, on the patches of ${READS[on]}`) : null;
-    const legend = make("ul", {}, ...lines.map(({ values }) => make("li", { class: `line-${values[place.get("read")]}` }, READS[values[place.get("read")]])));
-    return make("figure", { class: "curve" }, strip, make("figcaption", {}, make("b", {}, `patches of ${READS[on]}`), ...images), curve, lines.length ? legend : null);
-  });
-  if (!patches.rows.length) return section(title, make("p", { class: "missing" }, patches.missing), make("div", { class: "curves" }, ...columns));
-  const number = (name) => numberOf(row, name);
-  const line = (text, name, low, pairs, p, mates) => make("tr", {}, make("th", { scope: "row" }, text), ...[name, low, pairs, p, mates].map((column) => make("td", { class: "number" }, number(column))));
-  const head = make("tr", {}, ...["", "deviations", "95 % from", "share of pairs it exceeds", "p against mates", "mates"].map((text) => make("th", { scope: "col" }, text)));
-  const preferences = make("table", {}, make("thead", {}, head), make("tbody", {},
-    line("B prefers I's patches larger", "photo_block_larger", "photo_block_low", "photo_pairs_block", "photo_p_block", "photo_mates_block"),
-    line("I prefers B's patches smaller", "photo_in_smaller", "photo_in_low", "photo_pairs_in", "photo_p_in", "photo_mates_in")));
-  const verdict = make("p", {}, "Scale invariant in photographs: ", number("photo_invariant"), "; beyond blur: ", number("photo_beyond_blur"), "; n ", number("photo_images"), " images. Peaks: B at ", number("photo_peak_block"), " octaves on I's patches, I at ", number("photo_peak_in"), " on B's. Half-widths: I ", number("photo_width_in"), ", O ", number("photo_width_out"), " octaves.");
-  return section(title, make("p", { class: "hint" }, `The best patches anywhere in the photographs, one an image, at ${shownSizes.join(", ")} times their size. Pairs are the other channels on the same patches; mates those of them that answer as strongly.`), verdict, make("div", { class: "scroll" }, preferences), make("div", { class: "curves" }, ...columns));
-}
-
-function stepsSection(channel) {
-  if (!data.steps.length) return null;
-  const figures = data.steps.map((step) => {
-    const row = step.rows.findIndex((values) => values[0] === channel);
-    const [, ratio, update, scale] = row < 0 ? [] : step.rows[row];
-    const here = step.block === data.block;
-    const name = here ? make("b", {}, step.block) : make("a", { href: `${step.page}#${channel}` }, step.block);
-    const image = picture(step.fz[channel], state.whole ? null : step.crop, data.side, `FZ(B) of channel ${channel} at ${step.block}`);
-    return captioned(image, name,
-      make("span", {}, "M ", cited(ratio, step.table, row, "mix_ratio"), " ", update ? badge("update", update) : null),
-      make("span", {}, "SM ", cited(scale, step.table, row, "scale_metric")),
-      make("span", {}, step.field === null ? "" : `field ${step.field} px`));
-  });
-  return section("Steps", make("p", { class: "hint" }, "FZ(B) of this channel at every step of its module, whose weights run several times."), make("div", { class: "pictures steps-of" }, ...figures));
-}
-
-function factsSection(row) {
-  const names = ["bn_weight", "conv_weight", "effective_gain", "rho", "late_rise", "steps", "fz_seed", "capture", "flags", "status"];
-  const list = names.map((name) => make("div", {}, make("dt", {}, name), make("dd", {}, numberOf(row, name), make("small", {}, data.describe[name].help))));
-  return section("Weights and optimisation", make("dl", { class: "facts wide" }, ...list));
-}
-
-function judgementSection(row) {
-  const parts = ["marked", "tags", "note"].flatMap((name) => [make("dt", {}, name), make("dd", { class: name }, numberOf(row, name))]);
-  return section("Your judgement", make("dl", { class: "facts" }, ...parts));
+// A block that carries a channel, with what it does to it.
+function streamLink(block, channel) {
+  if (block.block === data.block) return make("b", { "aria-current": "true" }, block.block);
+  if (!block.page) return make("span", { class: "off", title: "not in this report" }, block.block);
+  const row = block.rows.findIndex((values) => values[0] === channel);
+  if (row < 0) return make("a", { href: addressOf(block.page), title: "this channel of it is not in this report" }, block.block);
+  const [, ratio, update] = block.rows[row];
+  return make("span", {}, make("a", { href: addressOf(block.page, channel) }, block.block), " M ", cited(ratio, block.table, row, "mix_ratio"), update ? [" ", badge("update", update)] : null);
 }
 
 function show() {
-  const channel = /^#\d+$/.test(location.hash) ? Number(location.hash.slice(1)) : null;
+  const channel = channelIn(location.hash);
   const row = channel === null ? -1 : table.rows.findIndex((values) => values[columnOf.get("channel")] === channel);
   const opened = row >= 0;
   byId("list").hidden = opened;
   byId("channel").hidden = !opened;
-  if (!opened) {
-    document.title = byId("title").dataset.title;
-    return;
-  }
-  document.title = `${data.block} channel ${channel} · ${byId("title").dataset.title}`;
-  const at = state.order.indexOf(row);
-  const step = (by) => {
-    const other = at < 0 ? undefined : state.order[at + by];
-    return other === undefined ? null : field(other, "channel");
-  };
-  const link = (text, target, id) => (target === null ? make("span", { class: "off" }, text) : make("a", { href: `#${target}`, id }, text));
-  const position = at < 0 ? "not in the filtered table" : `${at + 1} of ${state.order.length}`;
+  const title = byId("list").dataset.title;
+  document.title = opened ? `${data.block} channel ${channel} · ${title}` : title;
+  if (!opened) return;
   const update = field(row, "update");
   const heading = make("h2", { tabindex: "-1", id: "channel-title" }, `${data.block} channel ${channel} `, update ? badge("update", update) : null, field(row, "scale_invariant") ? [" ", badge("", "invariant")] : null);
   byId("channel").replaceChildren(
-    make("nav", { class: "steps", "aria-label": "channels" }, make("a", { href: "#", id: "back" }, "← table (Esc)"), link("previous (k)", step(-1), "previous"), make("span", {}, position), link("next (j)", step(1), "next")),
+    neighbours(row, channel),
     heading,
     field(row, "status") === "ok" ? "" : make("p", { class: "missing" }, field(row, "status")),
     data.unrectified ? make("p", { class: "hint", id: "unrectified" }, `In ${data.block} ${data.unrectified}.`) : "",
     stepsSection(channel) ?? "",
     make("div", { class: "channel" },
       make("div", {}, picturesSection(row, channel), matrixSection(row), judgementSection(row)),
-      make("div", {}, verdictSection(row), tuningSection(channel))),
-    patchesSection(row, channel),
-    meisSection(channel),
+      make("div", {}, verdictSection(row), make("section", { id: "channel-tuning" }))),
+    make("section", { id: "channel-patches" }),
+    make("section", { id: "channel-meis" }),
     factsSection(row),
   );
+  readDetails(channel, (problem) => {
+    // Another channel may have been opened meanwhile.
+    if (channelIn(location.hash) !== channel || !byId("channel-tuning")) return;
+    if (problem) {
+      byId("channel-tuning").replaceWith(make("p", { class: "missing" }, problem));
+      return;
+    }
+    byId("channel-tuning").replaceWith(tuningSection(channel));
+    byId("channel-patches").replaceWith(patchesSection(row, channel));
+    byId("channel-meis").replaceWith(meisSection(channel));
+  });
 }
 
-let scrolled = 0;
-window.addEventListener("hashchange", (event) => {
-  const before = new URL(event.oldURL).hash;
-  if (/^#\d+$/.test(location.hash)) {
-    if (!/^#\d+$/.test(before)) scrolled = scrollY;
-    show();
+// After the address has changed: `before` is the part after # that it had.
+let listScroll = 0;
+function navigated(before) {
+  const [from, to] = [channelIn(before), channelIn(location.hash)];
+  if (to !== null && from === null) listScroll = scrollY;
+  show();
+  if (to !== null) {
     scrollTo(0, 0);
-    byId("channel-title").focus({ preventScroll: true });
+    byId("channel-title")?.focus({ preventScroll: true });
   } else {
-    show();
-    scrollTo(0, scrolled);
-    const row = byId("rows").querySelector(`[data-channel="${before.slice(1)}"]`);
-    if (row) row.focus({ preventScroll: true });
+    scrollTo(0, listScroll);
+    byId("rows").querySelector(`[data-channel="${from}"]`)?.focus({ preventScroll: true });
   }
-});
+}
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!data || event.ctrlKey || event.metaKey || event.altKey) return;
   if (typing) {
     if (event.key === "Escape") event.target.blur();
     return;
@@ -266,10 +100,6 @@ document.addEventListener("keydown", (event) => {
   } else if (opened && event.key === "w") toggleWhole();
   else if (!opened && (event.key === "j" || event.key === "ArrowDown")) { focusRow(1); event.preventDefault(); }
   else if (!opened && (event.key === "k" || event.key === "ArrowUp")) { focusRow(-1); event.preventDefault(); }
-  else if (!opened && event.key === "Enter" && document.activeElement.matches("#rows tr")) open(document.activeElement.dataset.channel);
+  else if (!opened && event.key === "Enter" && document.activeElement.matches("#rows tr")) openChannel(document.activeElement.dataset.channel);
   else if (!opened && event.key === "/") { byId("filter").focus(); event.preventDefault(); }
 });
-
-drawColumnPicker();
-refresh();
-show();

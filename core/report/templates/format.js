@@ -47,10 +47,33 @@ function cited(value, table, row, column, whole) {
   return make("data", { value: exact(value), "data-cell": `${table}:${row}:${column}` }, shown(value, whole));
 }
 
+// Where a page, or a channel of it, is found: in a file of its own, or, when all pages are one file, in that.
+const SINGLE = "single" in document.documentElement.dataset;
+
+function addressOf(page, channel) {
+  const at = channel === undefined || channel === null ? "" : String(channel);
+  if (SINGLE) return at ? `#${page}/${at}` : `#${page}`;
+  return `${page}.html#${at}`;
+}
+
+// The channel that an address names; null where it names none.
+function channelIn(hash) {
+  const text = SINGLE ? hash.split("/")[1] || "" : hash.slice(1);
+  return /^\d+$/.test(text) ? Number(text) : null;
+}
+
+// Pictures are files beside the page, or all in it, by the names of those files.
+const inlined = new Map();
+function sourceOf(file) {
+  if (!SINGLE) return file;
+  if (!inlined.size) for (const item of Object.entries(JSON.parse(document.getElementById("picture-files").textContent))) inlined.set(...item);
+  return inlined.get(file);
+}
+
 // What the neuron sees of a picture, or all of it; the style sheet does the cutting.
 function picture(file, crop, side, alt) {
-  if (!file) return make("div", { class: "picture none", role: "img", "aria-label": `${alt}: none` }, "none");
+  if (!file) return make("div", { class: "picture none", role: "img", "aria-label": `${alt}: not stored` }, "none");
   const [start, stop] = crop || [0, side];
   const style = `--start:${start};--shown:${stop - start};--side:${side}`;
-  return make("div", { class: "picture", style }, make("img", { src: file, alt, loading: "lazy", decoding: "async" }));
+  return make("div", { class: "picture", style }, make("img", { src: sourceOf(file), alt, decoding: "async" }));
 }

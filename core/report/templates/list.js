@@ -1,12 +1,14 @@
 // The table of a block: rows are made as they come near the screen, from the data in the page.
-const data = JSON.parse(document.getElementById("data").textContent);
-const table = data.channels;
-const columnOf = new Map(table.columns.map((name, index) => [name, index]));
+let data = null;
+let details = null;
+let table, columnOf;
 const field = (row, name) => table.rows[row][columnOf.get(name)];
 const byId = (id) => document.getElementById(id);
 const DEFAULT = ["channel", "mix_ratio", "update", "scale_metric", "scale_invariant", "robust", "block_gain", "input_gain", "rho", "late_rise", "marked", "tags", "note", "status"];
-const CHUNK = 100;
-const state = { columns: [...DEFAULT], sort: "channel", descending: false, order: [], made: 0, whole: false };
+const CHUNK = 40;
+const TENSORS = { in: "FZ(I)", block: "FZ(B)", out: "FZ(O)" };
+const READS = { in: "I", block: "B", out: "O" };
+const state = { columns: [], sort: "channel", descending: false, order: [], made: 0, whole: false };
 const isWhole = (name) => data.describe[name].whole;
 
 function compareValues(a, b, kind) {
@@ -68,9 +70,8 @@ function drawHead() {
   const cells = state.columns.map((name) => {
     const sorted = state.sort === name;
     const direction = sorted ? (state.descending ? "descending" : "ascending") : null;
-    const arrow = sorted ? (state.descending ? " ▼" : " ▲") : "";
     const text = data.describe[name].kind === "number" ? "number" : "";
-    const button = make("button", { type: "button", title: data.describe[name].help, onclick: () => sortBy(name) }, name + arrow);
+    const button = make("button", { type: "button", title: data.describe[name].help, onclick: () => sortBy(name) }, name);
     return make("th", { scope: "col", "aria-sort": direction, class: text, "data-column": name }, button);
   });
   const pictures = make("th", { scope: "col" }, "FZ(I) FZ(B) FZ(O)");
@@ -82,10 +83,20 @@ function sortBy(name) {
   if (state.sort === name) state.descending = !state.descending;
   else [state.sort, state.descending] = [name, data.describe[name].kind !== "text" && name !== "channel"];
   refresh();
+  // The heads were made anew, so whoever is at the keyboard is put back where they were.
+  byId("head").querySelector(`[data-column="${name}"] button`).focus();
 }
 
 function badge(name, value) {
   return make("span", { class: `badge ${value}` }, value);
+}
+
+// Whose FZ a picture is and what each tensor answers to it, for those who cannot see it.
+function fzText(row, tensor) {
+  const known = Object.keys(READS).filter((read) => field(row, `${read}_on_${tensor}`) !== null);
+  const answers = known.map((read) => `${READS[read]} ${shown(field(row, `${read}_on_${tensor}`))}`);
+  const name = `${TENSORS[tensor]} of ${data.block} channel ${field(row, "channel")}`;
+  return answers.length ? `${name}; activations on it: ${answers.join(", ")}` : name;
 }
 
 function drawRow(row) {
@@ -94,15 +105,15 @@ function drawRow(row) {
     const value = field(row, name);
     const number = data.describe[name].kind === "number";
     let inside = cited(value, table.name, row, name, isWhole(name));
-    if (name === "channel") inside = make("a", { href: `#${channel}` }, inside);
+    if (name === "channel") inside = make("a", { href: addressOf(data.page, channel) }, inside);
     else if (value && (name === "update" || name === "marked")) inside.replaceChildren(badge(name, value));
     const kind = number ? "number" : data.describe[name].kind === "text" ? "text" : "bool";
     return make("td", { class: `${kind} ${value === true ? "yes" : ""}`, "data-column": name }, inside);
   });
-  const thumbs = ["in", "block", "out"].map((tensor) =>
-    picture(data.fz[tensor][channel], data.crop[tensor], data.side, `FZ of ${tensor}, channel ${channel}`));
+  const thumbs = Object.keys(TENSORS).map((tensor) =>
+    picture(data.fz[tensor][channel], data.crop[tensor], data.side, fzText(row, tensor)));
   const pictures = make("td", { class: "thumbs" }, make("div", {}, ...thumbs));
-  return make("tr", { tabindex: "-1", "data-channel": channel, onclick: (event) => { if (!event.target.closest("a")) open(channel); } }, cells[0], pictures, ...cells.slice(1));
+  return make("tr", { tabindex: "-1", "data-channel": channel, onclick: (event) => { if (!event.target.closest("a")) openChannel(channel); } }, cells[0], pictures, ...cells.slice(1));
 }
 
 function more(until = state.made + CHUNK) {
@@ -111,8 +122,8 @@ function more(until = state.made + CHUNK) {
   byId("rows").append(...rows);
 }
 
-function open(channel) {
-  location.hash = String(channel);
+function openChannel(channel) {
+  location.href = addressOf(data.page, channel);
 }
 
 function focusRow(step) {
@@ -135,11 +146,6 @@ function drawColumnPicker() {
   byId("columns").replaceChildren(...boxes);
 }
 
-for (const id of ["filter", "by-update", "by-invariant", "by-mark"]) byId(id).addEventListener("input", refresh);
-byId("clear").addEventListener("click", () => {
-  for (const id of ["filter", "by-update", "by-invariant", "by-mark"]) byId(id).value = "";
-  refresh();
-});
 const nearEnd = new IntersectionObserver((entries) => {
   if (!entries.some((entry) => entry.isIntersecting) || state.made >= state.order.length) return;
   more();
@@ -147,4 +153,20 @@ const nearEnd = new IntersectionObserver((entries) => {
   nearEnd.unobserve(byId("end"));
   nearEnd.observe(byId("end"));
 }, { rootMargin: "800px" });
-nearEnd.observe(byId("end"));
+
+// Shows the table of a block, in whose page this is called.
+function startList(found) {
+  [data, table, details] = [found, found.channels, null];
+  columnOf = new Map(table.columns.map((name, index) => [name, index]));
+  Object.assign(state, { columns: [...DEFAULT], sort: "channel", descending: false });
+  const controls = ["filter", "by-update", "by-invariant", "by-mark"];
+  for (const id of controls) byId(id).addEventListener("input", refresh);
+  byId("clear").addEventListener("click", () => {
+    for (const id of controls) byId(id).value = "";
+    refresh();
+  });
+  drawColumnPicker();
+  refresh();
+  nearEnd.disconnect();
+  nearEnd.observe(byId("end"));
+}

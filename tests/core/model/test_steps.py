@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from streamscope.core.errors import UsageError
-from streamscope.core.model.blocks import Block, ModelInfo, steps_of
+from streamscope.core.model.blocks import Block, ModelInfo, blocks_of_stream, steps_of
 from tests.support.app_store import make_info
 
 
@@ -51,3 +51,18 @@ def test_only_a_stream_without_a_relu_has_something_said_of_it() -> None:
     assert replace(block, kind="layer", activation="").unrectified == ""
     assert "O is the sum itself" in replace(block, activation="").unrectified
     assert "passes gelu" in replace(block, activation="gelu").unrectified
+
+
+def test_blocks_of_a_stream_are_those_that_identity_shortcuts_join() -> None:
+    info = make_info((("1.0", 6), ("1.1", 6), ("2.0", 8), ("2.1", 8)))
+    assert [blocks_of_stream(info, block.name) for block in info.blocks] == [("1.0", "1.1")] * 2 + [("2.0", "2.1")] * 2
+    branched = (
+        Block("a", "downsample", 4, None),
+        Block("b", "simple", 4, "a"),
+        Block("c", "downsample", 4, "b"),
+        Block("d", "simple", 4, "b"),
+        Block("e", "layer", 4, None),
+    )
+    other = replace(info, blocks=branched)
+    assert [blocks_of_stream(other, name) for name in "abde"] == [("a", "b", "d")] * 3 + [("e",)]
+    assert blocks_of_stream(other, "c") == ("c",)

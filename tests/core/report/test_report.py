@@ -10,6 +10,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,29 +54,42 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.path = path
         self.cells: list[tuple[str, str, str]] = []
-        self.json = ""
+        self.data: dict[str, Any] = {}
         self.text = ""
+        self._json = ""
         self._cell: tuple[str, str] | None = None
         self._in = ""
         self.feed(path.read_text())
 
+    def of_block(self, block: str) -> dict[str, Any]:
+        """What the scripts of a block's page get."""
+        (file,) = self.path.parent.glob(f"details/details-block-{block}-*.js")
+        called = re.fullmatch(r'keepDetails\("(.*?)", (".*")\);\n', file.read_text())
+        assert called is not None
+        assert called[1] == file.stem
+        return {**self.data["data"], **json.loads(json.loads(called[2]))}
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
-        self._in = tag if tag in ("script", "style") else ""
+        self._in = "code" if tag in ("script", "style") else ""
         if tag == "data":
             self._cell = (given["data-cell"], given["value"])
         if given.get("type") == "application/json":
-            self._in = "json"
+            self._in = given["id"]
+            self._json = ""
 
     def handle_endtag(self, tag: str) -> None:
+        if self._in not in ("", "code"):
+            self.data[self._in] = json.loads(self._json)
         self._in = ""
         if tag == "data":
             self._cell = None
 
     def handle_data(self, text: str) -> None:
-        if self._in == "json":
-            self.json += text
+        if self._in not in ("", "code"):
+            self._json += text
         elif not self._in:
             self.text += text
         if self._cell:
@@ -135,7 +149,7 @@ def test_a_block_page_counts_its_nulls_and_says_which_are_not_stored(report: Pat
 
 @pytest.mark.parametrize("block", ["1.1", "2.0"])
 def test_the_data_of_a_block_page_is_that_of_the_csv(report: Path, block: str) -> None:
-    data = json.loads(Page(report / f"block-{block}.html").json)
+    data = Page(report / f"block-{block}.html").of_block(block)
     for name in ("channels", "tuning", "meis"):
         table, rows = data[name], read_table(report, f"{name}-{block}")
         assert len(table["rows"]) == len(rows) > 0
@@ -148,7 +162,7 @@ def test_the_data_of_a_block_page_is_that_of_the_csv(report: Path, block: str) -
 
 def test_a_block_page_has_its_channels_patches_and_how_verdicts_agree(report: Path, made: Made) -> None:
     page = Page(report / "block-1.1.html")
-    data, rows = json.loads(page.json), read_table(report, "patches-1.1")
+    data, rows = page.of_block("1.1"), read_table(report, "patches-1.1")
     patches = data["patches"]
     assert len(patches["rows"]) == len(rows) > 0
     for values, row in zip(patches["rows"], rows, strict=True):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,16 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from streamscope.core.model.recipe import Recipe, SetKey
+from streamscope.core.report import channels as of_channels
 from streamscope.core.report.material import gather
-from streamscope.core.report.site import write_report
+from streamscope.core.report.write import write_report
+from streamscope.core.store import Store
 from streamscope.core.table.columns import number_text
 from streamscope.core.table.filter import compile_filter
 from streamscope.core.table.frame import Frame, build_frame
-from tests.support.app_store import make_info, open_store
-from tests.support.browser import chromium, complaints, requested, set_width
+from tests.core.report.test_report import read_table
+from tests.support.app_store import fill, make_info, open_store
+from tests.support.browser import chromium, complaints, requested, set_width, visit
 from tests.support.optional import present
 from tests.support.report_store import NOTE, Made
 
@@ -49,12 +54,6 @@ def quiet(request: pytest.FixtureRequest, browser: webdriver.Chrome) -> Iterator
     yield
     assert [url for url in requested(browser) if not url.startswith(("file:", "data:"))] == []
     assert complaints(browser) == []
-
-
-def visit(browser: webdriver.Chrome, site: Path, page: str) -> None:
-    # From a blank page, since a change of the part after # alone loads nothing.
-    browser.get("about:blank")
-    browser.get(f"file://{site}/{page}")
 
 
 def channels(browser: webdriver.Chrome) -> list[int]:
@@ -224,7 +223,8 @@ def test_a_channel_shows_its_patches_with_their_curves_and_what_they_are_compare
         f"Best patches of {letter} of channel 2, a row each, at 0.5, 0.71, 1, 1.41, 2 times their size"
         for letter in "IBO"
     ]
-    labels = [svg.get_attribute("aria-label") for svg in article.find_elements(By.CSS_SELECTOR, ".curve svg")]
+    titles = article.find_elements(By.CSS_SELECTOR, ".curve svg title")
+    labels = [title.get_attribute("textContent") for title in titles]
     for letter in "IBO":
         assert f"I, B and O over scale, on the patches of {letter}" in labels
     for name in ("photo_block_larger", "photo_in_smaller", "photo_pairs_block", "photo_p_in", "photo_images"):
@@ -242,6 +242,106 @@ def test_w_shows_whole_images_in_place_of_what_the_neuron_sees(browser: webdrive
     assert browser.find_element(By.ID, "whole").get_attribute("aria-pressed") == "true"
     press(browser, "w")
     assert browser.execute_script(side) == "43"
+
+
+def test_a_channel_leads_to_its_neighbours_its_block_and_along_its_stream(
+    browser: webdriver.Chrome, site: Path, rows: Frame
+) -> None:
+    visit(browser, site, "block-2.0.html")
+    browser.find_element(By.CSS_SELECTOR, 'th[data-column="mix_ratio"] button').click()
+    order = channels(browser)
+    middle = next(channel for channel in order[1:-1] if 0 < channel < 7)
+    browser.find_element(By.CSS_SELECTOR, f'#rows tr[data-channel="{middle}"] a').click()
+    place = order.index(middle)
+
+    def target(name: str) -> str:
+        return present(browser.find_element(By.ID, name).get_attribute("href")).split("#")[1]
+
+    found = [target(name) for name in ("previous", "next", "lower", "higher", "back")]
+    assert found == [str(order[place - 1]), str(order[place + 1]), str(middle - 1), str(middle + 1), ""]
+    assert "in order of mix_ratio, largest first" in browser.find_element(By.CSS_SELECTOR, "#channel nav").text
+    browser.find_element(By.ID, "higher").click()
+    assert shown_channel(browser).startswith(f"2.0 channel {middle + 1}")
+
+
+def test_the_same_channel_of_other_blocks_is_a_link_with_what_they_do_to_it(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    info = make_info()
+    store = open_store(tmp_path / "cache", info)
+    fzset = fill(store, info, ["2.0", "2.1"])
+    write_report(gather(store, info, fzset, ["1.1", "2.0", "2.1"]), tmp_path / "report")
+    visit(browser, tmp_path / "report", "block-2.0.html#3")
+    link = browser.find_element(By.CSS_SELECTOR, '#channel nav a[href="block-2.1.html#3"]')
+    said = present(link.find_element(By.XPATH, "..")).text
+    ratio, update = (build_frame(info, fzset, ["2.1"])[name][3] for name in ("mix_ratio", "update"))
+    assert said == f"2.1 M {number_text(float(ratio))} {update}"
+    link.click()
+    assert shown_channel(browser).startswith("2.1 channel 3")
+    assert browser.find_element(By.CSS_SELECTOR, "#channel nav [aria-current]").text == "2.1"
+    # 1.0 begins the stream of 1.1 and is not in the report.
+    visit(browser, tmp_path / "report", "block-1.1.html#3")
+    assert browser.find_element(By.CSS_SELECTOR, '#channel nav [title="not in this report"]').text == "1.0"
+
+
+def test_sorting_by_keyboard_keeps_the_head_that_was_pressed(browser: webdriver.Chrome, site: Path) -> None:
+    visit(browser, site, "block-2.0.html")
+    head = browser.find_element(By.CSS_SELECTOR, 'th[data-column="mix_ratio"] button')
+    browser.execute_script("arguments[0].focus()", head)
+    press(browser, Keys.ENTER)
+    first = channels(browser)
+    press(browser, Keys.SPACE)
+    assert browser.switch_to.active_element.text == "mix_ratio"
+    assert channels(browser) != first
+
+
+def test_tables_of_every_page_sort_by_column_and_say_so(browser: webdriver.Chrome, site: Path) -> None:
+    visit(browser, site, "index.html")
+    table = 'table[data-table="inhibition"]'
+    assert len(browser.find_elements(By.CSS_SELECTOR, "table.sortable thead button")) > 30
+
+    def column(place: int) -> list[str]:
+        cells = browser.find_elements(By.CSS_SELECTOR, f"{table} tbody td:nth-child({place}) data")
+        return [present(cell.get_attribute("value")) for cell in cells]
+
+    before = column(3)
+    head = browser.find_element(By.CSS_SELECTOR, f"{table} th:nth-child(3)")
+    browser.execute_script("arguments[0].focus()", head.find_element(By.TAG_NAME, "button"))
+    for key, said, descending in ((Keys.ENTER, "descending", True), (Keys.SPACE, "ascending", False)):
+        press(browser, key)
+        assert head.get_attribute("aria-sort") == said
+        assert column(3) == sorted(before, key=float, reverse=descending)
+    browser.find_element(By.CSS_SELECTOR, f"{table} th:nth-child(1) button").click()
+    assert column(1) == sorted(column(1))
+    assert [h.get_attribute("aria-sort") for h in browser.find_elements(By.CSS_SELECTOR, f"{table} th[aria-sort]")] == [
+        "ascending"
+    ]
+
+
+def test_what_is_empty_is_sorted_last_both_ways(browser: webdriver.Chrome, site: Path) -> None:
+    visit(browser, site, "index.html")
+    found = browser.execute_script(
+        """
+        const made = document.createElement("div");
+        made.innerHTML = `<table><thead><tr><th class="number">n</th></tr></thead><tbody>${["2", "", "10", "-1"].map(
+          (value) => `<tr><td><data value="${value}">${value || "–"}</data></td></tr>`).join("")}</tbody></table>`;
+        const table = made.firstChild;
+        makeSortable(table);
+        const texts = () => [...table.tBodies[0].rows].map((row) => row.textContent);
+        const button = table.querySelector("button");
+        button.click();
+        const first = texts();
+        button.click();
+        return [first, texts()];
+        """
+    )
+    assert found == [["10", "2", "-1", "–"], ["-1", "2", "10", "–"]]
+
+
+def test_the_link_to_the_content_leaves_a_channel_open(browser: webdriver.Chrome, site: Path) -> None:
+    visit(browser, site, "block-2.0.html#3")
+    browser.execute_script("document.querySelector('.skip-link').click()")
+    assert shown_channel(browser).startswith("2.0 channel 3")
 
 
 def test_a_note_is_text_whatever_it_says(browser: webdriver.Chrome, site: Path) -> None:
@@ -279,6 +379,47 @@ def test_columns_can_be_chosen(browser: webdriver.Chrome, site: Path) -> None:
     found = browser.execute_script(heads)
     assert "out_on_in" in found
     assert "late_rise" not in found
+
+
+def is_complete(browser: webdriver.Chrome, channel: int) -> bool:
+    found: bool = browser.execute_script(
+        "return document.title.startsWith(`2.0 channel ${arguments[0]} `) && !document.getElementById('channel-meis')",
+        channel,
+    )
+    return found
+
+
+def test_curves_meis_and_patches_come_a_few_channels_at_a_time_with_the_rows_they_are_in(
+    browser: webdriver.Chrome, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_channels, "AT_ONCE", 3)
+    store = Store.open(made.cache)
+    fzset = store.set(made.info, SetKey(Recipe(steps=2560)))
+    out = tmp_path / "report"
+    write_report(gather(store, made.info, fzset, ["2.0"], scan=store.choose_scan(made.info)), out)
+    assert len(list((out / "details").iterdir())) == 3
+    rows = {name: read_table(out, f"{name}-2.0") for name in ("tuning", "meis")}
+    visit(browser, out, "block-2.0.html")
+    for channel in (7, 0, 4):
+        browser.execute_script("location.hash = arguments[0]", str(channel))
+        script = "return [...document.querySelectorAll('#channel data')].map((d) => [d.dataset.cell, d.value])"
+        WebDriverWait(browser, 20).until(partial(is_complete, channel=channel))
+        cited = dict(browser.execute_script(script))
+        for name, columns in (("tuning", ("invariance", "half_width")), ("meis", ("activation",))):
+            for number, row in enumerate(rows[name]):
+                for column in columns:
+                    cell = f"{name}-2.0:{number}:{column}"
+                    assert cited.get(cell) == (row[column] if row["channel"] == str(channel) else None)
+
+
+def test_a_page_without_the_files_beside_it_says_which_it_lacks(
+    browser: webdriver.Chrome, made: Made, tmp_path: Path
+) -> None:
+    shutil.copy(made.out / "block-2.0.html", tmp_path)
+    visit(browser, tmp_path, "block-2.0.html#3")
+    assert "details/details-block-2.0-0.js is not beside this page" in browser.find_element(By.ID, "channel").text
+    # The browser complains of what is not there, too.
+    complaints(browser)
 
 
 def test_a_block_of_two_thousand_channels_makes_rows_as_they_are_needed(

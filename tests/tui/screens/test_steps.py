@@ -9,9 +9,8 @@ import numpy as np
 
 from streamscope.core.model.blocks import Block, Field, ModelInfo, SkipWeights
 from streamscope.core.model.recipe import Recipe, SetKey
-from streamscope.core.report.channels import channels_table, meis_table, payload, tuning_table
+from streamscope.core.report.channels import channels_table, list_data
 from streamscope.core.report.material import gather
-from streamscope.core.report.photographs import patch_curves_table
 from streamscope.core.report.pictures import Pictures
 from streamscope.core.text import short_name, short_names
 from streamscope.tui.screens.detail import DetailScreen
@@ -130,14 +129,9 @@ def test_a_page_has_the_steps_of_each_channel(tmp_path: Path) -> None:
     fill(store, info, STEPS)
     material = gather(store, info, store.set(info, SetKey(Recipe(steps=2560))))
     block = info.block("V4.t1")
-    tables = {
-        "channels": channels_table(material, block),
-        "tuning": tuning_table(material, block),
-        "meis": meis_table(material, block),
-        "patches": patch_curves_table(material, block),
-    }
-    found = payload(material, block, tables, Pictures(material, tmp_path / "report"))
-    assert [step["page"] for step in found["steps"]] == [f"block-V4.t{n}.html" for n in range(4)]
+    pictures = Pictures(material, tmp_path / "report")
+    found = list_data(material, block, channels_table(material, block), pictures)
+    assert [step["page"] for step in found["steps"]] == [f"block-V4.t{n}" for n in range(4)]
     assert [step["field"] for step in found["steps"]] == [20, 26, 32, 38]
     assert [len(step["rows"]) for step in found["steps"]] == [4] * 4
     assert all((tmp_path / "report" / file).exists() for step in found["steps"] for file in step["fz"])
