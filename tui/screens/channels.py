@@ -43,8 +43,6 @@ AHEAD = (1, -1, 2, 3)
 """Which neighbours of the highlighted channel are drawn before anybody asks for them."""
 WIDE = 150
 """Columns from which the preview stands beside the table, not below."""
-HUGE, HALF = 190, 50
-"""From so many columns on the preview takes by itself so many percent of them."""
 BLOCKS_WIDTH = 35
 """Cells of the list of blocks beside their names."""
 BESIDE_LINES = 11
@@ -477,7 +475,7 @@ class ChannelsScreen(Screen[None]):
     def _share_out(self) -> None:
         """Give the preview what it is to have, beside the table or below it."""
         styles, wide = self.query_one(Preview).styles, self.size.width >= WIDE
-        share = HALF if self._share is None and self.size.width >= HUGE else self._share
+        share = self._share
         if share is None:
             for rule in ("width", "min_width", "height"):
                 styles.clear_rule(rule)

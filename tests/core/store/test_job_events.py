@@ -41,7 +41,7 @@ LINES: list[tuple[Event, str]] = [
     (
         JobProgressed(REPORT, {"cuda:0": (10, 80)}, Counts(spent=1.5, done=1, steps=6.0)),
         f'{{"event": "progress", {NUMBERS}, "message": "2.1 in", "device_memory": {{"cuda:0": [10, 80]}}, '
-        '"counts": {"spent": 1.5, "inside": 0.0, "again": 0.0, "done": 1, "steps": 6.0}}',
+        '"counts": {"spent": 1.5, "inside": 0.0, "again": 0.0, "done": 1, "steps": 6.0, "due": 0.0}}',
     ),
     (
         BatchDone("fz", "2.1", "in", 1, 4, (0, 3), 1.25, {"no gradient": 2}, 5.5, "cuda:0"),

@@ -114,6 +114,9 @@ def test_two_apps_that_mark_the_same_channel_agree(tmp_path: Path) -> None:
             return all(words in outside.reader.lines() for outside in (one, two))
 
         wait_until(partial(both, "0 of 22 judged"), "both apps to open")
+        # The cursor is to stay on the channel.
+        one.type("a")
+        two.type("a")
         one.type("y")
         wait_until(partial(both, "1 of 22 judged"), "both to show the mark of one")
         two.type("c")
