@@ -73,34 +73,41 @@ def test_it_is_one_file_that_asks_for_no_other(browser: webdriver.Chrome, single
     assert complaints(browser) == []
 
 
+def comes(browser: webdriver.Chrome, place: int, words: str) -> None:
+    """Waits until the heading at a place begins with these words: pages change a moment after the address."""
+    WebDriverWait(browser, 20).until(lambda b: any(h.startswith(words) for h in shown(b)[place : place + 1]))
+
+
 def test_its_pages_are_reached_by_links_by_keys_and_by_address(browser: webdriver.Chrome, single: Path) -> None:
     open_file(browser, single)
-    assert shown(browser)[0] == "resnet18: what its residual stream does"
+    comes(browser, 0, "resnet18: what its residual stream does")
     browser.find_element(By.LINK_TEXT, "2.0").click()
-    assert shown(browser) == ["Block 2.0", "Channels"]
+    comes(browser, 0, "Block 2.0")
+    comes(browser, 1, "Channels")
     assert browser.find_element(By.CSS_SELECTOR, "header [aria-current]").text == "2.0"
     assert [row.get_attribute("data-channel") for row in browser.find_elements(By.CSS_SELECTOR, "#rows tr")] == [
         "3",
         "5",
     ]
     browser.switch_to.active_element.send_keys("j", Keys.ENTER)
-    assert shown(browser)[1].startswith("2.0 channel 3")
+    comes(browser, 1, "2.0 channel 3")
     assert "2.0 channel 3" in browser.title
     channel = browser.find_element(By.ID, "channel")
     assert len(channel.find_elements(By.CSS_SELECTOR, ".curve svg")) == 4
     assert len(channel.find_elements(By.CSS_SELECTOR, ".meis > div > .nine img")) == 27
     browser.switch_to.active_element.send_keys("j")
-    assert shown(browser)[1].startswith("2.0 channel 5")
+    comes(browser, 1, "2.0 channel 5")
     browser.back()
-    assert shown(browser)[1].startswith("2.0 channel 3")
+    comes(browser, 1, "2.0 channel 3")
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert shown(browser) == ["Block 2.0", "Channels"]
+    comes(browser, 0, "Block 2.0")
+    comes(browser, 1, "Channels")
     browser.find_element(By.LINK_TEXT, "other sets").click()
-    assert shown(browser)[0] == "Other sets"
+    comes(browser, 0, "Other sets")
     browser.find_element(By.LINK_TEXT, "overview").click()
-    assert shown(browser)[0] == "resnet18: what its residual stream does"
+    comes(browser, 0, "resnet18: what its residual stream does")
     open_file(browser, single, "#block-2.0/5")
-    assert shown(browser)[1].startswith("2.0 channel 5")
+    comes(browser, 1, "2.0 channel 5")
     # Sorted and filtered as in a folder, also on a page that is opened again.
     open_file(browser, single, "#block-1.1")
     browser.execute_script("location.hash = '#block-2.0'")

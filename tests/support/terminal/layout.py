@@ -33,6 +33,14 @@ class Place:
         size = (self.columns * cell[0], self.rows * cell[1])
         return np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
 
+    def repeated(self, cell: tuple[int, int]) -> np.ndarray:
+        """As `pixels`, of the image with each pixel as often as fits, four times at most: as a terminal that scales by
+        itself is sent it."""
+        room = min(self.columns * cell[0] // self.image.shape[1], self.rows * cell[1] // self.image.shape[0])
+        times = max(1, min(4, room))
+        larger = np.repeat(np.repeat(self.image, times, axis=0), times, axis=1)
+        return Place(self.x, self.y, self.columns, self.rows, larger).pixels(cell)
+
     def on(self, screen: np.ndarray, cell: tuple[int, int], border: int) -> np.ndarray:
         """What stands on a screenshot at its place."""
         top, left = border + self.y * cell[1], border + self.x * cell[0]

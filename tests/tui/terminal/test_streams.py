@@ -37,7 +37,7 @@ def shows(outside: Outside, folder: Path, key: tuple[str, int]) -> bool:
     """Whether placeholders show all three FZs of the channel, pixel by pixel, where the app puts them."""
     for place in places_of(folder, key):
         drawn = outside.reader.drawn(place.y, place.x, place.rows, place.columns, CELL)
-        if drawn is None or np.abs(drawn - place.pixels(CELL)).mean() > EXACT:
+        if drawn is None or np.abs(drawn - place.repeated(CELL)).mean() > EXACT:
             return False
     return True
 
